@@ -1,0 +1,43 @@
+"""A few threads for numpy work: copies, products and ufuncs on large blocks release the GIL."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Past four threads the blocks of a student wait for memory rather than for arithmetic.
+MOST_THREADS = 4
+
+
+def thread_count() -> int:
+    """Threads worth using here: the processors this process may run on, four at most."""
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # Windows and macOS
+        usable = os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, usable))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_count(), thread_name_prefix="LiverGTAN")
+
+
+def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Results of `function` over `items`, in order; the first exception is raised here.
+
+    Must not be called from within `function`: the pool is shared and would wait for itself.
+    """
+    items = list(items)
+    if len(items) < 2 or thread_count() == 1:
+        return [function(item) for item in items]
+    return list(_pool().map(function, items))
+
+
+def ranges(count: int, size: int) -> list[slice]:
+    """`count` split into consecutive slices of at most `size`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
