@@ -1,0 +1,71 @@
+"""Real CTs with reference masks, read for validation and evaluation."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from LiverGTANLib.volume import CtVolume, ModelFrame, to_model_grid
+
+from training.config import UserError
+from training.synthesis.sources import read_image
+
+DATA_VARIABLE = "LIVERGTAN_DATA"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT and its reference; the liver is `label` in the mask, or everything above zero."""
+
+    ct_path: Path
+    mask_path: Path
+    label: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """From CT=MASK or CT=MASK:LABEL; relative paths that do not exist here are looked up in LIVERGTAN_DATA."""
+        ct, _, mask = text.partition("=")
+        mask, _, label = mask.partition(":")
+        if not mask or (label and not label.isdigit()):
+            raise UserError(f"'{text}' is no case; write CT=MASK or CT=MASK:LABEL, for example ct.nii.gz=seg.nii.gz:5.")
+        return cls(located(ct), located(mask), int(label) if label else None)
+
+    @property
+    def name(self) -> str:
+        return self.ct_path.name.removesuffix(".gz").removesuffix(".nii")
+
+    @cached_property
+    def ct(self) -> CtVolume:
+        hu, ijk_to_ras = read_image(self.ct_path)
+        return CtVolume(hu, ijk_to_ras, self.name)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """bool (K, J, I) on the grid of the CT."""
+        values, ijk_to_ras = read_image(self.mask_path)
+        if values.shape != self.ct.shape or not np.allclose(ijk_to_ras, self.ct.ijk_to_ras, atol=1e-2):
+            raise UserError(f"{self.mask_path} does not lie on the grid of {self.ct_path}; resample it first.")
+        return values > 0 if self.label is None else values == self.label
+
+    def on_model_grid(self, spacing_mm: float, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """(image in [-1, 1], liver fraction), both (D, H, W) float32."""
+        image, frame = to_model_grid(self.ct, spacing_mm, hu_window)
+        return image, fraction(self.mask, frame)
+
+
+def fraction(mask: np.ndarray, frame: ModelFrame) -> np.ndarray:
+    """The share of the mask in every cell of the model grid."""
+    return frame.down(mask.astype(np.float32), fill=0.0)
+
+
+def located(text: str) -> Path:
+    """The path as given, or below the shared data folder. Raises UserError when neither exists."""
+    path = Path(text)
+    below = Path(os.environ.get(DATA_VARIABLE, "../shared/data")) / path
+    for candidate in (path, below):
+        if candidate.exists():
+            return candidate
+    raise UserError(f"There is no {path} (nor {below}); give an existing file or set {DATA_VARIABLE}.")

@@ -1,0 +1,93 @@
+"""One network for every role: teacher, assistant and student differ in `widths` alone.
+
+Attribute names (`stem`, `enc0`, `down1` ...) are the array names of the student file, so the export is a plain loop.
+Shapes: B batch, C channels, D/H/W = superior/anterior/right axes of the model grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+NEGATIVE_SLOPE = 0.01
+STEM = 2
+
+TEACHER_WIDTHS = (16, 32, 64, 128)
+STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
+
+
+class UNet3D(nn.Module):
+    """U-Net with a patch stem: input `x_BCDHW` of one channel in [-1, 1], output one logit a voxel, same size.
+
+    Every input size must be a multiple of `self.multiple`.
+    """
+
+    def __init__(self, widths: tuple[int, ...], stem: int = STEM) -> None:
+        super().__init__()
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(f"A network needs at least two positive widths, not {widths}.")
+        self.widths, self.stem_size, self.levels = tuple(widths), stem, len(widths)
+        self.multiple = stem * 2 ** (self.levels - 1)
+        self.stem = unit(nn.Conv3d(1, widths[0], stem, stride=stem, bias=False))
+        self.enc0 = unit(conv3(widths[0], widths[0]))
+        for level in range(1, self.levels):
+            self.add_module(f"down{level}", unit(conv3(widths[level - 1], widths[level], stride=2)))
+            self.add_module(f"enc{level}", unit(conv3(widths[level], widths[level])))
+        for level in range(self.levels - 2, -1, -1):
+            self.add_module(f"up{level}", nn.ConvTranspose3d(widths[level + 1], widths[level], 2, stride=2))
+            self.add_module(f"dec{level}", unit(conv3(2 * widths[level], widths[level])))
+        self.head = nn.ConvTranspose3d(widths[0], 1, stem, stride=stem)
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        x, skips = self.enc0(self.stem(x_BCDHW)), []
+        for level in range(1, self.levels):
+            skips.append(x)
+            x = self.get_submodule(f"enc{level}")(self.get_submodule(f"down{level}")(x))
+        for level in range(self.levels - 2, -1, -1):
+            x = torch.cat([self.get_submodule(f"up{level}")(x), skips[level]], dim=1)
+            x = self.get_submodule(f"dec{level}")(x)
+        return self.head(x)
+
+    def layers(self) -> Iterator[tuple[str, nn.Module, nn.BatchNorm3d | None]]:
+        """(name, convolution, its batch norm or None) in the order of the forward pass."""
+        for name, module in self.named_children():
+            if isinstance(module, nn.Sequential):
+                yield name, module[0], module[1]
+            else:
+                yield name, module, None
+
+
+def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
+    """3x3x3 convolution without bias: the batch norm behind it has one."""
+    return nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def unit(convolution: nn.Conv3d) -> nn.Sequential:
+    """Convolution, batch norm, LeakyReLU."""
+    return nn.Sequential(
+        convolution, nn.BatchNorm3d(convolution.out_channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+    )
+
+
+def parameters(net: nn.Module) -> int:
+    """Number of trained parameters (before folding)."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def gmac(net: UNet3D, shape_DHW: tuple[int, int, int]) -> float:
+    """Multiply-accumulates of the convolutions in one forward pass, in units of 1e9."""
+    total, voxels = 0, 1
+    for size in shape_DHW:
+        voxels *= size
+    for name, convolution, _ in net.layers():
+        taps = convolution.weight.numel()
+        total += taps * voxels // positions_per_weight(name, net.stem_size)
+    return total / 1e9
+
+
+def positions_per_weight(name: str, stem: int) -> int:
+    """Input voxels for each position where a layer's kernel is applied (a transposed one: each of its inputs)."""
+    level = int(name[-1]) + 1 if name.startswith("up") else 0 if name in ("stem", "head") else int(name[-1])
+    return (stem * 2**level) ** 3

@@ -1,0 +1,31 @@
+"""What is watched during training: Dice on real CTs on the model grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from training.data.cases import Case
+from training.nets import UNet3D
+
+SPACING_MM = 3.0
+HU_WINDOW = (-160.0, 240.0)
+
+
+def validator(cases: tuple[str, ...], device: torch.device | str = "cpu") -> Callable[[UNet3D], dict[str, float]]:
+    """A function network -> {case: Dice on the model grid}; the cases are read once, here."""
+    prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in map(Case.parse, cases)]
+    tensors = [(name, torch.from_numpy(x)[None, None], torch.from_numpy(y) > 0.5) for name, x, y in prepared]
+
+    @torch.no_grad()
+    def dice(net: UNet3D) -> dict[str, float]:
+        return {name: overlap(net(x.to(device))[0, 0].cpu() > 0, truth) for name, x, truth in tensors}
+
+    return dice
+
+
+def overlap(mask: torch.Tensor, truth: torch.Tensor) -> float:
+    """Dice of two masks; two empty ones agree."""
+    total = int(mask.sum() + truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
