@@ -50,7 +50,7 @@ class ModelFrame:
     def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
         """Jobs that each give the trilinear values of `grid` on some k-slices of the native box.
 
-        A job returns (slice along k within the box, (k, j, i) float32). The jobs are independent and may run in threads.
+        A job returns (slice along k within the box, (k, j, i) float32). Jobs are independent and may run in threads.
         """
         raise NotImplementedError
 

@@ -145,15 +145,17 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
         yield Finding(True, f"All voxels lie between {low:.0f} and {high:.0f}: there is nothing to see in this volume.")
         return
     if low >= 0:
-        yield Finding(True, f"The smallest value is {low:.0f}, but air and fat are below 0 HU: this is an MR, an 8-bit "
-                            "or a shifted image; choose a CT in Hounsfield units (apply the rescale slope and intercept).")
+        yield Finding(True, f"The smallest value is {low:.0f}, but air and fat are below 0 HU: this is an MR, "
+                            "an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope and "
+                            "intercept).")
         return
     body = hu[(hu > -250) & (hu < 400)]
     if body.size < 0.01 * hu.size or not ((body > -20) & (body < 250)).any():
-        yield Finding(True, "There is hardly any soft tissue (-20 to 250 HU); choose a CT of the body in Hounsfield units.")
+        yield Finding(True, "There is hardly any soft tissue (-20 to 250 HU); choose a CT of the body in "
+                            "Hounsfield units.")
         return
     fat = ((body > -140) & (body < -60)).mean()
-    if high < 100 and low > -100 or fat < 0.002:
+    if (high < 100 and low > -100) or fat < 0.002:
         yield Finding(False, "The values do not look like the Hounsfield units of a body CT (no fat near -100 HU): "
                              "the mask may be wrong.")
 

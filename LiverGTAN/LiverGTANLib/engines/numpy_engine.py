@@ -20,10 +20,6 @@ class NumpyEngine:
 
     def __init__(self, student: Student, most_planes: int = MOST_PLANES):
         self.student = student
-        self._multiple = student.multiple
-        # What an output voxel can see: kernels on the way down and up, and the grid of the deepest level.
-        self._halo = 5 * self._multiple
-        self._core = max(self._multiple, (most_planes - 2 * self._halo) // self._multiple * self._multiple)
         self._most_planes = most_planes
         self._lock = threading.Lock()
         self._pass: _Pass | None = None
@@ -33,30 +29,46 @@ class NumpyEngine:
     ) -> np.ndarray:
         """See `Engine.forward`."""
         x = np.ascontiguousarray(x_DHW, np.float32)
-        if x.ndim != 3 or any(n == 0 or n % self._multiple for n in x.shape):
-            raise ValueError(f"The grid {x.shape} is not three multiples of {self._multiple}.")
-        with self._lock, blas.one_thread():
-            if len(x) <= self._most_planes:
-                return self._run(x, progress or _ignore, cancelled or _never)
-            return self._run_tiles(x, progress or _ignore, cancelled or _never)
-
-    def _run_tiles(self, x: np.ndarray, progress: Progress, cancelled: IsCancelled) -> np.ndarray:
+        check_grid(x, self.student.multiple)
         logits = np.empty_like(x)
-        cores = parallel.ranges(len(x), self._core)
-        for number, core in enumerate(cores):
-            around = slice(max(0, core.start - self._halo), min(len(x), core.stop + self._halo))
+        parts = tiles(len(x), self.student.multiple, self._most_planes)
+        with self._lock, blas.one_thread():
+            for number, (core, around) in enumerate(parts):
 
-            def tell(fraction: float, text: str, done: int = number) -> None:
-                progress((done + fraction) / len(cores), text)
+                def tell(fraction: float, text: str, done: int = number) -> None:
+                    if progress:
+                        progress((done + fraction) / len(parts), text)
 
-            tile = self._run(x[around], tell, cancelled)
-            logits[core] = tile[core.start - around.start : core.stop - around.start]
+                tile = self._run(x[around], tell, cancelled or _never)
+                logits[core] = tile[core.start - around.start : core.stop - around.start]
         return logits
 
     def _run(self, x: np.ndarray, progress: Progress, cancelled: IsCancelled) -> np.ndarray:
         if self._pass is None or self._pass.shape != x.shape:
             self._pass = _Pass(self.student, x.shape)
         return self._pass(x, progress, cancelled)
+
+
+def check_grid(x: np.ndarray, multiple: int) -> None:
+    """Raise ValueError unless x is 3-D with sides that the levels can halve."""
+    if x.ndim != 3 or any(n == 0 or n % multiple for n in x.shape):
+        raise ValueError(f"The grid {x.shape} is not three multiples of {multiple}.")
+
+
+def tiles(depth: int, multiple: int, most_planes: int) -> list[tuple[slice, slice]]:
+    """(planes to keep, planes to compute) that cover `depth` with at most `most_planes` computed at once.
+
+    The margin holds all that an output can see (kernels down and up, and the deepest level's grid), so tiles change
+    nothing but rounding.
+    """
+    if depth <= most_planes:
+        return [(slice(0, depth), slice(0, depth))]
+    margin = 5 * multiple
+    core = max(multiple, (most_planes - 2 * margin) // multiple * multiple)
+    return [
+        (part, slice(max(0, part.start - margin), min(depth, part.stop + margin)))
+        for part in parallel.ranges(depth, core)
+    ]
 
 
 class _Pass:
@@ -129,11 +141,8 @@ def _with_ones(size: tuple[int, ...], channels: int) -> np.ndarray:
 def _shares(depth: int) -> list[slice]:
     """Even numbers of planes for each thread: fine planes come in pairs."""
     pairs = -(-depth // 2)
-    return [slice(2 * s.start, min(2 * s.stop, depth)) for s in parallel.ranges(pairs, -(-pairs // parallel.thread_count()))]
-
-
-def _ignore(fraction: float, text: str) -> None:
-    pass
+    share = -(-pairs // parallel.thread_count())
+    return [slice(2 * s.start, min(2 * s.stop, depth)) for s in parallel.ranges(pairs, share)]
 
 
 def _never() -> bool:

@@ -94,7 +94,7 @@ def rotations(blocks: np.ndarray) -> list[np.ndarray]:
 
 
 class Convolution:
-    """3x3x3 convolution with padding 1, stride 1 or 2, and LeakyReLU; a coarser volume may be added before the latter."""
+    """3x3x3 convolution with padding 1, stride 1 or 2, and LeakyReLU; before it an upsampled volume may be added."""
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray, slope: float, width_out: int, stride: int = 1):
         self.channels = weight.shape[0]
@@ -142,7 +142,7 @@ class Upsampling:
         self._weights = rotations(composed)
 
     def planes(self, coarse: np.ndarray) -> Callable[[int, np.ndarray], None]:
-        """A function that adds the contribution to fine plane `plane`, an (H, W, C) array, in rising order of planes."""
+        """A function that adds the contribution to a fine plane, an (H, W, C) array; planes come in rising order."""
         patches = Patches(coarse, columns=1)
         height, width = inner_shape(coarse)[1:]
         values = np.empty((len(patches.matrix), 8 * self.channels), np.float32)
