@@ -90,11 +90,10 @@ def analyze(
 def mask(analysis: Analysis, settings: Settings = Settings()) -> BoxMask:
     """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold."""
     frame = analysis.frame
-    evidence = _evidence(analysis, settings)
-    occupied = [np.flatnonzero(evidence.max(axis=other) > 0) for other in ((1, 2), (0, 2), (0, 1))]
-    if any(len(indices) == 0 for indices in occupied):
+    evidence, cells = _evidence(analysis, settings)
+    if cells is None:
         return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.native_shape)
-    box = frame.native_box(np.array([o[0] for o in occupied]), np.array([o[-1] for o in occupied]))
+    box = frame.native_box(np.array([c.start for c in cells]), np.array([c.stop - 1 for c in cells]))
     voxels = np.empty([part.stop - part.start for part in box], np.uint8)
 
     def cut(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
@@ -106,8 +105,11 @@ def mask(analysis: Analysis, settings: Settings = Settings()) -> BoxMask:
     return BoxMask(voxels, tuple(part.start for part in box), frame.native_shape)
 
 
-def _evidence(analysis: Analysis, settings: Settings) -> np.ndarray:
-    """Logits less the threshold's, smoothed, with other pieces pushed below zero and cavities above it."""
+def _evidence(analysis: Analysis, settings: Settings) -> tuple[np.ndarray, Box | None]:
+    """Logits less the threshold's, smoothed, with other pieces pushed below zero and cavities above it.
+
+    Second: the cells around all that is above zero, None when nothing is.
+    """
     threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
     values = analysis.logits
     if settings.smoothing_mm > 0:
@@ -115,26 +117,49 @@ def _evidence(analysis: Analysis, settings: Settings) -> np.ndarray:
 
         values = gaussian_filter(values, settings.smoothing_mm / analysis.spacing_mm, truncate=3)
     values = values - np.float32(np.log(threshold / (1 - threshold)))
-    inside = values > 0
-    if settings.largest_component:
-        values, inside = _keep_largest(values, inside)
-    if settings.fill_holes:
-        values = _fill(values, inside)
-    return values
+    cells = bounding_box(values > 0)
+    if cells is not None:
+        near = values[cells]
+        if settings.largest_component:
+            _drop_small_pieces(near)
+        if settings.fill_holes:
+            _close_cavities(near)
+        cells = _within(cells, bounding_box(near > 0))
+    return values, cells
 
 
-def _keep_largest(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def bounding_box(inside: np.ndarray) -> Box | None:
+    """The slices that hold all true voxels, None when there are none."""
+    box = []
+    for axis in range(3):
+        occupied = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        if len(occupied) == 0:
+            return None
+        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
+    return tuple(box)
+
+
+def _within(outer: Box, inner: Box) -> Box:
+    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner))
+
+
+def _drop_small_pieces(values: np.ndarray) -> None:
+    """Turn the sign of all positive voxels that are not in the largest piece (faces touch)."""
     from scipy.ndimage import label
 
-    pieces, count = label(inside)
-    if count < 2:
-        return values, inside
-    kept = pieces == np.bincount(pieces[inside]).argmax()
-    return np.where(inside & ~kept, -np.abs(values), values), kept
+    pieces, count = label(values > 0)
+    if count > 1:
+        sizes = np.bincount(pieces.ravel())
+        largest = 1 + sizes[1:].argmax()
+        np.negative(values, out=values, where=(pieces != 0) & (pieces != largest))
 
 
-def _fill(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import binary_fill_holes
+def _close_cavities(values: np.ndarray) -> None:
+    """Turn the sign of what the liver encloses; a cavity that reaches the box's edge is none."""
+    from scipy.ndimage import label
 
-    holes = binary_fill_holes(inside) & ~inside
-    return np.where(holes, np.abs(values), values) if holes.any() else values
+    regions, count = label(np.pad(values <= 0, 1, constant_values=True))
+    if count > 1:
+        regions = regions[1:-1, 1:-1, 1:-1]
+        # The padding belongs to the outside and is labeled first.
+        np.abs(values, out=values, where=regions > 1)
