@@ -1,0 +1,136 @@
+"""The bank: training volumes in two memory-mapped arrays, with a line of parameters for each volume.
+
+images.npy   uint8 (N, D, H, W) = round((scaled + 1) * 127.5), scaled in [-1, 1]
+labels.npy   uint8 (N, D, H, W) = round(255 * liver fraction)
+index.jsonl  one line a finished volume; bank.json: grid, spacing, HU window, configuration, versions
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = "livergtan-bank/1"
+
+
+class BankError(ValueError):
+    """The folder is no usable bank; the message says what is wrong and what to do."""
+
+
+class Bank:
+    """A fixed number of volumes, written in any order by several processes, readable while it grows.
+
+    `len(bank)` counts finished volumes and `bank[n]` is the n-th of these in the order of their numbers;
+    `refresh()` takes in what other processes finished meanwhile.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self.path = Path(path)
+        try:
+            self.meta: dict[str, Any] = json.loads((self.path / "bank.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise BankError(f"{path} is no bank ({error}); make one with `python -m training synthesize`.") from None
+        if self.meta.get("format") != FORMAT:
+            raise BankError(f"{path} has the format {self.meta.get('format')!r}, not {FORMAT!r}; synthesize it anew.")
+        self.count, self.shape = int(self.meta["count"]), tuple(self.meta["shape"])
+        self.images, self.labels = (self._map(name, mode) for name in ("images.npy", "labels.npy"))
+        self.refresh()
+
+    @classmethod
+    def create(cls, path: Path, count: int, shape: tuple[int, int, int], meta: dict[str, Any]) -> Bank:
+        """An empty bank for `count` volumes of `shape`; the space is reserved at once, so a full disk shows now."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        for name in ("images.npy", "labels.npy"):
+            _reserve(path / name, (count, *shape))
+        (path / "index.jsonl").touch()
+        meta = {"format": FORMAT, "count": count, "shape": list(shape), **meta}
+        _write_atomically(path / "bank.json", json.dumps(meta, indent=1, default=str))
+        return cls(path, "r+")
+
+    @classmethod
+    def open(cls, path: Path, writable: bool = False) -> Bank:
+        return cls(Path(path), "r+" if writable else "r")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Image (D, H, W) float32 in [-1, 1], label (D, H, W) float32 in [0, 1], and whether the label counts."""
+        number = self.numbers[n]
+        image = self.images[number].astype(np.float32) * np.float32(1 / 127.5) - 1
+        label = self.labels[number].astype(np.float32) * np.float32(1 / 255)
+        return image, label, bool(self.records[number]["labelled"])
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
+        return (self[n] for n in range(len(self)))
+
+    def record(self, n: int) -> dict[str, Any]:
+        """The index line of the n-th finished volume."""
+        return self.records[self.numbers[n]]
+
+    def done(self, number: int) -> bool:
+        return number in self.records
+
+    def write(self, number: int, image: np.ndarray, label: np.ndarray, record: dict[str, Any]) -> None:
+        """Store a volume and then its line: a line in the index means that the volume is whole."""
+        self.images[number] = np.round((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)
+        self.labels[number] = np.round(np.clip(label, 0, 1) * 255).astype(np.uint8)
+        record = {"i": number, **record}
+        _append_line(self.path / "index.jsonl", json.dumps(record))
+        self.records[number] = record
+        self.numbers = sorted(self.records)
+
+    def refresh(self) -> int:
+        """Read the index again; returns the number of finished volumes."""
+        lines = (self.path / "index.jsonl").read_text().splitlines()
+        self.records = {r["i"]: r for r in map(_parse, lines) if r is not None}
+        self.numbers = sorted(self.records)
+        return len(self)
+
+    def _map(self, name: str, mode: str) -> np.ndarray:
+        try:
+            array = np.load(self.path / name, mmap_mode=mode)
+        except (OSError, ValueError) as error:
+            raise BankError(f"{self.path / name} cannot be read ({error}); synthesize the bank anew.") from None
+        if array.shape != (self.count, *self.shape) or array.dtype != np.uint8:
+            raise BankError(f"{self.path / name} holds {array.dtype} {array.shape}, which bank.json does not promise.")
+        return array
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array.flush()
+    size = path.stat().st_size
+    del array
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _append_line(path: Path, line: str) -> None:
+    """One write call on a file opened for appending: lines of several processes do not mix."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, (line + "\n").encode())
+    finally:
+        os.close(descriptor)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """A record, or None for the torn last line of a killed process."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

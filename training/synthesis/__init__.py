@@ -1,0 +1,8 @@
+"""CT-like training volumes from tissue maps and real CTs.
+
+Every effect is a frozen dataclass: `random` draws its parameters, `apply` uses them, its fields are logged.
+"""
+
+from .config import Effects, SynthesisConfig
+
+__all__ = ["Effects", "SynthesisConfig"]

@@ -1,0 +1,103 @@
+"""The way of one volume: place, change anatomy, give densities, add disease, scan, bring to the model grid."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from LiverGTANLib.volume import scale_hu
+
+from .anatomy import BowelGas, Mesentery
+from .config import SynthesisConfig
+from .field_of_view import Cut, RoundField
+from .fluid import Ascites, Consolidation, Effusion
+from .liver_inside import GiantTumor, Lesions, LiverVessels
+from .liver_shape import Contour, Resection
+from .phase import Contrast
+from .placement import Placement, place
+from .real import Gain, LiverDensity
+from .scanner import Blur, Noise, Quantized, ThickSlices
+from .scene import Effect, Scene
+from .sources import Source
+from .streaks import MetalStreaks, PhotonStarvation
+from .surroundings import Arms, Table
+
+ANATOMY: dict[str, type[Effect]] = {"contour": Contour, "resection": Resection, "ascites": Ascites,
+                                    "mesentery": Mesentery, "bowel_gas": BowelGas}
+REAL: dict[str, type[Effect]] = {"gain": Gain, "liver_density": LiverDensity}
+DISEASE: dict[str, type[Effect]] = {"vessels": LiverVessels, "effusion": Effusion, "consolidation": Consolidation,
+                                    "giant_tumor": GiantTumor, "lesions": Lesions}
+SCANNER: dict[str, type[Effect]] = {
+    "arms": Arms, "table": Table, "metal_streaks": MetalStreaks, "photon_starvation": PhotonStarvation,
+    "blur": Blur, "noise": Noise, "thick_slices": ThickSlices, "quantized": Quantized, "cut": Cut,
+    "round_field": RoundField}
+
+REAL_DISEASE = 0.5
+"""Disease is drawn half as often in real CTs: they have their own."""
+
+
+def make_volume(source: Source, config: SynthesisConfig, seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Image (D, H, W) float32 in [-1, 1], label float32 in [0, 1], and the parameters of all that was done."""
+    rng = stream(seed, "placement")
+    real = source.hu is not None
+    without_liver = not real and rng.random() < config.no_liver_share
+    placement = Placement.random(source, config.fine_shape, rng, without_liver, gentle=real)
+    scene = place(source, placement, config.fine_shape)
+    parameters: dict[str, Any] = {"placement": asdict(placement)}
+    if real:
+        parameters |= run(scene, REAL, config, seed)
+        parameters |= run(scene, {k: v for k, v in DISEASE.items() if k != "vessels"}, config, seed, REAL_DISEASE)
+    else:
+        parameters |= run(scene, ANATOMY, config, seed)
+        parameters["contrast"] = _render(scene, config, seed)
+        parameters |= run(scene, DISEASE, config, seed)
+    parameters |= run(scene, SCANNER, config, seed)
+    image, label = to_grid(scene, config.hu_window)
+    return image, label, parameters
+
+
+def run(scene: Scene, effects: dict[str, type[Effect]], config: SynthesisConfig, seed: int,
+        factor: float = 1.0) -> dict[str, Any]:
+    """Draw and apply the effects in order; returns the parameters of those that took part."""
+    done = {}
+    for name, effect in effects.items():
+        rng = stream(seed, name)
+        if rng.random() >= factor * getattr(config.effects, name):
+            continue
+        drawn = effect.random(scene, rng)
+        if drawn is not None:
+            drawn.apply(scene)
+            done[name] = asdict(drawn)
+    return done
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Random numbers of one effect in one volume: switching an effect off leaves the draws of the others alone."""
+    return np.random.default_rng([seed, crc32(name.encode())])
+
+
+def to_grid(scene: Scene, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Clip to the window, then average areas, then scale: the order of `LiverGTANLib.volume.to_model_grid`."""
+    image = average_areas(np.clip(scene.hu, *hu_window))
+    return scale_hu(image, hu_window), average_areas(scene.label)
+
+
+def average_areas(array: np.ndarray) -> np.ndarray:
+    """Area average of three voxels into two along every axis."""
+    for axis in range(3):
+        a = np.moveaxis(array, axis, 0)
+        out = np.empty((len(a) * 2 // 3, *a.shape[1:]), np.float32)
+        np.add(a[0::3] * np.float32(2 / 3), a[1::3] * np.float32(1 / 3), out=out[0::2])
+        np.add(a[2::3] * np.float32(2 / 3), a[1::3] * np.float32(1 / 3), out=out[1::2])
+        array = np.moveaxis(out, 0, axis)
+    return np.ascontiguousarray(array)
+
+
+def _render(scene: Scene, config: SynthesisConfig, seed: int) -> dict[str, Any]:
+    allowed = {name: getattr(config.effects, name) > 0 for name in ("fatty", "iron", "odd")}
+    contrast = Contrast.random(scene, stream(seed, "contrast"), **allowed)
+    contrast.apply(scene)
+    return asdict(contrast)

@@ -1,0 +1,137 @@
+"""Where the training window lies in the body, and how the body is turned, scaled, bent and its liver swollen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .fields import smooth_noise
+from .scene import Scene, draw_seed
+from .sources import Source
+from .tissues import Tissue
+
+COARSE = 4
+"""The deformation is computed on every fourth voxel and interpolated."""
+
+
+@dataclass(frozen=True)
+class Bulge:
+    """Local magnification (strength > 0) or shrinkage around a point of the source, in voxels of the source."""
+
+    center: tuple[float, float, float]
+    strength: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Window center in the source (voxels), scale and rotation (degrees) by axis Z, Y, X, elastic waves and bulges."""
+
+    center: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    degrees: tuple[float, float, float]
+    waves: tuple[tuple[float, float], ...]
+    """(amplitude, wavelength) in voxels."""
+    bulges: tuple[Bulge, ...]
+    seed: int
+
+    @classmethod
+    def random(cls, source: Source, shape: tuple[int, ...], rng: np.random.Generator,
+               without_liver: bool = False, gentle: bool = False) -> Placement:
+        """`gentle` keeps a real CT's anatomy plausible: half the deformation."""
+        weaker = 0.5 if gentle else 1.0
+        size = rng.uniform(0.84, 1.22)
+        scale = tuple(float(size * rng.uniform(0.92, 1.08)) for _ in range(3))
+        turn = 25.0 if rng.random() < 0.1 else 9.0
+        degrees = tuple(float(rng.uniform(-a, a)) for a in (turn, 7.0, 7.0))
+        waves = ((float(rng.uniform(0, 5.5) * weaker), float(rng.uniform(20, 45))),
+                 (float(rng.uniform(0, 0.8) * weaker), float(rng.uniform(8, 14))))
+        center = _center(source, shape, scale, rng, without_liver)
+        return cls(center, scale, degrees, waves, _bulges(source, rng, weaker), draw_seed(rng))
+
+    def coordinates(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(3, Z, Y, X) float32: where each voxel of the window comes from, in voxels of the source."""
+        coarse = tuple((n - 1) // COARSE + 2 for n in shape)
+        axes = [np.linspace(-n / 2 + 0.5, n / 2 - 0.5, m, dtype=np.float32) for n, m in zip(shape, coarse, strict=True)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        points = points @ (_rotation(self.degrees) @ np.diag(self.scale)).T.astype(np.float32)
+        for wave, (amplitude, wavelength) in enumerate(self.waves):
+            for axis in range(3):
+                noise = smooth_noise(coarse, wavelength / COARSE, self.seed + 3 * wave + axis)
+                points[..., axis] += np.float32(amplitude) * noise
+        points += np.asarray(self.center, np.float32)
+        for bulge in self.bulges:
+            offset = points - np.asarray(bulge.center, np.float32)
+            near = np.exp(-(offset**2).sum(-1, keepdims=True) / (2 * bulge.radius**2))
+            points -= np.float32(bulge.strength) * near * offset
+        field = torch.from_numpy(np.ascontiguousarray(points.transpose(3, 0, 1, 2)))[None]
+        return F.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True)[0].numpy()
+
+
+def place(source: Source, placement: Placement, shape: tuple[int, ...]) -> Scene:
+    """Sample the source in the window: codes by nearest neighbor, HU and label of a real CT linearly."""
+    grid = _normalized(placement.coordinates(shape), source.tissue.shape)
+    tissue = _sample(_float(source, "tissue"), grid, "nearest").astype(np.uint8)
+    if source.hu is None:
+        return Scene(tissue, np.zeros(shape, np.float32), (tissue == Tissue.LIVER).astype(np.float32),
+                     source.spacing_mm, "synthetic", source.name)
+    hu = _sample(_float(source, "hu"), grid, "bilinear")
+    outside = (grid.abs() > 1).any(-1)[0].numpy()
+    hu[outside] = -1024.0
+    label = np.zeros(shape, np.float32) if source.label is None else _sample(_float(source, "label"), grid, "bilinear")
+    return Scene(tissue, hu, label, source.spacing_mm, "real", source.name)
+
+
+def _float(source: Source, field: str) -> torch.Tensor:
+    """The array as float32 for `grid_sample`, kept on the source because conversion costs more than sampling."""
+    kept = source.__dict__.setdefault("_float", {})
+    if field not in kept:
+        kept[field] = torch.from_numpy(np.ascontiguousarray(getattr(source, field), dtype=np.float32))[None, None]
+    return kept[field]
+
+
+def _sample(array: torch.Tensor, grid: torch.Tensor, mode: str) -> np.ndarray:
+    return F.grid_sample(array, grid, mode=mode, padding_mode="zeros", align_corners=True)[0, 0].numpy()
+
+
+def _normalized(coordinates: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    scale = torch.tensor([2.0 / max(1, n - 1) for n in shape]).view(3, 1, 1, 1)
+    return (torch.from_numpy(coordinates) * scale - 1).flip(0).permute(1, 2, 3, 0)[None]
+
+
+def _rotation(degrees: tuple[float, float, float]) -> np.ndarray:
+    """Rotation about the axes Z, Y, X of the (Z, Y, X) frame."""
+    (cz, sz), (cy, sy), (cx, sx) = ((np.cos(a), np.sin(a)) for a in np.deg2rad(degrees))
+    about_z = np.array([[1, 0, 0], [0, cz, -sz], [0, sz, cz]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[cx, -sx, 0], [sx, cx, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def _center(source: Source, shape: tuple[int, ...], scale: tuple[float, ...], rng: np.random.Generator,
+            without_liver: bool) -> tuple[float, float, float]:
+    """Around the liver along the body, or clear of it; in plane near the middle, sometimes far off (a tight crop)."""
+    _, y, x = source.body_center
+    wide = 2.5 if rng.random() < 0.15 else 1.0
+    y, x = y + wide * rng.uniform(-12, 12), x + wide * rng.uniform(-17, 17)
+    levels = source.liver_voxels[:, 0] if len(source.liver_voxels) else np.array([source.tissue.shape[0] / 2])
+    half = shape[0] / 2 * scale[0]
+    low, high = levels.min() - 0.35 * half, levels.max() + 0.25 * half
+    z = rng.uniform(low, high)
+    if without_liver:
+        choices = [(half, levels.min() - half - 12), (levels.max() + half + 12, source.tissue.shape[0] - 0.6 * half)]
+        choices = [c for c in choices if c[1] > c[0]]
+        if choices:
+            z = rng.uniform(*choices[rng.integers(len(choices))])
+    return float(z), float(y), float(x)
+
+
+def _bulges(source: Source, rng: np.random.Generator, weaker: float) -> tuple[Bulge, ...]:
+    if not len(source.liver_voxels):
+        return ()
+    centers = source.liver_voxels[rng.integers(len(source.liver_voxels), size=rng.integers(0, 4))]
+    return tuple(Bulge(tuple(float(v) for v in center), float(rng.uniform(-0.55, 0.5) * weaker),
+                       float(rng.uniform(14, 32))) for center in centers)

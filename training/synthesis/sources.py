@@ -1,0 +1,170 @@
+"""Where volumes come from: tissue maps (whole trunks in codes) and real CTs with a liver mask, on a 2 mm grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from LiverGTANLib.volume import ModelFrame
+
+from .fields import signed_distance
+from .tissues import ORGANS, Tissue, is_any
+
+CT_CLIP = (-1024.0, 2000.0)
+
+
+@dataclass(eq=False)
+class Source:
+    """A body on an isotropic grid, axes growing to superior, anterior, right.
+
+    tissue: uint8 (Z, Y, X); hu: float32 or None for a tissue map; label: float32 liver fraction or None (unlabelled).
+    """
+
+    name: str
+    tissue: np.ndarray
+    spacing_mm: float
+    hu: np.ndarray | None = None
+    label: np.ndarray | None = None
+
+    @cached_property
+    def liver_voxels(self) -> np.ndarray:
+        """(N, 3) indices, thinned; empty when the source shows no liver."""
+        return np.argwhere(self.tissue == Tissue.LIVER)[::37]
+
+    @cached_property
+    def body_center(self) -> np.ndarray:
+        """(3,) middle of the body's box in voxels."""
+        body = self.tissue != Tissue.AIR
+        ranges = [np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        return np.array([(r[0] + r[-1]) / 2 if len(r) else n / 2 for r, n in zip(ranges, body.shape, strict=True)])
+
+
+def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array [k, j, i] and its (4, 4) IJK-to-RAS matrix, from any file that SimpleITK reads."""
+    image = sitk.ReadImage(str(path))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image), np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
+
+
+def read_tissue_map(path: Path, spacing_mm: float) -> Source:
+    """A map of tissue codes, nearest neighbor to the fine grid, its abdominal fat told from the fat below the skin."""
+    codes, ijk_to_ras = read_image(path)
+    if codes.max() > max(Tissue):
+        raise ValueError(f"{path.name}: code {codes.max()} is no tissue (0 to {max(Tissue)}); give a tissue map.")
+    codes = _nearest(_to_axes(codes, ijk_to_ras), _spacing(ijk_to_ras), spacing_mm)
+    return tissue_source(path.name.removesuffix(".nii.gz"), codes, spacing_mm)
+
+
+def tissue_source(name: str, codes: np.ndarray, spacing_mm: float) -> Source:
+    """A source from codes that already lie on the fine grid (Z, Y, X)."""
+    tissue = np.ascontiguousarray(codes, dtype=np.uint8)
+    _fill_missing_heart(tissue, spacing_mm)
+    cavity = (tissue == Tissue.FAT) & abdominal_cavity(tissue)
+    tissue[cavity] = Tissue.CAVITY_FAT
+    return Source(name, tissue, spacing_mm)
+
+
+def read_ct(ct_path: Path, label_path: Path | None, spacing_mm: float, name: str) -> Source:
+    """A real CT and its liver mask, area-averaged to the fine grid by the code that the product runs."""
+    hu, ijk_to_ras = read_image(ct_path)
+    frame = ModelFrame.of(hu.shape, ijk_to_ras, spacing_mm)
+    fine_hu = frame.down(hu, clip=CT_CLIP, fill=CT_CLIP[0])
+    label = None
+    if label_path is not None:
+        mask, mask_to_ras = read_image(label_path)
+        if mask.shape != hu.shape or not np.allclose(mask_to_ras, ijk_to_ras, atol=1e-2):
+            raise ValueError(f"{name}: the mask does not lie on the grid of its CT; resample it first.")
+        label = frame.down((mask > 0).astype(np.float32), clip=(0.0, 1.0), fill=0.0)
+    return Source(name, coarse_tissue(fine_hu, label), spacing_mm, fine_hu, label)
+
+
+def coarse_tissue(hu: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    """Air, lung, fat, soft tissue, bone and liver by thresholds: enough for effects to find their place in a real CT."""
+    from scipy.ndimage import binary_fill_holes, binary_opening, label as components
+
+    tissue = np.full(hu.shape, Tissue.OTHER, np.uint8)
+    tissue[hu < -20] = Tissue.FAT
+    tissue[hu > 250] = Tissue.SPONGY_BONE
+    body = binary_opening(hu > -300, iterations=2)
+    parts, count = components(body)
+    if count:
+        body = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    body = np.stack([binary_fill_holes(slice_) for slice_ in body])
+    tissue[hu < -300] = Tissue.GAS
+    tissue[_large_parts((hu < -300) & body, 12_000)] = Tissue.LUNG
+    tissue[~body] = Tissue.AIR
+    if label is not None:
+        tissue[label > 0.5] = Tissue.LIVER
+    return tissue
+
+
+def _large_parts(mask: np.ndarray, voxels: int) -> np.ndarray:
+    from scipy.ndimage import label as components
+
+    parts, _ = components(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return (sizes > voxels)[parts]
+
+
+def abdominal_cavity(tissue: np.ndarray) -> np.ndarray:
+    """Slice by slice the convex hull of the abdominal organs: an estimate of what lies inside the abdominal wall."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    organs, inside = is_any(tissue, ORGANS), np.zeros(tissue.shape, bool)
+    y, x = np.mgrid[: tissue.shape[1], : tissue.shape[2]].astype(np.float32)
+    for z in np.flatnonzero(organs.sum(axis=(1, 2)) > 50):
+        try:
+            facets = ConvexHull(np.argwhere(organs[z])).equations.astype(np.float32)
+        except QhullError:  # all organ voxels of the slice on one line
+            continue
+        inside[z] = np.all([a * y + b * x + c <= 1 for a, b, c in facets], axis=0)
+    return inside
+
+
+def _fill_missing_heart(tissue: np.ndarray, spacing_mm: float) -> None:
+    """Some maps were cut out of scans that end at the heart; thick fat between the lungs there is taken for heart."""
+    chest = (tissue == Tissue.LUNG).sum(axis=(1, 2)) > 2000
+    if not chest.any():
+        return
+    fat = (tissue == Tissue.FAT) & chest[:, None, None]
+    lung_y = np.flatnonzero((tissue[chest] == Tissue.LUNG).any(axis=(0, 2)))
+    fat[:, : lung_y[0]] = fat[:, lung_y[-1]:] = False
+    deep = signed_distance(fat, spacing_mm) < -14
+    core = signed_distance(deep, spacing_mm) < 12
+    tissue[core & fat] = Tissue.HEART_WALL
+    tissue[deep & fat] = Tissue.ARTERY
+
+
+def _to_axes(array: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
+    """Permute and flip to axes (S, A, R); the map's axes must be within a few degrees of the patient's."""
+    directions = ijk_to_ras[:3, :3] / _spacing_ijk(ijk_to_ras)
+    order = [int(np.argmax(np.abs(directions[row]))) for row in (2, 1, 0)]
+    turned = np.transpose(array, [2 - axis for axis in order])
+    flips = tuple(slice(None, None, -1 if directions[row, axis] < 0 else 1)
+                  for row, axis in zip((2, 1, 0), order, strict=True))
+    return turned[flips]
+
+
+def _spacing_ijk(ijk_to_ras: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+
+
+def _spacing(ijk_to_ras: np.ndarray) -> np.ndarray:
+    """Spacing in the order of the patient axes S, A, R."""
+    directions = ijk_to_ras[:3, :3] / _spacing_ijk(ijk_to_ras)
+    return np.array([_spacing_ijk(ijk_to_ras)[np.argmax(np.abs(directions[row]))] for row in (2, 1, 0)])
+
+
+def _nearest(array: np.ndarray, spacing: np.ndarray, target_mm: float) -> np.ndarray:
+    index = []
+    for size, step in zip(array.shape, spacing, strict=True):
+        count = max(1, int(round(size * step / target_mm)))
+        index.append(np.clip(((np.arange(count) + 0.5) * target_mm / step).astype(int), 0, size - 1))
+    return array[np.ix_(*index)]
