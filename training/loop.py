@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -188,10 +189,8 @@ class Terminated:
 
     def __init__(self) -> None:
         self.asked = False
-        try:
+        if threading.current_thread() is threading.main_thread():  # elsewhere, whoever runs the loop handles signals
             signal.signal(signal.SIGTERM, self)
-        except ValueError:
-            pass  # not the main thread: whoever runs the loop there handles signals
 
     def __call__(self, *_: object) -> None:
         self.asked = True

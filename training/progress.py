@@ -41,7 +41,8 @@ class Log:
             means = {name: float(total) / self.count for name, total in self.sums.items()}
             self.sums, self.count = {}, 0
             if not all(math.isfinite(v) for v in means.values()):
-                raise UserError(f"A loss is not finite at step {step}: {means}; lower --rate or use --precision 32-true.")
+                raise UserError(f"A loss is not finite at step {step} ({means}); lower --rate or use --precision "
+                                "32-true, and resume from the last checkpoint.")
             self.row(step, means | {"rate": rate})
             self.tell(step, means)
 

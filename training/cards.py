@@ -1,0 +1,128 @@
+"""The student's card: where it comes from and how well it does, written from files, never by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomllib
+from LiverGTANLib import student
+
+from training import checkpoint
+from training.config import UserError
+
+PROVENANCE = Path(__file__).with_name("provenance.toml")
+INTENDED_USE = (
+    "Research and education: a liver outline on abdominal CT as a starting point for a person to check and correct. "
+    "Not a medical device; not for diagnosis, treatment or any clinical decision."
+)
+SCOPE = (
+    "Liver with its lesions and intrahepatic vessels; inferior vena cava, gallbladder and extrahepatic portal vein are "
+    "left out."
+)
+LIMITATIONS = [
+    "Trained mostly on synthesized volumes and on few real scans with machine-made labels; no radiologist has looked "
+    "at them.",
+    "Weakest where training data are thin: plain CT, thick slices, pleural effusion or ascites beside the liver, giant "
+    "or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
+    "Works at 3 mm: thin tips and narrow clefts are rounded off.",
+    "CT in Hounsfield units only; MR, cone-beam and rescaled images give nonsense.",
+]
+
+
+def training(file: Path, bank: Path | None = None) -> dict[str, Any]:
+    """The training part of a card, from the checkpoint and the bank that it names."""
+    content = checkpoint.read(file)
+    settings = content["settings"]
+    bank = bank or Path(settings["data"]["bank"])
+    return {
+        "method": content.get("method", "Dice + cross entropy on labels, no distillation"),
+        "steps": content["step"],
+        "batch": settings["loop"]["batch"],
+        "seed": settings["loop"]["seed"],
+        "precision": settings["machine"]["precision"],
+        "torch": version("torch"),
+        "code": commit(),
+        "bank": describe_bank(bank),
+        "data": sources(bank),
+        "watched": [case.partition("=")[0].split("/")[-1] for case in settings["data"]["validation"]],
+    }
+
+
+def describe_bank(bank: Path) -> dict[str, Any]:
+    """Size and settings of the bank, without the paths of this machine."""
+    try:
+        meta = json.loads((bank / "bank.json").read_text())
+        kinds = [json.loads(line)["kind"] for line in (bank / "index.jsonl").read_text().splitlines()]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise UserError(f"The bank {bank} that this network was trained on cannot be read ({error}).") from error
+    kept = {name: meta[name] for name in ("spacing_mm", "hu_window", "git") if name in meta}
+    return {"volumes": len(kinds), "synthetic": kinds.count("synthetic"), "real": kinds.count("real")} | kept
+
+
+def sources(bank: Path) -> list[dict[str, str]]:
+    """Every tissue map and CT that the bank drew on, with license and origin. Raises UserError for an unknown one."""
+    known = tomllib.loads(PROVENANCE.read_text())
+    lines = (bank / "index.jsonl").read_text().splitlines()
+    names = sorted({re.sub(r"^phantom-\d+$", "phantom", json.loads(line)["source"]) for line in lines})
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(f"{PROVENANCE.name} does not say where {', '.join(unknown)} come from; add license and origin.")
+    return [{"name": name} | known[name] for name in names]
+
+
+def metrics(table: Path) -> list[dict[str, Any]]:
+    """The rows of an evaluation's CSV, numbers as numbers."""
+    try:
+        with table.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
+    return [{name: number(value) for name, value in row.items() if name != "model"} for row in rows]
+
+
+def rewrite(student_file: Path, table: Path | None) -> str:
+    """The card's text, with the figures of an evaluation when one is given; the file is rewritten."""
+    path = student_file.with_suffix(".json")
+    content = student.load(path).card
+    if table:
+        content = content | {"metrics": metrics(table)}
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+    return text
+
+
+def number(text: str) -> float | str | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if value == value else None  # NaN is no JSON
+
+
+def complete(card: dict[str, Any], checkpoint_file: Path) -> dict[str, Any]:
+    """A bare card with training, intended use, limitations and license."""
+    return card | {
+        "training": training(checkpoint_file),
+        "metrics": [],
+        "scope": SCOPE,
+        "intended_use": INTENDED_USE,
+        "limitations": LIMITATIONS,
+        "license": "Apache-2.0",
+    }
+
+
+def commit() -> str:
+    """The commit of this code, marked where files differ from it."""
+    try:
+        here = Path(__file__).parent
+        done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=here,
+                              capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,101 @@
+"""Real CTs at native resolution, through the engines that Slicer uses."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from LiverGTANLib import engines, segmenter, student
+
+from training import checkpoint, export
+from training.config import UserError
+from training.data.cases import Case
+from training.metrics import Metrics, measure
+from training.validate import HU_WINDOW, SPACING_MM
+
+COLUMNS = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_ml", "reference_ml", "volume_error")
+SUMMARIZED = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_error")
+LARGER_IS_BETTER = ("dice", "nsd2", "nsd3")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case under one engine."""
+
+    case: str
+    model: str
+    engine: str
+    seconds: float
+    metrics: Metrics
+
+    def values(self) -> dict[str, str]:
+        figures = {name: getattr(self.metrics, name) for name in COLUMNS}
+        head = {"case": self.case, "model": self.model, "engine": self.engine, "seconds": f"{self.seconds:.3f}"}
+        return head | {name: f"{value:.4f}" for name, value in figures.items()}
+
+
+def model(source: str) -> student.Student:
+    """A student by name, by file, or a checkpoint (.pt, or .pt:ROLE) folded in memory."""
+    file, _, role = source.partition(".pt")
+    if not _:
+        return student.load(source)
+    net = checkpoint.network(Path(file + ".pt"), role.removeprefix(":") or None)
+    return export.in_memory(net, Path(file).parent.name + role, SPACING_MM, HU_WINDOW)
+
+
+def evaluate(source: str, cases: list[Case], engine_names: tuple[str, ...]) -> Iterator[Row]:
+    """Segments every case with every engine; `source` is what `model` takes, or a folder of masks."""
+    if Path(source).is_dir():
+        yield from (judge(case, saved_mask(Path(source), case), Path(source).name, "file", 0.0) for case in cases)
+        return
+    network = model(source)
+    for name in engine_names:
+        engine = engines.create(network, name)
+        for case in cases:
+            began = time.perf_counter()
+            mask = segmenter.mask(segmenter.analyze(case.ct, engine)).full()
+            yield judge(case, mask, network.name, engine.name, time.perf_counter() - began)
+
+
+def judge(case: Case, mask: np.ndarray, model_name: str, engine: str, seconds: float) -> Row:
+    """The metrics of one mask on the case's grid."""
+    metrics = measure(mask, case.mask, tuple(case.ct.spacing[::-1]))
+    return Row(case.name, model_name, engine, seconds, metrics)
+
+
+def saved_mask(folder: Path, case: Case) -> np.ndarray:
+    """The case's mask from a folder of masks named like the CTs."""
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        path = folder / (case.name + suffix)
+        if path.exists():
+            return dataclasses.replace(case, mask_path=path, label=None).mask
+    raise UserError(f"{folder} holds no mask named {case.name}(.nii.gz, .nii, .nrrd or .mha).")
+
+
+def summary(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """Metric -> mean, sd and mean of the worst tenth (at least one case)."""
+    table = {}
+    for name in SUMMARIZED:
+        values = np.array([getattr(row.metrics, name) for row in rows], float)
+        values = np.sort(values[np.isfinite(values)])
+        if not len(values):
+            continue
+        worst = max(1, len(values) // 10)
+        ordered = values if name in LARGER_IS_BETTER else values[np.argsort(-np.abs(values))]
+        table[name] = {"mean": values.mean(), "sd": values.std(ddof=1) if len(values) > 1 else 0.0,
+                       "worst_decile": ordered[:worst].mean()}
+    return table
+
+
+def write_csv(rows: list[Row], path: Path) -> None:
+    """One line a case and engine, replaced whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0].values()))
+        writer.writeheader()
+        writer.writerows(row.values() for row in rows)
