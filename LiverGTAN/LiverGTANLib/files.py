@@ -1,0 +1,147 @@
+"""Images in and out of files with SimpleITK, for use without Slicer."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .anatomy import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
+from .segmenter import BoxMask
+from .volume import CtVolume, InputError
+
+INPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+OUTPUT_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def suffix_of(path: Path, suffixes: tuple[str, ...]) -> str | None:
+    """The longest of `suffixes` that ends the file's name, None when none does."""
+    return next((suffix for suffix in sorted(suffixes, key=len, reverse=True)
+                 if path.name.lower().endswith(suffix)), None)
+
+
+def stem_of(path: Path) -> str:
+    """A file's or folder's name without an image suffix."""
+    suffix = suffix_of(path, INPUT_SUFFIXES)
+    return path.name[: -len(suffix)] if suffix else path.name
+
+
+def read_ct(path: str | Path) -> CtVolume:
+    """A CT from NIfTI, NRRD, MetaImage or a folder of one DICOM series.
+
+    Raises InputError with a sentence when there is no such file, it is damaged or holds no 3-D scalar image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    image = _read_dicom(path) if path.is_dir() else _read_file(path)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path} is a color or vector image; choose a scalar CT.")
+    if image.GetDimension() != 3:
+        raise InputError(f"{path} has {image.GetDimension()} dimensions; choose one 3-D volume.")
+    return CtVolume(sitk.GetArrayFromImage(image), ijk_to_ras(image), stem_of(path))
+
+
+def ijk_to_ras(image: sitk.Image) -> np.ndarray:
+    """(4, 4) matrix from voxel indices to RAS mm (SimpleITK's own positions are LPS)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return LPS_TO_RAS @ matrix
+
+
+def read_labels(path: str | Path) -> np.ndarray:
+    """The voxels of a label image, (K, J, I)."""
+    return sitk.GetArrayFromImage(_read_file(Path(path)))
+
+
+def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:
+    """Write the mask on the CT's grid; the suffix decides on the format, `.seg.nrrd` is a Slicer segmentation.
+
+    The file appears whole or not at all.
+    """
+    path = Path(path)
+    suffix = suffix_of(path, OUTPUT_SUFFIXES)
+    if suffix is None:
+        raise InputError(f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}.")
+    image = _mask_image(mask, ct)
+    if suffix == ".seg.nrrd":
+        for key, value in _segment_header(mask).items():
+            image.SetMetaData(key, value)
+    with appears_whole(path, suffix) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+@contextmanager
+def appears_whole(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary file in the same folder that takes `path`'s place when the block ends well and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(suffix=suffix or path.suffix, prefix=".livergtan-", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _read_file(path: Path) -> sitk.Image:
+    if suffix_of(path, INPUT_SUFFIXES) is None:
+        raise InputError(f"{path} is no image this program reads; give {', '.join(INPUT_SUFFIXES)} or a DICOM folder.")
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be read: {_last_line(error)}") from error
+
+
+def _read_dicom(folder: Path) -> sitk.Image:
+    reader = sitk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise InputError(f"{folder} holds no DICOM series; give the folder that holds the slices.")
+    if len(series) > 1:
+        raise InputError(f"{folder} holds {len(series)} DICOM series; put the one to segment in a folder of its own.")
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"The DICOM series in {folder} cannot be read: {_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _mask_image(mask: BoxMask, ct: CtVolume) -> sitk.Image:
+    image = sitk.GetImageFromArray(mask.full())
+    matrix = LPS_TO_RAS @ np.asarray(ct.ijk_to_ras, float)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
+def _segment_header(mask: BoxMask) -> dict[str, str]:
+    """What Slicer keeps of a segmentation with one segment in a NRRD header."""
+    extent = [edge for part in mask.box[::-1] for edge in (part.start, part.stop - 1)]
+    return {
+        "Segment0_ID": SEGMENT_NAME,
+        "Segment0_Name": SEGMENT_NAME,
+        "Segment0_NameAutoGenerated": "0",
+        "Segment0_Color": " ".join(f"{channel:.6f}" for channel in SEGMENT_COLOR),
+        "Segment0_ColorAutoGenerated": "0",
+        "Segment0_LabelValue": "1",
+        "Segment0_Layer": "0",
+        "Segment0_Extent": " ".join(map(str, extent)),
+        "Segment0_Tags": f"TerminologyEntry:{TERMINOLOGY}|",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_SourceRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
