@@ -1,0 +1,2 @@
+"""Fixtures for all tests."""
+from host.fixtures import slicerHost  # noqa: F401

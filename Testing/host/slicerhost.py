@@ -1,0 +1,135 @@
+"""SlicerHost: a running Slicer for one test.
+
+It fills the real `slicer` package with what the application adds (`slicer.mrmlScene`, `.app`, `.modules`, widget
+classes, `ScriptedLoadableModule`, ...) and takes it back in `close()`. Only one can be open at a time.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import time
+import types
+from collections.abc import Callable
+
+import slicer
+from PySide6 import QtCore, QtTest
+
+from host import i18n, modules, parameters, scene, scripted
+from host.application import Application
+from host.ctkwidgets import ctk
+from host.dialogs import Dialogs
+from host.qtmodule import qt
+from host.uiloader import MRML_WIDGETS
+
+
+class SlicerHost:
+    """The open application.
+
+    `dialogs` holds the pop-ups that the module asked for; `uncaught` the exceptions that left a slot or an observer
+    (the application prints them and goes on, and so does the host, but a test should look at them).
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = os.fspath(folder)
+        self.uncaught: list[BaseException] = []
+        self.dialogs = Dialogs()
+        self._modules: list[modules.qSlicerScriptedLoadableModule] = []
+        self._undo: list[Callable[[], None]] = []
+        self._useOwnSettings()
+        self.applicationLogic = slicer.vtkSlicerApplicationLogic()
+        self.scene = scene.createScene(self.applicationLogic)
+        self._installPackages()
+        self._set(slicer, "mrmlScene", self.scene)
+        self._set(slicer, "app", Application(self.applicationLogic, self.scene, self.folder))
+        self._set(slicer, "modules", scene.createModules(self.applicationLogic, self.scene, self.folder))
+        self._fileAccess = scene.createFileAccess(self.applicationLogic, self.scene, self.folder)
+        self._set(slicer.util, "messageBox", self.dialogs.messageBox)
+        self._set(slicer.util, "delayDisplay", self.dialogs.delayDisplay)
+        self._set(sys, "excepthook", lambda kind, error, trace: self._recordUncaught(error, trace))
+        self.mainWindow = modules.MainWindow()
+        slicer.app._topLevelWidgets.append(self.mainWindow)
+        self.mainWindow.show()
+
+    def _set(self, owner, name: str, value) -> None:
+        """Set an attribute until `close()`."""
+        if hasattr(owner, name):
+            self._undo.append(lambda old=getattr(owner, name): setattr(owner, name, old))
+        else:
+            self._undo.append(lambda: delattr(owner, name))
+        setattr(owner, name, value)
+
+    def _useOwnSettings(self) -> None:
+        QtCore.QCoreApplication.setOrganizationName("LiverGTAN")
+        QtCore.QCoreApplication.setApplicationName("tests")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, self.folder)
+
+    def _installPackages(self) -> None:
+        packages = {"qt": qt, "ctk": ctk, "slicer.ScriptedLoadableModule": scripted, "slicer.i18n": i18n,
+                    "slicer.parameterNodeWrapper": parameters}
+        for name, package in packages.items():
+            sys.modules[name] = package
+            if name.startswith("slicer."):
+                self._set(slicer, name.partition(".")[2], package)
+        for widgetClass in (*MRML_WIDGETS.values(), modules.qSlicerScriptedLoadableModule,
+                            modules.qSlicerScriptedLoadableModuleWidget):
+            self._set(slicer, widgetClass.__name__, widgetClass)
+
+    def _recordUncaught(self, error: BaseException, trace: types.TracebackType) -> None:
+        self.uncaught.append(error)
+        sys.__excepthook__(type(error), error, trace)
+
+    def takeUncaught(self) -> list[BaseException]:
+        """-> the exceptions recorded so far, which count as looked at."""
+        taken, self.uncaught[:] = list(self.uncaught), []
+        return taken
+
+    def loadModule(self, path: str | os.PathLike) -> modules.qSlicerScriptedLoadableModule:
+        """Load a module file as Slicer does at start; it is not opened yet."""
+        module = modules.qSlicerScriptedLoadableModule(os.fspath(path))
+        self._modules.append(module)
+        slicer.app.moduleManager().add(module)
+        return module
+
+    def completeStartup(self) -> None:
+        slicer.app.startupCompleted.emit()
+
+    def openModule(self, name: str):
+        """Open a loaded module's panel; -> the module's widget object."""
+        slicer.util.selectModule(name)
+        self.processEvents()
+        return slicer.util.getModuleWidget(name)
+
+    def leaveModule(self) -> None:
+        self.mainWindow.selectModule("")
+
+    def click(self, widget) -> None:
+        """Press and release the left mouse button in the middle of a widget."""
+        QtTest.QTest.mouseClick(widget, QtCore.Qt.LeftButton)
+        self.processEvents()
+
+    def processEvents(self) -> None:
+        slicer.app.processEvents()
+
+    def wait(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Run the event loop until `condition()` holds; TimeoutError when it does not in time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"Not so after {seconds} s")
+            QtCore.QThread.msleep(2)
+            self.processEvents()
+
+    def close(self) -> None:
+        """Leave and unload the modules, close the window, empty the scene, take everything back."""
+        self.leaveModule()
+        for module in self._modules:
+            module.unload()
+        self.mainWindow.close()
+        self.mainWindow.deleteLater()
+        self.scene.Clear(1)
+        self.processEvents()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+        self.applicationLogic.SetMRMLScene(None)
+        for undo in reversed(self._undo):
+            undo()
