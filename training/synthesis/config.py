@@ -56,7 +56,7 @@ class SynthesisConfig:
     count: int = 1200
     """Volumes."""
     data: Path | None = None
-    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA, else ../shared/data, else the built-in phantom."""
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
     real_share: float = 0.23
     """Share of volumes made of real CTs with a (weak) liver mask."""
     no_liver_share: float = 0.06

@@ -11,7 +11,7 @@ COARSE = 3
 def smooth_noise(shape: tuple[int, ...], wavelength: float | tuple[float, ...], seed: int) -> np.ndarray:
     """Float32 field of mean 0 and sd about 1 that changes over `wavelength` voxels (one number or one an axis)."""
     lengths = (wavelength,) * 3 if isinstance(wavelength, (int, float)) else wavelength
-    nodes = [max(2, int(round(n / length)) + 1) for n, length in zip(shape, lengths, strict=True)]
+    nodes = [max(2, round(n / length) + 1) for n, length in zip(shape, lengths, strict=True)]
     values = torch.randn([1, 1, *nodes], generator=torch.Generator().manual_seed(seed))
     field = resize(values[0, 0].numpy(), shape)
     # Linear interpolation between independent nodes leaves (2/3) of the variance along every axis.

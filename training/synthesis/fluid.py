@@ -131,5 +131,5 @@ def _half_lung(scene: Scene, right: bool) -> np.ndarray:
 def _depth_mm(lung: np.ndarray, spacing_mm: float, tilt: float) -> np.ndarray:
     """Height above the lowest point for a patient on the back; the plane rises towards the head by `tilt`."""
     z, y, _ = lung.shape
-    return (np.arange(y, dtype=np.float32)[None, :, None]
-            + tilt * np.arange(z, dtype=np.float32)[:, None, None]) * np.float32(spacing_mm) * np.ones((1, 1, 1), np.float32)
+    height = np.arange(y, dtype=np.float32)[None, :, None] + tilt * np.arange(z, dtype=np.float32)[:, None, None]
+    return height * np.float32(spacing_mm)

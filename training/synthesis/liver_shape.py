@@ -46,7 +46,7 @@ class Contour:
 
 @dataclass(frozen=True)
 class Resection:
-    """Cuts the liver along a plane (unit normal in Z, Y, X through a point in voxels); the far side becomes fat or fluid."""
+    """Cuts a share of the liver off along a plane (unit normal in Z, Y, X); fat, bowel or fluid takes its place."""
 
     normal: tuple[float, float, float]
     share: float

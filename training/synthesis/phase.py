@@ -8,7 +8,8 @@ import numpy as np
 
 from .fields import smooth_noise, white_noise
 from .scene import Scene, draw_seed
-from .tissues import COUNT, SOFT, Tissue as T
+from .tissues import COUNT, SOFT
+from .tissues import Tissue as T
 
 PHASES = {"plain": 0.34, "arterial": 0.2, "portal": 0.34, "delayed": 0.12}
 
@@ -45,7 +46,7 @@ class Contrast:
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator, fatty: bool = True, iron: bool = True,
                odd: bool = True) -> Contrast:
-        """`fatty` and `iron` allow such livers; `odd` shifts every soft tissue by up to 40 HU in a fifth of the scans."""
+        """`fatty` and `iron` allow such livers; `odd` shifts soft tissues by up to 40 HU in a fifth of the scans."""
         phase = str(rng.choice(list(PHASES), p=list(PHASES.values())))
         kind = _liver_kind(rng, fatty, iron)
         hu = _means(phase, kind, rng)

@@ -7,7 +7,6 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-
 from LiverGTANLib.volume import scale_hu
 
 from .anatomy import BowelGas, Mesentery

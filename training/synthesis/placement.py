@@ -43,11 +43,11 @@ class Placement:
                without_liver: bool = False, gentle: bool = False) -> Placement:
         """`gentle` keeps a real CT's anatomy plausible: half the deformation."""
         weaker = 0.5 if gentle else 1.0
-        size = rng.uniform(0.84, 1.22)
+        size = rng.uniform(0.74, 1.12)
         scale = tuple(float(size * rng.uniform(0.92, 1.08)) for _ in range(3))
         turn = 25.0 if rng.random() < 0.1 else 9.0
         degrees = tuple(float(rng.uniform(-a, a)) for a in (turn, 7.0, 7.0))
-        waves = ((float(rng.uniform(0, 5.5) * weaker), float(rng.uniform(20, 45))),
+        waves = ((float(rng.uniform(0, 4.5) * weaker), float(rng.uniform(20, 45))),
                  (float(rng.uniform(0, 0.8) * weaker), float(rng.uniform(8, 14))))
         center = _center(source, shape, scale, rng, without_liver)
         return cls(center, scale, degrees, waves, _bulges(source, rng, weaker), draw_seed(rng))
@@ -133,5 +133,5 @@ def _bulges(source: Source, rng: np.random.Generator, weaker: float) -> tuple[Bu
     if not len(source.liver_voxels):
         return ()
     centers = source.liver_voxels[rng.integers(len(source.liver_voxels), size=rng.integers(0, 4))]
-    return tuple(Bulge(tuple(float(v) for v in center), float(rng.uniform(-0.55, 0.5) * weaker),
+    return tuple(Bulge(tuple(float(v) for v in center), float(rng.uniform(-0.45, 0.45) * weaker),
                        float(rng.uniform(14, 32))) for center in centers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Effect(Protocol):
     """
 
     @classmethod
-    def random(cls, scene: Scene, rng: np.random.Generator) -> Self | None: ...
+    def random(cls, scene: Scene, rng: np.random.Generator) -> Effect | None: ...
 
     def apply(self, scene: Scene) -> None: ...
 

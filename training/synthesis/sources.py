@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-
 from LiverGTANLib.volume import ModelFrame
 
 from .fields import signed_distance
@@ -85,8 +84,9 @@ def read_ct(ct_path: Path, label_path: Path | None, spacing_mm: float, name: str
 
 
 def coarse_tissue(hu: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-    """Air, lung, fat, soft tissue, bone and liver by thresholds: enough for effects to find their place in a real CT."""
-    from scipy.ndimage import binary_fill_holes, binary_opening, label as components
+    """Air, lung, fat, soft tissue, bone and liver by thresholds: enough for effects to find their place."""
+    from scipy.ndimage import binary_fill_holes, binary_opening
+    from scipy.ndimage import label as components
 
     tissue = np.full(hu.shape, Tissue.OTHER, np.uint8)
     tissue[hu < -20] = Tissue.FAT
@@ -165,6 +165,6 @@ def _spacing(ijk_to_ras: np.ndarray) -> np.ndarray:
 def _nearest(array: np.ndarray, spacing: np.ndarray, target_mm: float) -> np.ndarray:
     index = []
     for size, step in zip(array.shape, spacing, strict=True):
-        count = max(1, int(round(size * step / target_mm)))
+        count = max(1, round(size * step / target_mm))
         index.append(np.clip(((np.arange(count) + 0.5) * target_mm / step).astype(int), 0, size - 1))
     return array[np.ix_(*index)]
