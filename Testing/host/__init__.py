@@ -7,9 +7,10 @@ is in this package, one concept a file:
 | File | Stands in for |
 |---|---|
 | `pythonqt`, `qtmodule`, `uiloader` | PythonQt's manners and the `qt` module |
-| `ctkwidgets`, `mrmlwidgets`, `nodecombobox`, `checkablenodes`, `show3dbutton` | `ctk` and `slicer.qMRML*` |
+| `ctkwidgets`, `mrmlwidgets`, `nodecombobox`, `checkablenodes`, `show3dbutton` | `ctk`, `slicer.qMRML*` |
 | `scene`, `application`, `modules` | what `Slicer` makes at start: scene, logics, `slicer.app`, `slicer.modules` |
-| `scripted`, `parameters`, `guiconnectors`, `i18n` | `slicer.ScriptedLoadableModule`, `.parameterNodeWrapper`, `.i18n` |
+| `scripted`, `i18n` | `slicer.ScriptedLoadableModule`, `slicer.i18n` |
+| `parameters`, `parametertypes`, `guiconnectors` | `slicer.parameterNodeWrapper` |
 | `dialogs` | pop-ups: recorded, never shown |
 | `views` | slice and 3D views, drawn offscreen |
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from PySide6 import QtCore, QtGui
 
 from host.mrmlwidgets import SceneNodes
-from host.properties import stored, standIn
+from host.properties import standIn, stored
 from host.qtmodule import qt
 
 

@@ -8,7 +8,7 @@ import types
 
 from PySide6 import QtCore, QtGui
 
-from host.properties import forwarded, stored, standIn
+from host.properties import forwarded, standIn, stored
 from host.qtmodule import qt
 
 _TITLE_HEIGHT = 24

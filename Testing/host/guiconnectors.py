@@ -96,7 +96,8 @@ def connectorFor(widget, storage: Storage, annotations: tuple) -> Connector:
     """-> the connector of a widget and a parameter; RuntimeError when Slicer has none for this pair."""
     if isinstance(storage, NodeStorage) and type(widget) is qMRMLNodeComboBox:
         return _nodeComboBox(widget, storage.kind, annotations)
+    kind = enum.Enum if issubclass(storage.kind, enum.Enum) else storage.kind
     for widgets, kinds, create in _CONNECTORS:
-        if type(widget) in widgets and (storage.kind in kinds or enum.Enum in kinds and issubclass(storage.kind, enum.Enum)):
+        if type(widget) in widgets and kind in kinds:
             return create(widget, storage.kind, annotations)
     raise RuntimeError(f"Slicer connects no {storage.kind.__name__} parameter to a {type(widget).__name__}")

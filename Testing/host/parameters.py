@@ -16,11 +16,29 @@ import vtk
 
 from host.guiconnectors import Connector, connectorFor
 from host.parametertypes import (
-    Choice, Decimals, Default, Maximum, Minimum, SingleStep, Storage, WithinRange, storageFor,
+    Choice,
+    Decimals,
+    Default,
+    Maximum,
+    Minimum,
+    SingleStep,
+    Storage,
+    WithinRange,
+    storageFor,
 )
 
-__all__ = ["parameterNodeWrapper", "isParameterNodeWrapper", "SlicerParameterNamePropertyName", "Choice", "Decimals",
-           "Default", "Maximum", "Minimum", "SingleStep", "WithinRange"]
+__all__ = [
+    "Choice",
+    "Decimals",
+    "Default",
+    "Maximum",
+    "Minimum",
+    "SingleStep",
+    "SlicerParameterNamePropertyName",
+    "WithinRange",
+    "isParameterNodeWrapper",
+    "parameterNodeWrapper",
+]
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
@@ -77,7 +95,7 @@ class ParameterNodeMethods:
         return self.allParameters[name]
 
     def connectGui(self, gui) -> int:
-        """Connect the widgets of `gui` (a widget, or what `childWidgetVariables` gives) named by SlicerParameterName."""
+        """Connect the widgets with a SlicerParameterName: those in a widget, or what `childWidgetVariables` gave."""
         isWidget = getattr(gui, "isWidgetType", lambda: False)()
         widgets = gui.findChildren() if isWidget else list(gui.__dict__.values())
         named = {widget.property(SlicerParameterNamePropertyName): widget for widget in widgets}

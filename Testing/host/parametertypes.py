@@ -107,7 +107,7 @@ class NodeStorage:
         node.SetNodeReferenceID(name + self.suffix, value.GetID() if value else None)
 
 
-Storage = typing.Union[TextStorage, NodeStorage]
+Storage = TextStorage | NodeStorage
 _TEXTS = {
     str: TextStorage(str, (str,), "", str, str),
     int: TextStorage(int, (int,), 0, int, str),
@@ -117,10 +117,13 @@ _TEXTS = {
 
 
 def storageFor(kind) -> Storage:
-    """-> how values of `kind` are kept; TypeError for a type that the host does not know."""
-    optional = [k for k in typing.get_args(kind) if k is not type(None)] if typing.get_origin(kind) is typing.Union else []
-    if len(optional) == 1 and _isNode(optional[0]):
-        return NodeStorage(optional[0], suffix="_0")
+    """-> how values of `kind` are kept; TypeError for a type that the host does not know.
+
+    `X | None` is refused as by Slicer up to 5.12, which knows `Optional[X]` alone.
+    """
+    alternatives = typing.get_args(kind) if typing.get_origin(kind) is typing.Union else ()
+    if len(alternatives) == 2 and _isNode(alternatives[0]) and alternatives[1] is type(None):
+        return NodeStorage(alternatives[0], suffix="_0")
     if kind in _TEXTS:
         return _TEXTS[kind]
     if _isNode(kind):

@@ -136,7 +136,7 @@ def _descendants(parent: QtCore.QObject) -> list[QtCore.QObject]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def pythonQtClass(native: type) -> type:
     """Derive a class with PythonQt's manners from a PySide6 class (the same one for every call)."""
     meta = native.staticMetaObject

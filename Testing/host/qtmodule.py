@@ -6,9 +6,9 @@ import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6 import QtCore, QtGui, QtWidgets  # noqa: E402
+from PySide6 import QtCore, QtGui, QtWidgets
 
-from host.pythonqt import pythonQtClass  # noqa: E402
+from host.pythonqt import pythonQtClass
 
 _application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["LiverGTAN tests"])
 

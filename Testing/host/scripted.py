@@ -12,8 +12,12 @@ import slicer
 
 from host.qtmodule import qt
 
-__all__ = ["ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic",
-           "ScriptedLoadableModuleTest"]
+__all__ = [
+    "ScriptedLoadableModule",
+    "ScriptedLoadableModuleLogic",
+    "ScriptedLoadableModuleTest",
+    "ScriptedLoadableModuleWidget",
+]
 
 
 def _resource(modulePath: str, filename: str) -> str:
@@ -35,7 +39,9 @@ class ScriptedLoadableModule:
         return _resource(self.parent.path, filename)
 
     def getDefaultModuleDocumentationLink(self, docPage=None) -> str:
-        url = slicer.app.documentationBaseUrl + docPage if docPage else slicer.app.moduleDocumentationUrl(self.moduleName)
+        url = slicer.app.moduleDocumentationUrl(self.moduleName)
+        if docPage:
+            url = slicer.app.documentationBaseUrl + docPage
         return f'<p>For more information see the <a href="{url}">online documentation</a>.</p>'
 
     def runTest(self, msec=100, **kwargs) -> None:

@@ -5,6 +5,7 @@ classes, `ScriptedLoadableModule`, ...) and takes it back in `close()`. Only one
 """
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -53,9 +54,9 @@ class SlicerHost:
     def _set(self, owner, name: str, value) -> None:
         """Set an attribute until `close()`."""
         if hasattr(owner, name):
-            self._undo.append(lambda old=getattr(owner, name): setattr(owner, name, old))
+            self._undo.append(functools.partial(setattr, owner, name, getattr(owner, name)))
         else:
-            self._undo.append(lambda: delattr(owner, name))
+            self._undo.append(functools.partial(delattr, owner, name))
         setattr(owner, name, value)
 
     def _useOwnSettings(self) -> None:

@@ -9,7 +9,12 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import *
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
 from slicer.util import VTKObservationMixin
 
 
@@ -33,7 +38,7 @@ class Side(enum.Enum):
 @parameterNodeWrapper
 class HostSampleParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode
-    outputSegmentation: Optional[vtkMRMLSegmentationNode]
+    outputSegmentation: Optional[vtkMRMLSegmentationNode]  # noqa: UP045 (Slicer knows no other form)
     threshold: Annotated[float, WithinRange(-100, 500)] = 100
     side: Side = Side.ABOVE
     model: Annotated[str, Choice(["large", "small"])] = "large"
