@@ -48,6 +48,10 @@ class Memory:
         with self._lock:
             return self._analyses.get(key)
 
+    def forget_analyses(self) -> None:
+        with self._lock:
+            self._analyses.clear()
+
     def keep(self, key: Hashable, analysis: Analysis) -> None:
         with self._lock:
             self._analyses[key] = analysis

@@ -45,14 +45,14 @@ class SegmentWriter:
         """Make the mask the liver segment of the segmentation and return the segment's ID.
 
         boxMask lies on the volume's voxel grid. madeBy (the student's name) is kept in the segment's tag.
-        beforeChange() is called once the mask is known to fit and before anything changes.
+        beforeChange(segmentationNode) is called once the mask is known to fit and before anything changes.
         """
         _requireLabelmaps(segmentationNode)
         self._adoptReferenceGeometry(segmentationNode, volumeNode)
         modifier = _onReferenceGrid(_orientedImage(boxMask, volumeNode, segmentationNode), segmentationNode)
         editor = self._editorFor(segmentationNode, volumeNode)
         if beforeChange is not None:
-            beforeChange()
+            beforeChange(segmentationNode)
         if not self._logic.SaveStateForUndo():
             raise WriteError("The segmentation's state could not be saved for Undo; choose another segmentation.")
         segmentId = ""

@@ -1,0 +1,358 @@
+"""LiverGTAN: the liver of a CT in a moment, inside 3D Slicer and with nothing to install.
+
+The module, its panel and its logic: a thin shell over LiverGTANLib. Nothing heavy is imported at file scope.
+"""
+
+import time
+from typing import Annotated
+
+import qt
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+STUDENTS = ["student-100k", "student-30k"]
+ENGINES = ["automatic", "numpy", "torch"]
+
+# A run that is over before this shows neither progress nor Cancel: they would only flicker.
+PATIENCE_SECONDS = 0.5
+# Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker
+# and then lets the event loop have its turn.
+POLL_SECONDS = 0.02
+
+
+class LiverGTAN(ScriptedLoadableModule):
+    """What the application shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "LiverGTAN"
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations"]
+        parent.contributors = ["LiverGTAN contributors"]
+        parent.helpText = _(
+            "Segments the liver in a CT within a moment, on the processor alone and with nothing to install. "
+            'See the <a href="https://github.com/SlicerLiverGTAN/SlicerLiverGTAN">documentation</a>. '
+            "For research use; not a medical device."
+        )
+        parent.acknowledgementText = _(
+            "The network is trained by knowledge distillation through a growing teacher assistant, after Xu et al., "
+            "Phys Med Biol 66(23), 2021, doi 10.1088/1361-6560/ac3935."
+        )
+
+
+@parameterNodeWrapper
+class LiverGTANParameterNode:
+    """The person's choices; they are saved with the scene.
+
+    inputVolume: the CT. outputSegmentation: where its liver goes, made on demand when None.
+    student: which network. engine: what runs it.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputSegmentation: vtkMRMLSegmentationNode
+    student: Annotated[str, Choice(STUDENTS)] = "student-100k"
+    engine: Annotated[str, Choice(ENGINES)] = "automatic"
+
+
+class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. A worker thread computes, a timer fetches its result, the main thread reads and writes MRML."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._shownInput = None
+        self._worker = None
+        self._request = None  # of the run that is under way
+        self._timer = None
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LiverGTAN.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = LiverGTANLogic()
+        self.ui.intendedUseLabel.text = intendedUse()
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self.onTimer)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.undoButton.connect("clicked(bool)", self.onUndo)
+        self.ui.redoButton.connect("clicked(bool)", self.onRedo)
+        self.initializeParameterNode()
+
+    # Life of the panel
+
+    def cleanup(self):
+        """The panel goes away, by module reload or application exit; its widgets are not touched any more."""
+        self._dropRun(waitForThread=True)
+        self._disconnectParameterNode()
+        self.removeObservers()
+
+    def enter(self):
+        self.initializeParameterNode()
+
+    def exit(self):
+        """Another module is opened."""
+        self.stop(waitForThread=True)
+        self._disconnectParameterNode()
+
+    def onSceneStartClose(self, caller, event):
+        self._dropRun(waitForThread=True)
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self.logic.session.forgetScene()
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    # Parameters
+
+    def initializeParameterNode(self):
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if firstVolume:
+                self._parameterNode.inputVolume = firstVolume
+
+    def setParameterNode(self, parameterNode):
+        self._disconnectParameterNode()
+        self._parameterNode = parameterNode
+        if parameterNode:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self.onParametersChanged()
+
+    def _disconnectParameterNode(self):
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+        self.removeObservers(self.onParametersChanged)
+
+    def onParametersChanged(self, caller=None, event=None):
+        self._followInput()
+        self.ui.show3DButton.setSegmentationNode(self._output())
+        self.ui.engineInfoLabel.text = self.logic.session.engineDescription()
+        self.updateButtons()
+
+    def _followInput(self):
+        """Another volume goes with its own segmentation, so that its liver never replaces the former volume's."""
+        inputVolume = self._input()
+        if inputVolume == self._shownInput:
+            return
+        changed = self._shownInput is not None
+        self._shownInput = inputVolume
+        self.removeObservers(self.onImageChanged)
+        if inputVolume:
+            self.addObserver(inputVolume, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self.onImageChanged)
+        if self._parameterNode and (changed or not self._output()):
+            self.ui.resultLabel.text = ""
+            self._parameterNode.outputSegmentation = self.logic.session.findSegmentation(inputVolume)
+
+    def onImageChanged(self, caller, event):
+        self.updateButtons()
+
+    def _input(self):
+        return self._parameterNode.inputVolume if self._parameterNode else None
+
+    def _output(self):
+        return self._parameterNode.outputSegmentation if self._parameterNode else None
+
+    # What can be done now, and why something cannot
+
+    def updateButtons(self):
+        if self._request:
+            self._showRun()
+            return
+        reason, warning = self.logic.obstacles(self._parameterNode)
+        self.ui.applyButton.text = _("Segment")
+        self.ui.applyButton.enabled = not reason
+        self.ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
+        self.ui.messageLabel.text = reason or warning
+        self.ui.progressBar.visible = False
+        self.ui.undoButton.enabled = self.logic.session.canUndo(self._output())
+        self.ui.redoButton.enabled = self.logic.session.canRedo(self._output())
+
+    def _showRun(self):
+        """Until patience ends the button only waits: a hasty second click must not cancel."""
+        long = time.monotonic() - self._request.started > PATIENCE_SECONDS
+        self.ui.applyButton.enabled = long
+        self.ui.applyButton.text = _("Cancel") if long else _("Segment")
+        self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if long else _("The liver is being segmented.")
+        self.ui.undoButton.enabled = False
+        self.ui.redoButton.enabled = False
+        if long:
+            fraction, text = self._worker.progress
+            self.ui.progressBar.visible = True
+            self.ui.progressBar.value = round(100 * fraction)
+            self.ui.progressBar.setFormat(f"{text} %p%")
+
+    # One run
+
+    def onApplyButton(self):
+        if self._request:
+            self.stop()
+            self.ui.resultLabel.text = _("Canceled; nothing was changed.")
+            return
+        with slicer.util.tryWithErrorDisplay(_("The liver could not be segmented."), waitCursor=True):
+            self._start()
+
+    def _start(self):
+        from LiverGTANLib.live import Worker
+
+        self._request = self.logic.prepare(self._parameterNode)
+        self._worker = self._worker or Worker()
+        self._worker.submit(self._request.job.run)
+        self.ui.resultLabel.text = ""
+        self.updateButtons()
+        self._timer.start()
+
+    def onTimer(self):
+        if not self._request:
+            return
+        if not self._request.nodesExist():
+            self.stop(waitForThread=True)
+            self.ui.resultLabel.text = _("Canceled: the volume or the segmentation was removed.")
+            return
+        outcome = self._worker.poll(POLL_SECONDS)
+        if outcome is None:
+            self.updateButtons()
+            return
+        request, self._request = self._request, None
+        self._timer.stop()
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The liver could not be segmented."), waitCursor=True):
+                self._finish(request, outcome)
+        finally:
+            self.updateButtons()
+
+    def _finish(self, request, outcome):
+        if outcome.error is not None:
+            raise outcome.error
+        result = self.logic.apply(request, outcome.value)
+        self._parameterNode.outputSegmentation = result.segmentation
+        self.ui.resultLabel.text = _("Liver {volume:.0f} mL, {seconds:.2f} s ({engine})").format(
+            volume=result.volumeMl, seconds=result.seconds["total"], engine=result.engine)
+
+    def stop(self, waitForThread=False):
+        """Drop the run, if there is one, and write nothing."""
+        self._dropRun(waitForThread)
+        self.updateButtons()
+
+    def _dropRun(self, waitForThread):
+        if self._timer:
+            self._timer.stop()
+        self._request = None
+        if self._worker:
+            self._worker.cancel()
+        if self._worker and waitForThread:
+            self._worker.close()
+            self._worker = None
+
+    def onUndo(self):
+        self.logic.session.undo()
+        self.ui.resultLabel.text = ""
+        self.updateButtons()
+
+    def onRedo(self):
+        self.logic.session.redo()
+        self.ui.resultLabel.text = ""
+        self.updateButtons()
+
+
+class LiverGTANLogic(ScriptedLoadableModuleLogic):
+    """Segments without a panel and without a pop-up; errors are raised with a sentence that tells what to do."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._session = None
+
+    @property
+    def session(self):
+        """The work itself (LiverGTANLib.session); loaded at first use, with numpy."""
+        if self._session is None:
+            from LiverGTANLib.session import Session
+
+            self._session = Session(slicer.mrmlScene)
+        return self._session
+
+    def getParameterNode(self):
+        return LiverGTANParameterNode(super().getParameterNode())
+
+    def process(self, inputVolume, outputSegmentation=None, student="student-100k", engine="automatic"):
+        """Segment the liver of a CT and return when it is written.
+
+        inputVolume: scalar volume node in HU. outputSegmentation: segmentation node, made on demand when None.
+        student: name of a bundled student or path of a student file. engine: "automatic", "numpy" or "torch".
+        Returns a result with segmentation, segmentId, volumeMl, seconds (by stage), engine and student.
+
+        Example::
+
+            from LiverGTAN import LiverGTANLogic
+            result = LiverGTANLogic().process(volumeNode)
+            print(result.volumeMl, result.segmentation.GetName())
+        """
+        request = self.session.prepare(inputVolume, outputSegmentation, student, engine)
+        return self.session.apply(request, request.job.run(), saveStateOfSegmentEditor)
+
+    def prepare(self, parameterNode):
+        """The request that the parameter node asks for; its job may run in another thread."""
+        return self.session.prepare(parameterNode.inputVolume, parameterNode.outputSegmentation,
+                                    parameterNode.student, parameterNode.engine)
+
+    def apply(self, request, found):
+        """Write what a request's job has found; returns the result as `process` does."""
+        return self.session.apply(request, found, saveStateOfSegmentEditor)
+
+    def obstacles(self, parameterNode):
+        """(why Segment cannot run, what else the person should know) as sentences; empty when there is nothing."""
+        if parameterNode is None:
+            return _("The scene is being closed."), ""
+        found = self.session.findings(parameterNode.inputVolume, parameterNode.engine)
+        return tuple(" ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False))
+
+
+def intendedUse():
+    from LiverGTANLib.anatomy import INTENDED_USE
+
+    return INTENDED_USE
+
+
+def saveStateOfSegmentEditor(segmentationNode):
+    """Let Undo in the Segment Editor module know this change too, when that module edits the same segmentation."""
+    editorWidget = getattr(slicer.modules, "SegmentEditorWidget", None)
+    editor = getattr(editorWidget, "editor", None)
+    if editor and editor.segmentationNode() == segmentationNode:
+        editor.saveStateForUndo()
+
+
+class LiverGTANTest(ScriptedLoadableModuleTest):
+    """The journey of a first use, on a generated CT: no network connection and no file is needed."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        from LiverGTANLib import selftest
+
+        for journey in selftest.JOURNEYS:
+            self.setUp()
+            self.delayDisplay(journey.__doc__.splitlines()[0])
+            journey(self, LiverGTANLogic())
+        self.delayDisplay("Test passed")

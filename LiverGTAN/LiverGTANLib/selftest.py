@@ -1,0 +1,63 @@
+"""The journeys of `LiverGTANTest`: what a person does first, checked on a generated CT in a running Slicer."""
+
+import numpy as np
+import slicer
+from slicer.util import arrayFromSegmentBinaryLabelmap, arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+
+from . import measure, scene
+from .phantom import phantom_ct
+from .volume import InputError
+
+
+def addPhantom(name: str = "Phantom"):
+    """Add the generated CT to the scene; returns (volume node, its liver as (K, J, I) uint8)."""
+    ct, liver = phantom_ct()
+    volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    volumeNode.SetIJKToRASMatrix(vtkMatrixFromArray(ct.ijk_to_ras))
+    updateVolumeFromArray(volumeNode, ct.hu)
+    volumeNode.CreateDefaultDisplayNodes()
+    return volumeNode, liver
+
+
+def segmentPhantom(test, logic) -> None:
+    """Segment a generated CT."""
+    volumeNode, liver = addPhantom()
+    result = logic.process(volumeNode)
+    segment = result.segmentation.GetSegmentation().GetSegment(result.segmentId)
+    mask = arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, volumeNode)
+    test.assertGreater(measure.dice(mask, liver), 0.8)
+    test.assertAlmostEqual(
+        result.volumeMl, np.count_nonzero(mask) * measure.voxel_ml(scene.ijkToWorld(volumeNode)), places=3)
+    test.assertEqual(segment.GetName(), "liver")
+    test.assertEqual(scene.referenceVolume(result.segmentation), volumeNode)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    parents = [hierarchy.GetItemParent(hierarchy.GetItemByDataNode(n)) for n in (volumeNode, result.segmentation)]
+    test.assertEqual(*parents)
+
+
+def segmentTwiceAndUndo(test, logic) -> None:
+    """Segment again beside a person's own segment, then undo."""
+    volumeNode, _ = addPhantom()
+    result = logic.process(volumeNode)
+    segmentation = result.segmentation.GetSegmentation()
+    segmentation.AddEmptySegment("tumor", "tumor")
+    again = logic.process(volumeNode, result.segmentation)
+    test.assertEqual(again.segmentId, result.segmentId)
+    test.assertEqual(segmentation.GetNumberOfSegments(), 2)
+    test.assertNotIn("network", again.seconds)  # the analysis of the same image was remembered
+    test.assertTrue(logic.session.canUndo(again.segmentation))
+    logic.session.undo()
+    logic.session.undo()
+    test.assertIsNone(segmentation.GetSegment(result.segmentId))
+
+
+def refuseWhatIsNoCt(test, logic) -> None:
+    """An image without negative values is refused with a sentence."""
+    volumeNode, _ = addPhantom("MR")
+    updateVolumeFromArray(volumeNode, (arrayFromVolume(volumeNode) // 8 + 130).astype(np.uint8))
+    with test.assertRaises(InputError):
+        logic.process(volumeNode)
+    test.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
+
+
+JOURNEYS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt)
