@@ -57,6 +57,13 @@ class Contrast:
             sd[code] = value * rng.uniform(0.3, 1.4)
         return cls(phase, kind, _rounded(hu), _rounded(sd), float(rng.uniform(1.5, 6)), draw_seed(rng))
 
+    @classmethod
+    def typical(cls, phase: str, seed: int) -> Contrast:
+        """A phase with a normal liver and the texture of a clean scan: for phantoms."""
+        hu = _means(phase, "normal", np.random.default_rng([seed, 7]))
+        sd = [0.5 * TEXTURE_SD.get(code, 0.0) for code in T]
+        return cls(phase, "normal", _rounded(hu), _rounded(np.array(sd)), 2.0, seed)
+
     def apply(self, scene: Scene) -> None:
         texture = 0.75 * smooth_noise(scene.shape, self.grain, self.seed)
         texture += 0.4 * white_noise(scene.shape, self.seed + 1)
