@@ -6,6 +6,9 @@ fractions in [0, 1], because area averaging to the model grid yields fractions a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -50,3 +53,86 @@ def segmentation(
     cross = functional.binary_cross_entropy_with_logits(logits, label, weight=weights, reduction="none")
     volumes = dice(logits, label) + cross.mean((1, 2, 3, 4))
     return (volumes * labelled).sum() / labelled.sum().clamp_min(1)
+
+
+# Distillation: each takes (student, teacher, weights) and returns a scalar.
+
+
+def classes(logits: torch.Tensor) -> torch.Tensor:
+    """Two class channels in place of one logit, else the logits centered over classes.
+
+    Softmax does not see a shift of all classes of a voxel, but a softmax over voxels does; centered logits have none.
+    """
+    if logits.shape[1] == 1:
+        return torch.cat([-logits / 2, logits / 2], dim=1)
+    return logits - logits.mean(1, keepdim=True)
+
+
+def kl(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
+    """T^2 * KL(teacher || student) of the softened class distributions, summed over classes, averaged over voxels.
+
+    `weights` B1DHW have mean 1 a volume. Hinton et al. 2015; the sum over classes keeps the scale free of their number.
+    """
+    ours = (classes(student) / temperature).log_softmax(1)
+    theirs = (classes(teacher.detach()) / temperature).log_softmax(1)
+    divergence = (theirs.exp() * (theirs - ours)).sum(1, keepdim=True)
+    return temperature**2 * (weights * divergence).mean()
+
+
+def cwd(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
+    """Channel-wise distillation (Shu et al. 2021): for each class a softmax over voxels, KL, mean over classes.
+
+    A distribution over voxels has its own emphasis, so `weights` play no part.
+    """
+    ours = (classes(student) / temperature).flatten(2).log_softmax(2)
+    theirs = (classes(teacher.detach()) / temperature).flatten(2).log_softmax(2)
+    return temperature**2 * (theirs.exp() * (theirs - ours)).sum(2).mean()
+
+
+def dist(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
+    """DIST (Huang et al. 2022): 1 - Pearson correlation over voxels for each class, and over classes for each voxel.
+
+    The second is left out for two classes, where it is +-1 and teaches nothing.
+    """
+    ours = (classes(student) / temperature).softmax(1).flatten(2)
+    theirs = (classes(teacher.detach()) / temperature).softmax(1).flatten(2)
+    intra = (1 - pearson(ours, theirs, 2)).mean()
+    if ours.shape[1] == 2:
+        return temperature**2 * intra
+    voxels = weights.flatten(2)[:, 0]
+    return temperature**2 * (intra + ((1 - pearson(ours, theirs, 1)) * voxels).mean())
+
+
+def pearson(a: torch.Tensor, b: torch.Tensor, axis: int) -> torch.Tensor:
+    """Correlation along an axis; constants correlate with each other."""
+    a, b = a - a.mean(axis, keepdim=True), b - b.mean(axis, keepdim=True)
+    tiny = torch.finfo(a.dtype).tiny ** 0.5
+    return ((a * b).sum(axis) + tiny) / (a.norm(dim=axis) * b.norm(dim=axis) + tiny)
+
+
+DISTILLATION = {"kl": kl, "cwd": cwd, "dist": dist}
+
+
+def ensemble(logits: list[torch.Tensor]) -> torch.Tensor:
+    """Logits whose class probabilities are the mean of several teachers' (one logit stays one)."""
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([one.log_softmax(1) if one.shape[1] > 1 else functional.logsigmoid(one) for one in logits])
+    mean = mean.logsumexp(0) - math.log(len(logits))
+    if logits[0].shape[1] > 1:
+        return mean
+    rest = torch.stack([functional.logsigmoid(-one) for one in logits]).logsumexp(0) - math.log(len(logits))
+    return mean - rest
+
+
+def dense(
+    term: Callable[..., torch.Tensor],
+    student: torch.Tensor,
+    teachers: list[torch.Tensor],
+    weights: torch.Tensor,
+    kept: list[bool] | None = None,
+) -> torch.Tensor:
+    """Sum of a distillation term over all larger networks (DGKD, Son et al. 2021) but those not `kept` in this step."""
+    chosen = [one for one, keep in zip(teachers, kept or [True] * len(teachers), strict=True) if keep]
+    terms = [term(student, one, weights) for one in chosen]
+    return torch.stack(terms).sum() if terms else student.sum() * 0
