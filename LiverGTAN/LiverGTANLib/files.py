@@ -54,6 +54,17 @@ def ijk_to_ras(image: sitk.Image) -> np.ndarray:
     return LPS_TO_RAS @ matrix
 
 
+def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray) -> sitk.Image:
+    """An array with its place in the patient as a SimpleITK image."""
+    image = sitk.GetImageFromArray(array_kji)
+    matrix = LPS_TO_RAS @ np.asarray(matrix_ijk_to_ras, float)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
 def read_labels(path: str | Path) -> np.ndarray:
     """The voxels of a label image, (K, J, I)."""
     return sitk.GetArrayFromImage(_read_file(Path(path)))
@@ -68,7 +79,7 @@ def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:
     suffix = suffix_of(path, OUTPUT_SUFFIXES)
     if suffix is None:
         raise InputError(f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}.")
-    image = _mask_image(mask, ct)
+    image = image_of(mask.full(), ct.ijk_to_ras)
     if suffix == ".seg.nrrd":
         for key, value in _segment_header(mask).items():
             image.SetMetaData(key, value)
@@ -115,16 +126,6 @@ def _read_dicom(folder: Path) -> sitk.Image:
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def _mask_image(mask: BoxMask, ct: CtVolume) -> sitk.Image:
-    image = sitk.GetImageFromArray(mask.full())
-    matrix = LPS_TO_RAS @ np.asarray(ct.ijk_to_ras, float)
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(matrix[:3, 3].tolist())
-    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
-    return image
 
 
 def _segment_header(mask: BoxMask) -> dict[str, str]:

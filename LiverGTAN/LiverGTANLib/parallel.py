@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
+from . import blas
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -35,7 +37,8 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
     items = list(items)
     if len(items) < 2 or thread_count() == 1:
         return [function(item) for item in items]
-    return list(_pool().map(function, items))
+    with blas.one_thread():
+        return list(_pool().map(function, items))
 
 
 def ranges(count: int, size: int) -> list[slice]:

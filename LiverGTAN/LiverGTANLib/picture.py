@@ -85,7 +85,6 @@ def _light(volume: np.ndarray) -> np.ndarray:
     hit = volume > 0.5
     seen = hit.any(axis=1)
     depth = hit.argmax(axis=1)
-    rows, columns = np.indices(depth.shape)
     slopes = [np.take_along_axis(np.gradient(volume, axis=axis), depth[:, None], axis=1)[:, 0] for axis in range(3)]
     length = np.sqrt(sum(slope**2 for slope in slopes)) + 1e-6
     facing = np.clip((slopes[1] + 0.35 * -slopes[0]) / length, 0, 1)

@@ -87,9 +87,13 @@ def placeBeside(segmentationNode, volumeNode) -> None:
     """Put the segmentation under the volume's study in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
     volumeItem = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
-    segmentationItem = hierarchy.GetItemByDataNode(segmentationNode) if hierarchy else 0
-    if volumeItem and segmentationItem:
-        hierarchy.SetItemParent(segmentationItem, hierarchy.GetItemParent(volumeItem))
+    if not volumeItem:
+        return
+    study, item = hierarchy.GetItemParent(volumeItem), hierarchy.GetItemByDataNode(segmentationNode)
+    if item:
+        hierarchy.SetItemParent(item, study)
+    else:
+        hierarchy.CreateItem(study, segmentationNode)
 
 
 def findSegmentation(volumeNode):

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 from slicer import vtkOrientedImageData, vtkOrientedImageDataResample, vtkSegmentationConverter
 from slicer.util import NodeModify, arrayFromVTKMatrix, vtkMatrixFromArray
+from vtk import VTK_UNSIGNED_CHAR
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from . import scene
@@ -118,8 +119,10 @@ class SegmentWriter:
         shownIn3d = segmentation.ContainsRepresentation(_SURFACE)
         if shownIn3d:
             segmentation.RemoveRepresentation(_SURFACE)
-        if not _isMasking(editor):  # What masking protects must stay; otherwise an empty segment is set much faster.
-            segmentation.ClearSegment(segmentId)
+        if _isMasking(editor):
+            modifier = _coveringToo(modifier, segmentation.GetSegment(segmentId).GetRepresentation(_LABELMAP))
+        else:
+            segmentation.ClearSegment(segmentId)  # An empty segment is set several times faster.
         self._logic.ModifySegmentByLabelmap(
             segmentationNode, segmentId, modifier, self._logic.ModificationModeSet, False, False)
         if shownIn3d:
@@ -189,6 +192,24 @@ def _onReferenceGrid(image, segmentationNode):
             image, reference, resampled, False, True):
         raise WriteError("The mask does not fit the grid of the chosen segmentation; choose or create another one.")
     return resampled
+
+
+def _coveringToo(image, labelmap):
+    """The image enlarged by zeros to cover the label map: the logic protects by masking only what lies within it."""
+    extent = [f(a, b) for f, a, b in zip((min, max) * 3, image.GetExtent(), labelmap.GetExtent())]
+    if labelmap.IsEmpty() or extent == list(image.GetExtent()):
+        return image
+    enlarged = vtkOrientedImageData()
+    enlarged.SetExtent(*extent)
+    enlarged.CopyDirections(image)
+    enlarged.SetSpacing(image.GetSpacing())
+    enlarged.SetOrigin(image.GetOrigin())
+    enlarged.AllocateScalars(VTK_UNSIGNED_CHAR, 1)
+    array = labelmapArray(enlarged)
+    array[:] = 0
+    inside = tuple(_sharedRange(enlarged, image, axis)[0] for axis in (2, 1, 0))
+    array[inside] = labelmapArray(image)
+    return enlarged
 
 
 def _referenceGeometry(segmentationNode):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import blas, parallel
+from . import parallel
 from .engines import Cancelled, Engine, IsCancelled, Progress
 from .frame import Box, ModelFrame
 from .volume import CtVolume, require_usable, to_model_grid
@@ -77,8 +77,7 @@ def analyze(
     start = time.perf_counter()
     tell(0.0, "Resampling")
     student = engine.student
-    with blas.one_thread():
-        x, frame = to_model_grid(ct, student.spacing_mm, student.hu_window)
+    x, frame = to_model_grid(ct, student.spacing_mm, student.hu_window)
     if cancelled and cancelled():
         raise Cancelled
     middle = time.perf_counter()
@@ -100,8 +99,7 @@ def mask(analysis: Analysis, settings: Settings = Settings()) -> BoxMask:
         k, values = job()
         np.greater(values, 0, out=voxels[k].view(bool))
 
-    with blas.one_thread():
-        parallel.for_each(cut, frame.up_slabs(evidence, box))
+    parallel.for_each(cut, frame.up_slabs(evidence, box))
     return BoxMask(voxels, tuple(part.start for part in box), frame.native_shape)
 
 

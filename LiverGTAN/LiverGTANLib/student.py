@@ -91,7 +91,8 @@ def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any])
     The same weights give the same bytes: the archive holds no dates.
     """
     path = Path(path).with_suffix(".npz")
-    halves = {name: np.asarray(array, np.float16) for name, array in weights.items()}
+    with np.errstate(over="ignore"):  # found and refused below
+        halves = {name: np.asarray(array, np.float16) for name, array in weights.items()}
     if not all(np.isfinite(array).all() for array in halves.values()):
         raise StudentError("A weight is not finite or too large for float16; this network cannot be exported.")
     data = _archive(halves)

@@ -19,6 +19,7 @@ FEWEST_SLICES = 4
 SHORTEST_EXTENT_MM = 30.0
 SPACING_RANGE_MM = (0.05, 20.0)
 THICK_SLICES_MM = 7.5
+HIGHEST_MINIMUM_HU = -60.0  # a CT of the body, however cropped, has fat and noise below this
 
 
 class InputError(ValueError):
@@ -144,9 +145,9 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
     if high - low < 50:
         yield Finding(True, f"All voxels lie between {low:.0f} and {high:.0f}: there is nothing to see in this volume.")
         return
-    if low >= 0:
-        yield Finding(True, f"The smallest value is {low:.0f}, but air and fat are below 0 HU: this is an MR, "
-                            "an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope and "
+    if low > HIGHEST_MINIMUM_HU:
+        yield Finding(True, f"The smallest value is {low:.0f}, but air and fat are below -60 HU: this is an "
+                            "MR, an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope and "
                             "intercept).")
         return
     body = hu[(hu > -250) & (hu < 400)]
@@ -155,7 +156,7 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
                             "Hounsfield units.")
         return
     fat = ((body > -140) & (body < -60)).mean()
-    if (high < 100 and low > -100) or fat < 0.002:
+    if fat < 0.002:
         yield Finding(False, "The values do not look like the Hounsfield units of a body CT (no fat near -100 HU): "
                              "the mask may be wrong.")
 

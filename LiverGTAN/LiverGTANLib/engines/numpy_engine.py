@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from .. import blas, parallel
+from .. import parallel
 from ..student import Student
 from . import Cancelled, IsCancelled, Progress
 from .numpy_layers import Convolution, Head, Stem, Upsampling, bordered, store_in
@@ -32,7 +32,7 @@ class NumpyEngine:
         check_grid(x, self.student.multiple)
         logits = np.empty_like(x)
         parts = tiles(len(x), self.student.multiple, self._most_planes)
-        with self._lock, blas.one_thread():
+        with self._lock:
             for number, (core, around) in enumerate(parts):
 
                 def tell(fraction: float, text: str, done: int = number) -> None:
