@@ -185,6 +185,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.enabled = not reason
         self.ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
         self.ui.messageLabel.text = reason or warning
+        self.ui.messageLabel.visible = bool(reason or warning)
         self.ui.progressBar.visible = False
         self.ui.undoButton.enabled = self.logic.session.canUndo(self._output())
         self.ui.redoButton.enabled = self.logic.session.canRedo(self._output())
