@@ -3,10 +3,8 @@
 The module, its panel and its logic: a thin shell over LiverGTANLib. Nothing heavy is imported at file scope.
 """
 
-import time
 from typing import Annotated
 
-import qt
 import slicer
 import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -26,9 +24,6 @@ ENGINES = ["automatic", "numpy", "torch"]
 
 # A run that is over before this shows neither progress nor Cancel: they would only flicker.
 PATIENCE_SECONDS = 0.5
-# Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker
-# and then lets the event loop have its turn.
-POLL_SECONDS = 0.02
 
 
 class LiverGTAN(ScriptedLoadableModule):
@@ -75,21 +70,20 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._shownInput = None
-        self._worker = None
-        self._request = None  # of the run that is under way
-        self._timer = None
+        self._runner = None
 
     def setup(self):
+        from LiverGTANLib.anatomy import INTENDED_USE
+        from LiverGTANLib.runner import Runner
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/LiverGTAN.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LiverGTANLogic()
-        self.ui.intendedUseLabel.text = intendedUse()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(0)
-        self._timer.connect("timeout()", self.onTimer)
+        self.ui.intendedUseLabel.text = INTENDED_USE
+        self._runner = Runner(self.updateButtons, self.onRunDone, self.onNodesGone)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
@@ -101,7 +95,8 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         """The panel goes away, by module reload or application exit; its widgets are not touched any more."""
-        self._dropRun(waitForThread=True)
+        if self._runner:
+            self._runner.stop(waitForThread=True)
         self._disconnectParameterNode()
         self.removeObservers()
 
@@ -110,11 +105,12 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self):
         """Another module is opened."""
-        self.stop(waitForThread=True)
+        self._runner.stop(waitForThread=True)
+        self.updateButtons()
         self._disconnectParameterNode()
 
     def onSceneStartClose(self, caller, event):
-        self._dropRun(waitForThread=True)
+        self._runner.stop(waitForThread=True)
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -147,13 +143,13 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersChanged(self, caller=None, event=None):
         self._followInput()
-        self.ui.show3DButton.setSegmentationNode(self._output())
+        self.ui.show3DButton.setSegmentationNode(self._choice("outputSegmentation"))
         self.ui.engineInfoLabel.text = self.logic.session.engineDescription()
         self.updateButtons()
 
     def _followInput(self):
         """Another volume goes with its own segmentation, so that its liver never replaces the former volume's."""
-        inputVolume = self._input()
+        inputVolume = self._choice("inputVolume")
         if inputVolume == self._shownInput:
             return
         changed = self._shownInput is not None
@@ -161,82 +157,59 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers(self.onImageChanged)
         if inputVolume:
             self.addObserver(inputVolume, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self.onImageChanged)
-        if self._parameterNode and (changed or not self._output()):
+        if self._parameterNode and (changed or not self._choice("outputSegmentation")):
             self.ui.resultLabel.text = ""
             self._parameterNode.outputSegmentation = self.logic.session.findSegmentation(inputVolume)
 
     def onImageChanged(self, caller, event):
         self.updateButtons()
 
-    def _input(self):
-        return self._parameterNode.inputVolume if self._parameterNode else None
-
-    def _output(self):
-        return self._parameterNode.outputSegmentation if self._parameterNode else None
+    def _choice(self, name):
+        return getattr(self._parameterNode, name) if self._parameterNode else None
 
     # What can be done now, and why something cannot
 
     def updateButtons(self):
-        if self._request:
+        if self._runner.running:
             self._showRun()
             return
-        reason, warning = self.logic.obstacles(self._parameterNode)
+        reason, warning = self.logic.session.obstacles(self._choice("inputVolume"), self._choice("engine"))
         self.ui.applyButton.text = _("Segment")
         self.ui.applyButton.enabled = not reason
         self.ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
         self.ui.messageLabel.text = reason or warning
         self.ui.messageLabel.visible = bool(reason or warning)
         self.ui.progressBar.visible = False
-        self.ui.undoButton.enabled = self.logic.session.canUndo(self._output())
-        self.ui.redoButton.enabled = self.logic.session.canRedo(self._output())
+        self.ui.undoButton.enabled = self.logic.session.canUndo(self._choice("outputSegmentation"))
+        self.ui.redoButton.enabled = self.logic.session.canRedo(self._choice("outputSegmentation"))
 
     def _showRun(self):
         """Until patience ends the button only waits: a hasty second click must not cancel."""
-        long = time.monotonic() - self._request.started > PATIENCE_SECONDS
+        long = self._runner.waited > PATIENCE_SECONDS
         self.ui.applyButton.enabled = long
         self.ui.applyButton.text = _("Cancel") if long else _("Segment")
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if long else _("The liver is being segmented.")
         self.ui.undoButton.enabled = False
         self.ui.redoButton.enabled = False
         if long:
-            fraction, text = self._worker.progress
+            fraction, text = self._runner.progress
             self.ui.progressBar.visible = True
             self.ui.progressBar.value = round(100 * fraction)
-            self.ui.progressBar.setFormat(f"{text} %p%")
+            self.ui.progressBar.format = f"{text} %p%"
 
     # One run
 
     def onApplyButton(self):
-        if self._request:
-            self.stop()
+        if self._runner.running:
+            self._runner.stop()
             self.ui.resultLabel.text = _("Canceled; nothing was changed.")
-            return
-        with slicer.util.tryWithErrorDisplay(_("The liver could not be segmented."), waitCursor=True):
-            self._start()
-
-    def _start(self):
-        from LiverGTANLib.live import Worker
-
-        self._request = self.logic.prepare(self._parameterNode)
-        self._worker = self._worker or Worker()
-        self._worker.submit(self._request.job.run)
-        self.ui.resultLabel.text = ""
+        else:
+            with slicer.util.tryWithErrorDisplay(_("The liver could not be segmented.")):
+                self.ui.resultLabel.text = ""
+                self._runner.start(self.logic.prepare(self._parameterNode))
         self.updateButtons()
-        self._timer.start()
 
-    def onTimer(self):
-        if not self._request:
-            return
-        if not self._request.nodesExist():
-            self.stop(waitForThread=True)
-            self.ui.resultLabel.text = _("Canceled: the volume or the segmentation was removed.")
-            return
-        outcome = self._worker.poll(POLL_SECONDS)
-        if outcome is None:
-            self.updateButtons()
-            return
-        request, self._request = self._request, None
-        self._timer.stop()
+    def onRunDone(self, request, outcome):
         try:
             with slicer.util.tryWithErrorDisplay(_("The liver could not be segmented."), waitCursor=True):
                 self._finish(request, outcome)
@@ -246,33 +219,25 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _finish(self, request, outcome):
         if outcome.error is not None:
             raise outcome.error
-        result = self.logic.apply(request, outcome.value)
+        result = self.logic.session.apply(request, outcome.value)
+        if request.volumeNode != self._choice("inputVolume"):
+            return  # The person has gone on to another volume; the result is in the scene all the same.
         self._parameterNode.outputSegmentation = result.segmentation
         self.ui.resultLabel.text = _("Liver {volume:.0f} mL, {seconds:.2f} s ({engine})").format(
             volume=result.volumeMl, seconds=result.seconds["total"], engine=result.engine)
 
-    def stop(self, waitForThread=False):
-        """Drop the run, if there is one, and write nothing."""
-        self._dropRun(waitForThread)
+    def onNodesGone(self):
+        self.ui.resultLabel.text = _("Canceled: the volume or the segmentation was removed.")
         self.updateButtons()
-
-    def _dropRun(self, waitForThread):
-        if self._timer:
-            self._timer.stop()
-        self._request = None
-        if self._worker:
-            self._worker.cancel()
-        if self._worker and waitForThread:
-            self._worker.close()
-            self._worker = None
 
     def onUndo(self):
-        self.logic.session.undo()
-        self.ui.resultLabel.text = ""
-        self.updateButtons()
+        self._moveInHistory(self.logic.session.undo)
 
     def onRedo(self):
-        self.logic.session.redo()
+        self._moveInHistory(self.logic.session.redo)
+
+    def _moveInHistory(self, step):
+        step()
         self.ui.resultLabel.text = ""
         self.updateButtons()
 
@@ -310,37 +275,12 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             print(result.volumeMl, result.segmentation.GetName())
         """
         request = self.session.prepare(inputVolume, outputSegmentation, student, engine)
-        return self.session.apply(request, request.job.run(), saveStateOfSegmentEditor)
+        return self.session.apply(request, request.job.run())
 
     def prepare(self, parameterNode):
         """The request that the parameter node asks for; its job may run in another thread."""
         return self.session.prepare(parameterNode.inputVolume, parameterNode.outputSegmentation,
                                     parameterNode.student, parameterNode.engine)
-
-    def apply(self, request, found):
-        """Write what a request's job has found; returns the result as `process` does."""
-        return self.session.apply(request, found, saveStateOfSegmentEditor)
-
-    def obstacles(self, parameterNode):
-        """(why Segment cannot run, what else the person should know) as sentences; empty when there is nothing."""
-        if parameterNode is None:
-            return _("The scene is being closed."), ""
-        found = self.session.findings(parameterNode.inputVolume, parameterNode.engine)
-        return tuple(" ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False))
-
-
-def intendedUse():
-    from LiverGTANLib.anatomy import INTENDED_USE
-
-    return INTENDED_USE
-
-
-def saveStateOfSegmentEditor(segmentationNode):
-    """Let Undo in the Segment Editor module know this change too, when that module edits the same segmentation."""
-    editorWidget = getattr(slicer.modules, "SegmentEditorWidget", None)
-    editor = getattr(editorWidget, "editor", None)
-    if editor and editor.segmentationNode() == segmentationNode:
-        editor.saveStateForUndo()
 
 
 class LiverGTANTest(ScriptedLoadableModuleTest):

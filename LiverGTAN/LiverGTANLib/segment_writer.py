@@ -42,18 +42,16 @@ class SegmentWriter:
         self._logic.SetMRMLScene(mrmlScene)
         self._logic.SetMaximumNumberOfUndoStates(UNDO_STATES)
 
-    def write(self, volumeNode, boxMask: BoxMask, segmentationNode, madeBy: str, beforeChange=None) -> str:
+    def write(self, volumeNode, boxMask: BoxMask, segmentationNode, madeBy: str) -> str:
         """Make the mask the liver segment of the segmentation and return the segment's ID.
 
         boxMask lies on the volume's voxel grid. madeBy (the student's name) is kept in the segment's tag.
-        beforeChange(segmentationNode) is called once the mask is known to fit and before anything changes.
         """
         _requireLabelmaps(segmentationNode)
         self._adoptReferenceGeometry(segmentationNode, volumeNode)
         modifier = _onReferenceGrid(_orientedImage(boxMask, volumeNode, segmentationNode), segmentationNode)
         editor = self._editorFor(segmentationNode, volumeNode)
-        if beforeChange is not None:
-            beforeChange(segmentationNode)
+        _saveStateInSegmentEditor(segmentationNode)
         if not self._logic.SaveStateForUndo():
             raise WriteError("The segmentation's state could not be saved for Undo; choose another segmentation.")
         segmentId = ""
@@ -130,6 +128,14 @@ class SegmentWriter:
         if _labelmapTime(segmentation.GetSegment(segmentId)) <= before:
             return False
         return _isMasking(editor) or _holdsExactly(segmentation.GetSegment(segmentId), modifier)
+
+
+def _saveStateInSegmentEditor(segmentationNode) -> None:
+    """Let Undo in the Segment Editor module know this change too, if that module is open on the segmentation."""
+    widget = getattr(getattr(slicer, "modules", None), "SegmentEditorWidget", None)
+    editor = getattr(widget, "editor", None)
+    if editor and editor.segmentationNode() == segmentationNode:
+        editor.saveStateForUndo()
 
 
 def _copyMasking(applicationEditor, editor) -> None:

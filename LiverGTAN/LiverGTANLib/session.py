@@ -63,18 +63,23 @@ class Session:
             self._checked = key, volume.check(ct)
         return self._checked[1]
 
+    def obstacles(self, volumeNode, engine: str) -> tuple[str, str]:
+        """Why this cannot be segmented, and what else the person should know; empty when there is nothing."""
+        found = self.findings(volumeNode, engine)
+        return tuple(" ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False))
+
     def prepare(self, volumeNode, segmentationNode, student: str, engine: str) -> Request:
         """Read the CT and describe the work on it. Raises InputError when it cannot be segmented."""
         started = time.monotonic()
-        reasons = [finding.reason for finding in self.findings(volumeNode, engine) if finding.blocking]
-        if reasons:
-            raise InputError(" ".join(reasons))
+        reason, _ = self.obstacles(volumeNode, engine)
+        if reason:
+            raise InputError(reason)
         ct = scene.readCt(volumeNode)
         name = engines.AUTOMATIC if engine == "automatic" else engine
         job = Job(ct, scene.imageKey(volumeNode), self._memory, student, name)
         return Request(volumeNode, segmentationNode, job, started)
 
-    def apply(self, request: Request, found: Found, beforeChange=None) -> Result:
+    def apply(self, request: Request, found: Found) -> Result:
         """Write what was found. Raises InputError when no liver was found and WriteError when it cannot be written."""
         if not request.nodesExist():
             raise InputError("The volume or the segmentation was removed meanwhile; nothing was changed.")
@@ -85,7 +90,7 @@ class Session:
         start = time.monotonic()
         try:
             segmentId = self._writerOfScene().write(
-                request.volumeNode, found.mask, segmentationNode, found.student, beforeChange)
+                request.volumeNode, found.mask, segmentationNode, found.student)
         except Exception:
             if request.segmentationNode is None:
                 self._scene.RemoveNode(segmentationNode)
