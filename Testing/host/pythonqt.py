@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 
+import shiboken6
 from PySide6 import QtCore
 
 _VIRTUAL = {"sizeHint", "minimumSizeHint"}
@@ -40,21 +42,34 @@ class PythonQtType(type(QtCore.QObject)):
         return issubclass(subclass, native) if native else super().__subclasscheck__(subclass)
 
 
+_CONVERSIONS: dict[str, Callable] = {"bool": bool, "int": int, "double": float, "QString": str}
+
+
 class _QtProperty:
     """One Qt property as an attribute; on the class itself the C++ function of the same name (`QTimer.singleShot`)."""
 
-    def __init__(self, name: str, native: type, isBool: bool):
-        self.name, self.native, self.isBool = name, native, isBool
+    def __init__(self, name: str, native: type, typeName: str):
+        self.name, self.native, self.convert = name, native, _CONVERSIONS.get(typeName, lambda value: value)
 
     def __get__(self, instance, owner):
         if instance is None:
             return getattr(self.native, self.name, self)
+        _requireAlive(instance)
         return instance.property(self.name)
 
     def __set__(self, instance, value):
-        accepted = instance.setProperty(self.name, bool(value) if self.isBool else value)
+        _requireAlive(instance)
+        try:
+            accepted = instance.setProperty(self.name, self.convert(value))
+        except TypeError:
+            accepted = False
         if not accepted:
             raise AttributeError(f"{type(instance).__name__}.{self.name} does not accept {value!r}")
+
+
+def _requireAlive(instance: QtCore.QObject) -> None:
+    if not shiboken6.isValid(instance):
+        raise ValueError(f"This {type(instance).__name__} was destroyed by Qt")
 
 
 def _acceptedArguments(slot: Callable) -> int:
@@ -68,6 +83,15 @@ def _acceptedArguments(slot: Callable) -> int:
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
+# PySide6 sends as many arguments as a function takes by name.
+_RELAYS: list[Callable] = [
+    lambda slot: lambda: slot(),
+    lambda slot: lambda first: slot(first),
+    lambda slot: lambda first, second: slot(first, second),
+    lambda slot: lambda first, second, third: slot(first, second, third),
+]
+
+
 def _findSignal(sender: QtCore.QObject, signature: str):
     """-> (PySide6 signal, number of arguments) for a C++ signature; ValueError when there is no such signal."""
     normalized = QtCore.QMetaObject.normalizedSignature(signature).data().decode()
@@ -78,19 +102,27 @@ def _findSignal(sender: QtCore.QObject, signature: str):
     return getattr(sender, name), len([a for a in arguments.split(",") if a])
 
 
+_senders: weakref.WeakSet = weakref.WeakSet()
+
+
+def disconnectAll() -> None:
+    """End every connection made by signature, so that no timer of a closed application calls it later."""
+    for sender in list(_senders):
+        if shiboken6.isValid(sender):
+            sender.disconnect()
+    _senders.clear()
+
+
 class PythonQtObject:
     """The methods that PythonQt gives to every QObject."""
 
     def connect(self, signature, receiver, slotSignature=None) -> bool:
         slot = getattr(receiver, slotSignature.split("(")[0]) if slotSignature else receiver
         signal, count = _findSignal(self, signature)
-        count = min(count, _acceptedArguments(slot))
-
-        def relay(*arguments):
-            return slot(*arguments[:count])
-
+        relay = _RELAYS[min(count, _acceptedArguments(slot))](slot)
         signal.connect(relay)
         self.__dict__.setdefault("_connections", []).append((signature, slot, relay))
+        _senders.add(self)
         return True
 
     def disconnect(self, signature=None, slot=None) -> bool:
@@ -145,5 +177,5 @@ def pythonQtClass(native: type) -> type:
     for index in range(meta.propertyCount()):
         entry = meta.property(index)
         if entry.name() not in methods:
-            namespace[entry.name()] = _QtProperty(entry.name(), native, entry.typeName() == "bool")
+            namespace[entry.name()] = _QtProperty(entry.name(), native, entry.typeName())
     return PythonQtType(native.__name__, (PythonQtObject, native), namespace)

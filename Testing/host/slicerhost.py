@@ -19,6 +19,7 @@ from host import i18n, modules, parameters, scene, scripted
 from host.application import Application
 from host.ctkwidgets import ctk
 from host.dialogs import Dialogs
+from host.pythonqt import disconnectAll
 from host.qtmodule import qt
 from host.uiloader import MRML_WIDGETS
 
@@ -126,6 +127,7 @@ class SlicerHost:
         self.leaveModule()
         for module in self._modules:
             module.unload()
+        disconnectAll()
         self.mainWindow.close()
         self.mainWindow.deleteLater()
         self.scene.Clear(1)

@@ -73,8 +73,8 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.calls.append("cleanup")
-        self.removeObservers()
         self.setParameterNode(None)
+        self.removeObservers()
 
     def enter(self):
         self.calls.append("enter")
@@ -115,7 +115,7 @@ class HostSampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with slicer.util.tryWithErrorDisplay(_("Failed to compute results."), waitCursor=True):
             self.logic.process(self._parameterNode)
         self.ui.statusLabel.text = _("done")
-        self.timer.start(1)
+        self.timer.start(100)
 
     def onTimeout(self):
         self.ui.statusLabel.text = _("later")
