@@ -155,8 +155,9 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         changed = self._shownInput is not None
         self._shownInput = inputVolume
         self.removeObservers(self.onImageChanged)
-        if inputVolume:
-            self.addObserver(inputVolume, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self.onImageChanged)
+        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+            if inputVolume:
+                self.addObserver(inputVolume, event, self.onImageChanged)
         if self._parameterNode and (changed or not self._choice("outputSegmentation")):
             self.ui.resultLabel.text = ""
             self._parameterNode.outputSegmentation = self.logic.session.findSegmentation(inputVolume)

@@ -6,6 +6,7 @@ It is a real weight file of the real format and runs on the real engines, so tha
 from pathlib import Path
 
 import numpy as np
+
 from LiverGTANLib import student
 
 WINDOW = (-160.0, 240.0)
