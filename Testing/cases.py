@@ -29,8 +29,8 @@ def sampleCt(sampleFolder) -> CtVolume:
 
 
 @pytest.fixture(scope="session")
-def sampleLiver(sampleFolder) -> np.ndarray:
-    return files.read_labels(samples.CT_REFERENCE) == samples.LIVER_LABEL
+def sampleLiver(sampleCt) -> np.ndarray:
+    return files.read_labels(samples.CT_REFERENCE, sampleCt) == samples.LIVER_LABEL
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,8 @@ def noise(*shape: int) -> np.ndarray:
 def test_numpy_engine_computes_the_network(widths, shape):
     network = randomStudent(widths)
     expected = reference(network, noise(*shape))
-    np.testing.assert_allclose(NumpyEngine(network).forward(noise(*shape)), expected, atol=1e-4 * np.abs(expected).max())
+    found = NumpyEngine(network).forward(noise(*shape))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", ["student-100k", "student-30k"])
@@ -140,3 +141,10 @@ def test_engines_that_do_not_exist_are_refused(monkeypatch):
     monkeypatch.setattr(engines, "has_torch", lambda: False)
     with pytest.raises(EngineError, match="choose the numpy engine"):
         engines.create(randomStudent(), "torch")
+
+
+def test_a_torch_that_does_not_work_is_named_and_automatic_does_without(monkeypatch):
+    monkeypatch.setitem(sys.modules, "LiverGTANLib.engines.torch_engine", None)
+    with pytest.raises(EngineError, match="does not work"):
+        engines.create(randomStudent(), "torch")
+    assert engines.create(randomStudent(), "auto").name == "numpy"

@@ -114,6 +114,8 @@ NO_LIVER = "No liver was found in this scan."
 def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     path = options.inputs[0]
     _require_writable_name(options.output)
+    if options.picture:
+        from .picture import save_picture
     result = _segment(path, engine, Settings(threshold=options.threshold))
     if options.reference:
         _add_dice(result, *options.reference)
@@ -121,8 +123,6 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     if options.report:
         _write_json(options.report, result.report)
     if options.picture:
-        from .picture import save_picture
-
         save_picture(options.picture, result.ct, result.mask, _line(result))
     for warning in result.report["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -137,10 +137,7 @@ def _require_writable_name(path: Path) -> None:
 
 
 def _add_dice(result: Result, path: Path, label: int | None) -> None:
-    labels = read_labels(path)
-    if labels.shape != result.ct.shape:
-        raise InputError(f"The reference {path} has the grid {labels.shape}, the CT {result.ct.shape}; "
-                         "give a mask on the CT's grid.")
+    labels = read_labels(path, result.ct)
     reference = labels > 0 if label is None else labels == label
     result.report["dice"] = round(measure.dice(result.mask.full(), reference), 4)
 

@@ -65,9 +65,22 @@ def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray) -> sitk.Image
     return image
 
 
-def read_labels(path: str | Path) -> np.ndarray:
-    """The voxels of a label image, (K, J, I)."""
-    return sitk.GetArrayFromImage(_read_file(Path(path)))
+def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
+    """A label image on the CT's grid, (K, J, I); it may be stored with its axes in another order or direction.
+
+    Raises InputError when it does not cover the same space with voxels of the same size.
+    """
+    image = _read_file(Path(path))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path} is no 3-D label image; give a mask on the CT's grid.")
+    step = np.linalg.inv(ijk_to_ras(image)) @ ct.ijk_to_ras
+    last = np.asarray(ct.shape[::-1], float) - 1
+    corners = np.array([step @ [*(np.array(corner) * last), 1] for corner in np.ndindex(2, 2, 2)])[:, :3]
+    size = np.array(image.GetSize()) - 1
+    if np.abs(corners.min(axis=0)).max() > 0.5 or np.abs(corners.max(axis=0) - size).max() > 0.5:
+        raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
+    grid = image_of(np.zeros(ct.shape, np.uint8), ct.ijk_to_ras)
+    return sitk.GetArrayFromImage(sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor))
 
 
 def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:

@@ -10,8 +10,15 @@ from .frame import ModelFrame
 from .segmenter import BoxMask
 from .volume import CtVolume, InputError
 
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise InputError("A picture needs matplotlib, which this Python lacks; leave out the picture.") from error
+
 WINDOW_HU = (-160, 240)
 FINE_MM = 1.5
+SMOOTH_MM = 2.5  # of the shaded surface alone: it hides the steps of the voxels
 # The view comes from the front, 20 degrees from the patient's right and 10 degrees from above.
 TURN_DEGREES, TILT_DEGREES = 20.0, 10.0
 
@@ -19,13 +26,8 @@ TURN_DEGREES, TILT_DEGREES = 20.0, 10.0
 def save_picture(path: str | Path, ct: CtVolume, mask: BoxMask, title: str) -> None:
     """Write axial, coronal and sagittal slices through the liver and a 3-D view as one PNG.
 
-    Slices are shown in radiological convention (the patient's right is on the left). Needs matplotlib.
+    Slices are shown in radiological convention (the patient's right is on the left).
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("A picture needs matplotlib, which this Python lacks; leave out --picture.") from error
     frame = ModelFrame.of(ct.shape, ct.ijk_to_ras, FINE_MM, multiple=1)
     image = frame.down(ct.hu, clip=WINDOW_HU, fill=WINDOW_HU[0])
     share = frame.down(mask.full())
@@ -69,7 +71,7 @@ def shaded(share: np.ndarray) -> np.ndarray:
     side = int(np.ceil(np.linalg.norm(crop.shape)))
     turn = _rotation()
     offset = (np.array(crop.shape) - 1) / 2 - turn @ np.full(3, (side - 1) / 2)
-    turned = gaussian_filter(affine_transform(crop, turn, offset, (side,) * 3, order=1), 1.0)
+    turned = gaussian_filter(affine_transform(crop, turn, offset, (side,) * 3, order=1), SMOOTH_MM / FINE_MM)
     return _light(turned[:, ::-1, ::-1])
 
 

@@ -147,8 +147,8 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
         return
     if low > HIGHEST_MINIMUM_HU:
         yield Finding(True, f"The smallest value is {low:.0f}, but air and fat are below -60 HU: this is an "
-                            "MR, an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope and "
-                            "intercept).")
+                            "MR, an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope "
+                            "and intercept).")
         return
     body = hu[(hu > -250) & (hu < 400)]
     if body.size < 0.01 * hu.size or not ((body > -20) & (body < 250)).any():

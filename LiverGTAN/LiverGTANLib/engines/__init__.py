@@ -43,12 +43,17 @@ class Engine(Protocol):
 
 def has_torch() -> bool:
     """Whether torch could be imported, found out without importing it."""
-    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
+    return is_torch_loaded() or ("torch" not in sys.modules and importlib.util.find_spec("torch") is not None)
+
+
+def is_torch_loaded() -> bool:
+    """Whether something in this process has imported torch already."""
+    return sys.modules.get("torch") is not None
 
 
 def describe() -> dict[str, str]:
     """What was found for each engine, in words for the person; imports nothing."""
-    if "torch" in sys.modules:
+    if is_torch_loaded():
         torch = f"torch {sys.modules['torch'].__version__}, loaded"
     else:
         torch = "torch is installed" if has_torch() else "torch is not installed (not needed)"
@@ -62,7 +67,7 @@ def create(student: Student, name: str = AUTOMATIC) -> Engine:
     measurement finds it faster, and numpy otherwise. Raises EngineError when torch is asked for but not there.
     """
     if name == AUTOMATIC:
-        return _faster(student) if "torch" in sys.modules else create(student, "numpy")
+        return _faster(student) if is_torch_loaded() else create(student, "numpy")
     if name == "numpy":
         from .numpy_engine import NumpyEngine
 
@@ -70,15 +75,26 @@ def create(student: Student, name: str = AUTOMATIC) -> Engine:
     if name == "torch":
         if not has_torch():
             raise EngineError("torch is not installed in this Python; choose the numpy engine, which needs nothing.")
-        from .torch_engine import TorchEngine
-
-        return TorchEngine(student)
+        return _torch_engine(student)
     raise EngineError(f"There is no engine {name!r}; choose one of {', '.join((AUTOMATIC, *ENGINES))}.")
 
 
+def _torch_engine(student: Student) -> Engine:
+    try:
+        from .torch_engine import TorchEngine
+
+        return TorchEngine(student)
+    except (ImportError, OSError, RuntimeError) as error:  # a damaged installation, a driver that does not fit
+        raise EngineError(f"torch is installed but does not work ({error}); choose the numpy engine.") from error
+
+
 def _faster(student: Student) -> Engine:
-    engines = [create(student, name) for name in ENGINES]
-    return min(engines, key=lambda engine: seconds(engine.forward, student))
+    numpy_engine = create(student, "numpy")
+    try:
+        torch_engine = create(student, "torch")
+        return min((numpy_engine, torch_engine), key=lambda engine: seconds(engine.forward, student))
+    except (EngineError, RuntimeError):
+        return numpy_engine
 
 
 def seconds(forward: Callable[[np.ndarray], np.ndarray], student: Student, side: int = 64, runs: int = 3) -> float:
