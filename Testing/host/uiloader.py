@@ -21,6 +21,13 @@ MRML_WIDGETS = {cls.__name__: cls for cls in (
 
 
 class QUiLoader(QtUiTools.QUiLoader):
+    def __init__(self, parent=None):
+        """Without Designer's plugins: looking for them loads a web browser and its libraries."""
+        paths = QtCore.QCoreApplication.libraryPaths()
+        QtCore.QCoreApplication.setLibraryPaths([])
+        super().__init__(parent)
+        QtCore.QCoreApplication.setLibraryPaths(paths)
+
     def createWidget(self, className, parent=None, name=""):
         widgetClass = MRML_WIDGETS.get(className) or getattr(ctk, className, None)
         if widgetClass is None and hasattr(QtWidgets, className):

@@ -7,11 +7,15 @@ by a few pixels between graphics drivers, so compare with a tolerance. Close a v
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
+
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")     # do not try X first
 
 _SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLModelSliceDisplayableManager",
                    "vtkMRMLMarkupsDisplayableManager", "vtkMRMLRulerDisplayableManager",
