@@ -1,0 +1,215 @@
+"""The extension as a whole: what importing it does, what is packaged, and whether .ui, code and CMake agree."""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULE = ROOT / "LiverGTAN"
+UI = ElementTree.parse(MODULE / "Resources" / "UI" / "LiverGTAN.ui").getroot()
+SOURCE = (MODULE / "LiverGTAN.py").read_text(encoding="utf-8")
+HEAVY = {"numpy", "scipy", "torch", "SimpleITK", "pydicom", "matplotlib", "monai", "requests"}
+
+# Runs in a child process: every file written, connection opened and process started from here on is recorded.
+LOAD_AND_OPEN = """
+import json, sys
+from host.slicerhost import SlicerHost
+host = SlicerHost(sys.argv[1])
+deeds, WRITING = [], ("w", "a", "x", "+")
+
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[1], str) and any(m in arguments[1] for m in WRITING):
+        deeds.append(f"writes {arguments[0]}")
+    elif event.split(".")[0] == "socket" or event in ("subprocess.Popen", "os.system", "os.mkdir", "os.remove"):
+        deeds.append(event)
+        raise PermissionError(event)
+
+sys.addaudithook(watch)
+before = set(sys.modules)
+host.loadModule(sys.argv[2])
+host.completeStartup()
+loaded = sorted(set(sys.modules) - before)
+host.openModule("LiverGTAN")
+panel = sorted(set(sys.modules) - before - set(loaded))
+print("REPORT" + json.dumps({"deeds": deeds, "loaded": loaded, "panel": panel}))
+"""
+
+
+@pytest.fixture(scope="module")
+def childReport(tmp_path_factory):
+    """What loading the module and opening its panel did in a process of its own."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    folder = tmp_path_factory.mktemp("child")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "Testing"), "PYTHONDONTWRITEBYTECODE": "1",
+                   "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run([sys.executable, "-c", LOAD_AND_OPEN, str(folder), str(MODULE / "LiverGTAN.py")],
+                          capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert "REPORT" in done.stdout, done.stderr
+    return json.loads(done.stdout.rpartition("REPORT")[2].splitlines()[0])
+
+
+def test_loading_and_opening_writes_nothing_connects_nowhere_and_starts_nothing(childReport):
+    assert childReport["deeds"] == []
+
+
+def test_loading_imports_the_module_file_alone(childReport):
+    assert childReport["loaded"] == ["LiverGTAN"]
+
+
+def test_opening_the_panel_imports_no_engine(childReport):
+    assert not {"torch", "scipy", "SimpleITK"} & {name.partition(".")[0] for name in childReport["panel"]}
+
+
+def importedAtFileScope(path: Path) -> set[str]:
+    names = set()
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom) and statement.level == 0:
+            names.add(statement.module.partition(".")[0])
+    return names
+
+
+def test_file_scope_imports_stay_light():
+    """The child process cannot tell whether numpy was loaded by us: slicer-core loads it, newer Slicer defers it."""
+    assert importedAtFileScope(MODULE / "LiverGTAN.py") <= {"typing", "slicer", "vtk", "qt", "ctk"}
+    for path in MODULE.rglob("LiverGTANLib/**/*.py"):
+        heavy = importedAtFileScope(path) & (HEAVY - {"numpy"})
+        assert not heavy or path.name in {"torch_engine.py", "__main__.py", "files.py", "picture.py"}, (path, heavy)
+
+
+def test_pure_parts_know_neither_slicer_nor_qt():
+    shell = {"scene.py", "segment_writer.py", "session.py", "selftest.py", "runner.py"}
+    for path in MODULE.rglob("LiverGTANLib/**/*.py"):
+        if path.name not in shell:
+            assert not importedAtFileScope(path) & {"slicer", "vtk", "qt", "ctk"}, path
+
+
+def test_nothing_is_installed_from_within():
+    for path in MODULE.rglob("*.py"):
+        assert not re.search(r"pip_install|pip_ensure|\bpip\b.*install", path.read_text(encoding="utf-8")), path
+
+
+# CMake
+
+
+def cmakeList(name: str) -> set[str]:
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8").replace("${MODULE_NAME}", "LiverGTAN")
+    return set(re.search(rf"set\({name}\s+([^)]*)\)", text)[1].split())
+
+
+def inTree(*patterns: str) -> set[str]:
+    found = {path.relative_to(MODULE).as_posix() for pattern in patterns for path in MODULE.glob(pattern)}
+    return {name for name in found if "__pycache__" not in name}
+
+
+def test_every_python_file_is_packaged_and_every_packaged_one_exists():
+    assert cmakeList("MODULE_PYTHON_SCRIPTS") == inTree("*.py", "LiverGTANLib/**/*.py")
+
+
+def test_every_resource_is_packaged_and_every_packaged_one_exists():
+    found = {name for name in inTree("Resources/**/*") if (MODULE / name).is_file()}
+    assert cmakeList("MODULE_PYTHON_RESOURCES") == found
+
+
+def extension() -> dict[str, str]:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', text, re.MULTILINE))
+
+
+def test_the_extension_describes_itself_as_the_index_wants_it():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert re.search(r"^project\(LiverGTAN\)$", text, re.MULTILINE)
+    assert {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"} <= set(extension())
+    assert 'set(EXTENSION_DEPENDS "NA")' in text
+    assert extension()["HOMEPAGE"].startswith("https://") and "Slicer" in extension()["HOMEPAGE"].rpartition("/")[2]
+    order = ["find_package(Slicer REQUIRED)", "include(${Slicer_USE_FILE})", "add_subdirectory(LiverGTAN)",
+             "## NEXT_MODULE", "include(${Slicer_EXTENSION_GENERATE_CONFIG})", "include(${Slicer_EXTENSION_CPACK})"]
+    positions = [text.index(line) for line in order]
+    assert positions == sorted(positions)
+
+
+def test_icon_and_screenshots_are_where_the_catalog_looks():
+    urls = [extension()["ICONURL"], *extension()["SCREENSHOTURLS"].split()]
+    for url in urls:
+        assert (ROOT / url.partition("/main/")[2]).is_file(), url
+
+
+@pytest.mark.parametrize("path", ["Resources/Icon/LiverGTAN.png", "LiverGTAN/Resources/Icons/LiverGTAN.png"])
+def test_icons_are_128_pixels_square(path):
+    data = (ROOT / path).read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert [int.from_bytes(data[at:at + 4], "big") for at in (16, 20)] == [128, 128]
+
+
+def test_the_license_is_the_whole_apache_license():
+    words = re.sub(r"\s+", " ", (ROOT / "LICENSE.txt").read_text(encoding="utf-8")).strip()
+    assert words.startswith("Apache License Version 2.0, January 2004")
+    digest = hashlib.sha256((ROOT / "LICENSE.txt").read_bytes()).hexdigest()
+    assert digest == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of the text at apache.org
+
+
+def test_the_clone_stays_small_and_free_of_compiled_sources():
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    tracked = listing.stdout.split("\n")
+    if not any(tracked):
+        pytest.skip("not a git clone")
+    assert not [name for name in tracked if name.endswith((".cxx", ".h", ".dll", ".so", ".exe"))]
+    assert sum((ROOT / name).stat().st_size for name in tracked if name and (ROOT / name).is_file()) < 30e6
+
+
+# The .ui file
+
+
+def widgetsOfUi() -> dict[str, str]:
+    return {widget.get("name"): widget.get("class") for widget in UI.iter("widget")}
+
+
+def test_the_code_uses_only_widgets_of_the_ui_file():
+    used = set(re.findall(r"self\.ui\.(\w+)", SOURCE))
+    assert used and used <= set(widgetsOfUi())
+
+
+def test_parameters_and_their_widgets_correspond():
+    bound = [entry.findtext("string") for entry in UI.iter("property") if entry.get("name") == "SlicerParameterName"]
+    node = next(part for part in ast.parse(SOURCE).body
+                if isinstance(part, ast.ClassDef) and part.name == "LiverGTANParameterNode")
+    assert sorted(bound) == sorted(line.target.id for line in node.body if isinstance(line, ast.AnnAssign))
+
+
+def test_every_node_selector_hears_of_the_scene():
+    selectors = {name for name, kind in widgetsOfUi().items() if kind == "qMRMLNodeComboBox"}
+    connected = {entry.findtext("receiver") for entry in UI.iter("connection")
+                 if entry.findtext("sender") == "LiverGTAN"
+                 and entry.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+                 and entry.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"}
+    assert selectors and connected == selectors
+
+
+def test_every_custom_widget_is_declared():
+    declared = {entry.findtext("class") for entry in UI.iter("customwidget")}
+    custom = {kind for kind in widgetsOfUi().values() if not kind.startswith("Q")}
+    assert custom <= declared
+
+
+def test_everything_that_can_be_clicked_explains_itself():
+    for widget in UI.iter("widget"):
+        if widget.get("class") in ("QPushButton", "QToolButton", "QComboBox", "qMRMLNodeComboBox"):
+            assert any(entry.get("name") == "toolTip" for entry in widget.findall("property")), widget.get("name")
+
+
+def test_the_students_to_choose_from_are_the_bundled_ones():
+    from LiverGTANLib import student
+
+    if not student.available():
+        pytest.skip("no student is bundled yet")
+    choices = ast.literal_eval(re.search(r"^STUDENTS = (.*)$", SOURCE, re.MULTILINE)[1])
+    assert sorted(choices) == sorted(student.available()) and choices[0] == student.DEFAULT
