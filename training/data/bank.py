@@ -39,6 +39,8 @@ class Bank:
             raise BankError(f"{path} has the format {self.meta.get('format')!r}, not {FORMAT!r}; synthesize it anew.")
         self.count, self.shape = int(self.meta["count"]), tuple(self.meta["shape"])
         self.images, self.labels = (self._map(name, mode) for name in ("images.npy", "labels.npy"))
+        if mode == "r+":
+            _end_last_line(self.path / "index.jsonl")
         self.refresh()
 
     @classmethod
@@ -120,6 +122,13 @@ def _append_line(path: Path, line: str) -> None:
         os.write(descriptor, (line + "\n").encode())
     finally:
         os.close(descriptor)
+
+
+def _end_last_line(path: Path) -> None:
+    """A killed process may have left half a line; the next one must not be glued to it."""
+    with path.open("a+b") as file:
+        if file.tell() and path.read_bytes()[-1:] != b"\n":
+            file.write(b"\n")
 
 
 def _write_atomically(path: Path, text: str) -> None:

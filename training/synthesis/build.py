@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from training.data.bank import Bank, BankError
+from training.data.cache import Entry
 
 from .config import SynthesisConfig
 from .pipeline import make_volume, stream
-from .sources import Source, read_ct, read_tissue_map, tissue_source
-
-DEFAULT_DATA = "../shared/data"
+from .sources import Source, ct_source
+from .stock import load_maps, prepare_reals
 
 
 def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -> Bank:
@@ -33,7 +32,8 @@ def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -
     missing = [n for n in range(config.count) if not bank.done(n)]
     report(f"{config.output}: {len(bank)} of {config.count} volumes are there, {len(missing)} to make.")
     if missing:
-        _fill(config, missing, report)
+        # Before any worker starts, every CT is read, checked and cached: problems show together and at once.
+        _fill(config, prepare_reals(config, report), missing, report)
         bank.refresh()
     if config.picture is not None:
         from .picture import contact_sheet
@@ -41,36 +41,6 @@ def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -
         contact_sheet(bank, config.picture)
         report(f"Contact sheet: {config.picture}")
     return Bank.open(config.output)
-
-
-def data_folder(config: SynthesisConfig) -> Path | None:
-    """The folder with tissue maps and CTs, or None: then the built-in phantom is the anatomy."""
-    if config.data is not None:
-        if not config.data.is_dir():
-            raise BankError(f"{config.data} is no folder; give the one that holds tissue_maps/ and ct/.")
-        return config.data
-    folder = Path(os.environ.get("LIVERGTAN_DATA", DEFAULT_DATA))
-    return folder if (folder / "tissue_maps").is_dir() else None
-
-
-def load_sources(config: SynthesisConfig) -> tuple[list[Source], list[Source]]:
-    """Tissue maps and labelled real CTs, on the fine grid, without the excluded ones."""
-    folder = data_folder(config)
-    if folder is None:
-        from training.phantom import tissue_phantom
-
-        return [tissue_source(f"phantom-{n}", tissue_phantom(n, config.fine_mm), config.fine_mm) for n in range(4)], []
-    maps = [read_tissue_map(p, config.fine_mm) for p in sorted((folder / "tissue_maps").glob("*.nii.gz"))]
-    if not maps:
-        raise BankError(f"{folder / 'tissue_maps'} holds no .nii.gz file; there is nothing to synthesize from.")
-    if config.real_share == 0:
-        return maps, []
-    reals = []
-    for label in sorted((folder / "ct").glob("*_liver_pseudo.nii.gz")):
-        name = label.name.removesuffix("_liver_pseudo.nii.gz")
-        if name not in config.exclude:
-            reals.append(read_ct(label.with_name(f"{name}.nii.gz"), label, config.fine_mm, name))
-    return maps, reals
 
 
 def volume_seed(config: SynthesisConfig, number: int) -> int:
@@ -101,14 +71,16 @@ def _open_or_create(config: SynthesisConfig) -> Bank:
 
 def _comparable(config: SynthesisConfig) -> dict[str, Any]:
     """What decides the content of the volumes, in JSON's types."""
-    kept = {k: v for k, v in asdict(config).items() if k not in ("output", "data", "picture", "workers", "count")}
+    elsewhere = ("output", "data", "cache", "picture", "workers", "count")
+    kept = {k: v for k, v in asdict(config).items() if k not in elsewhere}
     return json.loads(json.dumps(kept, default=str))
 
 
-def _fill(config: SynthesisConfig, missing: list[int], report: Callable[[str], None]) -> None:
+def _fill(config: SynthesisConfig, entries: list[Entry], missing: list[int], report: Callable[[str], None]) -> None:
     start, last, finished = time.monotonic(), 0.0, 0
     chunks = [missing[i:i + 8] for i in range(0, len(missing), 8)]
-    with ProcessPoolExecutor(max(1, config.workers), get_context("spawn"), _start_worker, (config,)) as pool:
+    with ProcessPoolExecutor(max(1, config.workers), get_context("spawn"), _start_worker,
+                             (config, entries)) as pool:
         for job in as_completed([pool.submit(_make, chunk) for chunk in chunks]):
             finished += job.result()
             seconds = time.monotonic() - start
@@ -122,12 +94,12 @@ _worker: dict[str, Any] = {}
 """What a worker process keeps between volumes: configuration, sources, the open bank."""
 
 
-def _start_worker(config: SynthesisConfig) -> None:
+def _start_worker(config: SynthesisConfig, entries: list[Entry]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    maps, reals = load_sources(config)
-    _worker.update(config=config, maps=maps, reals=reals, bank=Bank.open(config.output, writable=True))
+    _worker.update(config=config, maps=load_maps(config), reals=[ct_source(entry) for entry in entries],
+                   bank=Bank.open(config.output, writable=True))
 
 
 def _make(numbers: list[int]) -> int:
@@ -137,8 +109,8 @@ def _make(numbers: list[int]) -> int:
         source = choose_source(_worker["maps"], _worker["reals"], config, seed)
         image, label, parameters = make_volume(source, config, seed)
         _worker["bank"].write(number, image, label, {
-            "seed": seed, "source": source.name, "kind": "synthetic" if source.hu is None else "real",
-            "labelled": True, "parameters": parameters})
+            "seed": seed, "source": source.name, "kind": "real" if source.real else "synthetic",
+            "labelled": source.labelled, "parameters": parameters})
     return len(numbers)
 
 

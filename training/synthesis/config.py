@@ -57,13 +57,19 @@ class SynthesisConfig:
     """Volumes."""
     data: Path | None = None
     """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
+    datasets: tuple[str, ...] = ()
+    """Real CTs as LAYOUT=FOLDER: lits, msd, totalsegmentator, chaos, nnunet, pairs or unlabelled."""
+    validation_share: float = 0.2
+    """Share of the patients of `datasets` that no volume comes from; split.json beside the bank names them."""
+    cache: Path = Path("runs/cache")
+    """Where CTs are kept on the fine grid."""
     real_share: float = 0.23
-    """Share of volumes made of real CTs with a (weak) liver mask."""
+    """Share of volumes made of real CTs."""
     no_liver_share: float = 0.06
     """Share of synthetic volumes that show pelvis or chest only."""
     exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas", "lung_pet_ct_dx_a0002_thick",
                                 "lidc_idri_0001", "hcc_tace_seg_009_giant_tumour", "lidc_idri_0314_effusion")
-    """CTs that no volume may come from: those for validation and tests, and those with doubtful labels."""
+    """CTs of `data` that no volume comes from: those for validation and tests, and those with doubtful labels."""
     weights: dict[str, float] = field(default_factory=lambda: {
         "tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0})
     """How often a real CT is drawn compared with the others (1): plain scans are few."""
@@ -80,6 +86,8 @@ class SynthesisConfig:
     effects: Effects = Effects()
 
     def __post_init__(self) -> None:
+        if self.count < 1 or self.workers < 1:
+            raise ValueError("count and workers must be at least 1.")
         if abs(self.fine_mm * 1.5 - self.spacing_mm) > 1e-6 or any(n % 2 for n in self.shape):
             raise ValueError("fine_mm must be two thirds of spacing_mm, and every side of the shape even.")
         for f in fields(self.effects):

@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+
 from LiverGTANLib.volume import scale_hu
 
 from .anatomy import BowelGas, Mesentery
@@ -41,12 +42,11 @@ REAL_DISEASE = 0.5
 def make_volume(source: Source, config: SynthesisConfig, seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Image (D, H, W) float32 in [-1, 1], label float32 in [0, 1], and the parameters of all that was done."""
     rng = stream(seed, "placement")
-    real = source.hu is not None
-    without_liver = not real and rng.random() < config.no_liver_share
-    placement = Placement.random(source, config.fine_shape, rng, without_liver, gentle=real)
+    without_liver = not source.real and rng.random() < config.no_liver_share
+    placement = Placement.random(source, config.fine_shape, rng, without_liver, gentle=source.real)
     scene = place(source, placement, config.fine_shape)
     parameters: dict[str, Any] = {"placement": asdict(placement)}
-    if real:
+    if source.real:
         parameters |= run(scene, REAL, config, seed)
         parameters |= run(scene, {k: v for k, v in DISEASE.items() if k != "vessels"}, config, seed, REAL_DISEASE)
     else:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .field_of_view import OUTSIDE_HU
 from .fields import smooth_noise
 from .scene import Scene, draw_seed
 from .sources import Source
@@ -53,7 +54,7 @@ class Placement:
         return cls(center, scale, degrees, waves, _bulges(source, rng, weaker), draw_seed(rng))
 
     def coordinates(self, shape: tuple[int, ...]) -> np.ndarray:
-        """(3, Z, Y, X) float32: where each voxel of the window comes from, in voxels of the source."""
+        """(3, z, y, x) float32 on a coarse grid over the window: where it comes from, in voxels of the source."""
         coarse = tuple((n - 1) // COARSE + 2 for n in shape)
         axes = [np.linspace(-n / 2 + 0.5, n / 2 - 0.5, m, dtype=np.float32) for n, m in zip(shape, coarse, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -67,39 +68,46 @@ class Placement:
             offset = points - np.asarray(bulge.center, np.float32)
             near = np.exp(-(offset**2).sum(-1, keepdims=True) / (2 * bulge.radius**2))
             points -= np.float32(bulge.strength) * near * offset
-        field = torch.from_numpy(np.ascontiguousarray(points.transpose(3, 0, 1, 2)))[None]
-        return F.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True)[0].numpy()
+        return np.ascontiguousarray(points.transpose(3, 0, 1, 2))
 
 
 def place(source: Source, placement: Placement, shape: tuple[int, ...]) -> Scene:
     """Sample the source in the window: codes by nearest neighbor, HU and label of a real CT linearly."""
-    grid = _normalized(placement.coordinates(shape), source.tissue.shape)
-    tissue = _sample(_float(source, "tissue"), grid, "nearest").astype(np.uint8)
-    if source.hu is None:
+    coordinates = placement.coordinates(shape)
+    box = _reach(coordinates, source.tissue.shape)
+    grid = _grid(coordinates, box, shape)
+    tissue = _sample(source.tissue[box], grid, "nearest").astype(np.uint8)
+    if not source.real:
         return Scene(tissue, np.zeros(shape, np.float32), (tissue == Tissue.LIVER).astype(np.float32),
                      source.spacing_mm, "synthetic", source.name)
-    hu = _sample(_float(source, "hu"), grid, "bilinear")
-    outside = (grid.abs() > 1).any(-1)[0].numpy()
-    hu[outside] = -1024.0
-    label = np.zeros(shape, np.float32) if source.label is None else _sample(_float(source, "label"), grid, "bilinear")
+    hu = _sample(source.hu[box], grid, "bilinear")
+    hu[(grid.abs() > 1).any(-1)[0].numpy()] = OUTSIDE_HU
+    label = np.zeros(shape, np.float32)
+    if source.label is not None:
+        label = _sample(source.label[box], grid, "bilinear") / np.float32(255)
     return Scene(tissue, hu, label, source.spacing_mm, "real", source.name)
 
 
-def _float(source: Source, field: str) -> torch.Tensor:
-    """The array as float32 for `grid_sample`, kept on the source because conversion costs more than sampling."""
-    kept = source.__dict__.setdefault("_float", {})
-    if field not in kept:
-        kept[field] = torch.from_numpy(np.ascontiguousarray(getattr(source, field), dtype=np.float32))[None, None]
-    return kept[field]
+def _reach(coordinates: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """The part of the source that the window can see; only that is read and converted."""
+    box = []
+    for along, size in zip(coordinates, shape, strict=True):
+        first = int(np.clip(np.floor(along.min()), 0, size - 1))
+        box.append(slice(first, int(np.clip(np.ceil(along.max()) + 1, first + 1, size))))
+    return tuple(box)
 
 
-def _sample(array: torch.Tensor, grid: torch.Tensor, mode: str) -> np.ndarray:
-    return F.grid_sample(array, grid, mode=mode, padding_mode="zeros", align_corners=True)[0, 0].numpy()
+def _grid(coordinates: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> torch.Tensor:
+    """The fine grid of `grid_sample` (1, Z, Y, X, 3) for an array that was cut to the box."""
+    first = np.array([s.start for s in box], np.float32).reshape(3, 1, 1, 1)
+    scale = np.array([2 / max(1, s.stop - s.start - 1) for s in box], np.float32).reshape(3, 1, 1, 1)
+    field = torch.from_numpy(np.ascontiguousarray(((coordinates - first) * scale - 1)[::-1]))[None]
+    return F.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
 
 
-def _normalized(coordinates: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    scale = torch.tensor([2.0 / max(1, n - 1) for n in shape]).view(3, 1, 1, 1)
-    return (torch.from_numpy(coordinates) * scale - 1).flip(0).permute(1, 2, 3, 0)[None]
+def _sample(array: np.ndarray, grid: torch.Tensor, mode: str) -> np.ndarray:
+    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None]
+    return F.grid_sample(values, grid, mode=mode, padding_mode="zeros", align_corners=True)[0, 0].numpy()
 
 
 def _rotation(degrees: tuple[float, float, float]) -> np.ndarray:

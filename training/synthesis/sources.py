@@ -7,20 +7,21 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-from LiverGTANLib.volume import ModelFrame
+
+from training.data.cache import Entry
+from training.data.scans import read_image
 
 from .fields import signed_distance
+from .scene import bounding_box
 from .tissues import ORGANS, Tissue, is_any
-
-CT_CLIP = (-1024.0, 2000.0)
 
 
 @dataclass(eq=False)
 class Source:
     """A body on an isotropic grid, axes growing to superior, anterior, right.
 
-    tissue: uint8 (Z, Y, X); hu: float32 or None for a tissue map; label: float32 liver fraction or None (unlabelled).
+    tissue: uint8 (Z, Y, X). hu: int16, None for a tissue map. label: uint8, liver fraction times 255, of a real CT;
+    None for an unlabelled one and for a tissue map, whose label is its tissue.
     """
 
     name: str
@@ -28,6 +29,14 @@ class Source:
     spacing_mm: float
     hu: np.ndarray | None = None
     label: np.ndarray | None = None
+
+    @property
+    def real(self) -> bool:
+        return self.hu is not None
+
+    @property
+    def labelled(self) -> bool:
+        return not self.real or self.label is not None
 
     @cached_property
     def liver_voxels(self) -> np.ndarray:
@@ -40,15 +49,6 @@ class Source:
         body = self.tissue != Tissue.AIR
         ranges = [np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
         return np.array([(r[0] + r[-1]) / 2 if len(r) else n / 2 for r, n in zip(ranges, body.shape, strict=True)])
-
-
-def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array [k, j, i] and its (4, 4) IJK-to-RAS matrix, from any file that SimpleITK reads."""
-    image = sitk.ReadImage(str(path))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
-    matrix[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image), np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
 
 
 def read_tissue_map(path: Path, spacing_mm: float) -> Source:
@@ -64,23 +64,15 @@ def tissue_source(name: str, codes: np.ndarray, spacing_mm: float) -> Source:
     """A source from codes that already lie on the fine grid (Z, Y, X)."""
     tissue = np.ascontiguousarray(codes, dtype=np.uint8)
     _fill_missing_heart(tissue, spacing_mm)
+    tissue[enclosed_by_liver(tissue)] = Tissue.LIVER
     cavity = (tissue == Tissue.FAT) & abdominal_cavity(tissue)
     tissue[cavity] = Tissue.CAVITY_FAT
     return Source(name, tissue, spacing_mm)
 
 
-def read_ct(ct_path: Path, label_path: Path | None, spacing_mm: float, name: str) -> Source:
-    """A real CT and its liver mask, area-averaged to the fine grid by the code that the product runs."""
-    hu, ijk_to_ras = read_image(ct_path)
-    frame = ModelFrame.of(hu.shape, ijk_to_ras, spacing_mm)
-    fine_hu = frame.down(hu, clip=CT_CLIP, fill=CT_CLIP[0])
-    label = None
-    if label_path is not None:
-        mask, mask_to_ras = read_image(label_path)
-        if mask.shape != hu.shape or not np.allclose(mask_to_ras, ijk_to_ras, atol=1e-2):
-            raise ValueError(f"{name}: the mask does not lie on the grid of its CT; resample it first.")
-        label = frame.down((mask > 0).astype(np.float32), clip=(0.0, 1.0), fill=0.0)
-    return Source(name, coarse_tissue(fine_hu, label), spacing_mm, fine_hu, label)
+def ct_source(entry: Entry) -> Source:
+    """A real CT from the cache; its arrays stay on disk until a window is cut out of them."""
+    return Source(entry.scan.name, entry.tissue, entry.spacing_mm, entry.hu, entry.label)
 
 
 def coarse_tissue(hu: np.ndarray, label: np.ndarray | None) -> np.ndarray:
@@ -126,6 +118,26 @@ def abdominal_cavity(tissue: np.ndarray) -> np.ndarray:
             continue
         inside[z] = np.all([a * y + b * x + c <= 1 for a, b, c in facets], axis=0)
     return inside
+
+
+def enclosed_by_liver(tissue: np.ndarray) -> np.ndarray:
+    """Vessels and fat that the liver encloses in at least two of the three cuts: intrahepatic, so part of the liver.
+
+    The vena cava, which passes along the body, and the portal vein before the hilum stay out.
+    """
+    from scipy.ndimage import binary_fill_holes
+
+    if not (tissue == Tissue.LIVER).any():
+        return np.zeros(tissue.shape, bool)
+    box = bounding_box(tissue == Tissue.LIVER, margin=1)
+    liver = tissue[box] == Tissue.LIVER
+    votes = np.zeros(liver.shape, np.uint8)
+    for axis in range(3):
+        for cut, vote in zip(np.moveaxis(liver, axis, 0), np.moveaxis(votes, axis, 0), strict=True):
+            vote += binary_fill_holes(cut)
+    enclosed = np.zeros(tissue.shape, bool)
+    enclosed[box] = (votes >= 2) & is_any(tissue[box], (Tissue.VEIN, Tissue.FAT, Tissue.OTHER))
+    return enclosed
 
 
 def _fill_missing_heart(tissue: np.ndarray, spacing_mm: float) -> None:

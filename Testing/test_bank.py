@@ -1,0 +1,112 @@
+"""The bank: what is written is read, while it grows, after a kill, and never a wrong file."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from training.data.bank import Bank, BankError
+
+SHAPE = (4, 6, 8)
+
+
+@pytest.fixture
+def bank(tmp_path):
+    return Bank.create(tmp_path / "bank", 5, SHAPE, {"spacing_mm": 3.0})
+
+
+def volume(seed):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1, 1, SHAPE).astype(np.float32), rng.uniform(0, 1, SHAPE).astype(np.float32)
+
+
+def test_what_is_written_is_read_to_half_a_step(bank):
+    image, label = volume(0)
+    bank.write(3, image, label, {"labelled": True, "source": "a"})
+    read_image, read_label, labelled = bank[0]
+    assert read_image.dtype == read_label.dtype == np.float32
+    assert np.abs(read_image - image).max() <= 0.5 / 127.5 + 1e-6
+    assert np.abs(read_label - label).max() <= 0.5 / 255 + 1e-6
+    assert labelled is True
+    assert bank.record(0) == {"i": 3, "labelled": True, "source": "a"}
+
+
+def test_air_and_full_liver_are_exact(bank):
+    bank.write(0, np.full(SHAPE, -1.0), np.ones(SHAPE), {"labelled": False})
+    image, label, labelled = bank[0]
+    assert (image == -1).all() and (label == 1).all() and labelled is False
+
+
+def test_values_out_of_range_are_clipped_not_wrapped(bank):
+    bank.write(0, np.full(SHAPE, 1.7), np.full(SHAPE, -0.2), {"labelled": True})
+    image, label, _ = bank[0]
+    assert (image == 1).all() and (label == 0).all()
+
+
+def test_length_is_what_is_finished_and_a_reader_sees_it_grow(bank):
+    reader = Bank.open(bank.path)
+    assert len(reader) == 0 and not reader.done(2)
+    bank.write(2, *volume(1), {"labelled": True})
+    assert reader.refresh() == 1 and reader.done(2)
+    assert np.array_equal(reader[0][0], bank[0][0])
+
+
+def test_a_torn_last_line_loses_that_volume_only(bank):
+    bank.write(0, *volume(0), {"labelled": True})
+    with (bank.path / "index.jsonl").open("a") as file:
+        file.write('{"i": 1, "labell')
+    reader = Bank.open(bank.path)
+    assert len(reader) == 1 and not reader.done(1)
+
+
+def test_a_line_after_a_torn_one_is_not_lost(bank):
+    with (bank.path / "index.jsonl").open("a") as file:
+        file.write('{"i": 1, "labell')
+    again = Bank.open(bank.path, writable=True)
+    again.write(1, *volume(1), {"labelled": True})
+    assert Bank.open(bank.path).done(1)
+
+
+def test_processes_write_side_by_side(bank, tmp_path):
+    code = ("import sys, numpy as np; from pathlib import Path; from training.data.bank import Bank\n"
+            "b = Bank.open(Path(sys.argv[1]), writable=True)\n"
+            "for n in map(int, sys.argv[2:]):\n"
+            "    b.write(n, np.full(b.shape, n / 10), np.full(b.shape, n / 10), {'labelled': True, 'pad': 'x' * 5000})\n")
+    jobs = [subprocess.Popen([sys.executable, "-c", code, str(bank.path), *numbers], env=_environment())
+            for numbers in (("0", "2", "4"), ("1", "3"))]
+    assert [job.wait() for job in jobs] == [0, 0]
+    assert bank.refresh() == 5
+    assert [round(float(label.mean()), 1) for _, label, _ in bank] == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+def test_no_bank_is_said_clearly(tmp_path):
+    with pytest.raises(BankError, match="is no bank"):
+        Bank.open(tmp_path)
+
+
+@pytest.mark.parametrize("meta, message", [({"format": "other"}, "format"), ({"count": 6}, "does not promise")])
+def test_a_bank_that_does_not_fit_its_description_is_refused(bank, meta, message):
+    path = bank.path / "bank.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | meta))
+    with pytest.raises(BankError, match=message):
+        Bank.open(bank.path)
+
+
+def test_a_truncated_array_is_refused(bank):
+    with (bank.path / "images.npy").open("r+b") as file:
+        file.truncate(200)
+    with pytest.raises(BankError, match=r"images\.npy"):
+        Bank.open(bank.path)
+
+
+def test_reading_cannot_change_a_bank(bank):
+    with pytest.raises(ValueError, match="read-only"):
+        Bank.open(bank.path).write(0, *volume(0), {"labelled": True})
+
+
+def _environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": "."}

@@ -1,0 +1,79 @@
+"""Which patients are trained on and which are kept for validation: drawn once, recorded, checked for the same scan."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from training.config import UserError
+from training.data.scans import Part, Scan
+
+
+def split(scans: list[Scan], validation_share: float, seed: int,
+          recorded: dict[str, Part] | None = None) -> dict[str, Part]:
+    """Part of every scan by name. All scans of a patient get the same part.
+
+    A recorded part comes first, then the data set's own, then a draw that depends on patient and seed alone, so that
+    new patients do not move old ones. Unlabelled scans that nothing assigns are trained on.
+    Raises UserError when record and data set put one patient into two parts.
+    """
+    recorded = recorded or {}
+    patients: dict[str, list[Scan]] = defaultdict(list)
+    for scan in scans:
+        patients[scan.patient].append(scan)
+    parts: dict[str, Part] = {}
+    for patient, group in patients.items():
+        known = {recorded.get(scan.name) or scan.part for scan in group} - {None}
+        if len(known) > 1:
+            names = ", ".join(scan.name for scan in group)
+            raise UserError(f"Patient {patient} is in the parts {' and '.join(sorted(known))} ({names}); "
+                            "correct the record of the split.")
+        part = known.pop() if known else _draw(patient, group, validation_share, seed)
+        parts.update({scan.name: part for scan in group})
+    return parts
+
+
+def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed: int) -> dict[str, Part]:
+    """`split`, kept in a JSON file with patients and paths: a later run reads it and only adds new scans."""
+    before: dict[str, Part] = {}
+    if path.exists():
+        try:
+            before = {name: entry["part"] for name, entry in json.loads(path.read_text())["scans"].items()}
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is no record of a split ({error}); delete it to draw a new one.") from None
+    parts = split(scans, validation_share, seed, before)
+    entries = {scan.name: {"part": parts[scan.name], "patient": scan.patient, "ct": str(scan.ct),
+                           "mask": str(scan.mask) if scan.mask else None} for scan in scans}
+    content = {"seed": seed, "validation_share": validation_share, "scans": entries}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part_file = path.with_suffix(".part")
+    part_file.write_text(json.dumps(content, indent=1))
+    part_file.replace(path)
+    return parts
+
+
+def refuse_shared_content(hashes: dict[str, str], parts: dict[str, Part]) -> list[list[str]]:
+    """Groups of names with the same content within one part (harmless); raises UserError for one across parts.
+
+    hashes: content hash by scan name.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, digest in sorted(hashes.items()):
+        groups[digest].append(name)
+    doubled = [names for names in groups.values() if len(names) > 1]
+    across = [names for names in doubled if len({parts[name] for name in names}) > 1]
+    if across:
+        listed = "; ".join(" = ".join(f"{name} ({parts[name]})" for name in names) for names in across)
+        raise UserError(f"The same scan lies in two parts of the split: {listed}. "
+                        "Remove one of each, or put them into the same part.")
+    return doubled
+
+
+def _draw(patient: str, group: list[Scan], validation_share: float, seed: int) -> Part:
+    if not any(scan.labelled for scan in group):
+        return "train"
+    draw = np.random.default_rng([seed, *patient.encode()]).random()
+    return "validation" if draw < validation_share else "train"

@@ -1,0 +1,46 @@
+"""A volume again, from the parameters that its line in the index holds."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from .config import SynthesisConfig
+from .phase import Contrast
+from .pipeline import ANATOMY, DISEASE, REAL, SCANNER, to_grid
+from .placement import Placement, place
+from .sources import Source
+
+Built = TypeVar("Built")
+EFFECTS = {**ANATOMY, "contrast": Contrast, **REAL, **DISEASE, **SCANNER}
+"""All effects in the order in which they are applied."""
+
+
+def replay(source: Source, config: SynthesisConfig, parameters: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label (D, H, W) of a logged volume. `source` must be the one that the record names."""
+    scene = place(source, restore(Placement, parameters["placement"]), config.fine_shape)
+    for name, effect in EFFECTS.items():
+        if name in parameters:
+            restore(effect, parameters[name]).apply(scene)
+    return to_grid(scene, config.hu_window)
+
+
+def restore(kind: type[Built], values: dict[str, Any]) -> Built:
+    """The (nested) dataclass whose `asdict` went through JSON."""
+    hints = get_type_hints(kind)
+    return kind(**{f.name: _value(hints[f.name], values[f.name]) for f in fields(kind)})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return restore(hint, value)
+    if get_origin(hint) is types.UnionType:
+        return None if value is None else _value(get_args(hint)[0], value)
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        return tuple(_value(kinds[0] if kinds[-1] is ... else kind, item)
+                     for kind, item in zip(kinds * len(value) if kinds[-1] is ... else kinds, value, strict=False))
+    return value
