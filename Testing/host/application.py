@@ -5,6 +5,7 @@ or a storage node), the layout has no views (`host.views` draws them), settings 
 """
 from __future__ import annotations
 
+import slicer
 from PySide6 import QtCore, QtWidgets
 
 from host.qtmodule import qt
@@ -17,6 +18,9 @@ class LayoutManager:
 
     def sliceViewNames(self) -> tuple:
         return ()
+
+    def mrmlSliceLogics(self):
+        return slicer.app.applicationLogic().GetSliceLogics()
 
     def resetSliceViews(self) -> None:
         pass

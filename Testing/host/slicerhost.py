@@ -19,6 +19,7 @@ from host import i18n, modules, parameters, scene, scripted
 from host.application import Application
 from host.ctkwidgets import ctk
 from host.dialogs import Dialogs
+from host.hierarchy import SubjectHierarchyKeeper
 from host.pythonqt import disconnectAll
 from host.qtmodule import qt
 from host.uiloader import MRML_WIDGETS
@@ -32,6 +33,8 @@ class SlicerHost:
     """
 
     def __init__(self, folder: str | os.PathLike):
+        if hasattr(slicer, "mrmlScene"):
+            raise RuntimeError("Another SlicerHost is open: close it first")
         self.folder = os.fspath(folder)
         self.uncaught: list[BaseException] = []
         self.dialogs = Dialogs()
@@ -45,6 +48,7 @@ class SlicerHost:
         self._set(slicer, "app", Application(self.applicationLogic, self.scene, self.folder))
         self._set(slicer, "modules", scene.createModules(self.applicationLogic, self.scene, self.folder))
         self._fileAccess = scene.createFileAccess(self.applicationLogic, self.scene, self.folder)
+        self._hierarchy = SubjectHierarchyKeeper(self.scene)
         self._set(slicer.util, "messageBox", self.dialogs.messageBox)
         self._set(slicer.util, "delayDisplay", self.dialogs.delayDisplay)
         self._set(sys, "excepthook", lambda kind, error, trace: self._recordUncaught(error, trace))
@@ -130,6 +134,7 @@ class SlicerHost:
         disconnectAll()
         self.mainWindow.close()
         self.mainWindow.deleteLater()
+        self._hierarchy.close()
         self.scene.Clear(1)
         self.processEvents()
         QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
