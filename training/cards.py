@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tomllib
-from LiverGTANLib import student
 
+from LiverGTANLib import student
 from training import checkpoint
 from training.config import UserError
 

@@ -9,23 +9,27 @@ from typing import Any
 
 import torch
 
-from training.config import Config, UserError, to_toml
+from training.config import Config, UserError
 from training.nets import UNet3D
 
 FORMAT = "livergtan-checkpoint/1"
 
 
-def write(file: Path, learners: dict[str, Any], step: int, config: Config) -> None:
+def write(
+    file: Path, nets: dict[str, Any], step: int, config: Config, method: str = "", spent: dict[str, float] | None = None
+) -> None:
     """Writes beside the file and renames, so that the last good checkpoint survives a kill or a full disk."""
     content = {
         "format": FORMAT,
         "step": step,
-        "config": to_toml(config),
+        "method": method,
+        "spent": spent or {"wall": 0.0, "cpu": 0.0},
         "settings": dataclasses.asdict(config),
-        "nets": {role: pack(learner) for role, learner in learners.items()},
+        "nets": nets,
     }
     temporary = file.with_suffix(".tmp")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             torch.save(content, stream)
             stream.flush()
@@ -33,19 +37,8 @@ def write(file: Path, learners: dict[str, Any], step: int, config: Config) -> No
         os.replace(temporary, file)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"The checkpoint {file} cannot be written ({error}); make room and start the same "
-                        "command again, it resumes from the last checkpoint.") from error
-
-
-def pack(learner: Any) -> dict[str, Any]:
-    """A learner as plain data."""
-    return {
-        "widths": learner.average.widths,
-        "stem": learner.average.stem_size,
-        "weights": learner.net.state_dict(),
-        "average": learner.average.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-    }
+        raise UserError(f"The checkpoint {file} cannot be written ({error}); make room, then the same command "
+                        "goes on from the checkpoint before it.") from error
 
 
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -59,21 +52,6 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{file} is not a LiverGTAN checkpoint ({FORMAT}).")
     return content
-
-
-def restore(file: Path, learners: dict[str, Any], device: torch.device) -> int:
-    """Loads the learners from the file if it exists; the number of steps done."""
-    if not file.exists():
-        return 0
-    content = read(file, device)
-    for role, learner in learners.items():
-        state = content["nets"][role]
-        if tuple(state["widths"]) != learner.average.widths:
-            raise UserError(f"{file} holds widths {state['widths']}, not {learner.average.widths}; use another --run.")
-        learner.net.load_state_dict(state["weights"])
-        learner.average.load_state_dict(state["average"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-    return content["step"]
 
 
 def network(file: Path, role: str | None = None) -> UNet3D:

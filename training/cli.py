@@ -1,35 +1,73 @@
-"""The commands of `python -m training`: parse, then call the room that does the work."""
+"""The commands of `python -m training`. Settings: defaults, over them `--config FILE.toml`, over that the options."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import tyro
 
-from training.config import Config, UserError
+from training import commands
+from training.config import Config, UserError, from_toml
+from training.nets import STUDENT_WIDTHS, TEACHER_WIDTHS
 from training.synthesis.config import SynthesisConfig
+
+Flat = tyro.conf.OmitArgPrefixes
+First = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Widths of the three roles and the frozen teachers."""
+
+    student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
+    assistant_widths: tuple[int, ...] = (9, 18, 36, 62)
+    """Of TAKD's and DGKD's assistant; GTAN's grows to the teacher's widths."""
+    teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
+    teacher: tuple[Path, ...] = ()
+    """Checkpoints of trained teachers; several are averaged."""
+    teacher_steps: int | None = None
+    """Steps of the teacher in `fit all` and `ablate`; by default as many as the student's."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Train networks; a run that was stopped is resumed from its last checkpoint."""
+    """Train networks; a run that was stopped goes on from its last checkpoint."""
 
-    stage: tyro.conf.Positional[Literal["teacher", "student"]]
-    run: Path = Path("runs/student")
+    stage: First[Literal["teacher", "student", "kd", "takd", "dgkd", "gtan", "all"]]
+    """all: a teacher, then GTAN with its student, then export and, given --cases, evaluation."""
+    run: Path = Path("runs/run")
     """Folder of the run: settings, checkpoint, log."""
-    student_widths: tuple[int, ...] = (5, 10, 20, 30)
-    """Channels at each level."""
-    config: tyro.conf.OmitArgPrefixes[Config] = field(default_factory=Config)
+    name: str = "student"
+    """Name of the student that `all` exports."""
+    cases: tuple[str, ...] = ()
+    """CT=MASK or CT=MASK:LABEL that `all` evaluates on."""
+    roles: Flat[Roles] = field(default_factory=Roles)
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """The table of arms x students x seeds at equal student updates; finished runs are kept."""
+
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL that no step has seen."""
+    arms: tuple[str, ...] = ("student", "kd", "takd", "dgkd", "gtan", "gtan-fresh", "kd:dist", "gtan:dist")
+    students: tuple[str, ...] = ("student-100k", "student-30k")
+    """Known names, or widths like 5-10-20-30."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    folder: Path = Path("runs/ablation")
+    roles: Flat[Roles] = field(default_factory=Roles)
+    training: Flat[Config] = field(default_factory=Config)
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Dice, NSD, HD95, ASSD and volume error on real CTs at native resolution."""
 
-    model: tyro.conf.Positional[str]
+    model: First[str]
     """A bundled student's name, a student file, a checkpoint (.pt or .pt:ROLE), or a folder of masks."""
     cases: tuple[str, ...]
     """CT=MASK or CT=MASK:LABEL."""
@@ -43,8 +81,8 @@ class Evaluate:
 class Export:
     """Write a student file and its card from a checkpoint; checks that both engines agree with the network."""
 
-    checkpoint: tyro.conf.Positional[Path]
-    name: str = "student-100k"
+    checkpoint: First[Path]
+    name: str = "student"
     output: Path | None = None
     """Folder of the student file; by default that of the checkpoint."""
     role: str | None = None
@@ -53,9 +91,9 @@ class Export:
 
 @dataclass(frozen=True)
 class Card:
-    """Put an evaluation's figures on a student's card."""
+    """Show a student's card; put an evaluation's figures on it; install the student in the extension."""
 
-    student: tyro.conf.Positional[Path]
+    student: First[Path]
     """The student's .json or .npz."""
     metrics: Path | None = None
     """CSV written by `evaluate`."""
@@ -63,75 +101,67 @@ class Card:
     """Copy the student into the extension."""
 
 
-Command = (
-    Annotated[SynthesisConfig, tyro.conf.subcommand("synthesize")]
-    | Annotated[Fit, tyro.conf.subcommand("fit")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Card, tyro.conf.subcommand("card")]
-)
+@dataclass(frozen=True)
+class Describe:
+    """Parameters and multiply-accumulates of teacher, assistant and students."""
+
+    roles: Flat[Roles] = field(default_factory=Roles)
+    shape: tuple[int, int, int] = (64, 96, 112)
+    """Model grid for the multiply-accumulates."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole path on the built-in phantom alone, in about five minutes on two cores."""
+
+    output: Path = Path("runs/demo")
+
+
+COMMANDS: dict[str, type] = {
+    "synthesize": SynthesisConfig,
+    "fit": Fit,
+    "evaluate": Evaluate,
+    "ablate": Ablate,
+    "export": Export,
+    "card": Card,
+    "describe": Describe,
+    "demo": Demo,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; 0, or 2 after a message for the person."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        run(tyro.cli(Command, prog="python -m training", args=arguments, description=__doc__))
-    except (UserError, ValueError) as error:
+        name, options = parse(arguments)
+        getattr(commands, name)(options)
+    except (UserError, ValueError) as error:  # the readers' and the product's own errors are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def run(command: SynthesisConfig | Fit | Evaluate | Export | Card) -> None:
-    """Hands the command to the function of the same name; their imports wait until they are needed."""
-    work = {SynthesisConfig: synthesize, Fit: fit, Evaluate: evaluate, Export: export, Card: card}
-    work[type(command)](command)
+def parse(arguments: list[str]) -> tuple[str, Any]:
+    """(command, its options) from the command line. Exits with help or usage like any command-line program."""
+    if not arguments or arguments[0] not in COMMANDS:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m training", description=__doc__, args=arguments)
+    name, rest = arguments[0], arguments[1:]
+    kind, default = COMMANDS[name], None
+    if "--config" in rest:
+        place = rest.index("--config")
+        file, rest = rest[place + 1 : place + 2], rest[:place] + rest[place + 2 :]
+        if not file:
+            raise UserError("--config needs a TOML file.")
+        default = from_toml(blank(kind), Path(file[0]))
+    return name, tyro.cli(kind, prog=f"python -m training {name}", args=rest, default=default)
 
 
-def synthesize(command: SynthesisConfig) -> None:
-    from training.synthesis import build
-
-    build.synthesize(command)
-
-
-def fit(command: Fit) -> None:
-    from training import loop, stages
-    from training.validate import validator
-
-    task = stages.plain(command.stage, command.student_widths)
-    loop.fit(task, command.config, command.run, validator(command.config.data.validation))
+def blank(kind: type) -> Any:
+    """The command's defaults, with tyro's mark where an option has none."""
+    required = {f.name: tyro.MISSING for f in fields(kind) if not has_default(f)}
+    return kind(**required)
 
 
-def evaluate(command: Evaluate) -> None:
-    from training import evaluate
-    from training.data.cases import Case
-
-    rows = []
-    for row in evaluate.evaluate(command.model, [Case.parse(case) for case in command.cases], command.engines):
-        print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)
-        rows.append(row)
-    for name, figures in evaluate.summary(rows).items():
-        print(f"{name:14s}" + "  ".join(f"{key} {value:.4f}" for key, value in figures.items()))
-    evaluate.write_csv(rows, command.output)
-
-
-def export(command: Export) -> None:
-    from training import cards, checkpoint, export
-    from training.validate import HU_WINDOW, SPACING_MM
-
-    net = checkpoint.network(command.checkpoint, command.role)
-    content = cards.complete(export.card(command.name, net, SPACING_MM, HU_WINDOW), command.checkpoint)
-    path = (command.output or command.checkpoint.parent) / f"{command.name}.npz"
-    written = export.write(net, path, content)
-    print(f"{path}: {written.parameters} arrays' values, SHA-256 {written.sha256}")
-    for engine, difference in export.differences(net, written).items():
-        print(f"{engine}: largest difference of a logit {difference:.1e}")
-
-
-def card(command: Card) -> None:
-    from training import cards, export
-
-    print(cards.rewrite(command.student, command.metrics))
-    if command.install:
-        for path in export.install(command.student.with_suffix(".json")):
-            print(f"installed {path}")
+def has_default(option: Any) -> bool:
+    """Whether a dataclass field has a default."""
+    return len({repr(option.default), repr(option.default_factory)}) > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tomllib
 
@@ -53,6 +53,33 @@ class LoopSettings:
 
 
 @dataclass(frozen=True)
+class DistillSettings:
+    """What a network learns from larger ones."""
+
+    loss: Literal["kl", "cwd", "dist"] = "kl"
+    weight: float = 1.0
+    """Of the distillation term beside Dice + cross entropy."""
+    temperature: float | None = None
+    """By default 2 for kl, 4 for cwd and dist."""
+    drop: float = 0.5
+    """DGKD: chance that the term of one of several teachers is left out of a step."""
+
+
+@dataclass(frozen=True)
+class GrowthSettings:
+    """How the assistant grows from the student's widths to the teacher's."""
+
+    grow_at: tuple[float, ...] = (0.25, 0.5)
+    """Shares of the run after which it grows; the last time to the teacher's widths."""
+    asymmetry: float = 0.01
+    """Relative noise that makes copies of a unit differ."""
+    inherit: bool = True
+    """Keep weights and moments at growth; without, every size starts anew (an arm of the ablation)."""
+    teacher_term: bool = False
+    """The student also learns from the teacher directly, as in DGKD."""
+
+
+@dataclass(frozen=True)
 class MachineSettings:
     """Handed to Lightning Fabric."""
 
@@ -71,18 +98,21 @@ class Config:
 
     data: DataSettings = field(default_factory=DataSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
+    growth: GrowthSettings = field(default_factory=GrowthSettings)
     machine: MachineSettings = field(default_factory=MachineSettings)
 
 
-def from_toml(kind: type[Settings], path: Path) -> Settings:
-    """The dataclass `kind` with the values of a TOML file over its defaults.
+def from_toml(defaults: Settings, path: Path) -> Settings:
+    """The settings with the values of a TOML file over them.
 
     Raises UserError for an unreadable file or an unknown key.
     """
     try:
-        return over(kind(), tomllib.loads(path.read_text()), str(path))
+        values = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"The configuration {path} cannot be read ({error}); give a valid TOML file.") from error
+    return over(defaults, values, str(path))
 
 
 def over(defaults: Settings, values: dict[str, Any], origin: str) -> Settings:
@@ -98,7 +128,7 @@ def adapt(default: Any, value: Any, origin: str) -> Any:
     """A TOML value in the type of the default that it replaces."""
     if dataclasses.is_dataclass(default):
         return over(default, value, origin)
-    if isinstance(default, tuple):
+    if isinstance(value, list):
         return tuple(tuple(v) if isinstance(v, list) else v for v in value)
     return Path(value) if isinstance(default, Path) else value
 

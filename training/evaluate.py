@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from LiverGTANLib import engines, segmenter, student
 
+from LiverGTANLib import engines, segmenter, student
 from training import checkpoint, export
 from training.config import UserError
 from training.data.cases import Case
@@ -48,10 +48,12 @@ def model(source: str) -> student.Student:
     return export.in_memory(net, Path(file).parent.name + role, SPACING_MM, HU_WINDOW)
 
 
-def evaluate(source: str, cases: list[Case], engine_names: tuple[str, ...]) -> Iterator[Row]:
-    """Segments every case with every engine; `source` is what `model` takes, or a folder of masks."""
+def evaluate(source: str, cases: list[Case], engine_names: tuple[str, ...]) -> Iterator[tuple[Row, np.ndarray]]:
+    """(figures, mask) of every case with every engine; `source` is what `model` takes, or a folder of masks."""
     if Path(source).is_dir():
-        yield from (judge(case, saved_mask(Path(source), case), Path(source).name, "file", 0.0) for case in cases)
+        for case in cases:
+            mask = saved_mask(Path(source), case)
+            yield judge(case, mask, Path(source).name, "file", 0.0), mask
         return
     network = model(source)
     for name in engine_names:
@@ -59,7 +61,7 @@ def evaluate(source: str, cases: list[Case], engine_names: tuple[str, ...]) -> I
         for case in cases:
             began = time.perf_counter()
             mask = segmenter.mask(segmenter.analyze(case.ct, engine)).full()
-            yield judge(case, mask, network.name, engine.name, time.perf_counter() - began)
+            yield judge(case, mask, network.name, engine.name, time.perf_counter() - began), mask
 
 
 def judge(case: Case, mask: np.ndarray, model_name: str, engine: str, seconds: float) -> Row:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from LiverGTANLib import engines, student
 
+from LiverGTANLib import engines, student
 from training.config import UserError
 from training.nets import NEGATIVE_SLOPE, UNet3D, parameters
 

@@ -6,10 +6,7 @@ resumed run repeats the lost steps bit for bit on a CPU.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,179 +15,156 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
-from training import checkpoint, progress
-from training.config import Config, to_toml
+from training import checkpoint, machine
+from training.config import Config, UserError
 from training.data.batches import Batch, Batches
+from training.learner import Learner, follow
 from training.nets import UNet3D
+from training.progress import Log
 
 Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role
+Objective = Callable[[Outputs, Batch, int], dict[str, torch.Tensor]]
+Validate = Callable[[UNet3D], dict[str, float]]
 
 
 @dataclass
 class Task:
-    """What one run trains. `nets` are trained together; `teachers` are frozen."""
+    """What one run trains. `nets` are trained together, `teachers` are frozen; all see the same batch.
+
+    objective: (outputs, batch, step) -> named losses, whose sum is minimized.
+    growth: step -> role and widths that this network takes from there on.
+    method: one line for the student's card.
+    """
 
     name: str
+    method: str
     nets: dict[str, UNet3D]
-    objective: Callable[[Outputs, Batch], dict[str, torch.Tensor]]
+    objective: Objective
     teachers: dict[str, UNet3D] = field(default_factory=dict)
+    growth: dict[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
 
-@dataclass
-class Learner:
-    """A network in training with its optimizer and the moving average of its weights."""
+def fit(task: Task, config: Config, folder: Path, validate: Validate) -> Path:
+    """Trains the task in `folder`, resuming what is there; returns its checkpoint.
 
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: UNet3D
-
-
-def fit(task: Task, config: Config, folder: Path, validate: Callable[[UNet3D], dict[str, float]]) -> Path:
-    """Trains the task in `folder` (resuming what is there) and returns its checkpoint.
-
-    `validate` maps a network in eval mode to named figures for the log.
+    Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when memory, disk or data give out;
+    the last checkpoint stays usable.
     """
-    fabric = start(config)
-    learners = {role: learner(net, fabric, config) for role, net in task.nets.items()}
-    teachers = {role: prepare(net).eval().to(fabric.device) for role, net in task.teachers.items()}
-    file = folder / "checkpoint.pt"
-    step = checkpoint.restore(file, learners, fabric.device)
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.toml").write_text(to_toml(config))
-    batches = Batches(config, fabric.global_rank, fabric.world_size)
-    log = progress.Log(folder, task.name, config.loop, step, enabled=fabric.is_global_zero)
-    stop = Terminated()
-    with ThreadPoolExecutor(1) as ahead, log:
-        pending: Future[Batch] = ahead.submit(batches.at, step)
-        saved = time.monotonic()
-        while step < config.loop.steps and not stop.asked:
-            batch, pending = pending.result(), ahead.submit(batches.at, step + 1)
-            losses = update(task, learners, teachers, batch.to(fabric.device), fabric, config, step)
-            step += 1
-            log.losses(step, losses, rate(config, step))
-            if step % config.loop.validate_every == 0 or step == config.loop.steps:
-                figures = {role: validate(learner.average) for role, learner in learners.items()}
-                log.figures(step, figures)
-            if time.monotonic() - saved > config.loop.checkpoint_seconds and fabric.is_global_zero:
-                checkpoint.write(file, learners, step, config)
-                saved = time.monotonic()
-    if fabric.is_global_zero:
-        checkpoint.write(file, learners, step, config)
-    return file
+    fabric = machine.start(config)
+    run = Run(task, config, fabric, folder / "checkpoint.pt")
+    if run.step >= config.loop.steps:
+        return run.file
+    with machine.clear_errors(run.file), Log(folder, task.name, config, run.step, fabric) as log, Ahead(run) as batches:
+        stop = machine.Terminated()
+        while run.step < config.loop.steps and not machine.any_process(stop.asked, fabric):
+            run.grow_if_due()
+            losses = run.update(batches.next())
+            log.losses(run.step, losses, rate(config, run.step))
+            if fabric.is_global_zero and due(run.step, config):
+                log.figures(run.step, {role: validate(one.average) for role, one in run.learners.items()})
+            run.save_if_due()
+    run.save()
+    if run.step < config.loop.steps:
+        raise UserError(f"Stopped at step {run.step} by a signal; the same command goes on from {run.file}.")
+    return run.file
 
 
-def update(
-    task: Task,
-    learners: dict[str, Learner],
-    teachers: dict[str, nn.Module],
-    batch: Batch,
-    fabric: Fabric,
-    config: Config,
-    step: int,
-) -> dict[str, torch.Tensor]:
-    """One optimizer step of every learner on one batch; the losses."""
-    with torch.no_grad(), fabric.autocast():
-        outputs = {role: net(batch.image).float() for role, net in teachers.items()}
-    outputs |= {role: learner.net(batch.image).float() for role, learner in learners.items()}
-    losses = task.objective(outputs, batch)
-    fabric.backward(sum(losses.values()))
-    for learner in learners.values():
-        for group in learner.optimizer.param_groups:
-            group["lr"] = rate(config, step)
-        fabric.clip_gradients(learner.net, learner.optimizer, max_norm=config.loop.clip, error_if_nonfinite=False)
-        learner.optimizer.step()
-        learner.optimizer.zero_grad(set_to_none=True)
-        follow(learner, config.loop.average, step)
-    return {name: loss.detach() for name, loss in losses.items()}
+class Run:
+    """The state of a training run: learners, frozen teachers, step, time spent."""
+
+    def __init__(self, task: Task, config: Config, fabric: Fabric, file: Path) -> None:
+        self.task, self.config, self.fabric, self.file = task, config, fabric, file
+        self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
+        saved = checkpoint.read(file, fabric.device) if file.exists() else None
+        self.learners = self._learners(saved)
+        self.step = saved["step"] if saved else 0
+        self.spent = saved["spent"] if saved else {"wall": 0.0, "cpu": 0.0}
+        self.clock = self.saved = (time.monotonic(), time.process_time())
+
+    def _learners(self, saved: dict | None) -> dict[str, Learner]:
+        """New learners, or those of the checkpoint at the widths to which they had grown."""
+        if saved is None:
+            return {role: Learner.new(net, self.fabric, self.config) for role, net in self.task.nets.items()}
+        if set(saved["nets"]) != set(self.task.nets):
+            raise UserError(f"{self.file} trains {', '.join(saved['nets'])}, not {', '.join(self.task.nets)}; "
+                            "use another --run.")
+        for role, net in self.task.nets.items():
+            if tuple(saved["nets"][role]["first_widths"]) != net.widths:
+                raise UserError(f"{self.file} began with other widths for the {role}; use another --run.")
+        return {role: Learner.unpack(state, self.fabric, self.config) for role, state in saved["nets"].items()}
+
+    def grow_if_due(self) -> None:
+        """Widens the network whose turn it is at this step."""
+        role, widths = self.task.growth.get(self.step, (None, ()))
+        if role:
+            self.learners[role] = self.learners[role].grown(widths, self.step, self.fabric, self.config)
+
+    def update(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """One optimizer step of every learner on one batch; the losses."""
+        batch = batch.to(self.fabric.device)
+        with torch.no_grad(), self.fabric.autocast():
+            outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
+        outputs |= {role: one.net(batch.image).float() for role, one in self.learners.items()}
+        losses = self.task.objective(outputs, batch, self.step)
+        self.fabric.backward(sum(losses.values()))
+        for learner in self.learners.values():
+            for group in learner.optimizer.param_groups:
+                group["lr"] = rate(self.config, self.step, learner.born)
+            self.fabric.clip_gradients(learner.net, learner.optimizer, max_norm=self.config.loop.clip,
+                                       error_if_nonfinite=False)
+            learner.optimizer.step()
+            learner.optimizer.zero_grad(set_to_none=True)
+            follow(learner, self.config.loop.average, self.step)
+        self.step += 1
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def save_if_due(self) -> None:
+        """A checkpoint every few minutes."""
+        if time.monotonic() - self.saved[0] > self.config.loop.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """A checkpoint now, from the first process."""
+        now = (time.monotonic(), time.process_time())
+        self.spent = {name: self.spent[name] + after - before
+                      for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)}
+        self.clock = self.saved = now
+        if self.fabric.is_global_zero:
+            nets = {role: learner.pack() for role, learner in self.learners.items()}
+            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent)
 
 
-@torch.no_grad()
-def follow(learner: Learner, decay: float, step: int) -> None:
-    """Moves the average towards the weights; early on it follows faster, so that the start is forgotten."""
-    decay = min(decay, (1 + step) / (10 + step))
-    average, current = learner.average.state_dict(), unwrapped(learner.net).state_dict()
-    names = [name for name, value in average.items() if value.is_floating_point()]
-    torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
+class Ahead:
+    """The run's batches, each prepared on a thread while the step before it computes."""
+
+    def __init__(self, run: Run) -> None:
+        self.source = Batches(run.config, run.fabric.global_rank, run.fabric.world_size)
+        self.step = run.step
+
+    def __enter__(self) -> Ahead:
+        self.thread = ThreadPoolExecutor(1)
+        self.pending: Future[Batch] = self.thread.submit(self.source.at, self.step)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.shutdown(cancel_futures=True)
+
+    def next(self) -> Batch:
+        """The batch of the next step. Raises what its preparation raised."""
+        batch = self.pending.result()
+        self.step += 1
+        self.pending = self.thread.submit(self.source.at, self.step)
+        return batch
 
 
-def rate(config: Config, step: int) -> float:
-    """Learning rate: linear warm-up, then half a cosine down to 1 % of the peak."""
+def due(step: int, config: Config) -> bool:
+    """Whether the networks are validated after this step."""
+    return step % config.loop.validate_every == 0 or step == config.loop.steps
+
+
+def rate(config: Config, step: int, born: int = 0) -> float:
+    """Learning rate: linear warm-up after a network's birth or growth, on half a cosine down to 1 % of the peak."""
     loop = config.loop
-    warm = min(1.0, (step + 1) / max(1, loop.warmup))
+    warm = min(1.0, (step - born + 1) / max(1, loop.warmup))
     return loop.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / loop.steps))))
-
-
-def learner(net: UNet3D, fabric: Fabric, config: Config) -> Learner:
-    """The network on its device, with optimizer and average."""
-    average = prepare(copy_of(net)).eval().requires_grad_(False).to(fabric.device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.loop.rate, weight_decay=config.loop.decay)
-    wrapped, optimizer = fabric.setup(prepare(net).train(), optimizer)
-    return Learner(wrapped, optimizer, average)
-
-
-def copy_of(net: UNet3D) -> UNet3D:
-    """An independent network with the same weights."""
-    twin = UNet3D(net.widths, net.stem_size)
-    twin.load_state_dict(net.state_dict())
-    return twin
-
-
-def unwrapped(net: nn.Module) -> nn.Module:
-    """The plain network below Fabric's and DDP's wrappers."""
-    return net if isinstance(net, UNet3D) else unwrapped(net.module)
-
-
-def prepare(net: UNet3D) -> UNet3D:
-    """Channels-last weights: oneDNN and cuDNN convolve few channels faster that way."""
-    return net.to(memory_format=torch.channels_last_3d)
-
-
-def start(config: Config) -> Fabric:
-    """Fabric for the configured machine; seeds and threads set, the allocator tuned."""
-    torch.set_num_threads(config.machine.threads)
-    keep_freed_memory()
-    machine = config.machine
-    precision = best_precision() if machine.precision == "auto" else machine.precision
-    fabric = Fabric(
-        accelerator=machine.accelerator,
-        strategy=machine.strategy,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        precision=precision,
-    )
-    fabric.launch()
-    torch.manual_seed(config.loop.seed)
-    torch.use_deterministic_algorithms(config.loop.deterministic)
-    return fabric
-
-
-def best_precision() -> str:
-    """bf16-mixed where it is native, else fp32: emulated bf16 is many times slower."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed blocks: returning and clearing large ones each step costs a third of it here."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets its own mapping
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
-    except (OSError, AttributeError):
-        pass  # another C library: nothing to tune
-
-
-class Terminated:
-    """Remembers a SIGTERM, so that the loop can leave with a checkpoint."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        if threading.current_thread() is threading.main_thread():  # elsewhere, whoever runs the loop handles signals
-            signal.signal(signal.SIGTERM, self)
-
-    def __call__(self, *_: object) -> None:
-        self.asked = True

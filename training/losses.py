@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+Term = Callable[..., torch.Tensor]  # (student logits, teacher logits, weights) -> scalar
 BLOCK = 4  # voxels: the grain at which "near the liver" is decided
 
 
@@ -126,7 +127,7 @@ def ensemble(logits: list[torch.Tensor]) -> torch.Tensor:
 
 
 def dense(
-    term: Callable[..., torch.Tensor],
+    term: Term,
     student: torch.Tensor,
     teachers: list[torch.Tensor],
     weights: torch.Tensor,

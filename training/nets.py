@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.nn.functional import all_reduce
 
 NEGATIVE_SLOPE = 0.01
 STEM = 2
@@ -66,9 +67,32 @@ def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
 
 def unit(convolution: nn.Conv3d) -> nn.Sequential:
     """Convolution, batch norm, LeakyReLU."""
-    return nn.Sequential(
-        convolution, nn.BatchNorm3d(convolution.out_channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
-    )
+    return nn.Sequential(convolution, Norm(convolution.out_channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+
+
+class Norm(nn.BatchNorm3d):
+    """Batch norm over the batches of all processes, on any device (torch's own works on GPUs only).
+
+    So a run on two processes sees the statistics, and the loss, of one process with the whole batch.
+    """
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        if not (self.training and distributed.is_initialized() and distributed.get_world_size() > 1):
+            return super().forward(x_BCDHW)
+        x, world = x_BCDHW.float(), distributed.get_world_size()
+        over, like = (0, 2, 3, 4), (1, -1, 1, 1, 1)
+        mean = all_reduce(x.mean(over)) / world
+        variance = all_reduce((x - mean.reshape(like)).square().mean(over)) / world
+        self.remember(mean.detach(), variance.detach(), world * x[:, 0].numel())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (x * scale.reshape(like) + (self.bias - mean * scale).reshape(like)).to(x_BCDHW.dtype)
+
+    @torch.no_grad()
+    def remember(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+        """Running statistics, the variance unbiased, as torch keeps them."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        self.num_batches_tracked.add_(1)
 
 
 def parameters(net: nn.Module) -> int:

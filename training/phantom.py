@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from LiverGTANLib.volume import CtVolume
 
+from LiverGTANLib.volume import CtVolume
 from training.synthesis.tissues import Tissue as T
 
 EXTENT_MM = (380.0, 270.0, 400.0)

@@ -13,13 +13,14 @@ SPACING_MM = 3.0
 HU_WINDOW = (-160.0, 240.0)
 
 
-def validator(cases: tuple[str, ...], device: torch.device | str = "cpu") -> Callable[[UNet3D], dict[str, float]]:
+def validator(cases: tuple[str, ...]) -> Callable[[UNet3D], dict[str, float]]:
     """A function network -> {case: Dice on the model grid}; the cases are read once, here."""
     prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in map(Case.parse, cases)]
     tensors = [(name, torch.from_numpy(x)[None, None], torch.from_numpy(y) > 0.5) for name, x, y in prepared]
 
     @torch.no_grad()
     def dice(net: UNet3D) -> dict[str, float]:
+        device = next(net.parameters()).device
         return {name: overlap(net(x.to(device))[0, 0].cpu() > 0, truth) for name, x, truth in tensors}
 
     return dice

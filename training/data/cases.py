@@ -1,4 +1,4 @@
-"""Real CTs with reference masks, read for validation and evaluation."""
+"""Real CTs with reference masks, read for validation and evaluation by the product's own reader."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from LiverGTANLib.volume import CtVolume, ModelFrame, to_model_grid
 
+from LiverGTANLib.files import read_ct, read_labels, stem_of
+from LiverGTANLib.volume import CtVolume, ModelFrame, to_model_grid
 from training.config import UserError
-from training.synthesis.sources import read_image
 
 DATA_VARIABLE = "LIVERGTAN_DATA"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One CT and its reference; the liver is `label` in the mask, or everything above zero."""
+    """One CT (file or DICOM folder) and its reference; the liver is `label` in the mask, or everything above zero."""
 
     ct_path: Path
     mask_path: Path
@@ -30,24 +30,22 @@ class Case:
         ct, _, mask = text.partition("=")
         mask, _, label = mask.partition(":")
         if not mask or (label and not label.isdigit()):
-            raise UserError(f"'{text}' is no case; write CT=MASK or CT=MASK:LABEL, for example ct.nii.gz=seg.nii.gz:5.")
+            raise UserError(f"'{text}' is no case; write CT=MASK or CT=MASK:LABEL, as in ct.nii.gz=seg.nii.gz:5.")
         return cls(located(ct), located(mask), int(label) if label else None)
 
     @property
     def name(self) -> str:
-        return self.ct_path.name.removesuffix(".gz").removesuffix(".nii")
+        return stem_of(self.ct_path)
 
     @cached_property
     def ct(self) -> CtVolume:
-        hu, ijk_to_ras = read_image(self.ct_path)
-        return CtVolume(hu, ijk_to_ras, self.name)
+        """Raises the product's InputError for an unreadable file."""
+        return read_ct(self.ct_path)
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """bool (K, J, I) on the grid of the CT."""
-        values, ijk_to_ras = read_image(self.mask_path)
-        if values.shape != self.ct.shape or not np.allclose(ijk_to_ras, self.ct.ijk_to_ras, atol=1e-2):
-            raise UserError(f"{self.mask_path} does not lie on the grid of {self.ct_path}; resample it first.")
+        """bool (K, J, I) on the grid of the CT. Raises InputError when it does not lie there."""
+        values = read_labels(self.mask_path, self.ct)
         return values > 0 if self.label is None else values == self.label
 
     def on_model_grid(self, spacing_mm: float, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

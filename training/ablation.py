@@ -1,0 +1,162 @@
+"""The table: arms x students x seeds at equal student updates, on CTs that no step has seen.
+
+One folder a run; a finished one holds `result.json` and is never run again, an unfinished one goes on. Arms of a seed
+share TAKD's and DGKD's assistant; its cost is added to both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training import checkpoint, evaluate, picture, recipes
+from training.config import UserError
+from training.data.cases import Case
+from training.nets import STUDENT_WIDTHS, UNet3D, gmac, parameters
+from training.validate import validator
+
+if TYPE_CHECKING:
+    from training.cli import Ablate
+
+GRID = (64, 96, 112)
+FIGURES = ("dice", "nsd2", "nsd3", "hd95", "assd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of the table."""
+
+    arm: str
+    student: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.arm.replace(':', '-')}/{self.student}/seed{self.seed}"
+
+
+def run(options: Ablate) -> None:
+    """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each."""
+    cells = list(plan(options))
+    cases = [Case.parse(case) for case in options.cases]
+    validate = validator(options.training.data.validation)
+    teacher = list(options.roles.teacher) or [train_teacher(options, validate)]
+    for number, cell in enumerate(cells, 1):
+        file = options.folder / cell.folder / "result.json"
+        if not file.exists():
+            print(f"run {number} of {len(cells)}: {cell.folder}", flush=True)
+            result = train(options, cell, teacher, cases, validate)
+            file.write_text(json.dumps(result, indent=1))
+        write(options, cells, teacher)
+
+
+def plan(options: Ablate) -> Iterator[Cell]:
+    """All cells; seeds outermost, so that an early stop leaves whole tables. Raises UserError for an unknown arm."""
+    for arm in options.arms:
+        recipes.Recipe.parse(arm)
+    for seed in options.seeds:
+        for student in options.students:
+            yield from (Cell(arm, student, seed) for arm in options.arms)
+
+
+def train_teacher(options: Ablate, validate) -> Path:
+    """The teacher that all arms share."""
+    config = recipes.teacher_config(options.roles, options.training)
+    return recipes.fit_teacher(recipes.sizes(options.roles), config, options.folder / "teacher", validate)
+
+
+def train(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Case], validate) -> dict[str, Any]:
+    """Trains one cell and measures it on every case; what `result.json` holds."""
+    config = options.training
+    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed))
+    recipe, folder = recipes.Recipe.parse(cell.arm), options.folder / cell.folder
+    sizes = dataclasses.replace(recipes.sizes(options.roles), student=widths_of(cell.student))
+    loss = recipe.configured(config).distill.loss
+    assistant = options.folder / "assistant" / f"{loss}-seed{cell.seed}"
+    file = recipes.fit_student(recipe, sizes, teachers, config, folder, assistant, validate)
+    rows = [row for row, _ in evaluate.evaluate(f"{file}:student", cases, ("numpy",))]
+    costs = [file, assistant / "checkpoint.pt"] if recipe.kind in recipes.ASSISTED else [file]
+    return {
+        "cell": dataclasses.asdict(cell),
+        "figures": {name: statistics.fmean(getattr(row.metrics, name) for row in rows) for name in FIGURES},
+        "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
+        "steps": config.loop.steps,
+        "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")},
+    }
+
+
+def widths_of(student: str) -> tuple[int, ...]:
+    """The widths of a known student, or those in its name. Raises UserError for neither."""
+    if student in STUDENT_WIDTHS:
+        return STUDENT_WIDTHS[student]
+    try:
+        return tuple(int(width) for width in student.split("-"))
+    except ValueError as error:
+        known = ", ".join(STUDENT_WIDTHS)
+        raise UserError(f"'{student}' is no student; give {known}, or widths like 5-10-20-30.") from error
+
+
+def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
+    """The table so far, for people (Markdown, plot) and for programs (JSON)."""
+    files = [options.folder / cell.folder / "result.json" for cell in cells]
+    results = [json.loads(file.read_text()) for file in files if file.exists()]
+    options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "table.json").write_text(json.dumps(results, indent=1))
+    rows = [summarize(results, arm, student) for student in options.students for arm in options.arms]
+    rows = [row for row in rows if row]
+    (options.folder / "table.md").write_text(markdown(rows, results, teachers))
+    gap = (float("nan"), float("nan"))
+    found = {(row["student"], row["arm"]): row["dice"] for row in rows}
+    groups = {student: [found.get((student, arm), gap) for arm in options.arms] for student in options.students}
+    picture.bars(list(options.arms), groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
+
+
+def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
+    """One row: (mean, sd) over seeds of each figure and of the cost; None without a finished run."""
+    runs = [r for r in results if (r["cell"]["arm"], r["cell"]["student"]) == (arm, student)]
+    if not runs:
+        return None
+    row = {"arm": arm, "student": student, "seeds": len(runs)}
+    for name in FIGURES:
+        row[name] = spread([r["figures"][name] for r in runs])
+    for kind in ("wall", "cpu"):
+        row[kind] = spread([r["seconds"][kind] / 60 for r in runs])
+    return row
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """(mean, sample sd); the sd of a single value is NaN, because it is unknown."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:
+    """The table as Markdown, with what one must know to read it."""
+    lines = ["| Student | Parameters | GMAC | Arm | Seeds | Dice | NSD 2 mm | NSD 3 mm | HD95 mm | ASSD mm | Wall min | "
+             "CPU min |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        net = UNet3D(widths_of(row["student"]))
+        digits = dict.fromkeys(("dice", "nsd2", "nsd3"), 4) | dict.fromkeys(("hd95", "assd"), 2)
+        figures = [f"{row[name][0]:.{n}f} ± {row[name][1]:.{n}f}" for name, n in digits.items()]
+        costs = [f"{row[kind][0]:.1f}" for kind in ("wall", "cpu")]
+        lines.append("| " + " | ".join([row["student"], f"{parameters(net):,}", f"{gmac(net, GRID):.3f}", row["arm"],
+                                        str(row["seeds"]), *figures, *costs]) + " |")
+    return "\n".join(lines + ["", *notes(results, teachers)]) + "\n"
+
+
+def notes(results: list[dict], teachers: list[Path]) -> list[str]:
+    """Cases, student updates, and what the teacher cost and is."""
+    if not results:
+        return []
+    lines = [f"Mean ± sd over seeds of the mean over {len(results[0]['cases'])} cases ({', '.join(results[0]['cases'])}), "
+             "native resolution, numpy engine.",
+             f"Every student took {', '.join(sorted({str(r['steps']) for r in results}))} steps; cost is that of the arm "
+             "with its assistant, without the teacher."]
+    for path in teachers:
+        spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, recipes.only_role(path))
+        lines.append(f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
+                     f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU.")
+    return lines

@@ -1,0 +1,130 @@
+"""The work behind each command of the command line; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training import cli
+    from training.synthesis.config import SynthesisConfig
+
+
+def synthesize(options: SynthesisConfig) -> None:
+    """Makes or continues a bank."""
+    from training.synthesis import build
+
+    build.synthesize(options)
+
+
+def fit(options: cli.Fit) -> None:
+    """Trains one stage, or all of them."""
+    from training import recipes
+    from training.validate import validator
+
+    config, run = options.training, options.run
+    validate = validator(config.data.validation)
+    sizes = recipes.sizes(options.roles)
+    teachers = list(options.roles.teacher)
+    if options.stage == "teacher":
+        recipes.fit_teacher(sizes, config, run, validate)
+    elif options.stage == "all":
+        everything(options, sizes, teachers, validate)
+    else:
+        recipe = recipes.Recipe.parse(options.stage)
+        recipes.fit_student(recipe, sizes, teachers, config, run, run / "assistant", validate)
+
+
+def everything(options: cli.Fit, sizes, teachers: list[Path], validate) -> None:
+    """Teacher (unless one is given), GTAN with its student, export, and evaluation when there are cases."""
+    from training import cli, machine, recipes
+
+    config, run = options.training, options.run
+    if not teachers:
+        longer = recipes.teacher_config(options.roles, config)
+        teachers = [recipes.fit_teacher(sizes, longer, run / "teacher", validate)]
+    recipe = recipes.Recipe.parse("gtan")
+    student = recipes.fit_student(recipe, sizes, teachers, config, run / "gtan", run / "assistant", validate)
+    if not machine.start(config).is_global_zero:
+        return
+    export(cli.Export(student, options.name, run))
+    if options.cases:
+        file = run / f"{options.name}.json"
+        evaluate(cli.Evaluate(str(file), options.cases, ("numpy", "torch"), run / "evaluation.csv", run / "cases.png"))
+        card(cli.Card(file, run / "evaluation.csv"))
+
+
+def evaluate(options: cli.Evaluate) -> None:
+    """Prints and writes the figures of every case and their summary."""
+    from training import evaluate, picture
+    from training.data.cases import Case
+
+    cases = [Case.parse(case) for case in options.cases]
+    rows, masks = [], {}
+    for row, mask in evaluate.evaluate(options.model, cases, options.engines):
+        print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)
+        rows.append(row)
+        masks[row.case] = mask
+    for name, figures in evaluate.summary(rows).items():
+        print(f"{name:14s}" + "  ".join(f"{key} {value:.4f}" for key, value in figures.items()))
+    evaluate.write_csv(rows, options.output)
+    if options.picture:
+        picture.outlines(cases, masks, options.picture)
+        print(f"picture: {options.picture}")
+
+
+def ablate(options: cli.Ablate) -> None:
+    """Runs what is missing of the table and writes it anew after every run."""
+    from training import ablation
+
+    ablation.run(options)
+
+
+def export(options: cli.Export) -> None:
+    """Writes student file and card, and prints how far the engines are from the network."""
+    from training import cards, checkpoint, export
+    from training.validate import HU_WINDOW, SPACING_MM
+
+    net = checkpoint.network(options.checkpoint, options.role)
+    content = cards.complete(export.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
+    path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
+    written = export.write(net, path, content)
+    print(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
+    for engine, difference in export.differences(net, written).items():
+        print(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
+
+
+def card(options: cli.Card) -> None:
+    """Prints the card, with new figures if given, and installs the student if asked to."""
+    from training import cards, export
+
+    print(cards.rewrite(options.student, options.metrics))
+    if options.install:
+        for path in export.install(options.student.with_suffix(".json")):
+            print(f"installed {path}")
+
+
+def describe(options: cli.Describe) -> None:
+    """Prints one line a network."""
+    from training.nets import STUDENT_WIDTHS, UNet3D, gmac, parameters
+
+    roles = options.roles
+    plans = {"teacher": roles.teacher_widths, "assistant": roles.assistant_widths, **STUDENT_WIDTHS}
+    if roles.student_widths not in plans.values():
+        plans["student"] = roles.student_widths
+    grid = " x ".join(map(str, options.shape))
+    print(f"{'network':14s}{'widths':>16s}{'parameters':>12s}{'of teacher':>12s}{'GMAC':>9s}   (grid {grid})")
+    whole = parameters(UNet3D(roles.teacher_widths))
+    for name, widths in plans.items():
+        net = UNet3D(widths)
+        count = parameters(net)
+        print(f"{name:14s}{'-'.join(map(str, widths)):>16s}{count:12,d}{count / whole:12.1%}"
+              f"{gmac(net, options.shape):9.3f}")
+
+
+def demo(options: cli.Demo) -> None:
+    """Synthesize, fit all, evaluate, export: on the phantom only."""
+    from training import demo
+
+    demo.run(dataclasses.asdict(options)["output"])
