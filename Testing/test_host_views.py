@@ -84,6 +84,16 @@ def test_the_3d_view_follows_the_segmentation(scan, tmp_path):
     assert (tmp_path / "view.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_four_up_shows_the_segment_in_every_view(scan):
+    from host.views import fourUp
+
+    volume, _ = scan
+    picture = _reddish(fourUp(volume, ras=(-44, -60, 60), size=(100, 80)))
+    assert picture.shape == (160, 200)
+    assert all(0.02 < view.mean() < 0.6 for half in np.vsplit(picture, 2) for view in np.hsplit(half, 2))
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLViewNode") == 0
+
+
 def test_a_saved_picture_has_the_same_pixels(slicerHost, tmp_path):
     from host.qtmodule import qt
     from host.views import savePicture

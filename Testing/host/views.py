@@ -145,6 +145,19 @@ class ThreeDView(_View):
         slicer.mrmlScene.RemoveNode(self.viewNode)
 
 
+def fourUp(volume, ras=None, size: tuple[int, int] = (400, 400)) -> np.ndarray:
+    """Slicer's four-up layout: axial and 3D above, coronal and sagittal below, `size` (width, height) pixels each.
+
+    ras: a point in mm that the three slices go through (default: center). -> RGB pixels, uint8.
+    """
+    views = [SliceView(volume, "Axial", ras, size), ThreeDView(size),
+             SliceView(volume, "Coronal", ras, size), SliceView(volume, "Sagittal", ras, size)]
+    axial, threeD, coronal, sagittal = (view.picture() for view in views)
+    for view in views:
+        view.close()
+    return np.vstack([np.hstack([axial, threeD]), np.hstack([coronal, sagittal])])
+
+
 def savePicture(pixels: np.ndarray, path: str | os.PathLike) -> None:
     """Write RGB pixels, uint8 (height, width, 3), as a PNG file."""
     from host.qtmodule import qt
