@@ -5,10 +5,6 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk  # noqa: E402
-from LiverGTANLib import anatomy, scene  # noqa: E402
-from LiverGTANLib.segment_writer import SegmentWriter, WriteError  # noqa: E402
-from LiverGTANLib.segmenter import BoxMask  # noqa: E402
-from LiverGTANLib.volume import InputError  # noqa: E402
 from slicer.util import (  # noqa: E402
     arrayFromSegmentBinaryLabelmap,
     arrayFromVolume,
@@ -16,6 +12,11 @@ from slicer.util import (  # noqa: E402
     updateVolumeFromArray,
     vtkMatrixFromArray,
 )
+
+from LiverGTANLib import anatomy, scene  # noqa: E402
+from LiverGTANLib.segment_writer import SegmentWriter, WriteError  # noqa: E402
+from LiverGTANLib.segmenter import BoxMask  # noqa: E402
+from LiverGTANLib.volume import InputError  # noqa: E402
 
 SHAPE = (20, 30, 40)
 START = (4, 6, 9)

@@ -15,12 +15,9 @@ from .volume import CtVolume, InputError
 SEGMENT_TAG = "LiverGTAN"
 """Segment tag of the one segment that belongs to this module; its value names the student that made it."""
 
-_SURFACE = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule
-# Surface nets that smooth themselves make the surface of a liver about five times faster than the default does.
-_SURFACE_CONVERSION = {
-    _SURFACE.GetConversionMethodParameterName(): "1",
-    _SURFACE.GetSurfaceNetInternalSmoothingParameterName(): "1",
-}
+# Surface nets make the surface of a liver in 0.6 times the time of the default and look as smooth. (Their own
+# smoothing is faster still but leaves terraces.)
+_SURFACE_NETS = "1"
 
 
 def readCt(volumeNode) -> CtVolume:
@@ -77,8 +74,8 @@ def createSegmentation(volumeNode):
     segmentationNode.CreateDefaultDisplayNodes()
     segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    for name, value in _SURFACE_CONVERSION.items():
-        segmentationNode.GetSegmentation().SetConversionParameter(name, value)
+    method = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetConversionMethodParameterName()
+    segmentationNode.GetSegmentation().SetConversionParameter(method, _SURFACE_NETS)
     placeBeside(segmentationNode, volumeNode)
     return segmentationNode
 
