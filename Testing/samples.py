@@ -75,7 +75,7 @@ def make_phantom() -> Path:
 
     CACHE.mkdir(parents=True, exist_ok=True)
     ct, liver = ct_phantom(seed=0)
-    for path, array in ((PHANTOM, ct.hu), (PHANTOM_REFERENCE, liver)):
+    for path, array in ((PHANTOM, ct.hu), (PHANTOM_REFERENCE, liver.astype("uint8"))):
         sitk.WriteImage(image_of(array, ct.ijk_to_ras), str(path))
     return PHANTOM
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import parallel
+from . import blas, parallel
 from .resample import SLAB, average, averaging_matrix, interpolation_matrix, sample_trilinear
 
 LARGEST_OBLIQUITY_DEGREES = 15.0
@@ -142,6 +142,7 @@ class AlignedFrame(ModelFrame):
         grid[self._core] = self._to_model_axes(average(array_kji, matrices, clip))
         return grid
 
+    @blas.one_thread()
     def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
         values = self._to_native_axes(grid[self._core])
         matrices = []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import parallel
+from . import blas, parallel
 
 SLAB = 16  # native slices handled at once: they stay in the second-level cache
 BAND = 8  # cells of one product in `average`: enough to be a product, few enough to stay banded
@@ -63,6 +63,7 @@ def bands(matrix: np.ndarray, size: int = BAND) -> list[_Band]:
     return result
 
 
+@blas.one_thread()
 def average(array: np.ndarray, matrices: list[np.ndarray], clip: tuple[float, float] | None = None) -> np.ndarray:
     """(K, J, I) array times one averaging matrix for each axis: float32 of the matrices' row counts."""
     along_k, along_j, along_i = matrices

@@ -1,0 +1,100 @@
+"""Click-to-mask time of both engines, by stage, in a real MRML scene.
+
+`make benchmark`: the sample CT and the same scan on a 512x512x129 grid; medians (and 95th percentiles) of paired runs.
+"click" is `LiverGTANLogic.process`: reading the node, resampling, network, mask and writing the segment, with nothing
+cached but the loaded engine.
+"""
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import samples
+import slicer
+from host.slicerhost import SlicerHost
+from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+
+from LiverGTANLib import engines, files, parallel
+from LiverGTANLib.volume import CtVolume
+
+MODULE = Path(__file__).resolve().parent.parent.parent / "LiverGTAN" / "LiverGTAN.py"
+RUNS = 15
+LARGE_SHAPE = (129, 512, 512)
+STAGES = ("resample", "network", "mask", "write", "total")
+
+
+def large(ct: CtVolume) -> CtVolume:
+    """The scan on a grid of 512x512x129 voxels over the same space."""
+    from scipy.ndimage import affine_transform
+
+    ratio = np.array(ct.shape) / np.array(LARGE_SHAPE)
+    offset = (ratio - 1) / 2
+    hu = affine_transform(ct.hu.astype(np.float32), ratio, offset, LARGE_SHAPE, order=1, mode="nearest")
+    matrix = ct.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ offset[::-1]
+    matrix[:3, :3] *= ratio[::-1]
+    return CtVolume(hu.astype(np.int16), matrix, "512x512x129")
+
+
+def add_volume(ct: CtVolume):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.name)
+    node.SetIJKToRASMatrix(vtkMatrixFromArray(ct.ijk_to_ras))
+    updateVolumeFromArray(node, ct.hu)
+    return node
+
+
+def measure(logic, node, names: tuple[str, ...]) -> dict[str, list[dict[str, float]]]:
+    """Times of each engine, taken in turn so that a drifting machine slows all alike."""
+    times = {name: [] for name in names}
+    for name in names:  # loads the engine
+        logic.process(node, engine=name)
+    for _ in range(RUNS):
+        for name in names:
+            arrayFromVolume(node)[0, 0, 0] ^= 1  # another image as far as any cache knows
+            node.GetImageData().Modified()
+            result = logic.process(node, engine=name)
+            times[name].append(result.seconds)
+            slicer.mrmlScene.RemoveNode(result.segmentation)
+    return times
+
+
+def table(title: str, times: dict[str, list[dict[str, float]]]) -> None:
+    print(f"\n{title}\n{'engine':8}" + "".join(f"{stage:>16}" for stage in STAGES))
+    for name, runs in times.items():
+        cells = [np.array([run.get(stage, 0.0) for run in runs]) * 1000 for stage in STAGES]
+        row = "".join(f"{np.median(cell):8.1f} ({np.percentile(cell, 95):5.0f})" for cell in cells)
+        print(f"{name:8}{row}")
+    if len(times) == 2:
+        first, second = (np.array([run["total"] for run in runs]) for runs in times.values())
+        print(f"paired ratio {' / '.join(times)} of the total: median {np.median(first / second):.2f}")
+
+
+def main() -> None:
+    samples.fetch()
+    ct = files.read_ct(samples.CT)
+    names = engines.ENGINES if engines.has_torch() else ("numpy",)
+    print(f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
+          f"processors; Python {platform.python_version()}; {engines.describe()['numpy']}; "
+          f"{RUNS} runs each, ms: median (95th percentile)")
+    with tempfile.TemporaryDirectory() as folder:
+        host = SlicerHost(folder)
+        host.loadModule(MODULE)
+        from LiverGTAN import LiverGTANLogic
+
+        for scan in (ct, large(ct)):
+            scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)
+            for student in ("student-100k", "student-30k"):
+                logic = LiverGTANLogic()
+                process = logic.process
+                logic.process = lambda node, engine, p=process, s=student: p(node, student=s, engine=engine)
+                node = add_volume(scan)
+                shape = "x".join(str(n) for n in scan.shape[::-1])
+                table(f"{scan.name} ({shape}), {student}", measure(logic, node, names))
+                slicer.mrmlScene.RemoveNode(node)
+        host.close()
+
+
+if __name__ == "__main__":
+    main()
