@@ -73,7 +73,8 @@ def test_processes_write_side_by_side(bank, tmp_path):
     code = ("import sys, numpy as np; from pathlib import Path; from training.data.bank import Bank\n"
             "b = Bank.open(Path(sys.argv[1]), writable=True)\n"
             "for n in map(int, sys.argv[2:]):\n"
-            "    b.write(n, np.full(b.shape, n / 10), np.full(b.shape, n / 10), {'labelled': True, 'pad': 'x' * 5000})\n")
+            "    full = np.full(b.shape, n / 10)\n"
+            "    b.write(n, full, full, {'labelled': True, 'pad': 'x' * 5000})\n")
     jobs = [subprocess.Popen([sys.executable, "-c", code, str(bank.path), *numbers], env=_environment())
             for numbers in (("0", "2", "4"), ("1", "3"))]
     assert [job.wait() for job in jobs] == [0, 0]

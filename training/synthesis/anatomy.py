@@ -15,13 +15,13 @@ from .tissues import Tissue
 class Mesentery:
     """Bowel loops (wall, then content) and vessel strands in the fat between the organs.
 
-    loops: share-like level, higher fills more. Wavelengths in voxels. content: tissue code of the loops' inside.
+    loops: share-like level, higher fills more. strands: radius in sd of the noise. content: tissue code of the loops' inside.
     """
 
     loops: float
-    loop_wavelength: float
+    loop_wavelength_mm: float
     strands: float
-    strand_wavelength: float
+    strand_wavelength_mm: float
     content: int
     seed: int
 
@@ -30,15 +30,15 @@ class Mesentery:
         if not (scene.tissue == Tissue.CAVITY_FAT).any():
             return None
         contents = (Tissue.BOWEL_CONTENT, Tissue.BOWEL_CONTENT, Tissue.COLON_CONTENT, Tissue.OTHER, Tissue.GUT_WALL)
-        return cls(float(rng.uniform(-0.5, 1.0)), float(rng.uniform(9, 18)), float(rng.uniform(0, 0.4)),
-                   float(rng.uniform(8, 14)), int(rng.choice(contents)), draw_seed(rng))
+        return cls(float(rng.uniform(-0.5, 1.0)), float(rng.uniform(18, 36)), float(rng.uniform(0, 0.4)),
+                   float(rng.uniform(16, 28)), int(rng.choice(contents)), draw_seed(rng))
 
     def apply(self, scene: Scene) -> None:
         box = bounding_box(scene.tissue == Tissue.CAVITY_FAT)
         tissue = scene.tissue[box]
         fat = tissue == Tissue.CAVITY_FAT
-        loop = smooth_noise(tissue.shape, self.loop_wavelength, self.seed)
-        strand = tubes(tissue.shape, self.strand_wavelength, self.strands, self.seed + 1)
+        loop = smooth_noise(tissue.shape, scene.voxels(self.loop_wavelength_mm), self.seed)
+        strand = tubes(tissue.shape, scene.voxels(self.strand_wavelength_mm), self.strands, self.seed + 1)
         tissue[fat & strand] = Tissue.VEIN
         tissue[fat & (loop > 1.3 - self.loops)] = Tissue.GUT_WALL
         tissue[fat & (loop > 1.65 - self.loops)] = self.content
@@ -53,14 +53,14 @@ class BowelGas:
 
     gas: tuple[float, float, float]
     contrast: float | None
-    wavelength: float
+    wavelength_mm: float
     seed: int
 
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator) -> BowelGas:
         gas = tuple(float(rng.uniform(-1.6, low)) for low in (1.2, 0.4, 1.2))
         contrast = float(rng.uniform(-1.0, 1.5)) if rng.random() < 0.3 else None
-        return cls(gas, contrast, float(rng.uniform(6, 16)), draw_seed(rng))
+        return cls(gas, contrast, float(rng.uniform(12, 32)), draw_seed(rng))
 
     def apply(self, scene: Scene) -> None:
         contents = (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT, Tissue.COLON_CONTENT)
@@ -69,10 +69,10 @@ class BowelGas:
             return
         box = bounding_box(inside)
         tissue = scene.tissue[box]
-        noise = smooth_noise(tissue.shape, self.wavelength, self.seed)
+        noise = smooth_noise(tissue.shape, scene.voxels(self.wavelength_mm), self.seed)
         front = np.linspace(-1.3, 1.3, tissue.shape[1], dtype=np.float32)[None, :, None]
         height = 0.5 * noise + front
-        pooled = None if self.contrast is None else smooth_noise(tissue.shape, 25.0, self.seed + 1) < self.contrast
+        pooled = None if self.contrast is None else smooth_noise(tissue.shape, scene.voxels(50), self.seed + 1) < self.contrast
         for code, level in zip(contents, self.gas, strict=True):
             lumen = tissue == code
             if pooled is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -21,6 +21,9 @@ from .config import SynthesisConfig
 from .pipeline import make_volume, stream
 from .sources import Source, ct_source
 from .stock import load_maps, prepare_reals
+
+CHUNK = 8
+REPORT_SECONDS = 15
 
 
 def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -> Bank:
@@ -78,16 +81,25 @@ def _comparable(config: SynthesisConfig) -> dict[str, Any]:
 
 def _fill(config: SynthesisConfig, entries: list[Entry], missing: list[int], report: Callable[[str], None]) -> None:
     start, last, finished = time.monotonic(), 0.0, 0
-    chunks = [missing[i:i + 8] for i in range(0, len(missing), 8)]
-    with ProcessPoolExecutor(max(1, config.workers), get_context("spawn"), _start_worker,
-                             (config, entries)) as pool:
+    chunks = [missing[i:i + CHUNK] for i in range(0, len(missing), CHUNK)]
+    for made in _in_processes(config, entries, chunks):
+        finished += made
+        seconds = time.monotonic() - start
+        if seconds - last > REPORT_SECONDS or finished == len(missing):
+            last, rate = seconds, finished / seconds
+            report(f"{finished}/{len(missing)} volumes, {rate:.2f} volumes/s, "
+                   f"{(len(missing) - finished) / rate / 60:.1f} min left")
+
+
+def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[list[int]]) -> Iterator[int]:
+    """How many volumes each finished chunk held, as they finish; a single worker is this process itself."""
+    if config.workers == 1:
+        _start_worker(config, entries)
+        yield from map(_make, chunks)
+        return
+    with ProcessPoolExecutor(config.workers, get_context("spawn"), _start_one_thread, (config, entries)) as pool:
         for job in as_completed([pool.submit(_make, chunk) for chunk in chunks]):
-            finished += job.result()
-            seconds = time.monotonic() - start
-            if seconds - last > 15 or finished == len(missing):
-                last, rate = seconds, finished / seconds
-                report(f"{finished}/{len(missing)} volumes, {rate:.2f} volumes/s, "
-                       f"{(len(missing) - finished) / rate / 60:.1f} min left")
+            yield job.result()
 
 
 _worker: dict[str, Any] = {}
@@ -95,11 +107,16 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(config: SynthesisConfig, entries: list[Entry]) -> None:
+    _worker.update(config=config, maps=load_maps(config), reals=[ct_source(entry) for entry in entries],
+                   bank=Bank.open(config.output, writable=True))
+
+
+def _start_one_thread(config: SynthesisConfig, entries: list[Entry]) -> None:
+    """Each of several processes computes in one thread: together they fill the processor."""
     import torch
 
     torch.set_num_threads(1)
-    _worker.update(config=config, maps=load_maps(config), reals=[ct_source(entry) for entry in entries],
-                   bank=Bank.open(config.output, writable=True))
+    _start_worker(config, entries)
 
 
 def _make(numbers: list[int]) -> int:

@@ -30,7 +30,7 @@ def resize(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def signed_distance(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Distance in mm to the mask, negative inside, good to about a voxel; +inf-like (1e3) for an empty mask."""
+    """Distance in mm to the mask, negative inside, good to a coarse step; 1e3 for an empty mask."""
     from scipy.ndimage import distance_transform_edt
 
     nodes = [(n - 1) // COARSE + 1 for n in mask.shape]

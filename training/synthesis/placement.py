@@ -16,6 +16,8 @@ from .tissues import Tissue
 
 COARSE = 4
 """The deformation is computed on every fourth voxel and interpolated."""
+CLEAR_MM = 40.0
+"""A window without liver stays this far from it, because bending and turning may bring the liver nearer."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Placement:
         scale = tuple(float(size * rng.uniform(0.92, 1.08)) for _ in range(3))
         turn = 25.0 if rng.random() < 0.1 else 9.0
         degrees = tuple(float(rng.uniform(-a, a)) for a in (turn, 7.0, 7.0))
-        waves = ((float(rng.uniform(0, 4.5) * weaker), float(rng.uniform(20, 45))),
-                 (float(rng.uniform(0, 0.8) * weaker), float(rng.uniform(8, 14))))
+        mm = 1 / source.spacing_mm
+        waves = ((float(rng.uniform(0, 9) * weaker * mm), float(rng.uniform(40, 90) * mm)),
+                 (float(rng.uniform(0, 1.6) * weaker * mm), float(rng.uniform(16, 28) * mm)))
         center = _center(source, shape, scale, rng, without_liver)
         return cls(center, scale, degrees, waves, _bulges(source, rng, weaker), draw_seed(rng))
 
@@ -123,14 +126,16 @@ def _center(source: Source, shape: tuple[int, ...], scale: tuple[float, ...], rn
             without_liver: bool) -> tuple[float, float, float]:
     """Around the liver along the body, or clear of it; in plane near the middle, sometimes far off (a tight crop)."""
     _, y, x = source.body_center
+    mm = 1 / source.spacing_mm
     wide = 2.5 if rng.random() < 0.15 else 1.0
-    y, x = y + wide * rng.uniform(-12, 12), x + wide * rng.uniform(-17, 17)
+    y, x = y + wide * rng.uniform(-24, 24) * mm, x + wide * rng.uniform(-34, 34) * mm
     levels = source.liver_voxels[:, 0] if len(source.liver_voxels) else np.array([source.tissue.shape[0] / 2])
     half = shape[0] / 2 * scale[0]
     low, high = levels.min() - 0.35 * half, levels.max() + 0.25 * half
     z = rng.uniform(low, high)
     if without_liver:
-        choices = [(half, levels.min() - half - 12), (levels.max() + half + 12, source.tissue.shape[0] - 0.6 * half)]
+        clear = half + CLEAR_MM * mm
+        choices = [(half, levels.min() - clear), (levels.max() + clear, source.tissue.shape[0] - 0.6 * half)]
         choices = [c for c in choices if c[1] > c[0]]
         if choices:
             z = rng.uniform(*choices[rng.integers(len(choices))])
@@ -142,4 +147,4 @@ def _bulges(source: Source, rng: np.random.Generator, weaker: float) -> tuple[Bu
         return ()
     centers = source.liver_voxels[rng.integers(len(source.liver_voxels), size=rng.integers(0, 4))]
     return tuple(Bulge(tuple(float(v) for v in center), float(rng.uniform(-0.45, 0.45) * weaker),
-                       float(rng.uniform(14, 32))) for center in centers)
+                       float(rng.uniform(28, 64) / source.spacing_mm)) for center in centers)

@@ -1,0 +1,149 @@
+"""Banks on disk: resumable, the same whatever the number of processes, from phantoms when there is nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from volumes import write_image
+
+from training.config import UserError
+from training.data.bank import BankError
+from training.phantom import ct_phantom, tissue_phantom
+from training.synthesis import SynthesisConfig
+from training.synthesis.build import choose_source, synthesize
+from training.synthesis.sources import Source, read_tissue_map
+from training.synthesis.stock import load_maps, own_scans
+from training.synthesis.tissues import Tissue
+
+MM = 6.0
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A small bank of phantoms: no data folder is in sight."""
+    monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "nothing"))
+    return SynthesisConfig(output=tmp_path / "bank", cache=tmp_path / "cache", count=5, shape=(16, 24, 28),
+                           spacing_mm=9.0, fine_mm=6.0, workers=1)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder in the project's own layout: one tissue map, two CTs with pseudo-labels, one without."""
+    folder = tmp_path / "data"
+    write_image(folder / "tissue_maps" / "one.nii.gz", tissue_phantom(0, MM)[:, ::-1, ::-1], MM)
+    for seed, name in enumerate(("a", "b", "c")):
+        ct, mask = ct_phantom(seed, MM)
+        write_image(folder / "ct" / f"{name}.nii.gz", ct.hu, MM)
+        if name != "c":
+            write_image(folder / "ct" / f"{name}_liver_pseudo.nii.gz", mask.astype(np.uint8), MM)
+    return folder
+
+
+def silent(text):
+    pass
+
+
+def test_phantoms_are_the_anatomy_without_data(config):
+    said = []
+    bank = synthesize(config, said.append)
+    assert len(bank) == 5 and all(bank.record(n)["source"].startswith("phantom-") for n in range(5))
+    assert any("volumes/s" in text for text in said)
+    assert bank.meta["shape"] == [16, 24, 28] and bank.meta["config"]["seed"] == 0 and bank.meta["versions"]["numpy"]
+
+
+def test_an_unfinished_bank_is_continued_and_equals_a_whole_one(config, tmp_path):
+    whole = synthesize(config, silent)
+    part = synthesize(replace(config, output=tmp_path / "part"), silent)
+    lines = (part.path / "index.jsonl").read_text().splitlines()
+    (part.path / "index.jsonl").write_text("\n".join(line for line in lines if '"i": 3' not in line) + "\n")
+    kept = np.load(part.path / "images.npy", mmap_mode="r+")
+    kept[3] = 0
+    kept.flush()
+    again = synthesize(replace(config, output=tmp_path / "part"), silent)
+    assert len(again) == 5
+    assert np.array_equal(again.images, whole.images) and np.array_equal(again.labels, whole.labels)
+
+
+def test_two_processes_make_the_same_bank(config, tmp_path):
+    one = synthesize(config, silent)
+    two = synthesize(replace(config, output=tmp_path / "two", workers=2), silent)
+    assert np.array_equal(one.images, two.images) and np.array_equal(one.labels, two.labels)
+
+
+def test_a_finished_bank_is_left_alone(config):
+    synthesize(config, silent)
+    before = (config.output / "index.jsonl").read_text()
+    synthesize(config, silent)
+    assert (config.output / "index.jsonl").read_text() == before
+
+
+def test_another_configuration_is_refused(config):
+    synthesize(config, silent)
+    with pytest.raises(BankError, match="another configuration"):
+        synthesize(replace(config, seed=1), silent)
+
+
+def test_the_contact_sheet_is_a_picture(config, tmp_path):
+    synthesize(replace(config, picture=tmp_path / "sheet.png"), silent)
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_real_cts_take_part_and_excluded_ones_do_not(config, data):
+    config = replace(config, data=data, count=16, real_share=0.5, exclude=("b",))
+    bank = synthesize(config, silent)
+    sources = {bank.record(n)["source"] for n in range(16)}
+    assert sources == {"one", "a"}
+    kinds = [bank.record(n)["kind"] for n in range(16)]
+    assert {"real", "synthetic"} == set(kinds) and all(bank[n][2] for n in range(16))
+
+
+def test_own_scans_are_those_with_a_pseudo_label_and_the_excluded(config, data):
+    parts = {scan.name: part for scan, part in own_scans(replace(config, data=data, exclude=("b", "c"))).items()}
+    assert parts == {"a": "train", "b": "validation", "c": "validation"}
+
+
+def test_a_data_set_that_holds_an_excluded_scan_is_refused(config, data, tmp_path):
+    ct, mask = ct_phantom(1, MM)  # the scan "b" of the data folder, under another name
+    write_image(tmp_path / "more" / "images" / "new.nii.gz", ct.hu, MM)
+    write_image(tmp_path / "more" / "labels" / "new.nii.gz", mask.astype(np.uint8), MM)
+    config = replace(config, data=data, exclude=("b",), datasets=(f"pairs={tmp_path / 'more'}",), validation_share=0.0)
+    with pytest.raises(UserError, match="same scan"):
+        synthesize(config, silent)
+
+
+def test_weights_say_how_often_a_ct_is_drawn(config):
+    reals = [Source(name, np.zeros((2, 2, 2), np.uint8), MM, np.zeros((2, 2, 2), np.int16)) for name in "ab"]
+    config = replace(config, real_share=1.0, weights={"a": 9.0})
+    drawn = [choose_source([], reals, config, seed).name for seed in range(200)]
+    assert 160 < drawn.count("a") < 198
+
+
+def test_a_missing_or_empty_data_folder_is_said(config, tmp_path):
+    with pytest.raises(UserError, match="no folder"):
+        load_maps(replace(config, data=tmp_path / "typo"))
+    (tmp_path / "empty" / "tissue_maps").mkdir(parents=True)
+    with pytest.raises(UserError, match="nothing to synthesize"):
+        load_maps(replace(config, data=tmp_path / "empty"))
+
+
+def test_tissue_maps_are_turned_to_the_patient_axes(tmp_path):
+    codes = tissue_phantom(0, MM)
+    write_image(tmp_path / "lps.nii.gz", codes[:, ::-1, ::-1], MM)
+    write_image(tmp_path / "ras.nii.gz", codes, MM, flipped=True)
+    expected = read_tissue_map(tmp_path / "lps.nii.gz", MM).tissue
+    assert np.array_equal(read_tissue_map(tmp_path / "ras.nii.gz", MM).tissue, expected)
+    assert np.array_equal(expected == Tissue.SPLEEN, codes == Tissue.SPLEEN)
+
+
+def test_a_map_with_unknown_codes_is_refused(tmp_path):
+    write_image(tmp_path / "odd.nii.gz", np.full((4, 4, 4), 99, np.uint8), MM)
+    with pytest.raises(ValueError, match="99 is no tissue"):
+        read_tissue_map(tmp_path / "odd.nii.gz", MM)
+
+
+def test_the_shared_tissue_maps_make_livers(sharedData):
+    maps = load_maps(SynthesisConfig(data=sharedData, fine_mm=6.0, spacing_mm=9.0))
+    assert len(maps) == 4
+    for source in maps:
+        assert 1000 < (source.tissue == Tissue.LIVER).sum() * 6**3 / 1000 < 2600
+        assert (source.tissue == Tissue.CAVITY_FAT).any()
