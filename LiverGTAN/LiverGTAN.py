@@ -123,9 +123,9 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume:
-                self._parameterNode.inputVolume = firstVolume
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps and color images among them
+            scalar = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            self._parameterNode.inputVolume = scalar[0] if scalar else None
 
     def setParameterNode(self, parameterNode):
         self._disconnectParameterNode()

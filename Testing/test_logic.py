@@ -8,7 +8,7 @@ import band_student  # noqa: E402
 from module_fixtures import MODULE_FILE, students  # noqa: E402, F401
 from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFromArray  # noqa: E402
 
-from LiverGTANLib import engines, measure, scene, selftest  # noqa: E402
+from LiverGTANLib import engines, measure, scene, selftest, student  # noqa: E402
 from LiverGTANLib.engines import EngineError  # noqa: E402
 from LiverGTANLib.segment_writer import SegmentWriter, WriteError  # noqa: E402
 from LiverGTANLib.student import StudentError  # noqa: E402
@@ -48,6 +48,16 @@ def test_process_writes_the_liver_and_tells_volume_and_time(logic, phantom):
 
 
 def test_the_journeys_of_the_self_test_pass(slicerHost, logic):
+    import LiverGTAN
+
+    LiverGTAN.LiverGTANTest().runTest()
+
+
+def test_the_self_test_passes_with_the_bundled_students(slicerHost):
+    """What `LiverGTANTest` will do in the desktop application."""
+    if not student.available():
+        pytest.skip("no student is bundled yet")
+    slicerHost.loadModule(MODULE_FILE)
     import LiverGTAN
 
     LiverGTAN.LiverGTANTest().runTest()
@@ -151,6 +161,15 @@ def test_nodes_that_left_the_scene_meanwhile_are_not_written_to(logic, phantom):
         with pytest.raises(InputError, match="removed"):
             logic.session.apply(request, found)
         output = None
+    assert segmentationCount() == 0
+
+
+def test_an_image_that_changed_meanwhile_is_not_written_to(logic, phantom):
+    request = logic.session.prepare(phantom[0], None, "student-100k", "numpy")
+    found = request.job.run()
+    updateVolumeFromArray(phantom[0], np.zeros((8, 9, 10), np.int16))
+    with pytest.raises(InputError, match="changed while"):
+        logic.session.apply(request, found)
     assert segmentationCount() == 0
 
 

@@ -1,5 +1,7 @@
 """Reading a CT from MRML and writing a segment into it, on the real nodes and the real Segment Editor logic."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -245,6 +247,26 @@ def test_an_empty_mask_empties_the_segment(volumeNode, segmentationNode, writer)
     assert not voxels(segmentationNode, segmentId, volumeNode).any()
     writer.undo()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())
+
+
+def test_undo_of_an_open_segment_editor_knows_the_write(volumeNode, segmentationNode, writer, monkeypatch):
+    """The Segment Editor's panel has a history of its own. A stand-in for it: it needs the desktop application."""
+
+    class Editor:
+        saved = 0
+
+        def segmentationNode(self):
+            return segmentationNode
+
+        def saveStateForUndo(self):
+            assert scene.liverSegmentId(segmentationNode) == ""  # before anything changes
+            self.saved += 1
+
+    editor = Editor()
+    monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", SimpleNamespace(editor=editor), raising=False)
+    writer.write(volumeNode, ball(), segmentationNode, "a")
+    writer.write(volumeNode, ball(), scene.createSegmentation(volumeNode), "a")  # another one: not its business
+    assert editor.saved == 1
 
 
 # Masking as set in the Segment Editor

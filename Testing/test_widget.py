@@ -1,5 +1,6 @@
 """The panel as a person uses it: the real module and .ui file, real clicks, and the MRML scene that results."""
 
+import sys
 import threading
 import time
 
@@ -179,6 +180,16 @@ def test_the_line_of_intended_use_is_there(panel):
         assert word in panel.ui.intendedUseLabel.text
 
 
+def test_label_maps_are_not_offered(panel):
+    panel.host.leaveModule()
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    volumeNode, _ = selftest.addPhantom()
+    panel.host.openModule("LiverGTAN")
+    assert panel.ui.inputSelector.currentNode() == volumeNode
+    panel.choose(labels)
+    assert panel.ui.inputSelector.currentNode() != labels
+
+
 # What cannot be done, and why
 
 
@@ -274,6 +285,20 @@ def test_the_event_loop_keeps_its_turns_during_a_run(panel, phantom, letGo):
     assert panel.running and longest < 0.1
 
 
+def test_a_run_gets_on_though_the_main_thread_never_yields(panel, phantom):
+    """In the desktop application Python threads run only while Python code on the main thread waits."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        panel.widget.onApplyButton()
+        start = time.perf_counter()
+        while panel.running and time.perf_counter() < start + 5:
+            panel.widget._runner._onTimer()
+        assert not panel.running and panel.output is not None
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_going_on_to_another_volume_does_not_mix_results(panel, phantom, letGo):
     panel.click(panel.ui.applyButton)
     other, _ = selftest.addPhantom("Other")
@@ -301,7 +326,11 @@ def unloadModule(panel, volumeNode):
     panel.widget.cleanup()
 
 
-@pytest.mark.parametrize("interrupt", [closeScene, removeVolume, openAnotherModule, unloadModule])
+def reloadModule(panel, volumeNode):
+    panel.widget.onReload()
+
+
+@pytest.mark.parametrize("interrupt", [closeScene, removeVolume, openAnotherModule, unloadModule, reloadModule])
 def test_an_interrupted_run_ends_its_thread_and_writes_nothing(panel, phantom, letGo, interrupt):
     panel.click(panel.ui.applyButton)
     panel.host.wait(workers)

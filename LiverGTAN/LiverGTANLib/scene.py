@@ -42,7 +42,12 @@ def readCt(volumeNode) -> CtVolume:
 
 def imageKey(volumeNode) -> tuple:
     """Equal as long as the node shows the same voxels in the same place; what a cached analysis belongs to."""
-    return volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), ijkToWorld(volumeNode).tobytes()
+    return volumeNode.GetID(), imageTime(volumeNode), ijkToWorld(volumeNode).tobytes()
+
+
+def imageTime(volumeNode) -> int:
+    """Grows whenever the node's voxels change or are replaced."""
+    return volumeNode.GetImageData().GetMTime() if volumeNode.GetImageData() else 0
 
 
 def ijkToWorld(volumeNode) -> np.ndarray:

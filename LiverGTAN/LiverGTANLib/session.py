@@ -16,6 +16,7 @@ class Request:
     volumeNode: object
     segmentationNode: object
     job: Job
+    imageTime: int
     started: float
 
     def nodesExist(self) -> bool:
@@ -77,12 +78,14 @@ class Session:
         ct = scene.readCt(volumeNode)
         name = engines.AUTOMATIC if engine == "automatic" else engine
         job = Job(ct, scene.imageKey(volumeNode), self._memory, student, name)
-        return Request(volumeNode, segmentationNode, job, started)
+        return Request(volumeNode, segmentationNode, job, scene.imageTime(volumeNode), started)
 
     def apply(self, request: Request, found: Found) -> Result:
         """Write what was found. Raises InputError when no liver was found and WriteError when it cannot be written."""
         if not request.nodesExist():
             raise InputError("The volume or the segmentation was removed meanwhile; nothing was changed.")
+        if request.imageTime != scene.imageTime(request.volumeNode):
+            raise InputError("The image changed while it was segmented; nothing was written. Segment it again.")
         if found.mask.empty:
             raise InputError(f"No liver was found in '{request.volumeNode.GetName()}'; nothing was changed. "
                              "Check that it is a CT of the abdomen and that its orientation is right.")
