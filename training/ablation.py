@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from training.cli import Ablate
 
 GRID = (64, 96, 112)
+HEAD = ("Student", "Parameters", "GMAC", "Arm", "Seeds", "Dice", "NSD 2 mm", "NSD 3 mm", "HD95 mm", "ASSD mm",
+        "Wall min", "CPU min")
 FIGURES = ("dice", "nsd2", "nsd3", "hd95", "assd")
 
 
@@ -135,8 +137,7 @@ def spread(values: list[float]) -> tuple[float, float]:
 
 def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:
     """The table as Markdown, with what one must know to read it."""
-    lines = ["| Student | Parameters | GMAC | Arm | Seeds | Dice | NSD 2 mm | NSD 3 mm | HD95 mm | ASSD mm | Wall min | "
-             "CPU min |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     for row in rows:
         net = UNet3D(widths_of(row["student"]))
         digits = dict.fromkeys(("dice", "nsd2", "nsd3"), 4) | dict.fromkeys(("hd95", "assd"), 2)
@@ -151,10 +152,11 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
     """Cases, student updates, and what the teacher cost and is."""
     if not results:
         return []
-    lines = [f"Mean ± sd over seeds of the mean over {len(results[0]['cases'])} cases ({', '.join(results[0]['cases'])}), "
-             "native resolution, numpy engine.",
-             f"Every student took {', '.join(sorted({str(r['steps']) for r in results}))} steps; cost is that of the arm "
-             "with its assistant, without the teacher."]
+    cases, steps = results[0]["cases"], sorted({str(result["steps"]) for result in results})
+    lines = [f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
+             "numpy engine.",
+             f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "
+             "teacher."]
     for path in teachers:
         spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, recipes.only_role(path))
         lines.append(f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "

@@ -55,8 +55,12 @@ def fit(task: Task, config: Config, folder: Path, validate: Validate) -> Path:
     run = Run(task, config, fabric, folder / "checkpoint.pt")
     if run.step >= config.loop.steps:
         return run.file
-    with machine.clear_errors(run.file), Log(folder, task.name, config, run.step, fabric) as log, Ahead(run) as batches:
-        stop = machine.Terminated()
+    with (
+        machine.clear_errors(run.file),
+        machine.Terminated() as stop,
+        Log(folder, task.name, config, run.step, fabric) as log,
+        Ahead(run) as batches,
+    ):
         while run.step < config.loop.steps and not machine.any_process(stop.asked, fabric):
             run.grow_if_due()
             losses = run.update(batches.next())

@@ -47,13 +47,14 @@ def dice(logits: torch.Tensor, label: torch.Tensor, smooth: float = 50.0) -> tor
 def segmentation(
     logits: torch.Tensor, label: torch.Tensor, weights: torch.Tensor, labelled: torch.Tensor
 ) -> torch.Tensor:
-    """Dice + cross entropy, averaged over the labelled volumes of the batch; 0 where none is labelled.
+    """Dice + cross entropy, averaged over the batch; a volume without label adds 0.
 
+    So every labelled volume weighs the same in whatever batch, and on however many processes, it comes.
     `weights` are those of `balance`; `labelled` is (B,) of 0/1.
     """
     cross = functional.binary_cross_entropy_with_logits(logits, label, weight=weights, reduction="none")
     volumes = dice(logits, label) + cross.mean((1, 2, 3, 4))
-    return (volumes * labelled).sum() / labelled.sum().clamp_min(1)
+    return (volumes * labelled).mean()
 
 
 # Distillation: each takes (student, teacher, weights) and returns a scalar.

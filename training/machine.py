@@ -64,12 +64,19 @@ def keep_freed_memory() -> None:
 
 
 class Terminated:
-    """Remembers a SIGTERM, so that the loop can leave with a checkpoint."""
+    """Remembers a SIGTERM, so that the loop can leave with a checkpoint. On other threads signals are not ours."""
 
     def __init__(self) -> None:
-        self.asked = False
-        if threading.current_thread() is threading.main_thread():  # elsewhere, whoever runs the loop handles signals
-            signal.signal(signal.SIGTERM, self)
+        self.asked, self.ours = False, threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Terminated:
+        if self.ours:
+            self.before = signal.signal(signal.SIGTERM, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.ours:
+            signal.signal(signal.SIGTERM, self.before)
 
     def __call__(self, *_: object) -> None:
         self.asked = True
@@ -85,14 +92,18 @@ def any_process(flag: bool, fabric: Fabric) -> bool:
 @contextlib.contextmanager
 def clear_errors(file: Path) -> Iterator[None]:
     """Turns running out of memory and vanished files into a sentence that says how to go on."""
-    go_on = f"the same command goes on from {file}" if file.exists() else "no step was saved yet"
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise UserError(f"Out of memory ({error}); lower --batch or --precision, then {go_on}.") from error
+        raise UserError(f"Out of memory ({error}); lower --batch. {going_on(file)}") from error
     except FileNotFoundError as error:
-        raise UserError(f"Training data vanished ({error}); bring them back, then {go_on}.") from error
+        raise UserError(f"Training data vanished ({error}); bring them back. {going_on(file)}") from error
     except RuntimeError as error:
         if "allocate memory" not in str(error):
             raise
-        raise UserError(f"Out of memory ({error}); lower --batch, then {go_on}.") from error
+        raise UserError(f"Out of memory ({error}); lower --batch. {going_on(file)}") from error
+
+
+def going_on(file: Path) -> str:
+    """What became of the work so far."""
+    return f"Then the same command goes on from {file}." if file.exists() else "No step was saved yet."
