@@ -87,8 +87,8 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self.ui.undoButton.connect("clicked(bool)", self.onUndo)
-        self.ui.redoButton.connect("clicked(bool)", self.onRedo)
+        self.ui.undoButton.connect("clicked(bool)", lambda: self.moveInHistory(self.logic.session.undo))
+        self.ui.redoButton.connect("clicked(bool)", lambda: self.moveInHistory(self.logic.session.redo))
         self.initializeParameterNode()
 
     # Life of the panel
@@ -102,6 +102,8 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         self.initializeParameterNode()
+        student, engine = self._parameterNode.student, self._parameterNode.engine
+        self._runner.warmUp(lambda: self.logic.session.warmUp(student, engine))
 
     def exit(self):
         """Another module is opened."""
@@ -231,13 +233,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultLabel.text = _("Canceled: the volume or the segmentation was removed.")
         self.updateButtons()
 
-    def onUndo(self):
-        self._moveInHistory(self.logic.session.undo)
-
-    def onRedo(self):
-        self._moveInHistory(self.logic.session.redo)
-
-    def _moveInHistory(self, step):
+    def moveInHistory(self, step):
         step()
         self.ui.resultLabel.text = ""
         self.updateButtons()

@@ -190,6 +190,13 @@ def test_label_maps_are_not_offered(panel):
     assert panel.ui.inputSelector.currentNode() != labels
 
 
+def test_opening_the_panel_warms_up_for_the_first_click(panel):
+    panel.host.wait(lambda: not panel.widget._runner._worker.busy)
+    assert "scipy.ndimage" in sys.modules
+    assert not panel.running and panel.ui.applyButton.text == "Segment"
+    panel.host.wait(lambda: not panel.widget._runner._timer.active)  # and then the timer rests
+
+
 # What cannot be done, and why
 
 
@@ -242,6 +249,7 @@ def test_an_error_of_the_engine_reaches_the_person(panel, phantom, monkeypatch):
         raise engines.EngineError("The processor is on holiday.")
 
     monkeypatch.setattr(engines, "create", fail)
+    panel.ui.studentComboBox.setCurrentIndex(1)  # one that is not loaded yet
     panel.segment()
     assert "The processor is on holiday." in panel.host.dialogs.texts("error")[0]
     assert len(panel.host.takeUncaught()) == 1
@@ -255,7 +263,7 @@ def waitUntilPatienceEnds(panel) -> None:
     panel.host.wait(lambda: panel.ui.applyButton.text == "Cancel")
 
 
-def test_a_long_run_shows_progress_and_can_be_canceled(panel, phantom, letGo):
+def test_a_long_run_shows_progress_and_can_be_canceled(letGo, panel, phantom):
     panel.click(panel.ui.applyButton)
     assert panel.running and not panel.ui.applyButton.enabled and not panel.ui.progressBar.visible
     panel.click(panel.ui.applyButton)  # the hasty second click of a double click
@@ -275,7 +283,7 @@ def test_a_long_run_shows_progress_and_can_be_canceled(panel, phantom, letGo):
     assert panel.output is not None
 
 
-def test_the_event_loop_keeps_its_turns_during_a_run(panel, phantom, letGo):
+def test_the_event_loop_keeps_its_turns_during_a_run(letGo, panel, phantom):
     panel.click(panel.ui.applyButton)
     longest, end = 0.0, time.perf_counter() + 0.7
     while time.perf_counter() < end:
@@ -299,7 +307,7 @@ def test_a_run_gets_on_though_the_main_thread_never_yields(panel, phantom):
         sys.setswitchinterval(interval)
 
 
-def test_going_on_to_another_volume_does_not_mix_results(panel, phantom, letGo):
+def test_going_on_to_another_volume_does_not_mix_results(letGo, panel, phantom):
     panel.click(panel.ui.applyButton)
     other, _ = selftest.addPhantom("Other")
     panel.choose(other)
@@ -331,7 +339,7 @@ def reloadModule(panel, volumeNode):
 
 
 @pytest.mark.parametrize("interrupt", [closeScene, removeVolume, openAnotherModule, unloadModule, reloadModule])
-def test_an_interrupted_run_ends_its_thread_and_writes_nothing(panel, phantom, letGo, interrupt):
+def test_an_interrupted_run_ends_its_thread_and_writes_nothing(letGo, panel, phantom, interrupt):
     panel.click(panel.ui.applyButton)
     panel.host.wait(workers)
     interrupt(panel, phantom)

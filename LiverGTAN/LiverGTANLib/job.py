@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from . import engines, measure, segmenter, student
 from .engines import Cancelled, Engine, IsCancelled, Progress
 from .segmenter import Analysis, BoxMask, Settings
-from .volume import CtVolume
+from .volume import AIR, CtVolume
 
 ANALYSES_KEPT = 4
 
@@ -43,6 +45,13 @@ class Memory:
             if key not in self._engines:
                 self._engines[key] = engines.create(student.load(student_name), engine_name)
             return self._engines[key]
+
+    def warm_up(self, student_name: str, engine_name: str) -> None:
+        """Make the engine, run it once on air, and import what masks need."""
+        import scipy.ndimage  # noqa: F401
+
+        engine = self.engine(student_name, engine_name)
+        engine.forward(np.full((engine.student.multiple * 2,) * 3, AIR, np.float32))
 
     def analysis(self, key: Hashable) -> Analysis | None:
         with self._lock:

@@ -42,10 +42,18 @@ class Runner:
         return self._worker.progress if self._worker else (0.0, "")
 
     def start(self, request) -> None:
+        self._request, self._started = request, time.monotonic()
+        self._submit(request.job.run)
+
+    def warmUp(self, function) -> None:
+        """Call function() on the worker thread while nothing is asked for; its result and errors do not matter."""
+        if not self.running:
+            self._submit(lambda progress, cancelled: function())
+
+    def _submit(self, job) -> None:
         if self._worker is None:
             self._worker = Worker()
-        self._request, self._started = request, time.monotonic()
-        self._worker.submit(request.job.run)
+        self._worker.submit(job)
         self._timer.start()
 
     def stop(self, waitForThread: bool = False) -> None:
@@ -60,14 +68,19 @@ class Runner:
             self._worker = None
 
     def _onTimer(self):
-        if not self._request.nodesExist():
+        if self.running and not self._request.nodesExist():
             self.stop(waitForThread=True)
             self._onGone()
             return
         outcome = self._worker.poll(POLL_SECONDS)
+        if outcome is not None:
+            self._timer.stop()
+        if self.running:
+            self._tell(outcome)
+
+    def _tell(self, outcome) -> None:
         if outcome is None:
             self._onWaiting()
             return
         request, self._request = self._request, None
-        self._timer.stop()
         self._onDone(request, outcome)

@@ -76,9 +76,13 @@ class Session:
         if reason:
             raise InputError(reason)
         ct = scene.readCt(volumeNode)
-        name = engines.AUTOMATIC if engine == "automatic" else engine
-        job = Job(ct, scene.imageKey(volumeNode), self._memory, student, name)
+        job = Job(ct, scene.imageKey(volumeNode), self._memory, student, _engineName(engine))
         return Request(volumeNode, segmentationNode, job, scene.imageTime(volumeNode), started)
+
+    def warmUp(self, student: str, engine: str) -> None:
+        """Load what a first click would otherwise wait for; safe in any thread. torch is not loaded for this."""
+        if engine != "torch":
+            self._memory.warm_up(student, _engineName(engine))
 
     def apply(self, request: Request, found: Found) -> Result:
         """Write what was found. Raises InputError when no liver was found and WriteError when it cannot be written."""
@@ -132,3 +136,8 @@ class Session:
         if self._writer is None:
             self._writer = SegmentWriter(self._scene)
         return self._writer
+
+
+def _engineName(choice: str) -> str:
+    """The panel's word for an engine as the engines know it."""
+    return engines.AUTOMATIC if choice == "automatic" else choice
