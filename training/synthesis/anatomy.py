@@ -15,7 +15,8 @@ from .tissues import Tissue
 class Mesentery:
     """Bowel loops (wall, then content) and vessel strands in the fat between the organs.
 
-    loops: share-like level, higher fills more. strands: radius in sd of the noise. content: tissue code of the loops' inside.
+    loops: share-like level, higher fills more. strands: radius in sd of the noise.
+    content: tissue code of the loops' inside.
     """
 
     loops: float
@@ -72,11 +73,11 @@ class BowelGas:
         noise = smooth_noise(tissue.shape, scene.voxels(self.wavelength_mm), self.seed)
         front = np.linspace(-1.3, 1.3, tissue.shape[1], dtype=np.float32)[None, :, None]
         height = 0.5 * noise + front
-        pooled = None if self.contrast is None else smooth_noise(tissue.shape, scene.voxels(50), self.seed + 1) < self.contrast
+        pools = smooth_noise(tissue.shape, scene.voxels(50), self.seed + 1)
         for code, level in zip(contents, self.gas, strict=True):
             lumen = tissue == code
-            if pooled is not None:
-                tissue[lumen & pooled] = Tissue.CONTRAST_FILLED
+            if self.contrast is not None:
+                tissue[lumen & (pools < self.contrast)] = Tissue.CONTRAST_FILLED
             tissue[lumen & (height > 1.0 - level)] = Tissue.GAS
 
 

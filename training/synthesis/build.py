@@ -96,6 +96,7 @@ def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[li
     if config.workers == 1:
         _start_worker(config, entries)
         yield from map(_make, chunks)
+        _worker.clear()
         return
     with ProcessPoolExecutor(config.workers, get_context("spawn"), _start_one_thread, (config, entries)) as pool:
         for job in as_completed([pool.submit(_make, chunk) for chunk in chunks]):
