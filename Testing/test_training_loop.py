@@ -8,12 +8,17 @@ import time
 
 import pytest
 import torch
-from training_fixtures import logged, options, smallBank, smallConfig, trainingProcess, untold  # noqa: F401
+from training_fixtures import logged, makeBank, options, smallConfig, trainingProcess, untold
 
 from training import checkpoint, loop, machine, stages
 from training.config import UserError
 
 WIDTHS = (2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def smallBank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
 
 
 def fit(config, folder, widths=WIDTHS):
@@ -149,7 +154,7 @@ def test_rate_warms_up_decays_and_warms_up_again_after_growth(smallBank):
     config = smallConfig(smallBank, steps=100, warmup=10, rate=1.0)
     rates = [loop.rate(config, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1, rel=0.01) and max(rates) == rates[9]
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False)) and rates[-1] < 0.02
+    assert rates[9:] == sorted(rates[9:], reverse=True) and rates[-1] < 0.02
     assert loop.rate(config, 50, born=50) == pytest.approx(rates[50] / 10)
 
 

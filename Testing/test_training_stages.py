@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_fixtures import logged, smallBank, smallConfig, untold  # noqa: F401
+from training_fixtures import logged, makeBank, smallConfig, untold
 
 from training import checkpoint, loop, losses, recipes, stages
 from training.config import Config, DistillSettings, UserError
@@ -10,6 +10,11 @@ from training.data.batches import Batch
 from training.nets import UNet3D
 
 SIZES = recipes.Sizes(student=(2, 3), assistant=(3, 5), teacher=(4, 8))
+
+
+@pytest.fixture(scope="module")
+def smallBank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
 
 
 @pytest.fixture(scope="module")

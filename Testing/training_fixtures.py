@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from training.config import Config, DataSettings, LoopSettings, MachineSettings
 from training.data.bank import Bank
@@ -16,10 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHAPE = (16, 16, 24)
 
 
-@pytest.fixture(scope="session")
-def smallBank(tmp_path_factory) -> Path:
+def makeBank(path: Path) -> Path:
     """Six volumes with a bright block as liver; the last has no label."""
-    path = tmp_path_factory.mktemp("bank") / "bank"
     bank = Bank.create(path, 6, SHAPE, {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "test"})
     for number in range(6):
         rng = np.random.default_rng(number)

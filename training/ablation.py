@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,8 @@ def plan(options: Ablate) -> Iterator[Cell]:
     """All cells; seeds outermost, so that an early stop leaves whole tables. Raises UserError for an unknown arm."""
     for arm in options.arms:
         recipes.Recipe.parse(arm)
+    for student in options.students:
+        widths_of(student)
     for seed in options.seeds:
         for student in options.students:
             yield from (Cell(arm, student, seed) for arm in options.arms)
@@ -84,7 +87,7 @@ def train(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Case], 
     costs = [file, assistant / "checkpoint.pt"] if recipe.kind in recipes.ASSISTED else [file]
     return {
         "cell": dataclasses.asdict(cell),
-        "figures": {name: statistics.fmean(getattr(row.metrics, name) for row in rows) for name in FIGURES},
+        "figures": {name: mean([getattr(row.metrics, name) for row in rows]) for name in FIGURES},
         "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
         "steps": config.loop.steps,
         "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")},
@@ -131,8 +134,15 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
 
 
 def spread(values: list[float]) -> tuple[float, float]:
-    """(mean, sample sd); the sd of a single value is NaN, because it is unknown."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
+    """(mean, sample sd) of the defined values; the sd of a single one is NaN, because it is unknown."""
+    known = [value for value in values if math.isfinite(value)]
+    return mean(values), statistics.stdev(known) if len(known) > 1 else float("nan")
+
+
+def mean(values: list[float]) -> float:
+    """Mean of the defined values (a distance to an empty mask is not), NaN when there are none."""
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(known) if known else float("nan")
 
 
 def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:

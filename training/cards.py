@@ -67,13 +67,17 @@ def describe_bank(bank: Path) -> dict[str, Any]:
 
 def sources(bank: Path) -> list[dict[str, str]]:
     """Every tissue map and CT that the bank drew on, with license and origin. Raises UserError for an unknown one."""
-    known = tomllib.loads(PROVENANCE.read_text())
     lines = (bank / "index.jsonl").read_text().splitlines()
     names = sorted({re.sub(r"^phantom-\d+$", "phantom", json.loads(line)["source"]) for line in lines})
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UserError(f"{PROVENANCE.name} does not say where {', '.join(unknown)} come from; add license and origin.")
-    return [{"name": name} | known[name] for name in names]
+    return [{"name": name} | origin(name) for name in names]
+
+
+def origin(name: str) -> dict[str, str]:
+    """Origin, license and maker of the label of one source. Raises UserError when `provenance.toml` lacks it."""
+    known = tomllib.loads(PROVENANCE.read_text())
+    if name not in known:
+        raise UserError(f"{PROVENANCE.name} does not say where {name} comes from; add origin, license and label.")
+    return known[name]
 
 
 def metrics(table: Path) -> list[dict[str, Any]]:

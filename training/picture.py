@@ -48,8 +48,8 @@ def bars(names: list[str], groups: dict[str, list[tuple[float, float]]], label: 
         means, deviations = np.array(values).T
         places = np.arange(len(names)) + (number - (len(groups) - 1) / 2) * width
         axis.bar(places, means, width * 0.92, yerr=deviations, capsize=3, label=group)
-    every = np.array([mean - 2 * sd for values in groups.values() for mean, sd in values])
-    axis.set_ylim(bottom=max(0.0, np.nanmin(every) - 0.02))
+    lows = [mean - 2 * np.nan_to_num(sd) for values in groups.values() for mean, sd in values if mean == mean]
+    axis.set_ylim(bottom=max(0.0, min(lows, default=0.0) - 0.02))
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_ylabel(label)
     axis.legend()
