@@ -75,9 +75,12 @@ def kl(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temp
 
     `weights` B1DHW have mean 1 a volume. Hinton et al. 2015; the sum over classes keeps the scale free of their number.
     """
-    ours = (classes(student) / temperature).log_softmax(1)
-    theirs = (classes(teacher.detach()) / temperature).log_softmax(1)
-    divergence = (theirs.exp() * (theirs - ours)).sum(1, keepdim=True)
+    ours, theirs = student / temperature, teacher.detach() / temperature
+    if student.shape[1] == 1:  # the same for two classes, in a third of the time
+        divergence = theirs.sigmoid() * (theirs - ours) + functional.softplus(ours) - functional.softplus(theirs)
+    else:
+        ours, theirs = ours.log_softmax(1), theirs.log_softmax(1)
+        divergence = (theirs.exp() * (theirs - ours)).sum(1, keepdim=True)
     return temperature**2 * (weights * divergence).mean()
 
 
@@ -94,15 +97,20 @@ def cwd(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, tem
 def dist(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
     """DIST (Huang et al. 2022): 1 - Pearson correlation over voxels for each class, and over classes for each voxel.
 
-    The second is left out for two classes, where it is +-1 and teaches nothing.
+    The second is left out for two classes, where it is +-1 and teaches nothing; nor does the background's map, which
+    is the liver's turned over, add to the first.
     """
-    ours = (classes(student) / temperature).softmax(1).flatten(2)
-    theirs = (classes(teacher.detach()) / temperature).softmax(1).flatten(2)
+    ours, theirs = (probabilities(one / temperature).flatten(2) for one in (student, teacher.detach()))
     intra = (1 - pearson(ours, theirs, 2)).mean()
-    if ours.shape[1] == 2:
+    if ours.shape[1] <= 2:
         return temperature**2 * intra
     voxels = weights.flatten(2)[:, 0]
     return temperature**2 * (intra + ((1 - pearson(ours, theirs, 1)) * voxels).mean())
+
+
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Of every class, or of the liver alone for one logit."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
 def pearson(a: torch.Tensor, b: torch.Tensor, axis: int) -> torch.Tensor:
