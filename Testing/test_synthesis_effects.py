@@ -191,9 +191,10 @@ def test_giant_tumor_is_liver_and_may_leave_its_contour(scene):
     before = liver_ml(scene)
     center = tuple(int(v) for v in np.argwhere(scene.liver)[np.argwhere(scene.liver)[:, 1].argmax()])
     lesion = Lesion("hypodense", center, (50.0, 50.0, 50.0), -40.0, -20.0, -50.0, 0.1, 5)
-    GiantTumor(lesion, 10.0).apply(scene)
+    GiantTumor(lesion, 10.0, 500.0, 0.8).apply(scene)
     assert liver_ml(scene) > before + 20
     assert np.array_equal(scene.label > 0.5, scene.liver)
+    assert 0.02 < (scene.hu[scene.liver] > 350).mean() < 0.4  # dense deposits are liver, too
 
 
 def test_giant_tumors_reach_half_of_the_liver(scene):

@@ -17,12 +17,12 @@ class Effects:
     mesentery: float = 0.9
     """Bowel loops and vessels in the fat between the organs of a tissue map."""
     bowel_gas: float = 0.85
-    effusion: float = 0.24
+    effusion: float = 0.42
     """Pleural fluid with collapsed lung."""
-    consolidation: float = 0.2
+    consolidation: float = 0.28
     vessels: float = 0.75
     lesions: float = 0.4
-    giant_tumor: float = 0.1
+    giant_tumor: float = 0.15
     fatty: float = 1.0
     """Whether livers may be fatty (their share among livers is in `phase.LIVERS`); 0 or 1."""
     iron: float = 1.0
@@ -65,7 +65,7 @@ class SynthesisConfig:
     """Where CTs are kept on the fine grid."""
     real_share: float = 0.23
     """Share of volumes made of real CTs."""
-    no_liver_share: float = 0.06
+    no_liver_share: float = 0.07
     """Share of synthetic volumes that show pelvis or chest only."""
     exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas", "lung_pet_ct_dx_a0002_thick",
                                 "lidc_idri_0001", "hcc_tace_seg_009_giant_tumour", "lidc_idri_0314_effusion")

@@ -45,6 +45,16 @@ def signed_distance(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
     return resize(np.where(coarse, half - inside, outside - half), mask.shape)
 
 
+def grow(mask: np.ndarray, voxels: int) -> np.ndarray:
+    """The mask and everything within a cube of that many voxels around it."""
+    values = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
+    for axis in range(3):
+        size, padding = [1, 1, 1], [0, 0, 0]
+        size[axis], padding[axis] = 2 * voxels + 1, voxels
+        values = F.max_pool3d(values, size, stride=1, padding=padding)
+    return values[0, 0].numpy() > 0.5
+
+
 def blur(array: np.ndarray, sigma_zyx: tuple[float, float, float]) -> np.ndarray:
     """Gaussian blur with a sd in voxels for each axis, edges replicated; returns float32."""
     x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None]

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fields import signed_distance, smooth_noise
+from .fields import COARSE, grow, signed_distance, smooth_noise
 from .paint import paint
 from .scene import Scene, bounding_box, draw_seed
 from .tissues import Tissue, is_any
+
+EDGE = 2
+"""Voxels over which a scanner blurs the edge of the lung."""
+ONE_LUNG_MM = 190.0
+"""No single lung is wider."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,17 @@ class Effusion:
         if _half_lung(scene, right).sum() < 3000:
             return None
         fluid_hu = rng.uniform(-5, 25) if rng.random() < 0.8 else rng.uniform(25, 60)
-        return cls(right, float(rng.uniform(0.05, 0.75)), float(rng.uniform(0.1, 0.6)), float(rng.uniform(0, 30)),
-                   float(rng.uniform(0, 35)), float(fluid_hu), float(rng.uniform(15, 130)), draw_seed(rng))
+        massive = rng.random() < 0.25
+        level = rng.uniform(0.5, 1.1) if massive else rng.uniform(0.05, 0.6)
+        base = rng.uniform(20, 80) if massive else rng.uniform(0, 35)
+        return cls(right, float(level), float(rng.uniform(0.1, 0.6)), float(base), float(rng.uniform(0, 35)),
+                   float(fluid_hu), float(rng.uniform(15, 130)), draw_seed(rng))
 
     def apply(self, scene: Scene) -> None:
         lung = _half_lung(scene, self.right)
         if not lung.any():
             return
-        box = bounding_box(lung)
+        box = bounding_box(lung, margin=EDGE)
         lung = lung[box]
         depth = _depth_mm(lung, scene.spacing_mm, self.tilt)
         noise = smooth_noise(lung.shape, scene.voxels(45), self.seed)
@@ -79,6 +87,8 @@ class Effusion:
         beyond = self.collapse_mm * np.clip(0.5 + 0.6 * noise, 0, 2)
         collapsed = lung & ~fluid & ((depth < level + beyond) | (above_base < base + beyond))
         part = scene.crop(box)
+        wet_edges(part, fluid, self.fluid_hu)
+        wet_edges(part, collapsed, self.collapse_hu)
         paint(part, fluid, self.fluid_hu, 4.0, Tissue.FLUID, self.seed + 1)
         paint(part, collapsed, self.collapse_hu, 9.0, Tissue.COLLAPSED_LUNG, self.seed + 2)
 
@@ -107,25 +117,46 @@ class Consolidation:
         lung = _half_lung(scene, self.right)
         if not lung.any():
             return
-        box = bounding_box(lung)
+        box = bounding_box(lung, margin=EDGE)
         lung = lung[box]
         noise = smooth_noise(lung.shape, scene.voxels(self.wavelength_mm), self.seed)
         above_base = np.cumsum(lung, axis=0, dtype=np.int16) * np.float32(scene.spacing_mm)
         solid = lung & ((above_base < self.thickness_mm * np.clip(noise, 0, 1.5)) | (noise > self.patch + 1))
         bronchi = np.abs(smooth_noise(lung.shape, 6.0, self.seed + 1)) < self.air * 0.4
-        paint(scene.crop(box), solid & ~bronchi, self.hu, 10.0, Tissue.COLLAPSED_LUNG, self.seed + 2)
+        part = scene.crop(box)
+        wet_edges(part, solid, self.hu)
+        paint(part, solid & ~bronchi, self.hu, 10.0, Tissue.COLLAPSED_LUNG, self.seed + 2)
+
+
+def wet_edges(scene: Scene, filled: np.ndarray, hu: float) -> None:
+    """Voxels at the edge of a real lung average air and tissue; once the lung is filled they must not stay dark.
+
+    A dark seam between effusion and liver would tell a network apart what a real scan does not.
+    """
+    seam = grow(filled, EDGE) & ~filled & (scene.tissue != Tissue.LUNG) & (scene.tissue != Tissue.AIR)
+    scene.hu[seam] = np.maximum(scene.hu[seam], np.float32(hu))
 
 
 def _half_lung(scene: Scene, right: bool) -> np.ndarray:
-    """Lung of one side; the sides part at the middle of both lungs."""
+    """Lung of one side. A part that reaches across (lungs joined by the airways) is cut at its own middle."""
+    from scipy.ndimage import label as components
+
     lung = scene.tissue == Tissue.LUNG
-    columns = np.flatnonzero(lung.any(axis=(0, 1)))
-    half = lung.copy()
-    if len(columns):
-        middle = (columns[0] + columns[-1] + 1) // 2
-        half[..., :middle] &= not right
-        half[..., middle:] &= right
-    return half
+    parts, count = components(lung[::COARSE, ::COARSE, ::COARSE])
+    body = np.flatnonzero((scene.tissue != Tissue.AIR).any(axis=(0, 1)))
+    half = np.zeros(parts.shape, bool)
+    middle_of_body = (body[0] + body[-1]) / 2 / COARSE if len(body) else 0.0
+    for number in range(1, count + 1):
+        part = parts == number
+        columns = np.flatnonzero(part.any(axis=(0, 1)))
+        if columns[-1] - columns[0] > scene.voxels(ONE_LUNG_MM) / COARSE:
+            middle = (columns[0] + columns[-1]) / 2
+            part[..., (np.arange(part.shape[2]) > middle) != right] = False
+            half |= part
+        elif (np.argwhere(part)[:, 2].mean() > middle_of_body) == right:
+            half |= part
+    fine = half.repeat(COARSE, 0).repeat(COARSE, 1).repeat(COARSE, 2)[tuple(slice(n) for n in lung.shape)]
+    return lung & grow(fine, COARSE)
 
 
 def _depth_mm(lung: np.ndarray, spacing_mm: float, tilt: float) -> np.ndarray:

@@ -119,10 +119,15 @@ class Lesions:
 
 @dataclass(frozen=True)
 class GiantTumor:
-    """A mass of up to half of the liver, heterogeneous, which may push out of its contour."""
+    """A mass of up to half of the liver, heterogeneous, which may push out of its contour.
+
+    deposit: HU of dense deposits (iodized oil after embolization, calcium) where smooth noise exceeds `sparse` sd.
+    """
 
     lesion: Lesion
     mottle: float
+    deposit: float
+    sparse: float
 
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator) -> GiantTumor | None:
@@ -133,13 +138,17 @@ class GiantTumor:
         share = rng.uniform(0.08, 0.5)
         radius = (share * voxels * 3 / (4 * np.pi)) ** (1 / 3) * scene.spacing_mm
         lesion = Lesion.random(scene, rng, random_voxel(liver, rng), float(radius))
-        return cls(lesion, float(rng.uniform(0, 30)))
+        deposit = float(rng.uniform(60, 700)) if rng.random() < 0.25 else 0.0
+        return cls(lesion, float(rng.uniform(0, 30)), deposit, float(rng.uniform(0.3, 1.8)))
 
     def apply(self, scene: Scene) -> None:
         self.lesion.apply(scene, exophytic=True)
         part, reach = self.lesion._part(scene)
         inside = (reach < 1) & part.liver
         part.hu[inside] += self.mottle * smooth_noise(part.shape, 8.0, self.lesion.seed + 2)[inside]
+        if self.deposit:
+            speckle = smooth_noise(part.shape, 3.0, self.lesion.seed + 3) > self.sparse
+            part.hu[inside & speckle] += np.float32(self.deposit)
 
 
 def _contrast(kind: str, liver_hu: float, rng: np.random.Generator) -> tuple[float, float, float]:

@@ -131,7 +131,7 @@ def _center(source: Source, shape: tuple[int, ...], scale: tuple[float, ...], rn
     y, x = y + wide * rng.uniform(-24, 24) * mm, x + wide * rng.uniform(-34, 34) * mm
     levels = source.liver_voxels[:, 0] if len(source.liver_voxels) else np.array([source.tissue.shape[0] / 2])
     half = shape[0] / 2 * scale[0]
-    low, high = levels.min() - 0.35 * half, levels.max() + 0.25 * half
+    low, high = levels.min() - 0.35 * half, levels.max() + 0.55 * half
     z = rng.uniform(low, high)
     if without_liver:
         clear = half + CLEAR_MM * mm
