@@ -66,15 +66,14 @@ def _extract(archive: Path) -> None:
 
 def make_phantom() -> Path:
     """A generated CT with its liver, for machines without a network."""
-    root = Path(__file__).resolve().parent.parent
-    sys.path[:0] = [str(root), str(root / "LiverGTAN")]
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "LiverGTAN"))
     import SimpleITK as sitk
 
     from LiverGTANLib.files import image_of
-    from training.phantom import ct_phantom
+    from LiverGTANLib.phantom import phantom_ct
 
     CACHE.mkdir(parents=True, exist_ok=True)
-    ct, liver = ct_phantom(seed=0)
+    ct, liver = phantom_ct()
     for path, array in ((PHANTOM, ct.hu), (PHANTOM_REFERENCE, liver.astype("uint8"))):
         sitk.WriteImage(image_of(array, ct.ijk_to_ras), str(path))
     return PHANTOM

@@ -35,6 +35,8 @@ def test_every_output_format_lies_on_the_cts_grid(sample, sampleLiver, tmp_path,
     assert measure.dice(sitk.GetArrayFromImage(mask), sampleLiver) > 0.8
     assert "Liver" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    (tmp_path / "other").touch()
+    assert output.stat().st_mode == (tmp_path / "other").stat().st_mode, "readable as any file of this person"
 
 
 def test_a_dicom_folder_is_read(sampleFolder, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Images in and out of files with SimpleITK, for use without Slicer."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,13 +104,13 @@ def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:
 def appears_whole(path: Path, suffix: str = "") -> Iterator[Path]:
     """A temporary file in the same folder that takes `path`'s place when the block ends well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=suffix or path.suffix, prefix=".livergtan-", dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix or path.suffix}")
+    temporary.touch(exist_ok=False)  # tells at once, and as an OSError, when the folder cannot be written to
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _read_file(path: Path) -> sitk.Image:
