@@ -67,6 +67,15 @@ def test_missing_files_end_in_one_sentence(words, message, capsys, tmp_path, mon
     assert message in error and "Traceback" not in error and error.count("\n") == 1
 
 
+def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
+    from training.demo import write_case
+
+    case = write_case(tmp_path, 3)
+    words = ["fit", "student", "--run", str(tmp_path / "run"), "--bank", str(smallBank), "--validation", case]
+    assert cli.main(words) == 2
+    assert "phantom-3 is in the bank" in capsys.readouterr().err
+
+
 def test_describe_prints_the_sizes(capsys):
     assert cli.main(["describe"]) == 0
     text = capsys.readouterr().out
@@ -112,6 +121,20 @@ def test_an_ablation_with_a_misspelled_arm_or_student_does_not_start(table, caps
     assert cli.main([word if word != "takd:dist" else "tadk" for word in arguments]) == 2
     assert cli.main([word if word != "2-3" else "student-10k" for word in arguments]) == 2
     assert "'tadk' is no arm" in capsys.readouterr().err
+
+
+def test_an_ablation_on_several_devices_is_refused(table, capsys):
+    assert cli.main([*table[1], "--devices", "2"]) == 2
+    assert "one device" in capsys.readouterr().err
+
+
+def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
+    words = ["fit", "student", "--student-widths", "2", "3", "--run", str(tmp_path / "run"),
+             *options(smallConfig(smallBank, steps=2)), "--deterministic"]
+    assert cli.main(words) == 0
+    _, again = cli.parse(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")])
+    assert again == cli.parse(words)[1] and again.training.loop.deterministic
+    assert cli.main(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")]) == 0
 
 
 def test_no_settings_are_read_by_name_from_elsewhere(tmp_path):

@@ -133,9 +133,15 @@ def test_bad_cases_are_refused(text):
 
 def test_summary_knows_which_way_is_worse():
     rows = [evaluate.Row(str(n), "m", "e", 0.0, measure_like(dice)) for n, dice in enumerate((0.5, 0.9, 1.0))]
-    table = evaluate.summary(rows)
-    assert table["dice"]["worst_decile"] == 0.5 and table["dice"]["mean"] == pytest.approx(0.8)
-    assert table["hd95"]["worst_decile"] == pytest.approx(5.0)
+    table = {line["metric"]: line for line in evaluate.summary(rows)}
+    assert (table["dice"]["worst_decile"], table["dice"]["mean"], table["dice"]["cases"]) == ("0.5000", "0.8000", "3")
+    assert table["hd95"]["worst_decile"] == "5.0000" and table["volume_error"]["worst_decile"] == "-0.1000"
+
+
+def test_a_case_that_was_trained_on_reaches_no_card():
+    card = {"training": {"data": [{"name": "scan"}]}}
+    with pytest.raises(UserError, match="scan was trained on"):
+        cards.unseen([{"case": "scan", "dice": 0.99}], card)
 
 
 def measure_like(dice):

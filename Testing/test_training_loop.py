@@ -10,7 +10,7 @@ import pytest
 import torch
 from training_fixtures import logged, makeBank, options, smallConfig, trainingProcess, untold
 
-from training import checkpoint, loop, machine, stages
+from training import checkpoint, loop, machine, recipes, stages
 from training.config import UserError
 
 WIDTHS = (2, 3, 4)
@@ -65,14 +65,18 @@ def test_a_killed_run_repeats_the_losses_bit_for_bit(smallBank, tmp_path):
     assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
 
 
-def test_two_processes_have_the_loss_of_one(smallBank, tmp_path):
-    config = smallConfig(smallBank, steps=5)
-    process = trainingProcess("fit", "student", "--student-widths", *WIDTHS, *options(config), "--devices", 2,
-                              "--strategy", "ddp", "--run", tmp_path / "two")
+def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=8)
+    sizes = recipes.Sizes(student=(2, 3), assistant=(3, 4), teacher=(4, 6))
+    teacher = recipes.fit_teacher(sizes, config, tmp_path / "teacher", untold)
+    process = trainingProcess("fit", "gtan", "--student-widths", *sizes.student, "--teacher", teacher,
+                              *options(config), "--devices", 2, "--strategy", "ddp", "--run", tmp_path / "two")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    fit(config, tmp_path / "one")
-    for (step, name, ours), (_, _, theirs) in zip(logged(tmp_path / "two"), logged(tmp_path / "one"), strict=True):
+    recipes.fit_student(recipes.Recipe("gtan"), sizes, [teacher], config, tmp_path / "one", tmp_path, untold)
+    pairs = list(zip(logged(tmp_path / "two"), logged(tmp_path / "one"), strict=True))
+    assert len(pairs) == 8 * 5  # four losses and the rate
+    for (step, name, ours), (_, _, theirs) in pairs:
         assert ours == pytest.approx(theirs, abs=1e-4), (step, name)
 
 

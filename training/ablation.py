@@ -46,7 +46,7 @@ def run(options: Ablate) -> None:
     """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each."""
     cells = list(plan(options))
     cases = [Case.parse(case) for case in options.cases]
-    validate = validator(options.training.data.validation)
+    validate = validator(options.training.data)
     teacher = list(options.roles.teacher) or [train_teacher(options, validate)]
     for number, cell in enumerate(cells, 1):
         file = options.folder / cell.folder / "result.json"
@@ -59,6 +59,9 @@ def run(options: Ablate) -> None:
 
 def plan(options: Ablate) -> Iterator[Cell]:
     """All cells; seeds outermost, so that an early stop leaves whole tables. Raises UserError for an unknown arm."""
+    machine = options.training.machine
+    if machine.devices * machine.num_nodes > 1:
+        raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
     for arm in options.arms:
         recipes.Recipe.parse(arm)
     for student in options.students:

@@ -95,10 +95,18 @@ def rewrite(student_file: Path, table: Path | None) -> str:
     path = student_file.with_suffix(".json")
     content = student.load(path).card
     if table:
-        content = content | {"metrics": metrics(table)}
+        content = content | {"metrics": unseen(metrics(table), content)}
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
     return text
+
+
+def unseen(rows: list[dict[str, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows, if no case is among the training data. Raises UserError otherwise."""
+    trained = {source["name"] for source in card.get("training", {}).get("data", [])} & {row["case"] for row in rows}
+    if trained:
+        raise UserError(f"{', '.join(sorted(trained))} was trained on; evaluate on other cases.")
+    return rows
 
 
 def number(text: str) -> float | str | None:

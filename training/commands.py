@@ -21,10 +21,13 @@ def synthesize(options: SynthesisConfig) -> None:
 def fit(options: cli.Fit) -> None:
     """Trains one stage, or all of them."""
     from training import recipes
+    from training.config import to_toml
     from training.validate import validator
 
     config, run = options.training, options.run
-    validate = validator(config.data.validation)
+    validate = validator(config.data)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "fit.toml").write_text(to_toml(options))
     sizes = recipes.sizes(options.roles)
     teachers = list(options.roles.teacher)
     if options.stage == "teacher":
@@ -66,9 +69,11 @@ def evaluate(options: cli.Evaluate) -> None:
         print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)
         rows.append(row)
         masks[row.case] = mask
-    for name, figures in evaluate.summary(rows).items():
-        print(f"{name:14s}" + "  ".join(f"{key} {value:.4f}" for key, value in figures.items()))
-    evaluate.write_csv(rows, options.output)
+    summary = evaluate.summary(rows)
+    for line in summary:
+        print("  ".join(f"{name} {value}" for name, value in line.items()))
+    evaluate.write_csv([row.values() for row in rows], options.output)
+    evaluate.write_csv(summary, options.output.with_suffix(".summary.csv"))
     if options.picture:
         picture.outlines(cases, masks, options.picture)
         print(f"picture: {options.picture}")

@@ -79,25 +79,31 @@ def saved_mask(folder: Path, case: Case) -> np.ndarray:
     raise UserError(f"{folder} holds no mask named {case.name}(.nii.gz, .nii, .nrrd or .mha).")
 
 
-def summary(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """Metric -> mean, sd and mean of the worst tenth (at least one case)."""
-    table = {}
-    for name in SUMMARIZED:
-        values = np.array([getattr(row.metrics, name) for row in rows], float)
-        values = np.sort(values[np.isfinite(values)])
-        if not len(values):
-            continue
-        worst = max(1, len(values) // 10)
-        ordered = values if name in LARGER_IS_BETTER else values[np.argsort(-np.abs(values))]
-        table[name] = {"mean": values.mean(), "sd": values.std(ddof=1) if len(values) > 1 else 0.0,
-                       "worst_decile": ordered[:worst].mean()}
-    return table
+def summary(rows: list[Row]) -> list[dict[str, str]]:
+    """One line for each engine and metric: mean, sd, and mean of the worst tenth (at least one case)."""
+    lines = []
+    for engine in dict.fromkeys(row.engine for row in rows):
+        for name in SUMMARIZED:
+            values = np.array([getattr(row.metrics, name) for row in rows if row.engine == engine], float)
+            values = values[np.isfinite(values)]
+            if len(values):
+                figures = {"mean": values.mean(), "sd": values.std(ddof=1) if len(values) > 1 else float("nan"),
+                           "worst_decile": worst_tenth(values, name in LARGER_IS_BETTER)}
+                counted = {"engine": engine, "metric": name, "cases": str(len(values))}
+                lines.append(counted | {key: f"{value:.4f}" for key, value in figures.items()})
+    return lines
 
 
-def write_csv(rows: list[Row], path: Path) -> None:
-    """One line a case and engine, replaced whole."""
+def worst_tenth(values: np.ndarray, larger_is_better: bool) -> float:
+    """Mean of the worst tenth: the smallest, or those farthest from zero."""
+    ordered = np.sort(values) if larger_is_better else values[np.argsort(-np.abs(values))]
+    return float(ordered[: max(1, len(values) // 10)].mean())
+
+
+def write_csv(lines: list[dict[str, str]], path: Path) -> None:
+    """The lines as a table, replaced whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0].values()))
+        writer = csv.DictWriter(stream, list(lines[0]))
         writer.writeheader()
-        writer.writerows(row.values() for row in rows)
+        writer.writerows(lines)

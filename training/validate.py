@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+from training.config import DataSettings, UserError
+from training.data.bank import Bank
 from training.data.cases import Case
 from training.nets import UNet3D
 
@@ -13,9 +15,18 @@ SPACING_MM = 3.0
 HU_WINDOW = (-160.0, 240.0)
 
 
-def validator(cases: tuple[str, ...]) -> Callable[[UNet3D], dict[str, float]]:
-    """A function network -> {case: Dice on the model grid}; the cases are read once, here."""
-    prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in map(Case.parse, cases)]
+def validator(data: DataSettings) -> Callable[[UNet3D], dict[str, float]]:
+    """A function network -> {case: Dice on the model grid}; the cases are read once, here.
+
+    Raises UserError for a case from which volumes of the bank were made.
+    """
+    cases = [Case.parse(text) for text in data.validation]
+    bank = Bank.open(data.bank)
+    trained = {bank.record(n)["source"] for n in range(len(bank))} & {case.name for case in cases}
+    if trained:
+        raise UserError(f"{', '.join(sorted(trained))} is in the bank {data.bank}: a CT that is trained on cannot "
+                        "validate; leave it out of --validation, or synthesize a bank without it.")
+    prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in cases]
     tensors = [(name, torch.from_numpy(x)[None, None], torch.from_numpy(y) > 0.5) for name, x, y in prepared]
 
     @torch.no_grad()
