@@ -102,6 +102,20 @@ def test_a_truncated_array_is_refused(bank):
         Bank.open(bank.path)
 
 
+def test_a_full_disk_is_said_at_once_and_leaves_no_array(tmp_path):
+    """A limit on the size of files stands for the full disk: the system refuses the reservation in the same way."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(BankError, match="No room for a bank of"):
+            Bank.create(tmp_path / "bank", 1000, SHAPE, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "bank" / "images.npy").exists()
+
+
 def test_reading_cannot_change_a_bank(bank):
     with pytest.raises(ValueError, match="read-only"):
         Bank.open(bank.path).write(0, *volume(0), {"labelled": True})

@@ -1,5 +1,8 @@
 """Banks on disk: resumable, the same whatever the number of processes, from phantoms when there is nothing else."""
 
+import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +12,7 @@ from volumes import write_image
 from training.config import UserError
 from training.data.bank import BankError
 from training.phantom import ct_phantom, tissue_phantom
-from training.synthesis import SynthesisConfig
+from training.synthesis import SynthesisConfig, build
 from training.synthesis.build import choose_source, synthesize
 from training.synthesis.sources import Source, read_tissue_map
 from training.synthesis.stock import load_maps, own_scans
@@ -109,6 +112,40 @@ def test_a_data_set_that_holds_an_excluded_scan_is_refused(config, data, tmp_pat
     config = replace(config, data=data, exclude=("b",), datasets=(f"pairs={tmp_path / 'more'}",), validation_share=0.0)
     with pytest.raises(UserError, match="same scan"):
         synthesize(config, silent)
+
+
+def test_a_data_set_feeds_the_bank_without_its_validation_patients(config, tmp_path):
+    for seed in range(4):
+        ct, mask = ct_phantom(seed, MM)
+        write_image(tmp_path / "lits" / f"volume-{seed}.nii", ct.hu, MM)
+        write_image(tmp_path / "lits" / f"segmentation-{seed}.nii", mask.astype(np.uint8), MM)
+    config = replace(config, datasets=(f"lits={tmp_path / 'lits'}",), validation_share=0.5, real_share=1.0, count=12)
+    bank = synthesize(config, silent)
+    parts = {name: scan["part"] for name, scan in json.loads((bank.path / "split.json").read_text())["scans"].items()}
+    assert set(parts.values()) == {"train", "validation"}
+    used = {bank.record(n)["source"] for n in range(12)}
+    assert used == {name for name, part in parts.items() if part == "train"}
+
+
+def test_unlabelled_scans_are_marked(config, tmp_path):
+    ct, _ = ct_phantom(0, MM)
+    write_image(tmp_path / "bare" / "x.nii.gz", ct.hu, MM)
+    bank = synthesize(replace(config, datasets=(f"unlabelled={tmp_path / 'bare'}",), real_share=1.0), silent)
+    assert not any(bank[n][2] for n in range(5)) and not bank.labels.any()
+
+
+def test_a_killed_worker_is_explained_and_its_work_kept(config, monkeypatch):
+    """The worker kills itself in place of the system's memory guard."""
+    monkeypatch.setattr(build, "_make", _die)
+    with pytest.raises(BankError, match="start the same command again"):
+        synthesize(replace(config, workers=2), silent)
+    monkeypatch.undo()
+    monkeypatch.setenv("LIVERGTAN_DATA", str(config.output / "nothing"))
+    assert len(synthesize(config, silent)) == 5
+
+
+def _die(numbers):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_weights_say_how_often_a_ct_is_drawn(config):

@@ -8,6 +8,7 @@ index.jsonl  one line a finished volume; bank.json: grid, spacing, HU window, co
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,9 +48,14 @@ class Bank:
     def create(cls, path: Path, count: int, shape: tuple[int, int, int], meta: dict[str, Any]) -> Bank:
         """An empty bank for `count` volumes of `shape`; the space is reserved at once, so a full disk shows now."""
         path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        for name in ("images.npy", "labels.npy"):
-            _reserve(path / name, (count, *shape))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name in ("images.npy", "labels.npy"):
+                _reserve(path / name, (count, *shape))
+        except OSError as error:
+            gigabytes = 2 * count * math.prod(shape) / 1e9
+            raise BankError(f"No room for a bank of {gigabytes:.1f} GB in {path} ({error.strerror}); "
+                            "choose another folder or fewer volumes.") from None
         (path / "index.jsonl").touch()
         meta = {"format": FORMAT, "count": count, "shape": list(shape), **meta}
         _write_atomically(path / "bank.json", json.dumps(meta, indent=1, default=str))
@@ -106,13 +112,15 @@ class Bank:
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    array.flush()
-    size = path.stat().st_size
-    del array
-    with path.open("r+b") as file:
+    """An array of zeros whose blocks exist on the disk, where the system can promise that."""
+    try:
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _append_line(path: Path, line: str) -> None:

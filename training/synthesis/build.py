@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -98,9 +99,13 @@ def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[li
         yield from map(_make, chunks)
         _worker.clear()
         return
-    with ProcessPoolExecutor(config.workers, get_context("spawn"), _start_one_thread, (config, entries)) as pool:
-        for job in as_completed([pool.submit(_make, chunk) for chunk in chunks]):
-            yield job.result()
+    try:
+        with ProcessPoolExecutor(config.workers, get_context("spawn"), _start_one_thread, (config, entries)) as pool:
+            for job in as_completed([pool.submit(_make, chunk) for chunk in chunks]):
+                yield job.result()
+    except BrokenProcessPool:
+        raise BankError("A worker process ended, perhaps for want of memory; start the same command again with fewer "
+                        "--workers: finished volumes are kept.") from None
 
 
 _worker: dict[str, Any] = {}
