@@ -167,7 +167,7 @@ def test_a_failure_keeps_the_former_output(tmp_path, capsys):
 
 def test_without_matplotlib_a_picture_is_refused_before_anything_is_written(sample, tmp_path, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "LiverGTANLib.picture", raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     assert run(sample, "-o", tmp_path / "liver.nrrd", "--picture", tmp_path / "liver.png") == 2
     assert "needs matplotlib" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
