@@ -107,6 +107,21 @@ def test_a_loss_that_is_not_finite_ends_the_run(smallBank, tmp_path):
         loop.fit(task, config, tmp_path, untold)
 
 
+def test_ruined_weights_do_not_replace_a_good_checkpoint(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=100, log_every=1000, checkpoint_seconds=0.0)
+    task = stages.plain("student", WIDTHS, config)
+    first = task.objective
+
+    def objective(outputs, batch, step):
+        parts = first(outputs, batch, step)
+        return {name: value * (float("nan") if step == 3 else 1) for name, value in parts.items()}
+
+    task.objective = objective
+    with pytest.raises(UserError, match=r"not finite at step 4.*goes on from"):
+        loop.fit(task, config, tmp_path, untold)
+    assert checkpoint.read(tmp_path / "checkpoint.pt")["step"] == 3
+
+
 def test_a_bank_that_vanishes_ends_with_a_sentence(smallBank, tmp_path):
     bank = shutil.copytree(smallBank, tmp_path / "bank")
     config = smallConfig(bank, steps=100_000, checkpoint_seconds=0.0)

@@ -62,6 +62,10 @@ class Learner:
         grown.born, grown.history = step, history
         return grown
 
+    def finite(self) -> bool:
+        """Whether weights and average are numbers."""
+        return all(bool(p.isfinite().all()) for net in (self.plain, self.average) for p in net.parameters())
+
     def pack(self) -> dict[str, Any]:
         """Everything as plain data for the checkpoint."""
         return {

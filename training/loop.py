@@ -129,7 +129,11 @@ class Run:
             self.save()
 
     def save(self) -> None:
-        """A checkpoint now, from the first process."""
+        """A checkpoint now, from the first process. Raises UserError rather than replace a good one by a ruined one."""
+        ruined = [role for role, learner in self.learners.items() if not learner.finite()]
+        if ruined:
+            raise UserError(f"The weights of the {', '.join(ruined)} are not finite at step {self.step}; lower --rate "
+                            f"or use --precision 32-true. {machine.going_on(self.file)}")
         now = (time.monotonic(), time.process_time())
         self.spent = {name: self.spent[name] + after - before
                       for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)}
