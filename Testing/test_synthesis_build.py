@@ -105,6 +105,12 @@ def test_own_scans_are_those_with_a_pseudo_label_and_the_excluded(config, data):
     assert parts == {"a": "train", "b": "validation", "c": "validation"}
 
 
+def test_a_doubtful_label_can_be_left_aside(config, data):
+    scans = own_scans(replace(config, data=data, exclude=(), unlabelled=("b", "c")))
+    assert {scan.name: scan.labelled for scan in scans} == {"a": True, "b": False, "c": False}
+    assert set(scans.values()) == {"train"}
+
+
 def test_a_data_set_that_holds_an_excluded_scan_is_refused(config, data, tmp_path):
     ct, mask = ct_phantom(1, MM)  # the scan "b" of the data folder, under another name
     write_image(tmp_path / "more" / "images" / "new.nii.gz", ct.hu, MM)

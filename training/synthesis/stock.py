@@ -62,7 +62,10 @@ def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> lis
 
 
 def own_scans(config: SynthesisConfig) -> dict[Scan, Part]:
-    """The project's CTs: those with a pseudo-label to train on; the excluded ones too, to find them in other data."""
+    """The project's CTs: those with a pseudo-label, and the named ones without any, to train on.
+
+    The excluded ones are there, too, so that they are found in other data.
+    """
     folder = data_folder(config)
     if folder is None:
         return {}
@@ -71,6 +74,8 @@ def own_scans(config: SynthesisConfig) -> dict[Scan, Part]:
         name, mask = ct.name.removesuffix(".nii.gz"), ct.with_name(ct.name.removesuffix(".nii.gz") + PSEUDO)
         if name in config.exclude:
             scans[Scan(name, name, ct)] = "validation"
+        elif name in config.unlabelled:
+            scans[Scan(name, name, ct)] = "train"
         elif mask.exists():
             scans[Scan(name, name, ct, mask)] = "train"
     return scans
