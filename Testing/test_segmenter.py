@@ -21,7 +21,8 @@ def analysis_of(logits, ct=None) -> Analysis:
     """An analysis whose logits are given on the core of the grid of a 3 mm scan of the same shape."""
     matrix = np.diag([3.0, 3.0, 3.0, 1.0]) if ct is None else ct.ijk_to_ras
     frame = ModelFrame.of(logits.shape, matrix)
-    return Analysis(frame.down(logits, fill=-10.0), frame, 3.0, "given", "none")
+    grid = frame.down(logits, fill=-10.0)
+    return Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none")
 
 
 SHAPE = (30, 36, 42)
@@ -92,7 +93,8 @@ def test_edges_are_smooth_at_native_resolution():
     ct = CtVolume(np.zeros((90, 108, 126), np.int16), np.eye(4))
     frame = ModelFrame.of(ct.shape, ct.ijk_to_ras)
     fine = ball(ct.shape, (45, 54, 48), 27)
-    mask = segmenter.mask(Analysis(frame.down(fine, fill=-30.0), frame, 3.0, "given", "none"))
+    grid = frame.down(fine, fill=-30.0)
+    mask = segmenter.mask(Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none"))
     assert measure.dice(mask.full(), fine > 0) > 0.995
 
 

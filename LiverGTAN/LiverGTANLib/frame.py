@@ -23,12 +23,13 @@ class ModelFrame:
     """Geometry of the model grid of one scan.
 
     shape: (D, H, W), array axes growing to +S, +A, +R. ijk_to_ras: (4, 4) of that grid, whose i, j, k run along
-    W, H, D. native_shape: (K, J, I) of the scan.
+    W, H, D. native_shape, native_ijk_to_ras: (K, J, I) and matrix of the scan.
     """
 
     shape: tuple[int, int, int]
     ijk_to_ras: np.ndarray
     native_shape: tuple[int, int, int]
+    native_ijk_to_ras: np.ndarray
 
     @staticmethod
     def of(
@@ -57,6 +58,10 @@ class ModelFrame:
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
         """The part of the scan whose voxels can touch the cells low..high (inclusive, indices along D, H, W)."""
+        raise NotImplementedError
+
+    def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        """Where `up` reads the grid for a voxel of the scan: its place in cells along D, H, W, with fractions."""
         raise NotImplementedError
 
     def up(self, grid: np.ndarray, box: Box | None = None) -> np.ndarray:
@@ -94,7 +99,7 @@ class AlignedFrame(ModelFrame):
     """Grid along the scan's own axes, taken in the order and direction nearest to S, A, R."""
 
     def __init__(self, shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float, multiple: int):
-        self.native_shape = tuple(int(n) for n in shape_kji)
+        self.native_shape, self.native_ijk_to_ras = tuple(int(n) for n in shape_kji), ijk_to_ras
         columns = ijk_to_ras[:3, :3]
         spacing = np.linalg.norm(columns, axis=0)
         nearest = np.abs(columns / spacing).argmax(axis=0)
@@ -180,6 +185,14 @@ class AlignedFrame(ModelFrame):
             box[axis] = slice(min(max(0, start), n), max(0, min(n, stop)))
         return tuple(box)
 
+    def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        cell = np.empty(3)
+        for model_axis, axis in enumerate(self._array_axes):
+            n, cells, s = self.native_shape[axis], self._cells_kji[axis], self._spacing_kji[axis]
+            place = (voxel_kji[axis] - (n - 1) / 2) * s / self._cell_mm * self._steps[model_axis] + (cells - 1) / 2
+            cell[model_axis] = min(max(place, 0), cells - 1) + self._core[model_axis].start
+        return cell
+
 
 class ReslicedFrame(ModelFrame):
     """Grid along the patient's axes for a scan that is oblique or sheared, sampled point by point.
@@ -192,11 +205,11 @@ class ReslicedFrame(ModelFrame):
 
     def __init__(self, shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float, multiple: int):
         self.native_shape = tuple(int(n) for n in shape_kji)
-        self._native = np.asarray(ijk_to_ras, float)
-        self._spacing_kji = np.linalg.norm(self._native[:3, :3], axis=0)[::-1]
+        self.native_ijk_to_ras = np.asarray(ijk_to_ras, float)
+        self._spacing_kji = np.linalg.norm(self.native_ijk_to_ras[:3, :3], axis=0)[::-1]
         self._fine_mm = np.maximum(self._spacing_kji, spacing_mm * self.PREFILTER)
         corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in self.native_shape[::-1]])).reshape(3, -1)
-        ras = self._native[:3, :3] @ corners + self._native[:3, 3:]
+        ras = self.native_ijk_to_ras[:3, :3] @ corners + self.native_ijk_to_ras[:3, 3:]
         low, high = ras.min(axis=1), ras.max(axis=1)
         counts = [int(np.ceil((b - a) / spacing_mm)) for a, b in zip(low, high)]
         before, total = zip(*(padded(count, multiple) for count in counts))
@@ -217,7 +230,7 @@ class ReslicedFrame(ModelFrame):
             for n, c, s, f in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)
         ]
         fine = average(array_kji, matrices, clip)
-        grid_to_native = np.linalg.inv(self._native) @ self.ijk_to_ras
+        grid_to_native = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
         # Index of a fine cell from a voxel index: both rows share their middle.
         ratio = (self._spacing_kji / self._fine_mm)[::-1]
         middle = (np.asarray(self.native_shape[::-1], float) - 1) / 2
@@ -233,7 +246,7 @@ class ReslicedFrame(ModelFrame):
         return grid
 
     def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
-        matrix = np.linalg.inv(self.ijk_to_ras) @ self._native
+        matrix = np.linalg.inv(self.ijk_to_ras) @ self.native_ijk_to_ras
         shift = np.eye(4)
         shift[:3, 3] = [part.start for part in box[::-1]]
         shape = tuple(part.stop - part.start for part in box)
@@ -243,10 +256,15 @@ class ReslicedFrame(ModelFrame):
 
         return [lambda k=k: job(k) for k in parallel.ranges(shape[0], 4)]
 
+    def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        ras = self.native_ijk_to_ras @ [*voxel_kji[::-1], 1]
+        cell = (np.linalg.inv(self.ijk_to_ras) @ ras)[2::-1]
+        return np.clip(cell, 0, np.array(self.shape) - 1)
+
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
         edges = [(a - 1, b + 1) for a, b in zip(low[::-1], high[::-1])]
         corners = np.array(np.meshgrid(*edges)).reshape(3, -1)
-        matrix = np.linalg.inv(self._native) @ self.ijk_to_ras
+        matrix = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
         native = (matrix[:3, :3] @ corners + matrix[:3, 3:])[::-1]
         starts, stops = np.floor(native.min(axis=1)), np.ceil(native.max(axis=1)) + 1
         return tuple(

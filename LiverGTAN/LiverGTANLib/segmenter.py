@@ -1,52 +1,28 @@
-"""From a CT to logits once, and from logits to a mask as often as a person moves a slider."""
+"""From a CT to logits once, and from logits to a mask as often as a person moves a slider, a box or a point."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from . import parallel
+from . import parallel, pieces
+from .clicks import Click
 from .engines import Cancelled, Engine, IsCancelled, Progress
+from .evidence import DEFAULTS, Analysis, Evidence, Settings, evidence_of, longest_known, neighborhoods
 from .frame import Box, ModelFrame
-from .volume import CtVolume, require_usable, to_model_grid
+from .region import Region
+from .volume import CtVolume, Finding, require_usable, to_model_grid
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What turns logits into a mask; none of it needs the network again.
-
-    threshold: probability from which a voxel is liver. largest_component: drop all but the largest piece.
-    fill_holes: close cavities inside the liver (lesions belong to it). smoothing_mm: standard deviation of a Gaussian
-    on the logits.
-    """
-
-    threshold: float = 0.5
-    largest_component: bool = True
-    fill_holes: bool = True
-    smoothing_mm: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """What the network said of one scan.
-
-    logits: (D, H, W) float32 on the model grid of `frame`. seconds: time by stage.
-    """
-
-    logits: np.ndarray
-    frame: ModelFrame
-    spacing_mm: float
-    student: str
-    engine: str
-    seconds: dict[str, float] = field(default_factory=dict)
+LEAST_LIVER_ML = 30.0
+"""Less than this at the edge of a scan is no liver to work with, and elsewhere rather a mistake."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxMask:
-    """A mask on the scan's own grid, kept only where there is liver.
+    """A mask on a grid (the scan's own, from `mask`), kept only in a box around the liver.
 
-    voxels: (k, j, i) uint8, 0 or 1. start: first (k, j, i) of the box. shape: (K, J, I) of the scan.
+    voxels: (k, j, i) uint8, 0 or 1, not to be changed. start: first (k, j, i) of the box. shape: (K, J, I) of the grid.
     """
 
     voxels: np.ndarray
@@ -62,7 +38,7 @@ class BoxMask:
         return tuple(slice(first, first + n) for first, n in zip(self.start, self.voxels.shape))
 
     def full(self) -> np.ndarray:
-        """The mask of the whole scan, (K, J, I) uint8."""
+        """The mask of the whole grid, (K, J, I) uint8."""
         whole = np.zeros(self.shape, np.uint8)
         whole[self.box] = self.voxels
         return whole
@@ -83,81 +59,112 @@ def analyze(
     middle = time.perf_counter()
     logits = engine.forward(x, lambda fraction, text: tell(0.3 + 0.6 * fraction, text), cancelled)
     seconds = {"resample": middle - start, "network": time.perf_counter() - middle}
-    return Analysis(logits, frame, student.spacing_mm, student.name, engine.name, seconds)
+    calibration = student.card.get("calibration") or {}
+    return Analysis(logits, x, frame, student.spacing_mm, student.name, engine.name, calibration, seconds)
 
 
-def mask(analysis: Analysis, settings: Settings = Settings()) -> BoxMask:
-    """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold."""
+def check(analysis: Analysis) -> list[Finding]:
+    """What the network's answer itself speaks against: no liver in view, or hardly any."""
+    liver = coarse_mask(analysis)
+    volume_ml = np.count_nonzero(liver.voxels) * analysis.spacing_mm**3 / 1000
+    if volume_ml == 0:
+        return [Finding(False, "No liver is in view; choose a CT of the upper abdomen and check its orientation.")]
+    if volume_ml < LEAST_LIVER_ML:
+        return [Finding(False, f"Hardly any liver is in view ({volume_ml:.0f} mL): the mask may be a mistake; choose a "
+                               "CT that covers the upper abdomen.")]
+    return []
+
+
+def mask(
+    analysis: Analysis, settings: Settings = DEFAULTS, region: Region | None = None, clicks: Sequence[Click] = ()
+) -> BoxMask:
+    """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold.
+
+    With a region, only the box that liver and region share is looked at, and nothing outside the region is liver.
+    Clicks are applied in their order to the finished answer of the network; beyond their reach no voxel changes.
+    Intermediate results stay with the analysis: a moved slider, box or point costs only what it changes.
+    """
+    clicks = tuple(clicks)
+    kept = analysis.kept.masks
+    done, base = longest_known(kept, lambda n: _mask_key(settings, region, clicks[:n]), len(clicks))
+    if base is None:
+        evidence = evidence_of(analysis, settings, region, ())
+        base = kept.keep(_mask_key(settings, region, ()), _cut(analysis.frame, evidence, region))
+    if done == len(clicks):
+        return base
+    evidence = evidence_of(analysis, settings, region, clicks)
+    touched = [near.cells for near in neighborhoods(analysis, clicks[done:])]
+    patched = _patched(analysis.frame, base, evidence, touched, region)
+    return kept.keep(_mask_key(settings, region, clicks), patched)
+
+
+def coarse_mask(
+    analysis: Analysis, settings: Settings = DEFAULTS, region: Region | None = None, clicks: Sequence[Click] = ()
+) -> BoxMask:
+    """The same on the model grid itself, in a few milliseconds: to be shown while something is being dragged.
+
+    Its grid has the shape `analysis.frame.shape` and the matrix `analysis.frame.ijk_to_ras`.
+    """
     frame = analysis.frame
-    evidence, cells = _evidence(analysis, settings)
-    if cells is None:
+    evidence = evidence_of(analysis, settings, region, tuple(clicks))
+    if evidence.cells is None:
+        return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.shape)
+    box = evidence.cells
+    if region is not None:
+        box = pieces.common(box, region.grid_box(frame.ijk_to_ras, frame.shape))
+    voxels = (evidence.values[box] > 0).view(np.uint8)
+    if region is not None:
+        region.clear_outside(voxels, box, frame.ijk_to_ras)
+    return BoxMask(voxels, tuple(part.start for part in box), frame.shape)
+
+
+def _mask_key(settings: Settings, region: Region | None, clicks: tuple[Click, ...]) -> tuple:
+    return settings, region and region.key, clicks
+
+
+def _cut(frame: ModelFrame, evidence: Evidence, region: Region | None) -> BoxMask:
+    """The mask where evidence and region meet."""
+    if evidence.cells is None:
         return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.native_shape)
+    box = _native_box(frame, evidence.cells, region)
+    return BoxMask(_voxels(frame, evidence.values, box, region), tuple(part.start for part in box), frame.native_shape)
+
+
+def _native_box(frame: ModelFrame, cells: Box, region: Region | None) -> Box:
     box = frame.native_box(np.array([c.start for c in cells]), np.array([c.stop - 1 for c in cells]))
-    voxels = np.empty([part.stop - part.start for part in box], np.uint8)
+    if region is None:
+        return box
+    return pieces.common(box, region.grid_box(frame.native_ijk_to_ras, frame.native_shape))
+
+
+def _voxels(frame: ModelFrame, values: np.ndarray, box: Box, region: Region | None) -> np.ndarray:
+    """(k, j, i) uint8 of the native box: 1 where the interpolated values are positive and the region is."""
+    voxels = np.zeros([part.stop - part.start for part in box], np.uint8)
+    if pieces.is_empty(box):
+        return voxels
 
     def cut(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
-        k, values = job()
-        np.greater(values, 0, out=voxels[k].view(bool))
+        k, interpolated = job()
+        np.greater(interpolated, 0, out=voxels[k].view(bool))
 
-    parallel.for_each(cut, frame.up_slabs(evidence, box))
-    return BoxMask(voxels, tuple(part.start for part in box), frame.native_shape)
-
-
-def _evidence(analysis: Analysis, settings: Settings) -> tuple[np.ndarray, Box | None]:
-    """Logits less the threshold's, smoothed, with other pieces pushed below zero and cavities above it.
-
-    Second: the cells around all that is above zero, None when nothing is.
-    """
-    threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
-    values = analysis.logits
-    if settings.smoothing_mm > 0:
-        from scipy.ndimage import gaussian_filter
-
-        values = gaussian_filter(values, settings.smoothing_mm / analysis.spacing_mm, truncate=3)
-    values = values - np.float32(np.log(threshold / (1 - threshold)))
-    cells = bounding_box(values > 0)
-    if cells is not None:
-        near = values[cells]
-        if settings.largest_component:
-            _drop_small_pieces(near)
-        if settings.fill_holes:
-            _close_cavities(near)
-        cells = _within(cells, bounding_box(near > 0))
-    return values, cells
+    parallel.for_each(cut, frame.up_slabs(values, box))
+    if region is not None:
+        region.clear_outside(voxels, box, frame.native_ijk_to_ras)
+    return voxels
 
 
-def bounding_box(inside: np.ndarray) -> Box | None:
-    """The slices that hold all true voxels, None when there are none."""
-    box = []
-    for axis in range(3):
-        occupied = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        if len(occupied) == 0:
-            return None
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return tuple(box)
+def _patched(
+    frame: ModelFrame, base: BoxMask, evidence: Evidence, touched: list[Box], region: Region | None
+) -> BoxMask:
+    """`base` with only those voxels made anew that interpolate from touched cells."""
+    boxes = [_native_box(frame, cells, region) for cells in touched]
+    whole = base.box
+    for box in boxes:
+        whole = pieces.around(whole, box)
+    voxels = np.zeros([part.stop - part.start for part in whole], np.uint8)
+    for box, content in [(base.box, base.voxels)] + [(b, _voxels(frame, evidence.values, b, region)) for b in boxes]:
+        voxels[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole))] = content
+    return BoxMask(voxels, tuple(part.start for part in whole), frame.native_shape)
 
 
-def _within(outer: Box, inner: Box) -> Box:
-    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner))
-
-
-def _drop_small_pieces(values: np.ndarray) -> None:
-    """Turn the sign of all positive voxels that are not in the largest piece (faces touch)."""
-    from scipy.ndimage import label
-
-    pieces, count = label(values > 0)
-    if count > 1:
-        sizes = np.bincount(pieces.ravel())
-        largest = 1 + sizes[1:].argmax()
-        np.negative(values, out=values, where=(pieces != 0) & (pieces != largest))
-
-
-def _close_cavities(values: np.ndarray) -> None:
-    """Turn the sign of what the liver encloses; a cavity that reaches the box's edge is none."""
-    from scipy.ndimage import label
-
-    regions, count = label(np.pad(values <= 0, 1, constant_values=True))
-    if count > 1:
-        regions = regions[1:-1, 1:-1, 1:-1]
-        # The padding belongs to the outside and is labeled first.
-        np.abs(values, out=values, where=regions > 1)
+__all__ = ["DEFAULTS", "Analysis", "BoxMask", "Settings", "analyze", "check", "coarse_mask", "mask"]

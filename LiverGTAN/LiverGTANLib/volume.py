@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .frame import Box, ModelFrame
+from .frame import LARGEST_SHEAR_DEGREES, Box, ModelFrame
 
 AIR = -1.0
 """Scaled value of everything outside the scan."""
@@ -110,6 +110,17 @@ def _check_shape(ct: CtVolume) -> Iterator[Finding]:
         yield Finding(True, "The volume's axes do not span space; correct its directions.")
         return
     yield from _check_extent(ct)
+    tilt = tilt_degrees(matrix)
+    if tilt > LARGEST_SHEAR_DEGREES:
+        yield Finding(False, f"The slices are tilted by {tilt:.0f} degrees against the table (gantry tilt): the scan "
+                             "is straightened for the network, which takes longer; look at the mask closely.")
+
+
+def tilt_degrees(ijk_to_ras: np.ndarray) -> float:
+    """How far the voxel axes are from standing at right angles (gantry tilt shears them)."""
+    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    cosines = np.abs(directions.T @ directions - np.eye(3)).max()
+    return float(np.rad2deg(np.arcsin(min(cosines, 1.0))))
 
 
 def _check_extent(ct: CtVolume) -> Iterator[Finding]:
@@ -162,4 +173,4 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
 
 
 __all__ = ["AIR", "Box", "CtVolume", "Finding", "InputError", "ModelFrame", "check", "require_usable", "scale_hu",
-           "to_model_grid"]
+           "tilt_degrees", "to_model_grid"]
