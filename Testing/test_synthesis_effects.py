@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.phantom import tissue_phantom
-from training.synthesis.anatomy import BowelGas, Mesentery
+from training.synthesis.anatomy import BowelGas, HazyFat, Mesentery
 from training.synthesis.field_of_view import OUTSIDE_HU, Cut, RoundField
 from training.synthesis.fluid import Ascites, Consolidation, Effusion
 from training.synthesis.liver_inside import LESION_KINDS, GiantTumor, Lesion, Lesions, LiverVessels
@@ -271,6 +271,13 @@ def test_mesentery_fills_fat_between_the_organs_only(scene):
     changed = scene.tissue != before
     assert 0.05 < changed.sum() / fat.sum() < 0.9 and fat[changed].all()
     assert {Tissue.VEIN, Tissue.GUT_WALL, Tissue.BOWEL_CONTENT} <= set(scene.tissue[changed])
+
+
+def test_hazy_fat_changes_the_fat_between_the_organs_only(scene):
+    fat, before = scene.tissue == Tissue.CAVITY_FAT, scene.hu.copy()
+    HazyFat(80.0, 0.3, 1).apply(scene)
+    assert (scene.hu - before)[fat].mean() == pytest.approx(80, rel=0.15)
+    assert np.array_equal(scene.hu[~fat], before[~fat])
 
 
 def test_gas_rises_to_the_front(scene):

@@ -1,4 +1,4 @@
-"""What a map leaves out around the organs: mesentery and bowel in the fat, gas and contrast in the gut."""
+"""What a map leaves out around the organs: mesentery, bowel and haze in the fat, gas and contrast in the gut."""
 
 from __future__ import annotations
 
@@ -79,6 +79,26 @@ class BowelGas:
             if self.contrast is not None:
                 tissue[lumen & (pools < self.contrast)] = Tissue.CONTRAST_FILLED
             tissue[lumen & (height > 1.0 - level)] = Tissue.GAS
+
+
+@dataclass(frozen=True)
+class HazyFat:
+    """Fat between the organs denser by `more` HU, unevenly: edema, inflammation, or hardly any fat at all."""
+
+    more: float
+    uneven: float
+    seed: int
+
+    @classmethod
+    def random(cls, scene: Scene, rng: np.random.Generator) -> HazyFat | None:
+        if not (scene.tissue == Tissue.CAVITY_FAT).any():
+            return None
+        return cls(float(rng.uniform(20, 140)), float(rng.uniform(0, 0.6)), draw_seed(rng))
+
+    def apply(self, scene: Scene) -> None:
+        fat = scene.tissue == Tissue.CAVITY_FAT
+        haze = 1 + self.uneven * np.clip(smooth_noise(scene.shape, scene.voxels(30), self.seed), -1.5, 1)
+        scene.hu[fat] += self.more * haze[fat]
 
 
 def tubes(shape: tuple[int, ...], wavelength: float, radius: float, seed: int) -> np.ndarray:

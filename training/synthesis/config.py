@@ -17,6 +17,8 @@ class Effects:
     mesentery: float = 0.9
     """Bowel loops and vessels in the fat between the organs of a tissue map."""
     bowel_gas: float = 0.85
+    hazy_fat: float = 0.15
+    """Edema, inflammation, or a lean person: fat between the organs of a tissue map nearly as dense as they are."""
     effusion: float = 0.42
     """Pleural fluid with collapsed lung."""
     consolidation: float = 0.28

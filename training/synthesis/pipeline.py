@@ -10,7 +10,7 @@ import numpy as np
 
 from LiverGTANLib.volume import scale_hu
 
-from .anatomy import BowelGas, Mesentery
+from .anatomy import BowelGas, HazyFat, Mesentery
 from .config import SynthesisConfig
 from .field_of_view import Cut, RoundField
 from .fluid import Ascites, Consolidation, Effusion
@@ -28,8 +28,9 @@ from .surroundings import Arms, Table
 ANATOMY: dict[str, type[Effect]] = {"contour": Contour, "resection": Resection, "ascites": Ascites,
                                     "mesentery": Mesentery, "bowel_gas": BowelGas}
 REAL: dict[str, type[Effect]] = {"gain": Gain, "liver_density": LiverDensity}
-DISEASE: dict[str, type[Effect]] = {"vessels": LiverVessels, "effusion": Effusion, "consolidation": Consolidation,
-                                    "giant_tumor": GiantTumor, "lesions": Lesions}
+DISEASE: dict[str, type[Effect]] = {
+    "hazy_fat": HazyFat, "vessels": LiverVessels, "effusion": Effusion, "consolidation": Consolidation,
+    "giant_tumor": GiantTumor, "lesions": Lesions}
 SCANNER: dict[str, type[Effect]] = {
     "arms": Arms, "table": Table, "metal_streaks": MetalStreaks, "photon_starvation": PhotonStarvation,
     "blur": Blur, "noise": Noise, "thick_slices": ThickSlices, "quantized": Quantized, "cut": Cut,
