@@ -118,7 +118,7 @@ def test_a_swollen_liver_displaces_no_bone_and_no_lung(scene):
 @pytest.mark.parametrize("share", [0.15, 0.5])
 def test_resection_takes_its_share(scene, share):
     before = liver_ml(scene)
-    Resection((0.0, 0.0, 1.0), share, int(Tissue.FLUID)).apply(scene)
+    Resection((0.0, 0.0, 1.0), share, 6.0, 50.0, int(Tissue.FLUID), 1).apply(scene)
     assert liver_ml(scene) == pytest.approx((1 - share) * before, rel=0.06)
     assert (scene.tissue == Tissue.FLUID).any()
 

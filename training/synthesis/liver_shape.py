@@ -46,11 +46,17 @@ class Contour:
 
 @dataclass(frozen=True)
 class Resection:
-    """Cuts a share of the liver off along a plane (unit normal in Z, Y, X); fat, bowel or fluid takes its place."""
+    """Cuts a share of the liver off along a wavy plane; fat, bowel or fluid takes its place.
+
+    normal: unit vector in Z, Y, X. wave_mm: sd of the plane's depth, which changes over `wavelength_mm`.
+    """
 
     normal: tuple[float, float, float]
     share: float
+    wave_mm: float
+    wavelength_mm: float
     filling: int
+    seed: int
 
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator) -> Resection | None:
@@ -59,13 +65,17 @@ class Resection:
         # Right or left hepatectomy more often than any other plane.
         normal = np.array([rng.normal(0, 0.4), rng.normal(0, 0.5), rng.choice([-1.0, 1.0])])
         normal /= np.linalg.norm(normal)
-        filling = rng.choice([Tissue.CAVITY_FAT, Tissue.CAVITY_FAT, Tissue.BOWEL_CONTENT, Tissue.FLUID])
-        return cls(tuple(float(v) for v in normal), float(rng.uniform(0.1, 0.55)), int(filling))
+        filling = rng.choice([Tissue.CAVITY_FAT, Tissue.BOWEL_CONTENT, Tissue.FLUID], p=[0.7, 0.2, 0.1])
+        return cls(tuple(float(v) for v in normal), float(rng.uniform(0.1, 0.55)), float(rng.uniform(2, 12)),
+                   float(rng.uniform(30, 80)), int(filling), draw_seed(rng))
 
     def apply(self, scene: Scene) -> None:
-        liver = np.flatnonzero(scene.liver)
-        if not len(liver):
+        if not scene.liver.any():
             return
-        along = np.stack(np.unravel_index(liver, scene.shape), axis=1) @ np.asarray(self.normal)
-        removed = liver[along > np.quantile(along, 1 - self.share)]
-        scene.tissue.ravel()[removed], scene.label.ravel()[removed] = self.filling, 0.0
+        part = scene.crop(bounding_box(scene.liver))
+        noise = smooth_noise(part.shape, scene.voxels(self.wavelength_mm), self.seed)
+        index = np.nonzero(part.liver)
+        along = np.stack(index, axis=1) @ np.asarray(self.normal) + scene.voxels(self.wave_mm) * noise[index]
+        cut = along > np.quantile(along, 1 - self.share)
+        removed = tuple(axis[cut] for axis in index)
+        part.tissue[removed], part.label[removed] = self.filling, 0.0
