@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -171,6 +171,4 @@ def _contrast(kind: str, liver_hu: float, rng: np.random.Generator) -> tuple[flo
 
 
 def _like(lesion: Lesion, model: Lesion) -> Lesion:
-    from dataclasses import replace
-
     return replace(lesion, kind=model.kind, body=model.body, rim=model.rim, core=model.core)
