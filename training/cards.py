@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def training(file: Path, bank: Path | None = None) -> dict[str, Any]:
         "seed": settings["loop"]["seed"],
         "precision": settings["machine"]["precision"],
         "torch": version("torch"),
-        "code": commit(),
+        "code": content.get("code", "unknown"),
         "bank": describe_bank(bank),
         "data": sources(bank),
         "watched": [case.partition("=")[0].split("/")[-1] for case in settings["data"]["validation"]],
@@ -127,14 +126,3 @@ def complete(card: dict[str, Any], checkpoint_file: Path) -> dict[str, Any]:
         "limitations": LIMITATIONS,
         "license": "Apache-2.0",
     }
-
-
-def commit() -> str:
-    """The commit of this code, marked where files differ from it."""
-    try:
-        here = Path(__file__).parent
-        done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=here,
-                              capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

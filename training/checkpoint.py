@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from training.config import Config, UserError
 from training.nets import UNet3D
 
+ROOT = Path(__file__).resolve().parents[1]
 FORMAT = "livergtan-checkpoint/1"
 
 
@@ -23,8 +27,9 @@ def write(
         "format": FORMAT,
         "step": step,
         "method": method,
+        "code": commit(),
         "spent": spent or {"wall": 0.0, "cpu": 0.0},
-        "settings": dataclasses.asdict(config),
+        "settings": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
         "nets": nets,
     }
     temporary = file.with_suffix(".tmp")
@@ -41,10 +46,24 @@ def write(
                         "goes on from the checkpoint before it.") from error
 
 
+@functools.cache
+def commit() -> str:
+    """The commit of this code as the process began, marked where training or preprocessing differ from it."""
+    def git(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        changed = git("diff", "--quiet", "HEAD", "--", "training", "LiverGTAN/LiverGTANLib")
+    except OSError:
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if changed.returncode else "") if head.returncode == 0 else "unknown"
+
+
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The dict of a checkpoint. Raises UserError when it is not one."""
     try:
-        content = torch.load(file, map_location=device, weights_only=False)
+        content = torch.load(file, map_location=device, weights_only=True)  # plain data only: no code is run
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint {file}; train first with `python -m training fit`.") from error
     except Exception as error:

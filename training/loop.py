@@ -79,6 +79,7 @@ class Run:
 
     def __init__(self, task: Task, config: Config, fabric: Fabric, file: Path) -> None:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
+        checkpoint.commit()  # asked now: while a run goes on, its code may change on disk
         self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
         saved = checkpoint.read(file, fabric.device) if file.exists() else None
         self.learners = self._learners(saved)
