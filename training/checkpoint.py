@@ -16,6 +16,7 @@ from training.config import Config, UserError
 from training.nets import UNet3D
 
 ROOT = Path(__file__).resolve().parents[1]
+CODE = ("training", *(f"LiverGTAN/LiverGTANLib/{name}.py" for name in ("volume", "frame", "resample")))
 FORMAT = "livergtan-checkpoint/1"
 
 
@@ -54,7 +55,7 @@ def commit() -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        changed = git("diff", "--quiet", "HEAD", "--", "training", "LiverGTAN/LiverGTANLib")
+        changed = git("diff", "--quiet", "HEAD", "--", *CODE)
     except OSError:
         return "unknown"
     return head.stdout.strip() + ("-dirty" if changed.returncode else "") if head.returncode == 0 else "unknown"
