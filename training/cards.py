@@ -80,13 +80,16 @@ def origin(name: str) -> dict[str, str]:
 
 
 def metrics(table: Path) -> list[dict[str, Any]]:
-    """The rows of an evaluation's CSV, numbers as numbers."""
+    """The rows of an evaluation's CSV with who made each reference; without what belongs to the machine or the card."""
     try:
         with table.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
         raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
-    return [{name: number(value) for name, value in row.items() if name != "model"} for row in rows]
+    known = tomllib.loads(PROVENANCE.read_text())
+    makers = {name: {"reference": entry["label"]} for name, entry in known.items()}
+    figures = [{name: number(value) for name, value in row.items() if name not in ("model", "seconds")} for row in rows]
+    return [row | makers.get(row["case"], {}) for row in figures]
 
 
 def rewrite(student_file: Path, table: Path | None) -> str:
