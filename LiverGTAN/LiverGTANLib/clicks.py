@@ -17,17 +17,20 @@ from .frame import Box, ModelFrame
 REACH_MM = 36.0
 """No cell farther away than this, along an axis, is changed."""
 
-CONTRAST = 0.1
-"""Difference of the scaled image that doubles the length of a step (with the usual window 20 HU)."""
+CONTRAST = 0.15
+"""Difference of the scaled image that doubles the length of a step (with the usual window 30 HU); it counts by its
+square, so that noise costs little and another tissue much."""
 
 DOUBT = 2.0
 """Logits against the click, beyond those at the clicked place, that double the length of a step."""
 
-LEAST_DEPTH_MM = 6.0
-"""A click changes at least its close surroundings: two cells."""
+DEPTHS_MM = (6.0, 15.0)
+"""A click changes at least its close surroundings, two cells; and one far from all that is right no more than one in
+the middle of an error 3 cm thick."""
 
-REACH_BY_DEPTH = 2.0
-"""Length of the farthest path that is changed, in units of the depth of the click."""
+REACH_BY_DEPTH = 5.0
+"""Length of the farthest path that is changed, in units of the depth of the click: an error is longer than it is deep,
+and the step to another tissue is what should end the change rather than this."""
 
 STRENGTH = 4.0
 """Logits at the clicked place, for or against liver, whatever the network said."""
@@ -88,8 +91,8 @@ def apply(values: np.ndarray, near: Neighborhood, earlier: list[Neighborhood]) -
     sign = np.float32(1 if near.click.liver else -1)
     asked = values[near.cells] * sign
     right = asked > 0
-    depth = near.straight_mm[right].min() if right.any() else np.float32(REACH_MM)
-    reach = max(LEAST_DEPTH_MM, float(depth)) * REACH_BY_DEPTH
+    depth = float(near.straight_mm[right].min()) if right.any() else DEPTHS_MM[1]
+    reach = min(max(depth, DEPTHS_MM[0]), DEPTHS_MM[1]) * REACH_BY_DEPTH
     share = np.clip(2 - 2 * near.path_mm / np.float32(reach), 0, 1)
     for other in earlier:
         if other.click.liver != near.click.liver:
@@ -111,7 +114,7 @@ def _place(click: Click, frame: ModelFrame) -> np.ndarray | None:
 
 def _resistance(image: np.ndarray, against: np.ndarray, touching: Box) -> np.ndarray:
     """What a step of one cell costs: 1 where all is as at the click."""
-    contrast = np.abs(image - image[touching].mean()) / np.float32(CONTRAST)
+    contrast = ((image - image[touching].mean()) / np.float32(CONTRAST)) ** 2
     doubt = np.maximum(against - against[touching].mean(), 0) / np.float32(DOUBT)
     return 1 + contrast + doubt
 

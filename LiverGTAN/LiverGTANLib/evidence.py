@@ -57,7 +57,7 @@ class Analysis:
     engine: str
     calibration: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    kept: Kept = field(default_factory=Kept, repr=False)
+    kept: Kept = field(default_factory=Kept, init=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

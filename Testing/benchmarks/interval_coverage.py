@@ -1,0 +1,88 @@
+"""Does the volume's interval hold the true volume? On the real CTs with good labels, with the bundled students.
+
+`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/interval_coverage.py [--write FILE.md]`. Also prints what a
+card's "calibration" could hold: the temperature that these cases favor (least cross entropy near the border, where
+probabilities are read), and the levels that would hold the volume of each of them.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import real_cases
+from real_cases import RealCase
+
+from LiverGTANLib import doubt, engines, measure, segmenter, student
+from LiverGTANLib.evidence import Analysis
+
+NEAR_BORDER = 0.02
+"""Cells whose probability lies between this and one less this."""
+
+TEMPERATURES = np.round(np.geomspace(0.4, 4, 37), 2)
+LOW_LEVELS = (0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
+
+
+def cross_entropy(cases: list[tuple[RealCase, Analysis]], temperature: float) -> float:
+    """Mean over the cases, of cells that are not decided."""
+    losses = []
+    for case, analysis in cases:
+        truth = analysis.frame.down(case.liver.astype(np.float32))
+        near = np.abs(analysis.logits) < np.log(1 / NEAR_BORDER - 1)
+        z, y = analysis.logits[near] / temperature, truth[near]
+        losses.append(np.mean(np.logaddexp(0, z) - y * z))
+    return float(np.mean(losses))
+
+
+def interval_at(analysis: Analysis, found_ml: float, low_level: float | None = None) -> doubt.Interval:
+    """The interval with the card's levels, or with `low_level` and one less it."""
+    if low_level is None:
+        return doubt.interval(analysis, found_ml)
+    card = {**analysis.calibration, "levels": [low_level, 1 - low_level]}
+    return doubt.interval(replace(analysis, calibration=card), found_ml)
+
+
+def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
+    """(lines about one student, cases whose volume its intervals hold)."""
+    engine = engines.create(student.load(name), "numpy")
+    analyzed = [(case, segmenter.analyze(case.ct, engine)) for case in cases]
+    lines, held = [], 0
+    figures = []
+    for case, analysis in analyzed:
+        found_ml = measure.volume_ml(segmenter.mask(analysis), case.ct.ijk_to_ras)
+        true_ml = np.count_nonzero(case.liver) * measure.voxel_ml(case.ct.ijk_to_ras)
+        figures.append((analysis, found_ml, true_ml))
+        interval = interval_at(analysis, found_ml)
+        inside = interval.low <= true_ml <= interval.high
+        held += inside
+        lines.append(f"| {name} | {case.name} | {true_ml:.0f} | {interval} | {'yes' if inside else 'no'} |")
+    best = min(TEMPERATURES, key=lambda t: cross_entropy(analyzed, t))
+    print(f"{name}: temperature in the card {analyzed[0][1].calibration.get('temperature', 'none')}, "
+          f"favored here {best:g}; held by level (in the card's temperature): " + ", ".join(
+              f"{level:g}: {sum(holds(*figure, level) for figure in figures)}" for level in LOW_LEVELS))
+    return lines, held
+
+
+def holds(analysis: Analysis, found_ml: float, true_ml: float, level: float) -> bool:
+    interval = interval_at(analysis, found_ml, level)
+    return interval.low <= true_ml <= interval.high
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table here")
+    options = parser.parse_args()
+    cases = real_cases.load()
+    lines, held = ["| Student | Case | Reference mL | Found mL (interval) | Held |", "|---|---|---|---|---|"], 0
+    for name in student.available():
+        more, count = report(name, cases)
+        lines, held = lines + more, held + count
+    lines += ["", f"The interval holds the reference volume in {held} of {len(lines) - 2} answers."]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

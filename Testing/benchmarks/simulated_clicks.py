@@ -1,0 +1,132 @@
+"""Does every click help? Simulated clicks on real CTs, with the bundled students and with weakened ones.
+
+`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/simulated_clicks.py [--write FILE.md]`. A click is set where a
+person who sees the largest mistake would set it: at the deepest point of the largest connected error region. Students
+are weakened by seeded noise on their weights, in proportion to each weight's size.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import real_cases
+from real_cases import RealCase
+
+from LiverGTANLib import engines, measure, parallel, pieces, segmenter, student
+from LiverGTANLib.clicks import Click
+from LiverGTANLib.evidence import Analysis
+
+CLICKS = (0, 1, 3, 5, 10)
+TUNED_ON = ("sample CT", "crlm_ct_1100_8bit")
+"""The constants of `LiverGTANLib.clicks` were chosen on these, with weakened students of other seeds."""
+
+NOISE = (0.15, 0.3)
+SEEDS = (11, 12, 13)
+
+
+@dataclass(frozen=True)
+class Run:
+    """dice: after 0, 1, 2 ... clicks. seconds: of each click, to the mask at native resolution."""
+
+    case: str
+    model: str
+    dice: list[float]
+    seconds: list[float]
+
+
+def weakened(strong: student.Student, noise: float, seed: int) -> student.Student:
+    """The same student with every weight multiplied by 1 + noise * N(0, 1)."""
+    rng = np.random.default_rng(seed)
+    weights = {name: (array * (1 + noise * rng.standard_normal(array.shape))).astype(np.float32)
+               for name, array in sorted(strong.weights.items())}
+    return replace(strong, name=f"{strong.name}, noise {noise:g}", weights=weights)
+
+
+def models() -> Iterator[student.Student]:
+    for name in student.available():
+        strong = student.load(name)
+        yield strong
+        for noise in NOISE:
+            for seed in SEEDS:
+                yield weakened(strong, noise, seed)
+
+
+def next_click(case: RealCase, mask: np.ndarray) -> Click | None:
+    """The deepest point of the largest error region; None when there is no error."""
+    from scipy.ndimage import distance_transform_edt, label
+
+    wrong = mask != case.liver
+    box = pieces.bounding_box(wrong)
+    if box is None:
+        return None
+    regions, _ = label(np.pad(wrong[box], 1))
+    depth = distance_transform_edt(regions == pieces.largest(regions), sampling=case.ct.spacing[::-1])
+    kji = np.array(np.unravel_index(depth.argmax(), depth.shape)) - 1 + [part.start for part in box]
+    ras = (case.ct.ijk_to_ras @ [*kji[::-1], 1])[:3]
+    return Click(tuple(float(x) for x in ras), bool(case.liver[tuple(kji)]))
+
+
+def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
+    clicks: list[Click] = []
+    mask = segmenter.mask(analysis).full() > 0
+    run = Run(case.name, model, [measure.dice(mask, case.liver)], [])
+    while len(clicks) < CLICKS[-1]:
+        click = next_click(case, mask)
+        if click is None:
+            run.dice.append(run.dice[-1])
+            clicks.append(clicks[-1])
+            continue
+        clicks.append(click)
+        start = time.perf_counter()
+        found = segmenter.mask(analysis, clicks=clicks)
+        run.seconds.append(time.perf_counter() - start)
+        mask = found.full() > 0
+        run.dice.append(measure.dice(mask, case.liver))
+    return run
+
+
+def runs(cases: list[RealCase]) -> Iterator[Run]:
+    for model in models():
+        engine = engines.create(model, "numpy")
+        for case in cases:
+            yield simulate(case, segmenter.analyze(case.ct, engine), model.name)
+
+
+def row(title: str, some: list[Run]) -> str:
+    means = [np.mean([run.dice[n] for run in some]) for n in CLICKS]
+    better = np.mean([run.dice[CLICKS[-1]] > run.dice[0] for run in some])
+    return f"| {title} | {len(some)} | " + " | ".join(f"{mean:.4f}" for mean in means) + f" | {better:.0%} |"
+
+
+def table(all_runs: list[Run]) -> str:
+    head = "| | Runs | " + " | ".join(f"{n} clicks" for n in CLICKS) + f" | better after {CLICKS[-1]} |"
+    lines = [head, "|---" * (len(CLICKS) + 3) + "|"]
+    groups = [("**All**", all_runs)]
+    groups += [(name, [r for r in all_runs if r.model == name]) for name in dict.fromkeys(r.model for r in all_runs)]
+    for name in dict.fromkeys(r.case for r in all_runs):
+        title = f"{name} (used to choose constants)" if name in TUNED_ON else name
+        groups.append((title, [r for r in all_runs if r.case == name]))
+    lines += [row(title, some) for title, some in groups]
+    ms = 1000 * np.array([s for run in all_runs for s in run.seconds])
+    speed = (f"A click takes {np.median(ms):.0f} ms (median; 95th percentile {np.percentile(ms, 95):.0f} ms) from "
+             f"point to mask at native resolution: numpy {np.__version__}, {parallel.thread_count()} threads, "
+             f"Python {platform.python_version()}.")
+    return "\n".join([*lines, "", speed])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table here")
+    options = parser.parse_args()
+    text = "Mean Dice after simulated clicks.\n\n" + table(list(runs(real_cases.load()))) + "\n"
+    print(text)
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
