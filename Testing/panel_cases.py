@@ -21,7 +21,7 @@ class Panel:
 
     @property
     def running(self) -> bool:
-        return self.widget._runner.running
+        return self.widget.panel.runner.running
 
     def click(self, button) -> None:
         self.host.click(button)

@@ -50,7 +50,7 @@ def picture(slicerHost, sampleFolder) -> np.ndarray:  # noqa: F811
     display.SetWindowLevel(400, 40)
     slicerHost.processEvents()
     slicerHost.click(panel.ui.applyButton)
-    slicerHost.wait(lambda: not panel._runner.running)
+    slicerHost.wait(lambda: not panel.panel.runner.running)
     slicerHost.click(panel.ui.show3DButton)
     panel.ui.resultLabel.text = panel.ui.resultLabel.text.partition(" mL")[0] + " mL"  # the time is never the same
     slicerHost.mainWindow.resize(*SIZE)

@@ -54,10 +54,10 @@ def test_a_run_gets_on_though_the_main_thread_never_yields(panel, phantom):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     try:
-        panel.widget.onApplyButton()
+        panel.widget.panel.onApplyButton()
         start = time.perf_counter()
         while panel.running and time.perf_counter() < start + 5:
-            panel.widget._runner._onTimer()
+            panel.widget.panel.runner._onTimer()
         assert not panel.running and panel.output is not None
     finally:
         sys.setswitchinterval(interval)

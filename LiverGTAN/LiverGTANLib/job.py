@@ -1,16 +1,20 @@
-"""One request to segment: all that happens between reading the scene and writing to it, in any thread."""
+"""Work on one scan: all that happens between reading the scene and writing to it, in any thread."""
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from . import engines, measure, segmenter, student
+from . import doubt, engines, measure, segmenter, student
+from .doubt import Interval
 from .engines import Cancelled, Engine, IsCancelled, Progress
-from .segmenter import Analysis, BoxMask, Settings
+from .evidence import Analysis
+from .measure import Attenuation
+from .recent import Recent
+from .recipe import NOTHING_SET, Recipe
+from .segmenter import BoxMask
 from .volume import AIR, CtVolume
 
 ANALYSES_KEPT = 4
@@ -18,13 +22,25 @@ ANALYSES_KEPT = 4
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a job found. seconds: time by stage; stages answered from memory are absent."""
+    """What a job found. interval: the mask's volume with its ends. share: part of the liver that is in the region,
+    None without one. seconds: time by stage; stages answered from memory are absent."""
 
     mask: BoxMask
-    volume_ml: float
+    interval: Interval
+    attenuation: Attenuation | None
+    share: float | None
+    recipe: Recipe
     engine: str
     student: str
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """A mask on the model grid, whose voxels lie at `ijk_to_ras`."""
+
+    mask: BoxMask
+    ijk_to_ras: np.ndarray
 
 
 class Memory:
@@ -36,7 +52,7 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._engines: dict[tuple[str, str], Engine] = {}
-        self._analyses: OrderedDict[Hashable, Analysis] = OrderedDict()
+        self._analyses = Recent(ANALYSES_KEPT)
 
     def engine(self, student_name: str, engine_name: str) -> Engine:
         """The engine for a student (name or file), made at its first use."""
@@ -54,53 +70,79 @@ class Memory:
         engine.forward(np.full((engine.student.multiple * 2,) * 3, AIR, np.float32))
 
     def analysis(self, key: Hashable) -> Analysis | None:
-        with self._lock:
-            return self._analyses.get(key)
-
-    def forget_analyses(self) -> None:
-        with self._lock:
-            self._analyses.clear()
+        return self._analyses.get(key)
 
     def keep(self, key: Hashable, analysis: Analysis) -> None:
-        with self._lock:
-            self._analyses[key] = analysis
-            self._analyses.move_to_end(key)
-            while len(self._analyses) > ANALYSES_KEPT:
-                self._analyses.popitem(last=False)
+        self._analyses.keep(key, analysis)
+
+    def forget_analyses(self) -> None:
+        self._analyses = Recent(ANALYSES_KEPT)
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Segment one scan. image_key: equal for equal voxels and geometry (`scene.imageKey`)."""
+    """Work on one scan. image_key: equal for equal voxels and geometry (`scene.imageKey`)."""
 
     ct: CtVolume
     image_key: Hashable
     memory: Memory
     student: str = student.DEFAULT
     engine: str = engines.AUTOMATIC
-    settings: Settings = field(default_factory=Settings)
+    recipe: Recipe = NOTHING_SET
+
+    @property
+    def analysis_key(self) -> Hashable:
+        """What the analysis is remembered under."""
+        return self.image_key, self.student, self.engine
 
     def run(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Found:
-        """Find the liver. Raises InputError, StudentError, EngineError with a sentence, or Cancelled."""
+        """Find and measure the liver. Raises InputError, StudentError, EngineError with a sentence, or Cancelled."""
         analysis, seconds = self._analyze(progress, cancelled)
-        if cancelled and cancelled():
-            raise Cancelled
+        _stop_if(cancelled)
         start = time.perf_counter()
-        mask = segmenter.mask(analysis, self.settings)
+        mask = segmenter.mask(analysis, *self.recipe.parts)
         seconds["mask"] = time.perf_counter() - start
-        volume_ml = measure.volume_ml(mask, self.ct.ijk_to_ras)
-        return Found(mask, volume_ml, analysis.engine, analysis.student, seconds)
+        _stop_if(cancelled)
+        start = time.perf_counter()
+        interval = doubt.interval(analysis, measure.volume_ml(mask, self.ct.ijk_to_ras), *self.recipe.parts)
+        attenuation = measure.attenuation(self.ct, mask)
+        share = self._share(analysis)
+        seconds["measure"] = time.perf_counter() - start
+        return Found(mask, interval, attenuation, share, self.recipe, analysis.engine, analysis.student, seconds)
+
+    def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
+        """The mask on the model grid: in a few milliseconds, if the scan was analyzed before."""
+        analysis, _ = self._analyze(progress, cancelled)
+        return Preview(segmenter.coarse_mask(analysis, *self.recipe.parts), analysis.frame.ijk_to_ras)
+
+    def overlay(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> doubt.Overlay:
+        """Where the border of the mask is uncertain."""
+        return doubt.overlay(self._analyze(progress, cancelled)[0], *self.recipe.parts)
+
+    def look(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> None:
+        """Analyze ahead of any wish, so that the first mask and "no liver in view" need no network any more."""
+        analysis, _ = self._analyze(progress, cancelled)
+        _stop_if(cancelled)
+        segmenter.mask(analysis, *self.recipe.parts)
+
+    def _share(self, analysis: Analysis) -> float | None:
+        settings, region, clicks = self.recipe.parts
+        return measure.share_in_region(analysis, region, settings, clicks) if region is not None else None
 
     def _analyze(
         self, progress: Progress | None, cancelled: IsCancelled | None
     ) -> tuple[Analysis, dict[str, float]]:
-        key = (self.image_key, self.student, self.engine)
-        known = self.memory.analysis(key)
+        known = self.memory.analysis(self.analysis_key)
         if known is not None:
             return known, {}
         start = time.perf_counter()
         engine = self.memory.engine(self.student, self.engine)
         loading = time.perf_counter() - start
         analysis = segmenter.analyze(self.ct, engine, progress, cancelled)
-        self.memory.keep(key, analysis)
+        self.memory.keep(self.analysis_key, analysis)
         return analysis, {"load": loading, **analysis.seconds}
+
+
+def _stop_if(cancelled: IsCancelled | None) -> None:
+    if cancelled and cancelled():
+        raise Cancelled

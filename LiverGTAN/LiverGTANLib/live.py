@@ -27,17 +27,23 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._waiting: tuple[int, Job] | None = None
         self._wanted = 0  # ticket of the newest request that still counts
+        self._spared = 0  # ticket of an earlier one that may finish all the same, for what it leaves in memory
+        self._running = 0
         self._tickets = 0
         self._outcome: Outcome | None = None
         self._progress: tuple[float, str] = (0.0, "")
         self._closed = False
 
-    def submit(self, job: Job) -> int:
-        """Ask for `job(progress, cancelled)`; returns the request's ticket. Earlier requests no longer count."""
+    def submit(self, job: Job, sparing: bool = False) -> int:
+        """Ask for `job(progress, cancelled)`; returns the request's ticket. Earlier requests no longer count.
+
+        sparing: let the running job finish first, though its outcome is not asked for any more.
+        """
         with self._changed:
             if self._closed:
                 raise RuntimeError("The worker is closed.")
             self._tickets += 1
+            self._spared = self._running if sparing else 0
             self._wanted = self._tickets
             self._waiting = (self._tickets, job)
             self._outcome, self._progress = None, (0.0, "")
@@ -71,7 +77,7 @@ class Worker:
     def cancel(self) -> None:
         """No request counts any longer; the running job is told and its result dropped."""
         with self._changed:
-            self._wanted, self._waiting, self._outcome = 0, None, None
+            self._wanted, self._spared, self._waiting, self._outcome = 0, 0, None, None
 
     def close(self, timeout: float = 10.0) -> bool:
         """Cancel, end the thread and wait for it; True when it has ended."""
@@ -91,17 +97,19 @@ class Worker:
                 if self._closed:
                     return
                 ticket, job = self._waiting
-                self._waiting = None
+                self._waiting, self._running = None, ticket
             self._run(ticket, job)
+            with self._changed:
+                self._running = 0
 
     def _run(self, ticket: int, job: Job) -> None:
         def progress(fraction: float, text: str) -> None:
             with self._changed:
-                if self._wanted == ticket:
+                if ticket in (self._wanted, self._spared):
                     self._progress = (fraction, text)
 
         def cancelled() -> bool:
-            return self._wanted != ticket
+            return ticket not in (self._wanted, self._spared)
 
         try:
             outcome = Outcome(ticket, job(progress, cancelled))

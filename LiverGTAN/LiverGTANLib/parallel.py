@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from threading import Lock
 from typing import TypeVar
 
 from . import blas
@@ -24,9 +24,25 @@ def thread_count() -> int:
     return max(1, min(MOST_THREADS, usable))
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count(), thread_name_prefix="LiverGTAN")
+_lock = Lock()
+_pool: ThreadPoolExecutor | None = None
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="LiverGTAN")
+        return _pool
+
+
+def close() -> None:
+    """End the threads, when what they are at is done; they are started again on demand."""
+    global _pool
+    with _lock:
+        closing, _pool = _pool, None
+    if closing is not None:
+        closing.shutdown(wait=True)
 
 
 def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -38,7 +54,7 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
     if len(items) < 2 or thread_count() == 1:
         return [function(item) for item in items]
     with blas.one_thread():
-        return list(_pool().map(function, items))
+        return list(_executor().map(function, items))
 
 
 def ranges(count: int, size: int) -> list[slice]:

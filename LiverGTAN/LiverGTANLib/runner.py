@@ -1,86 +1,100 @@
-"""Part of the shell: runs one request at a time on the worker thread and calls back on the main thread."""
+"""Part of the shell: runs one task at a time on the worker thread and calls back on the main thread."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import qt
 
+from . import parallel
 from .live import Worker
 
 # Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker
 # and then lets the event loop have its turn.
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.008
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """work(progress, cancelled) runs on the worker thread; then, from the event loop, onDone(outcome) is called.
+
+    exists(): whether what it is about is still there; if not, the work is dropped and onGone() called.
+    quiet: not shown as a run: a person need not know of it.
+    """
+
+    work: Callable[..., Any]
+    onDone: Callable[[Any], None]
+    exists: Callable[[], bool] = lambda: True
+    onGone: Callable[[], None] = lambda: None
+    quiet: bool = False
 
 
 class Runner:
-    """start(request) runs request.job; then, from the event loop,
+    """Runs the newest task. onWaiting() is called now and then while one runs that is not quiet, onIdle() at the end."""
 
-    onWaiting() is called now and then, and at the end either onDone(request, outcome) or, when a node of the request
-    left the scene, onGone(). After stop() nothing is called.
-    """
-
-    def __init__(self, onWaiting, onDone, onGone):
-        self._onWaiting, self._onDone, self._onGone = onWaiting, onDone, onGone
+    def __init__(self, onWaiting, onIdle):
+        self._onWaiting, self._onIdle = onWaiting, onIdle
         self._worker = None
-        self._request = None
         self._started = 0.0
+        self.task: Task | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._onTimer)
 
     @property
     def running(self) -> bool:
-        return self._request is not None
+        """Whether a task is at work that a person waits for."""
+        return self.task is not None and not self.task.quiet
 
     @property
     def waited(self) -> float:
-        """Seconds since the running request was started."""
+        """Seconds since the running task was started."""
         return time.monotonic() - self._started
 
     @property
     def progress(self) -> tuple[float, str]:
-        """(fraction, text) of the running job."""
+        """(fraction, text) of the running work."""
         return self._worker.progress if self._worker else (0.0, "")
 
-    def start(self, request) -> None:
-        self._request, self._started = request, time.monotonic()
-        self._submit(request.job.run)
-
-    def warmUp(self, function) -> None:
-        """Call function() on the worker thread while nothing is asked for; its result and errors do not matter."""
-        if not self.running:
-            self._submit(lambda progress, cancelled: function())
-
-    def _submit(self, job) -> None:
+    def start(self, task: Task, sparing: bool = False) -> None:
+        """Run a task instead of the present one. sparing: let the present work finish first, unheard."""
+        self.task, self._started = task, time.monotonic()
         if self._worker is None:
             self._worker = Worker()
-        self._worker.submit(job)
+        self._worker.submit(task.work, sparing)
         self._timer.start()
 
     def stop(self, waitForThread: bool = False) -> None:
-        """Drop the run, if there is one; with waitForThread also end the thread and wait for it."""
+        """Drop the task, if there is one; with waitForThread also end all threads and wait for them."""
         self._timer.stop()
-        self._request = None
-        if self._worker is None:
-            return
-        self._worker.cancel()
+        self.task = None
+        if self._worker is not None:
+            self._worker.cancel()
+            if waitForThread:
+                self._worker.close()
+                self._worker = None
         if waitForThread:
-            self._worker.close()
-            self._worker = None
+            parallel.close()
 
     def _onTimer(self):
-        if self.running and not self._request.nodesExist():
+        if not self.task.exists():
+            gone = self.task
             self.stop(waitForThread=True)
-            self._onGone()
+            gone.onGone()
+            self._rest()
             return
         outcome = self._worker.poll(POLL_SECONDS)
         if outcome is not None:
+            done, self.task = self.task, None
             self._timer.stop()
-        if self.running:
-            self._tell(outcome)
-
-    def _tell(self, outcome) -> None:
-        if outcome is None:
+            try:
+                done.onDone(outcome)
+            finally:
+                self._rest()
+        elif self.running:
             self._onWaiting()
-            return
-        request, self._request = self._request, None
-        self._onDone(request, outcome)
+
+    def _rest(self) -> None:
+        if self.task is None:
+            self._onIdle()

@@ -106,6 +106,15 @@ def findSegmentation(volumeNode):
     return None
 
 
+def refer(node, role: str, other) -> None:
+    """Let a node refer to another one (or, with None, to none) in this role; saved with the scene."""
+    if other is None:
+        if node.GetNodeReferenceID(role):
+            node.RemoveNodeReferenceIDs(role)
+    elif node.GetNodeReference(role) != other:
+        node.SetNodeReferenceID(role, other.GetID())
+
+
 def referenceVolume(segmentationNode):
     """The volume on whose grid the segmentation was made, or None."""
     return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())

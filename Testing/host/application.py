@@ -22,6 +22,11 @@ class LayoutManager:
     def mrmlSliceLogics(self):
         return slicer.app.applicationLogic().GetSliceLogics()
 
+    layout = 0
+
+    def setLayout(self, layout: int) -> None:
+        self.layout = layout
+
     def resetSliceViews(self) -> None:
         pass
 

@@ -65,7 +65,10 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 
 @standIn
 class ctkSliderWidget(qt.QWidget):
-    """A slider and a spin box that show one number."""
+    """A slider and a spin box that show one number.
+
+    As in CTK, without tracking a drag of the slider emits `valueChanging` and only its end `valueChanged`.
+    """
 
     valueChanged = QtCore.Signal(float)
     valueChanging = QtCore.Signal(float)
@@ -84,6 +87,7 @@ class ctkSliderWidget(qt.QWidget):
         layout.addWidget(self._spinBox)
         self._spinBox.valueChanged.connect(self._onSpinBox)
         self._slider.sliderMoved.connect(self._onSlider)
+        self._slider.sliderReleased.connect(self._onReleased)
 
     minimum, maximum = forwarded(float, "_spinBox", "minimum"), forwarded(float, "_spinBox", "maximum")
     value, singleStep = forwarded(float, "_spinBox", "value"), forwarded(float, "_spinBox", "singleStep")
@@ -93,8 +97,14 @@ class ctkSliderWidget(qt.QWidget):
     def _onSpinBox(self, value: float) -> None:
         width = self.maximum - self.minimum
         self._slider.value = round(self._STEPS * (value - self.minimum) / width) if width else 0
-        self.valueChanging.emit(value)
-        self.valueChanged.emit(value)
+        if not self.tracking:
+            self.valueChanging.emit(value)
+        if self.tracking or not self._slider.sliderDown:
+            self.valueChanged.emit(value)
+
+    def _onReleased(self) -> None:
+        if not self.tracking:
+            self.valueChanged.emit(self.value)
 
     def _onSlider(self, position: int) -> None:
         self._spinBox.value = self.minimum + (self.maximum - self.minimum) * position / self._STEPS

@@ -1,0 +1,34 @@
+"""A sample CT through Slicer's own Sample Data module: nothing is downloaded unless a person asks for it."""
+
+import slicer
+
+CATEGORY = "LiverGTAN"
+SAMPLE = "CTLiver"
+DESCRIPTION = "CTLiver (MSD Task03 liver_100)"
+"""Slicer's CTLiver is a public training case of the Medical Segmentation Decathlon, so no proof of quality."""
+
+_HASH = "e16eae0ae6fefa858c5c11e58f0f1bb81834d81b7102e021571056324ef6f37e"
+
+
+def isAvailable() -> bool:
+    """Whether this Slicer has the Sample Data module."""
+    return hasattr(slicer.modules, "sampledata")
+
+
+def register() -> None:
+    """Show the sample under our name in the Sample Data module, which must be there."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY, sampleName=DESCRIPTION, uris=f"{slicer.util.TESTING_DATA_URL}SHA256/{_HASH}",
+        fileNames="CTLiver.nrrd", nodeNames=SAMPLE, checksums=f"SHA256:{_HASH}", loadFileType="VolumeFile")
+
+
+def load():
+    """Download (at the first time) and load the sample; returns its volume node. Raises RuntimeError when that fails."""
+    import SampleData
+
+    volumeNode = SampleData.downloadSample(SAMPLE)
+    if volumeNode is None:
+        raise RuntimeError("The sample CT could not be downloaded; check the network connection and try again.")
+    return volumeNode
