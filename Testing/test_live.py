@@ -52,7 +52,7 @@ def test_the_newest_request_wins_and_nothing_queues(worker):
         ticket = worker.submit(lambda progress, cancelled, number=number: ran.append(number) or number)
     outcome = worker.poll(5)
     assert (outcome.ticket, outcome.value) == (ticket, 19)
-    assert ran == [19] or ran[-1] == 19 and len(ran) <= 2
+    assert ran == [19] or (ran[-1] == 19 and len(ran) <= 2)
 
 
 def test_a_canceled_request_gives_nothing(worker):

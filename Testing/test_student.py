@@ -85,7 +85,7 @@ def test_pickled_objects_are_not_loaded(card_file):
     def hide(arrays):
         arrays["stem.bias"] = np.array([Harm()], dtype=object)
 
-    with pytest.raises((StudentError, pickle.PicklingError), match="damaged|plain"):
+    with pytest.raises((StudentError, pickle.PicklingError), match=r"damaged|plain"):
         rewrite(card_file, change_arrays=hide)
         student.load(card_file)
 

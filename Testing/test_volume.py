@@ -94,7 +94,9 @@ def test_matrices_are_weights():
             np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("degrees, kind", [(0, AlignedFrame), (14, AlignedFrame), (16, ReslicedFrame), (30, ReslicedFrame)])
+@pytest.mark.parametrize("degrees, kind", [
+    (0, AlignedFrame), (14, AlignedFrame), (16, ReslicedFrame), (30, ReslicedFrame),
+])
 def test_obliquity_decides_on_reslicing(degrees, kind):
     ct = rotated(smallCt(), degrees)
     assert type(ModelFrame.of(ct.shape, ct.ijk_to_ras)) is kind

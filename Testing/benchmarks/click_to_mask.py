@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import samples
 import slicer
-from host.slicerhost import SlicerHost
 from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
 
+from host.slicerhost import SlicerHost
 from LiverGTANLib import engines, files, parallel
 from LiverGTANLib.volume import CtVolume
 
