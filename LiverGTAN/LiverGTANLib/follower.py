@@ -4,7 +4,8 @@ While something is dragged only previews are wished for; the mask is written onc
 a hand (by a script, by the keyboard) counts as released when it has rested for a moment.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 import qt
 import slicer
@@ -25,7 +26,7 @@ class Follower(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._key = key
         self._onMoving, self._onReleased, self._onReturned = onMoving, onReleased, onReturned
-        self._held = False
+        self._held = self._deaf = False
         self._seen = self._written = None
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
@@ -52,6 +53,16 @@ class Follower(VTKObservationMixin):
         self._rest.stop()
         self._held = False
 
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """What is changed within this block is not meant to become a mask; the mask shows it already."""
+        self._deaf = True
+        try:
+            yield
+        finally:
+            self._deaf = False
+            self.settle()
+
     def settle(self) -> None:
         """What is set now is what the mask shows."""
         self._rest.stop()
@@ -71,7 +82,7 @@ class Follower(VTKObservationMixin):
 
     def onChange(self, caller=None, event=None) -> None:
         """Something may have changed, perhaps in the midst of a drag."""
-        key = self._key()
+        key = self._key() if not self._deaf else self._seen
         if key == self._seen:
             return
         self._seen = key
@@ -80,6 +91,8 @@ class Follower(VTKObservationMixin):
 
     def release(self, caller=None, event=None) -> None:
         """What is set now is meant to stay."""
+        if self._deaf:
+            return
         self._held = False
         self._rest.stop()
         self._seen = self._key()

@@ -98,13 +98,14 @@ class LivePanel:
 
     def restore(self, step) -> None:
         """Set what was set for this undo state, without writing anything."""
-        if step is not None and step.choices is not None and self._parameters is not None:
-            choices.restore(self._parameters, step.choices)
-        if self._parameters is not None:
-            self._follower.settle()
-            self.errands.forget("mask", "preview")
-            self._preview.remove()
-            self.errands.wish("doubt")
+        if self._parameters is None:
+            return
+        with self._follower.deaf():
+            if step is not None and step.choices is not None:
+                choices.restore(self._parameters, step.choices)
+        self.errands.forget("mask", "preview")
+        self._preview.remove()
+        self.errands.wish("doubt")
 
     def isLookingAt(self, request) -> bool:
         """Whether the analysis that this request needs is being made already."""
@@ -184,8 +185,8 @@ class LivePanel:
 
     def _onMask(self, request, outcome) -> None:
         key = request.job.recipe.key
-        if not self._follower.isCurrent(key):
-            return  # the next one is on its way
+        if not self._follower.moving or not self._follower.isCurrent(key):
+            return  # not wanted any more, or the next one is on its way
         self._preview.remove()
         self._follower.wrote(key)
         if outcome.error is not None:
