@@ -4,8 +4,8 @@ How far a cell of the model grid is from a click is measured along the easiest p
 and more where the image differs from the clicked place or the network leans further against the click than there.
 This distance depends on nothing but the click and the analysis, so it is found once and kept.
 
-How far a click reaches follows from where it is: to about the depth of the click within what it corrects. A click in
-the middle of a large error changes much, one beside the border little.
+How far a click reaches follows from where it is: from its depth within what it corrects, which is its distance to the
+nearest cell that is as asked. A click in the middle of a large error changes much, one beside the border little.
 """
 
 from dataclasses import dataclass
@@ -21,16 +21,18 @@ CONTRAST = 0.15
 """Difference of the scaled image that doubles the length of a step (with the usual window 30 HU); it counts by its
 square, so that noise costs little and another tissue much."""
 
-DOUBT = 2.0
+DOUBT = 1.0
 """Logits against the click, beyond those at the clicked place, that double the length of a step."""
 
-DEPTHS_MM = (6.0, 15.0)
-"""A click changes at least its close surroundings, two cells; and one far from all that is right no more than one in
-the middle of an error 3 cm thick."""
+DEPTHS_MM = (6.0, 12.0)
+"""Depths that count: a click changes at least its close surroundings, two cells, and one far from all that is right no
+more than one in the middle of an error 24 mm thick."""
 
-REACH_BY_DEPTH = 5.0
-"""Length of the farthest path that is changed, in units of the depth of the click: an error is longer than it is deep,
-and the step to another tissue is what should end the change rather than this."""
+DEPTH_SCALE_MM = 2.5
+"""The farthest path that is changed is the depth squared by this: an error twice as deep is several times as long, and
+a shallow one lies at the border of the right tissue, into which a longer path would lead."""
+
+FARTHEST_PATH_MM = DEPTHS_MM[1] ** 2 / DEPTH_SCALE_MM
 
 STRENGTH = 4.0
 """Logits at the clicked place, for or against liver, whatever the network said."""
@@ -76,7 +78,7 @@ def neighborhood(
     touching = tuple(slice(a - c.start, b + 1 - c.start) for a, b, c in zip(low, high, cells))
     against = logits[cells] * np.float32(-1 if click.liver else 1)
     resistance = _resistance(image[cells], against, touching)
-    path = _path_lengths(resistance, touching) * np.float32(spacing_mm)
+    path = _path_lengths(resistance, touching, FARTHEST_PATH_MM / spacing_mm) * np.float32(spacing_mm)
     squares = [((np.arange(c.start, c.stop) - p) * spacing_mm) ** 2 for c, p in zip(cells, place)]
     straight = np.sqrt(squares[0][:, None, None] + squares[1][:, None] + squares[2]).astype(np.float32)
     return Neighborhood(click, cells, path, straight, touching)
@@ -92,7 +94,7 @@ def apply(values: np.ndarray, near: Neighborhood, earlier: list[Neighborhood]) -
     asked = values[near.cells] * sign
     right = asked > 0
     depth = float(near.straight_mm[right].min()) if right.any() else DEPTHS_MM[1]
-    reach = min(max(depth, DEPTHS_MM[0]), DEPTHS_MM[1]) * REACH_BY_DEPTH
+    reach = min(max(depth, DEPTHS_MM[0]), DEPTHS_MM[1]) ** 2 / DEPTH_SCALE_MM
     share = np.clip(2 - 2 * near.path_mm / np.float32(reach), 0, 1)
     for other in earlier:
         if other.click.liver != near.click.liver:
@@ -119,9 +121,9 @@ def _resistance(image: np.ndarray, against: np.ndarray, touching: Box) -> np.nda
     return 1 + contrast + doubt
 
 
-def _path_lengths(resistance: np.ndarray, touching: Box) -> np.ndarray:
-    """Length in cells of the easiest path from `touching` to every cell, by steps to the 26 neighbors."""
-    length = np.full(resistance.shape, np.inf, np.float32)
+def _path_lengths(resistance: np.ndarray, touching: Box, farthest: float) -> np.ndarray:
+    """Length in cells of the easiest path from `touching` to every cell by steps to the 26 neighbors, or `farthest`."""
+    length = np.full(resistance.shape, farthest, np.float32)
     length[touching] = 0
     while True:
         before = length.copy()
