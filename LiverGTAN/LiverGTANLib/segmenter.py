@@ -14,7 +14,7 @@ from .frame import Box, ModelFrame
 from .region import Region
 from .volume import CtVolume, Finding, require_usable, to_model_grid
 
-LEAST_LIVER_ML = 30.0
+LEAST_LIVER_ML = 50.0
 """Less than this at the edge of a scan is no liver to work with, and elsewhere rather a mistake."""
 
 
