@@ -119,13 +119,21 @@ def number(text: str) -> float | str | None:
     return value if value == value else None  # NaN is no JSON
 
 
+def limitations(data: list[dict[str, str]]) -> list[str]:
+    """What a person must know, by what the network was trained on."""
+    if all(source["name"] == "phantom" for source in data):
+        return ["Trained on a drawn phantom alone: it shows that the training path runs and is of no use on people."]
+    return LIMITATIONS
+
+
 def complete(card: dict[str, Any], checkpoint_file: Path) -> dict[str, Any]:
     """A bare card with training, intended use, limitations and license."""
+    origins = training(checkpoint_file)
     return card | {
-        "training": training(checkpoint_file),
+        "training": origins,
         "metrics": [],
         "scope": SCOPE,
         "intended_use": INTENDED_USE,
-        "limitations": LIMITATIONS,
+        "limitations": limitations(origins["data"]),
         "license": "Apache-2.0",
     }
