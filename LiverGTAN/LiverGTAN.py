@@ -187,6 +187,17 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             batch.finish(request, request.job.run)
         return batch
 
+    def prepare(self, parameterNode, moving=None):
+        """The request that the parameter node asks for; its job may run in another thread, then comes `apply`.
+
+        moving: values of parameters that are being dragged and not set yet, by name.
+        """
+        from LiverGTANLib import choices
+
+        p, chosen = parameterNode, choices.read(parameterNode, moving)
+        return self.session.prepare(
+            p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
+
     def apply(self, request, found, surfaceLater=False):
         """Write what a request's job found, and put it into the table."""
         result = self.session.apply(request, found, surfaceLater)

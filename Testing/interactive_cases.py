@@ -1,4 +1,4 @@
-"""What a hand does in the views and the panel, for the tests of interaction. Markups are edited as the widgets do it."""
+"""What a hand does in views and panel, for the tests of interaction. Markups are edited as the widgets do it."""
 
 import threading
 

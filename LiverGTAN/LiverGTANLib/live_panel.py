@@ -20,8 +20,9 @@ class LivePanel:
     panel: write(request, found), fail(error), say(text) and updateButtons() of the module's widget.
     """
 
-    def __init__(self, mrmlScene, session, runner, panel):
-        self._session, self._panel, self._parameters = session, panel, None
+    def __init__(self, mrmlScene, logic, runner, panel):
+        self._logic, self._session = logic, logic.session
+        self._panel, self._parameters = panel, None
         self._preview, self._overlay = PreviewSegment(mrmlScene), DoubtOverlay(mrmlScene)
         self._moving = {}
         self._soon = qt.QTimer()
@@ -147,9 +148,7 @@ class LivePanel:
         if p is None or p.inputVolume is None:
             return None
         try:
-            chosen = choices.read(p, self._moving)
-            return self._session.prepare(
-                p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
+            return self._logic.prepare(p, self._moving)
         except (InputError, ValueError) as error:
             self._panel.say(str(error))
             return None

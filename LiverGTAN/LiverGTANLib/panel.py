@@ -30,7 +30,7 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self._shownInput = None
         self.runner = Runner(self.updateButtons, lambda: self.live.errands.goOn())
-        self.live = LivePanel(slicer.mrmlScene, self.session, self.runner, self)
+        self.live = LivePanel(slicer.mrmlScene, logic, self.runner, self)
         self.places = PlaceButtons(ui.liverPointsButton, ui.notLiverPointsButton)
         self.measure = MeasurePanel(ui, logic)
         self.batch = BatchPanel(ui.volumesComboBox, ui.batchButton, ui.batchLabel, self.runner, self._prepareOneOfMany,
@@ -191,11 +191,9 @@ class Panel(VTKObservationMixin):
         self.updateButtons()
 
     def _start(self) -> None:
-        p, chosen = self.parameters, choices.read(self.parameters)
-        request = self.session.prepare(
-            p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
-        task = Task(request.job.run, lambda outcome: self._onRunDone(request, outcome), request.nodesExist, self._onGone)
-        self.runner.start(task, sparing=self.live.isLookingAt(request))
+        request = self.logic.prepare(self.parameters)
+        self.runner.start(Task(request.job.run, lambda outcome: self._onRunDone(request, outcome), request.nodesExist,
+                               self._onGone), sparing=self.live.isLookingAt(request))
 
     def _onRunDone(self, request, outcome) -> None:
         if outcome.error is not None:

@@ -31,7 +31,7 @@ class Task:
 
 
 class Runner:
-    """Runs the newest task. onWaiting() is called now and then while one runs that is not quiet, onIdle() at the end."""
+    """Runs the newest task. onWaiting() is called now and then while one runs that is not quiet, onIdle() then."""
 
     def __init__(self, onWaiting, onIdle):
         self._onWaiting, self._onIdle = onWaiting, onIdle

@@ -25,7 +25,7 @@ def register() -> None:
 
 
 def load():
-    """Download (at the first time) and load the sample; returns its volume node. Raises RuntimeError when that fails."""
+    """Download (once) and load the sample; returns its volume node. Raises RuntimeError when that fails."""
     import SampleData
 
     volumeNode = SampleData.downloadSample(SAMPLE)

@@ -76,7 +76,9 @@ class Session:
         if engine == "torch" and not engines.has_torch():
             return [volume.Finding(True, "torch is not installed in this Slicer; choose another engine.")]
         found = self._findingsOf(volumeNode)
-        return found if any(f.blocking for f in found) else found + self._findingsOfAnalysis(volumeNode, student, engine)
+        if any(finding.blocking for finding in found):
+            return found
+        return found + self._findingsOfAnalysis(volumeNode, student, engine)
 
     def _findingsOf(self, volumeNode) -> list[volume.Finding]:
         try:

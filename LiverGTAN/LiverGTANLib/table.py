@@ -2,15 +2,19 @@
 
 import csv
 import math
+import uuid
 from pathlib import Path
 
 import vtk
-from slicer.util import NodeModify
+from slicer.util import NodeModify, getNodesByClass
 
 from .measure import TITLES, Row
 
 NAME = "Liver volumes"
-_ROLE = "LiverGTAN.segmentation"
+_KEY = "LiverGTAN.row"
+"""Attribute of a segmentation: the key of its row. The table node keeps the keys of its rows, in order, under the same
+name: node references would not do, as the scene drops those to a removed node and the rows would shift.
+"""
 _TEXTS = ("name", "share_in_region", "hint")
 _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1}
 HINT_NOTE = "SD and mean tell of fat in the liver as a hint at most, and only without contrast medium."
@@ -35,7 +39,9 @@ def put(tableNode, segmentationNode, row: Row) -> None:
         index = _indexOf(tableNode, segmentationNode)
         if index is None:
             index = tableNode.AddEmptyRow()
-            tableNode.AddNodeReferenceID(_ROLE, segmentationNode.GetID())
+            if not segmentationNode.GetAttribute(_KEY):
+                segmentationNode.SetAttribute(_KEY, uuid.uuid4().hex)
+            _setKeys(tableNode, [*_keys(tableNode), segmentationNode.GetAttribute(_KEY)])
         for column, field in enumerate(TITLES):
             tableNode.SetCellText(index, column, _text(field, getattr(row, field)))
 
@@ -65,23 +71,32 @@ def export(tableNode, path) -> None:
         csv.writer(file).writerows(rows(tableNode))
 
 
+def _keys(tableNode) -> list[str]:
+    return (tableNode.GetAttribute(_KEY) or "").split()
+
+
+def _setKeys(tableNode, keys: list[str]) -> None:
+    tableNode.SetAttribute(_KEY, " ".join(keys))
+
+
 def _indexOf(tableNode, segmentationNode) -> int | None:
-    for index in range(tableNode.GetNumberOfNodeReferences(_ROLE)):
-        if tableNode.GetNthNodeReference(_ROLE, index) == segmentationNode:
-            return index
-    return None
+    keys, key = _keys(tableNode), segmentationNode.GetAttribute(_KEY)
+    return keys.index(key) if key in keys else None
 
 
 def _dropOrphans(tableNode) -> None:
     """Remove rows whose segmentation is gone."""
-    for index in reversed(range(tableNode.GetNumberOfNodeReferences(_ROLE))):
-        if tableNode.GetNthNodeReference(_ROLE, index) is None:
+    segmentations = getNodesByClass("vtkMRMLSegmentationNode", tableNode.GetScene())
+    present = {node.GetAttribute(_KEY) for node in segmentations}
+    for index, key in reversed(list(enumerate(_keys(tableNode)))):
+        if key not in present:
             _remove(tableNode, index)
 
 
 def _remove(tableNode, index: int) -> None:
     tableNode.RemoveRow(index)
-    tableNode.RemoveNthNodeReferenceID(_ROLE, index)
+    keys = _keys(tableNode)
+    _setKeys(tableNode, keys[:index] + keys[index + 1:])
 
 
 def _text(field: str, value) -> str:
