@@ -1,0 +1,75 @@
+"""Time of every answer to a moved slider, box or point, without the scene: from logits to what is to be shown.
+
+`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/answers.py`: medians and 95th percentiles on the sample CT
+and on the same scan with 512x512x129 voxels; every run asks something that was not asked before.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import samples
+from benchmarks.click_to_mask import large
+
+from LiverGTANLib import doubt, engines, files, measure, segmenter, student
+from LiverGTANLib.clicks import Click
+from LiverGTANLib.region import Region
+from LiverGTANLib.segmenter import Settings
+from LiverGTANLib.volume import CtVolume
+
+RUNS = 15
+
+
+def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
+    """What a person does -> the work of its n-th time."""
+    analysis = segmenter.analyze(ct, engines.create(student.load(student.DEFAULT), "numpy"))
+    whole = segmenter.mask(analysis)
+    volume_ml = measure.volume_ml(whole, ct.ijk_to_ras)
+    rng = np.random.default_rng(0)
+    voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * RUNS]
+    points = [tuple((ct.ijk_to_ras @ [*kji[::-1], 1])[:3]) for kji in voxels]
+    nine = [Click(point, number % 2 == 0) for number, point in enumerate(points[-9:])]
+
+    def region(n: int, degrees: float) -> Region:
+        angle, matrix = np.deg2rad(degrees), np.eye(4)
+        matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        matrix[:3, 3] = np.array(points[0]) + n
+        return Region(matrix, (120.0, 120.0, 100.0))
+
+    return {
+        "threshold moved": lambda n: segmenter.mask(analysis, Settings(threshold=0.3 + 0.01 * n)),
+        "smoothness moved": lambda n: segmenter.mask(analysis, Settings(smoothing_mm=2 + 0.1 * n)),
+        "ROI dragged, coarse": lambda n: segmenter.coarse_mask(analysis, region=region(n, 0)),
+        "ROI released": lambda n: segmenter.mask(analysis, region=region(n, 0)),
+        "ROI turned by 30 degrees, released": lambda n: segmenter.mask(analysis, region=region(n, 30)),
+        "first click": lambda n: segmenter.mask(analysis, clicks=[Click(points[n], False)]),
+        "tenth click": lambda n: segmenter.mask(analysis, clicks=[*nine, Click(points[RUNS + n], False)]),
+        "first of ten clicks moved": lambda n: segmenter.mask(
+            analysis, clicks=[Click(points[2 * RUNS + n], False), *nine]),
+        "volume as an interval": lambda n: doubt.interval(analysis, volume_ml, Settings(threshold=0.5 + 0.001 * n)),
+        "overlay of doubt": lambda n: doubt.overlay(analysis),
+        "attenuation": lambda n: measure.attenuation(ct, whole),
+    }
+
+
+def milliseconds(action: Callable[[int], object]) -> np.ndarray:
+    times = []
+    for n in range(RUNS):
+        start = time.perf_counter()
+        action(n)
+        times.append(1000 * (time.perf_counter() - start))
+    return np.array(times[1:])  # the first loads what the others find
+
+
+def main() -> None:
+    samples.fetch()
+    ct = files.read_ct(samples.CT)
+    for scan in (ct, large(ct)):
+        print(f"\n| {'x'.join(str(n) for n in scan.shape[::-1])} | Median ms | 95th percentile ms |\n|---|---|---|")
+        for name, action in actions(scan).items():
+            times = milliseconds(action)
+            print(f"| {name} | {np.median(times):.1f} | {np.percentile(times, 95):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
