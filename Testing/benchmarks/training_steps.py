@@ -1,7 +1,7 @@
 """Training steps per second by role, plainly and as the loop runs them; prints a Markdown table.
 
-Plainly: float32, torch's default memory layout and allocator. The loop: bf16 where native, channels-last, freed memory
-kept. Each setting runs in a process of its own, because the allocator's is for the whole process.
+Plainly: float32, torch's default memory layout, allocator and waiting threads. The loop: bf16 where native,
+channels-last, freed memory kept, waiting threads asleep. Each setting runs in a process of its own, because the allocator's is for the whole process.
 
     python Testing/benchmarks/training_steps.py [--threads 2] [--steps 10]
 """
@@ -26,6 +26,8 @@ SHAPE = (2, 1, 64, 96, 112)
 
 def measure(role: str, setting: str, threads: int, steps: int) -> float:
     """Steps per second of forward, loss, backward and update on random volumes, without reading data."""
+    if setting == "loop":
+        import training  # noqa: F401  sets how OpenMP's threads wait, before torch is loaded
     import torch
 
     from training import losses, machine
