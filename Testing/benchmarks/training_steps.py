@@ -1,7 +1,8 @@
 """Training steps per second by role, plainly and as the loop runs them; prints a Markdown table.
 
 Plainly: float32, torch's default memory layout, allocator and waiting threads. The loop: bf16 where native,
-channels-last, freed memory kept, waiting threads asleep. Each setting runs in a process of its own, because the allocator's is for the whole process.
+channels-last, freed memory kept, waiting threads asleep. Each setting runs in a process of its own, because allocator
+and threads are set for the whole process.
 
     python Testing/benchmarks/training_steps.py [--threads 2] [--steps 10]
 """
