@@ -2,7 +2,7 @@
 # make test                       everything that can be tested without the Slicer application
 # make test-slicer-python         the extension's tests on another Python, without torch: PYTHON=python3.12
 # make train-demo                 the whole training path on a generated phantom, in about five minutes
-# make benchmark                  click-to-mask times of both engines, by stage
+# make benchmark                  click-to-mask times of both engines by stage, latency of each action
 # make slicer SLICER=/path/Slicer start 3D Slicer with the module
 
 PYTHON ?= python3
@@ -47,6 +47,7 @@ train-demo: $(VENV)/.installed-training
 
 benchmark: $(VENV)/.installed-test
 	QT_QPA_PLATFORM=offscreen PYTHONPATH=LiverGTAN:Testing:. $(RUN) Testing/benchmarks/click_to_mask.py
+	QT_QPA_PLATFORM=offscreen PYTHONPATH=LiverGTAN:Testing:. $(RUN) Testing/benchmarks/interaction.py
 
 slicer:
 	"$(SLICER)" --additional-module-paths "$(CURDIR)/LiverGTAN"

@@ -35,6 +35,7 @@ DEFAULTS = Settings()
 class Kept:
     """Results that the next question about the same scan will likely need."""
 
+    smoothed: Recent = field(default_factory=lambda: Recent(2))
     labeled: Recent = field(default_factory=lambda: Recent(3))
     evidence: Recent = field(default_factory=lambda: Recent(6))
     masks: Recent = field(default_factory=lambda: Recent(3))
@@ -101,13 +102,22 @@ def evidence_of(
     return kept.keep((settings, piece, clicks), _clicked(analysis, evidence, clicks, done))
 
 
-def _labeled(analysis: Analysis, settings: Settings) -> _Labeled:
-    threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
-    values = analysis.logits
-    if settings.smoothing_mm > 0:
+def _smoothed(analysis: Analysis, smoothing_mm: float) -> np.ndarray:
+    """The logits, smoothed; found once for all thresholds, as this takes longer than the rest."""
+    if smoothing_mm <= 0:
+        return analysis.logits
+
+    def smooth() -> np.ndarray:
         from scipy.ndimage import gaussian_filter
 
-        values = gaussian_filter(values, settings.smoothing_mm / analysis.spacing_mm, truncate=3)
+        return gaussian_filter(analysis.logits, smoothing_mm / analysis.spacing_mm, truncate=3)
+
+    return analysis.kept.smoothed.of(smoothing_mm, smooth)
+
+
+def _labeled(analysis: Analysis, settings: Settings) -> _Labeled:
+    threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
+    values = _smoothed(analysis, settings.smoothing_mm)
     values = values - np.float32(np.log(threshold / (1 - threshold)))
     cells = pieces.bounding_box(values > 0)
     labels = pieces.label_pieces(values[cells] > 0) if cells and settings.largest_component else None

@@ -1,74 +1,202 @@
-"""Time of every answer to a moved slider, box or point, without the scene: from logits to what is to be shown.
+"""Latency of each action of a person, and the longest hold of the main thread, in a real MRML scene with the real panel.
 
-`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/interaction.py`: medians and 95th percentiles on the sample CT
-and on the same scan with 512x512x129 voxels; every run asks something that was not asked before.
+`python Testing/benchmarks/interaction.py [RUNS]`: the sample CT and the same scan on a 512x512x129 grid, with numpy and,
+where it is installed, torch. Milliseconds: median (95th percentile). An action lasts from the event (a click, the
+release of a drag, a step of a drag) until what it causes is in the scene; the event loop runs meanwhile, as in Slicer.
+"hold" is the longest time that one turn of the event loop took, less the wait for the worker; "cpu" the longest
+processor time of the main thread in one turn. On a busy machine "hold" also counts what other processes took.
 """
 
+import os
+import platform
+import sys
+import tempfile
 import time
-from collections.abc import Callable
 
+import click_to_mask
 import numpy as np
 import samples
-from benchmarks.click_to_mask import large
+import slicer
+from slicer.util import arrayFromVolume
 
-from LiverGTANLib import doubt, engines, files, measure, segmenter, student
-from LiverGTANLib.clicks import Click
-from LiverGTANLib.region import Region
-from LiverGTANLib.segmenter import Settings
+from host.slicerhost import SlicerHost
+from LiverGTANLib import engines, files, live, parallel, scene, student
 from LiverGTANLib.volume import CtVolume
 
-RUNS = 15
+RUNS = 20
+DRAG_STEPS = 25
 
 
-def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
-    """What a person does -> the work of its n-th time."""
-    analysis = segmenter.analyze(ct, engines.create(student.load(student.DEFAULT), "numpy"))
-    whole = segmenter.mask(analysis)
-    volume_ml = measure.volume_ml(whole, ct.ijk_to_ras)
-    rng = np.random.default_rng(0)
-    voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * RUNS]
-    points = [tuple((ct.ijk_to_ras @ [*kji[::-1], 1])[:3]) for kji in voxels]
-    nine = [Click(point, number % 2 == 0) for number, point in enumerate(points[-9:])]
+class Watch:
+    """Adds up the worker's waiting time, which lets threads run and is no hold by our code."""
 
-    def region(n: int, degrees: float) -> Region:
-        angle, matrix = np.deg2rad(degrees), np.eye(4)
-        matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        matrix[:3, 3] = np.array(points[0]) + n
-        return Region(matrix, (120.0, 120.0, 100.0))
+    def __init__(self):
+        self.waited, poll = 0.0, live.Worker.poll
 
-    return {
-        "threshold moved": lambda n: segmenter.mask(analysis, Settings(threshold=0.3 + 0.01 * n)),
-        "smoothness moved": lambda n: segmenter.mask(analysis, Settings(smoothing_mm=2 + 0.1 * n)),
-        "ROI dragged, coarse": lambda n: segmenter.coarse_mask(analysis, region=region(n, 0)),
-        "ROI released": lambda n: segmenter.mask(analysis, region=region(n, 0)),
-        "ROI turned by 30 degrees, released": lambda n: segmenter.mask(analysis, region=region(n, 30)),
-        "first click": lambda n: segmenter.mask(analysis, clicks=[Click(points[n], False)]),
-        "tenth click": lambda n: segmenter.mask(analysis, clicks=[*nine, Click(points[RUNS + n], False)]),
-        "first of ten clicks moved": lambda n: segmenter.mask(
-            analysis, clicks=[Click(points[2 * RUNS + n], False), *nine]),
-        "volume as an interval": lambda n: doubt.interval(analysis, volume_ml, Settings(threshold=0.5 + 0.001 * n)),
-        "overlay of doubt": lambda n: doubt.overlay(analysis),
-        "attenuation": lambda n: measure.attenuation(ct, whole),
-    }
+        def timed(worker, timeout=0.0):
+            start = time.perf_counter()
+            try:
+                return poll(worker, timeout)
+            finally:
+                self.waited += time.perf_counter() - start
+
+        live.Worker.poll = timed
 
 
-def milliseconds(action: Callable[[int], object]) -> np.ndarray:
-    times = []
-    for n in range(RUNS):
+class Bench:
+    """The open panel on one volume; each method does one action and returns its seconds."""
+
+    def __init__(self, host, volumeNode, engine: str, watch: Watch):
+        self.host, self.volumeNode, self.watch = host, volumeNode, watch
+        self.panel = slicer.modules.LiverGTANWidget.panel
+        self.ui, self.holds = self.panel.ui, {}
+        self.panel.parameters.engine = engine
+        self.ui.inputSelector.setCurrentNode(volumeNode)
+        self.panel.onApplyButton()  # loads the engine
+        self.run("warm-up")
+
+    def turn(self, action: str, function=None) -> None:
+        waited, start, cpu = self.watch.waited, time.perf_counter(), time.thread_time()
+        (function or self.host.processEvents)()
+        held = time.perf_counter() - start - (self.watch.waited - waited)
+        self.holds.setdefault(action, []).append((held, time.thread_time() - cpu))
+
+    def run(self, action: str) -> None:
+        """Turn the event loop until nothing is at work and nothing is wished for."""
+        live_panel = self.panel.live
+        while self.panel.runner.task is not None or live_panel.errands._wishes or live_panel._follower._rest.active:
+            self.turn(action)
+
+    def act(self, action: str, function) -> float:
         start = time.perf_counter()
-        action(n)
-        times.append(1000 * (time.perf_counter() - start))
-    return np.array(times[1:])  # the first loads what the others find
+        self.turn(action, function)
+        self.run(action)
+        return time.perf_counter() - start
+
+    def look(self) -> float:
+        """A changed image is analyzed in the background."""
+        arrayFromVolume(self.volumeNode)[0, 0, 0] ^= 1
+        self.volumeNode.GetImageData().Modified()
+        return self.act("analyze in background", lambda: self.panel.live.errands.wish("look"))
+
+    def segment(self) -> float:
+        return self.act("Segment, analyzed before", self.panel.onApplyButton)
+
+    def fresh(self) -> float:
+        arrayFromVolume(self.volumeNode)[0, 0, 0] ^= 1
+        self.volumeNode.GetImageData().Modified()
+        return self.act("Segment, nothing known", self.panel.onApplyButton)
+
+    def slider(self, value: float) -> float:
+        def release():
+            self.ui.thresholdSlider.value = value
+
+        return self.act("threshold released", release)
+
+    def smoothness(self, value: float) -> float:
+        def release():
+            self.ui.smoothingSlider.value = value
+
+        return self.act("smoothness released", release)
+
+    def drag(self, roiNode, steps: list) -> tuple[list[float], float]:
+        """(seconds of each preview, of the mask after release)."""
+        roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+        times = []
+        for center in steps:
+            start = time.perf_counter()
+            self.turn("ROI dragged: preview", lambda c=center: roiNode.SetCenterWorld(*c))
+            while self.panel.runner.task is not None:
+                self.turn("ROI dragged: preview")
+            times.append(time.perf_counter() - start)
+        end = self.act("ROI released", lambda: roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent))
+        return times, end
+
+    def point(self, node, ras) -> float:
+        return self.act("point set", lambda: node.AddControlPointWorld(ras))
+
+    def undo(self) -> float:
+        return self.act("undo", lambda: self.panel.moveInHistory(self.panel.session.undo))
+
+
+def measure(bench: Bench, runs: int) -> dict[str, list[float]]:
+    """Seconds of each action, each done `runs` times."""
+    random = np.random.default_rng(0)
+    times = {"analyze in background": [bench.look() for _ in range(runs)]}
+    times["Segment, analyzed before"] = [(bench.look(), bench.segment())[1] for _ in range(runs)]
+    times["Segment, nothing known"] = [bench.fresh() for _ in range(runs)]
+    times["threshold released"] = [bench.slider(v) for v in np.resize(np.linspace(0.3, 0.7, runs), runs)]
+    times["undo"] = [bench.undo() for _ in range(5)]
+    times["smoothness released"] = [bench.smoothness(v) for v in np.linspace(1, 4, runs)]
+    bench.smoothness(0)
+    times["point set"] = points_set(bench, runs, random)
+    roiNode = bench.ui.regionSelector.addNode("vtkMRMLMarkupsROINode")
+    bench.run("ROI fitted")
+    middle = np.array(roiNode.GetCenterWorld())
+    previews, releases = [], []
+    for _ in range(runs):
+        toward = random.uniform(-40, 40, 3)
+        dragged, released = bench.drag(roiNode, [middle + toward * s / DRAG_STEPS for s in range(1, DRAG_STEPS + 1)])
+        previews += dragged
+        releases.append(released)
+    times["ROI dragged: preview"], times["ROI released"] = previews, releases
+    return times
+
+
+def points_set(bench: Bench, runs: int, random) -> list[float]:
+    """Points near the border, alternately liver and not, taken away after every fifth."""
+    from scipy.ndimage import binary_erosion
+
+    segmentationNode = bench.panel.parameters.outputSegmentation
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(
+        segmentationNode, scene.liverSegmentId(segmentationNode), bench.volumeNode) > 0
+    places = random.permutation(np.argwhere(voxels & ~binary_erosion(voxels)))[:runs]
+    bench.panel.places._place(True)
+    bench.panel.places._place(False)
+    bench.panel.places._stop()
+    nodes = bench.panel.parameters.liverPoints, bench.panel.parameters.notLiverPoints
+    seconds = []
+    for count, kji in enumerate(places):
+        ras = (scene.ijkToWorld(bench.volumeNode) @ [*kji[::-1], 1])[:3]
+        seconds.append(bench.point(nodes[count % 2], ras))
+        if count % 5 == 4:
+            bench.act("points removed", bench.panel.onClearPoints)
+    bench.act("points removed", bench.panel.onClearPoints)
+    return seconds
+
+
+def table(title: str, times: dict[str, list[float]], holds: dict[str, list[tuple[float, float]]]) -> None:
+    print(f"\n{title}\n{'action':28}{'ms':>18}{'hold':>8}{'cpu':>8}")
+    for action, seconds in times.items():
+        cell = np.array(seconds) * 1000
+        print(f"{action:28}{np.median(cell):9.1f} ({np.percentile(cell, 95):6.1f})"
+              + "".join(f"{1000 * longest:8.1f}" for longest in np.max(holds[action], axis=0)))
+    every = np.concatenate([holds[action] for action in times])
+    long = 1000 * every.max(axis=0)
+    print(f"longest hold of the main thread: {long[0]:.1f} ms, {long[1]:.1f} ms of processor time; "
+          f"{np.mean(every[:, 0] > 0.05):.2%} of {len(every)} turns longer than 50 ms")
 
 
 def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     samples.fetch()
     ct = files.read_ct(samples.CT)
-    for scan in (ct, large(ct)):
-        print(f"\n| {'x'.join(str(n) for n in scan.shape[::-1])} | Median ms | 95th percentile ms |\n|---|---|---|")
-        for name, action in actions(scan).items():
-            times = milliseconds(action)
-            print(f"| {name} | {np.median(times):.1f} | {np.percentile(times, 95):.1f} |", flush=True)
+    names = engines.ENGINES if engines.has_torch() else ("numpy",)
+    print(f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
+          f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {student.DEFAULT}; {runs} runs, "
+          "ms: median (95th percentile)")
+    watch = Watch()
+    for scan in (ct, click_to_mask.large(ct)):
+        scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                host = SlicerHost(folder)
+                host.loadModule(click_to_mask.MODULE)
+                host.openModule("LiverGTAN")
+                bench = Bench(host, click_to_mask.add_volume(scan), name, watch)
+                shape = "x".join(str(n) for n in scan.shape[::-1])
+                table(f"{scan.name} ({shape}), {name}", measure(bench, runs), bench.holds)
+                host.close()
 
 
 if __name__ == "__main__":
