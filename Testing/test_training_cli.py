@@ -17,13 +17,13 @@ def smallBank(tmp_path_factory):
 
 def test_settings_survive_the_file(tmp_path):
     config = dataclasses.replace(Config(), loop=dataclasses.replace(Config().loop, steps=7, rate=1e-5))
-    (tmp_path / "config.toml").write_text(to_toml(config))
+    (tmp_path / "config.toml").write_text(to_toml(config), encoding="utf-8")
     assert from_toml(Config(), tmp_path / "config.toml") == config
 
 
 def test_the_command_line_goes_over_the_file_over_the_defaults(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('run = "runs/x"\n[training.loop]\nsteps = 5\nbatch = 4\n[roles]\nstudent_widths = [2, 3]\n')
+    file.write_text('run = "runs/x"\n[training.loop]\nsteps = 5\nbatch = 4\n[roles]\nstudent_widths = [2, 3]\n', encoding="utf-8")
     name, fit = cli.parse(["fit", "kd", "--config", str(file), "--steps", "9"])
     assert (name, fit.stage, str(fit.run), fit.roles.student_widths) == ("fit", "kd", "runs/x", (2, 3))
     assert (fit.training.loop.steps, fit.training.loop.batch, fit.training.loop.seed) == (9, 4, 0)
@@ -32,7 +32,7 @@ def test_the_command_line_goes_over_the_file_over_the_defaults(tmp_path):
 @pytest.mark.parametrize(("text", "message"), [("stepps = 3", "unknown setting stepps"), ("[[", "cannot be read")])
 def test_a_wrong_settings_file_is_explained(text, message, tmp_path, capsys):
     file = tmp_path / "run.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     assert cli.main(["fit", "student", "--config", str(file)]) == 2
     assert message in capsys.readouterr().err
 
@@ -98,11 +98,11 @@ def table(smallBank, tmp_path_factory):
 
 def test_the_ablation_writes_its_table_and_plot(table):
     folder, _ = table
-    text = (folder / "table.md").read_text()
+    text = (folder / "table.md").read_text(encoding="utf-8")
     assert [line.split("|")[4:6] for line in text.splitlines()[2:4]] == [[" student ", " 2 "], [" takd:dist ", " 2 "]]
     assert "Every student took 3 steps" in text and "Teacher (4, 6)" in text
     assert (folder / "table.png").stat().st_size > 5_000
-    results = json.loads((folder / "table.json").read_text())
+    results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     assert len(results) == 4 and all(result["seconds"]["cpu"] > 0 for result in results)
 
 
@@ -113,7 +113,7 @@ def test_the_ablation_goes_on_where_it_stopped(table, capsys):
     assert cli.main(arguments) == 0
     assert "run 4 of 4" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == before
-    assert len(json.loads((folder / "table.json").read_text())) == 4
+    assert len(json.loads((folder / "table.json").read_text(encoding="utf-8"))) == 4
 
 
 def test_an_ablation_with_a_misspelled_arm_or_student_does_not_start(table, capsys):

@@ -53,7 +53,7 @@ def run(options: Ablate) -> None:
         if not file.exists():
             print(f"run {number} of {len(cells)}: {cell.folder}", flush=True)
             result = train(options, cell, teacher, cases, validate)
-            file.write_text(json.dumps(result, indent=1))
+            file.write_text(json.dumps(result, indent=1), encoding="utf-8")
         write(options, cells, teacher)
 
 
@@ -111,12 +111,12 @@ def widths_of(student: str) -> tuple[int, ...]:
 def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
     """The table so far, for people (Markdown, plot) and for programs (JSON)."""
     files = [options.folder / cell.folder / "result.json" for cell in cells]
-    results = [json.loads(file.read_text()) for file in files if file.exists()]
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "table.json").write_text(json.dumps(results, indent=1))
+    (options.folder / "table.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     rows = [summarize(results, arm, student) for student in options.students for arm in options.arms]
     rows = [row for row in rows if row]
-    (options.folder / "table.md").write_text(markdown(rows, results, teachers))
+    (options.folder / "table.md").write_text(markdown(rows, results, teachers), encoding="utf-8")
     gap = (float("nan"), float("nan"))
     found = {(row["student"], row["arm"]): row["dice"] for row in rows}
     groups = {student: [found.get((student, arm), gap) for arm in options.arms] for student in options.students}

@@ -56,8 +56,8 @@ def training(file: Path, bank: Path | None = None) -> dict[str, Any]:
 def describe_bank(bank: Path) -> dict[str, Any]:
     """Size and settings of the bank, without the paths of this machine."""
     try:
-        meta = json.loads((bank / "bank.json").read_text())
-        kinds = [json.loads(line)["kind"] for line in (bank / "index.jsonl").read_text().splitlines()]
+        meta = json.loads((bank / "bank.json").read_text(encoding="utf-8"))
+        kinds = [json.loads(line)["kind"] for line in (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise UserError(f"The bank {bank} that this network was trained on cannot be read ({error}).") from error
     kept = {name: meta[name] for name in ("spacing_mm", "hu_window", "git") if name in meta}
@@ -66,14 +66,14 @@ def describe_bank(bank: Path) -> dict[str, Any]:
 
 def sources(bank: Path) -> list[dict[str, str]]:
     """Every tissue map and CT that the bank drew on, with license and origin. Raises UserError for an unknown one."""
-    lines = (bank / "index.jsonl").read_text().splitlines()
+    lines = (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()
     names = sorted({re.sub(r"^phantom-\d+$", "phantom", json.loads(line)["source"]) for line in lines})
     return [{"name": name} | origin(name) for name in names]
 
 
 def origin(name: str) -> dict[str, str]:
     """Origin, license and maker of the label of one source. Raises UserError when `provenance.toml` lacks it."""
-    known = tomllib.loads(PROVENANCE.read_text())
+    known = tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
     if name not in known:
         raise UserError(f"{PROVENANCE.name} does not say where {name} comes from; add origin, license and label.")
     return known[name]
@@ -82,11 +82,11 @@ def origin(name: str) -> dict[str, str]:
 def metrics(table: Path) -> list[dict[str, Any]]:
     """The rows of an evaluation's CSV with who made each reference; without what belongs to the machine or the card."""
     try:
-        with table.open(newline="") as stream:
+        with table.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
         raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
-    known = tomllib.loads(PROVENANCE.read_text())
+    known = tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
     makers = {name: {"reference": entry["label"]} for name, entry in known.items()}
     figures = [{name: number(value) for name, value in row.items() if name not in ("model", "seconds")} for row in rows]
     return [row | makers.get(row["case"], {}) for row in figures]

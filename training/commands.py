@@ -27,7 +27,7 @@ def fit(options: cli.Fit) -> None:
     config, run = options.training, options.run
     validate = validator(config.data)
     run.mkdir(parents=True, exist_ok=True)
-    (run / "fit.toml").write_text(to_toml(options))
+    (run / "fit.toml").write_text(to_toml(options), encoding="utf-8")
     sizes = recipes.sizes(options.roles)
     teachers = list(options.roles.teacher)
     if options.stage == "teacher":

@@ -109,7 +109,7 @@ def from_toml(defaults: Settings, path: Path) -> Settings:
     Raises UserError for an unreadable file or an unknown key.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"The configuration {path} cannot be read ({error}); give a valid TOML file.") from error
     return over(defaults, values, str(path))

@@ -37,7 +37,8 @@ def run(output: Path) -> None:
 
 def settings(command: str) -> Any:
     """The command's options as `demo.toml` sets them."""
-    return over(cli.blank(cli.COMMANDS[command]), tomllib.loads(SETTINGS.read_text())[command], SETTINGS.name)
+    values = tomllib.loads(SETTINGS.read_text(encoding="utf-8"))[command]
+    return over(cli.blank(cli.COMMANDS[command]), values, SETTINGS.name)
 
 
 def write_case(folder: Path, seed: int) -> str:

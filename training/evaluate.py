@@ -103,7 +103,7 @@ def worst_tenth(values: np.ndarray, larger_is_better: bool) -> float:
 def write_csv(lines: list[dict[str, str]], path: Path) -> None:
     """The lines as a table, replaced whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
+    with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)

@@ -31,9 +31,9 @@ class Log:
     def __enter__(self) -> Log:
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "config.toml").write_text(self.settings)
+            (self.folder / "config.toml").write_text(self.settings, encoding="utf-8")
             forget_after(self.folder / "log.csv", self.done)
-            self.file = (self.folder / "log.csv").open("a", newline="")
+            self.file = (self.folder / "log.csv").open("a", newline="", encoding="utf-8")
             self.rows = csv.writer(self.file)
             self.board = tensorboard(self.folder)
         self.bar = tqdm(desc=self.name, total=self.loop.steps, initial=self.done, unit="step", dynamic_ncols=True,
@@ -102,7 +102,7 @@ class Log:
 def forget_after(file: Path, step: int) -> None:
     """Removes rows of steps that will be done again, so that a resumed log reads like an uninterrupted one."""
     kept = [row for row in rows(file) if int(row[0]) <= step]
-    with file.open("w", newline="") as stream:
+    with file.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([HEADER, *kept])
 
 
@@ -110,7 +110,7 @@ def rows(file: Path) -> Iterator[list[str]]:
     """The whole rows of a log; a torn last line of a killed run is skipped."""
     if not file.exists():
         return
-    with file.open(newline="") as stream:
+    with file.open(encoding="utf-8", newline="") as stream:
         for row in csv.reader(stream):
             if len(row) == 3 and row != HEADER and row[2]:
                 yield row

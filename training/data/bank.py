@@ -33,7 +33,7 @@ class Bank:
     def __init__(self, path: Path, mode: str) -> None:
         self.path = Path(path)
         try:
-            self.meta: dict[str, Any] = json.loads((self.path / "bank.json").read_text())
+            self.meta: dict[str, Any] = json.loads((self.path / "bank.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise BankError(f"{path} is no bank ({error}); make one with `python -m training synthesize`.") from None
         if self.meta.get("format") != FORMAT:
@@ -96,7 +96,7 @@ class Bank:
 
     def refresh(self) -> int:
         """Read the index again; returns the number of finished volumes."""
-        lines = (self.path / "index.jsonl").read_text().splitlines()
+        lines = (self.path / "index.jsonl").read_text(encoding="utf-8").splitlines()
         self.records = {r["i"]: r for r in map(_parse, lines) if r is not None}
         self.numbers = sorted(self.records)
         return len(self)
@@ -141,7 +141,7 @@ def _end_last_line(path: Path) -> None:
 
 def _write_atomically(path: Path, text: str) -> None:
     part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 

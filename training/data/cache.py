@@ -110,7 +110,7 @@ def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> list[str]:
     part.mkdir(parents=True, exist_ok=True)
     _write(part, ct, mask, spacing_mm)
     part.joinpath("entry.json").write_text(json.dumps(
-        {"name": scan.name, "content": content_hash(ct), "spacing_mm": spacing_mm, "hu_range": HU_RANGE}))
+        {"name": scan.name, "content": content_hash(ct), "spacing_mm": spacing_mm, "hu_range": HU_RANGE}), encoding="utf-8")
     try:
         part.replace(folder)
     except OSError:  # another process was faster
@@ -131,7 +131,7 @@ def _write(folder: Path, ct: CtVolume, mask: np.ndarray | None, spacing_mm: floa
 
 
 def _entry(scan: Scan, folder: Path) -> Entry:
-    kept = json.loads((folder / "entry.json").read_text())
+    kept = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
     return Entry(scan, folder, kept["content"], kept["spacing_mm"])
 
 

@@ -145,7 +145,7 @@ def _totalsegmentator_parts(meta: Path) -> dict[str, Part]:
 
 def _dataset_json(folder: Path) -> dict:
     try:
-        return json.loads((folder / "dataset.json").read_text())
+        return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{folder / 'dataset.json'} cannot be read ({error}); it belongs to this layout.") from None
 

@@ -41,7 +41,8 @@ def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed:
     before: dict[str, Part] = {}
     if path.exists():
         try:
-            before = {name: entry["part"] for name, entry in json.loads(path.read_text())["scans"].items()}
+            recorded = json.loads(path.read_text(encoding="utf-8"))["scans"]
+            before = {name: entry["part"] for name, entry in recorded.items()}
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no record of a split ({error}); delete it to draw a new one.") from None
     parts = split(scans, validation_share, seed, before)
@@ -50,7 +51,7 @@ def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed:
     content = {"seed": seed, "validation_share": validation_share, "scans": entries}
     path.parent.mkdir(parents=True, exist_ok=True)
     part_file = path.with_suffix(".part")
-    part_file.write_text(json.dumps(content, indent=1))
+    part_file.write_text(json.dumps(content, indent=1), encoding="utf-8")
     part_file.replace(path)
     return parts
 
