@@ -109,8 +109,8 @@ def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> list[str]:
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True, exist_ok=True)
     _write(part, ct, mask, spacing_mm)
-    part.joinpath("entry.json").write_text(json.dumps(
-        {"name": scan.name, "content": content_hash(ct), "spacing_mm": spacing_mm, "hu_range": HU_RANGE}), encoding="utf-8")
+    entry = {"name": scan.name, "content": content_hash(ct), "spacing_mm": spacing_mm, "hu_range": HU_RANGE}
+    part.joinpath("entry.json").write_text(json.dumps(entry), encoding="utf-8")
     try:
         part.replace(folder)
     except OSError:  # another process was faster
