@@ -106,7 +106,7 @@ class Follower(VTKObservationMixin):
 
     def _onRest(self) -> None:
         # Some handles tell nothing when they are grasped, so the mouse button is asked too.
-        if self._held or qt.QApplication.mouseButtons() != qt.Qt.NoButton:
+        if self._held or qt.QApplication.mouseButtons() & qt.Qt.LeftButton:
             self._rest.start()
         else:
             self.release()

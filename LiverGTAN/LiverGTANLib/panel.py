@@ -57,11 +57,13 @@ class Panel(VTKObservationMixin):
         self._disconnect()
         self.parameters = parameters
         if parameters:
-            self._guiTag = parameters.connectGui(self.ui)
+            # connectGui does the same, but not every Slicer's returns the tag that disconnecting needs.
+            self._guiTag = parameters.connectParametersToGui(_boundWidgets(self.ui))
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             if not parameters.inputVolume:
                 parameters.inputVolume = _firstScalarVolume()
         self.onParametersChanged()
+        self._observeImage()
 
     def enter(self) -> None:
         """The module is opened."""
@@ -81,6 +83,7 @@ class Panel(VTKObservationMixin):
         self.places.close()
         self.runner.stop(waitForThread=True)
         self.updateButtons()
+        self.removeObservers(self.onImageChanged)
         self._disconnect()
 
     def close(self) -> None:
@@ -92,7 +95,7 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
 
     def _disconnect(self) -> None:
-        if self.parameters and self._guiTag is not None:
+        if self.parameters:
             self.parameters.disconnectGui(self._guiTag)
         self._guiTag = None
         self.removeObservers(self.onParametersChanged)
@@ -117,10 +120,7 @@ class Panel(VTKObservationMixin):
             return False
         changed = self._shownInput is not None
         self._shownInput = inputVolume
-        self.removeObservers(self.onImageChanged)
-        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
-            if inputVolume:
-                self.addObserver(inputVolume, event, self.onImageChanged)
+        self._observeImage()
         if self.parameters and (changed or not self._choice("outputSegmentation")):
             self.ui.resultLabel.text = ""
             with NodeModify(self.parameters.parameterNode):
@@ -128,6 +128,12 @@ class Panel(VTKObservationMixin):
                 choices.take(self.parameters, inputVolume)
         self.live.onVolumeChanged()
         return True
+
+    def _observeImage(self) -> None:
+        self.removeObservers(self.onImageChanged)
+        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+            if self._shownInput:
+                self.addObserver(self._shownInput, event, self.onImageChanged)
 
     def _fitNewRegion(self) -> None:
         region = self.parameters.region
@@ -254,6 +260,12 @@ class Panel(VTKObservationMixin):
     def loadSample(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
             self.parameters.inputVolume = sampledata.load()
+
+
+def _boundWidgets(ui) -> dict:
+    """Parameter name -> widget."""
+    named = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
+    return {name: widget for name, widget in named.items() if name}
 
 
 def _firstScalarVolume():

@@ -4,7 +4,7 @@ import numpy as np
 import slicer
 from slicer.util import arrayFromSegmentBinaryLabelmap, arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
 
-from . import measure, scene
+from . import measure, points, roi, scene
 from .phantom import phantom_ct
 from .volume import InputError
 
@@ -61,4 +61,24 @@ def refuseWhatIsNoCt(test, logic) -> None:
     test.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
 
 
-JOURNEYS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt)
+def restrictAndCorrect(test, logic) -> None:
+    """Restrict the mask to an ROI, take a place out by a point, and measure."""
+    volumeNode, _ = addPhantom()
+    whole = logic.process(volumeNode)
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.fit(roiNode, volumeNode, whole.segmentation)
+    roiNode.SetCenterWorld(np.array(roiNode.GetCenterWorld()) + [0, 0, roiNode.GetSize()[2] / 2])
+    half = logic.process(volumeNode, whole.segmentation, region=roiNode)
+    test.assertLess(half.volumeMl, 0.8 * whole.volumeMl)
+    test.assertAlmostEqual(half.share, half.volumeMl / whole.volumeMl, delta=0.05)
+    mask = arrayFromSegmentBinaryLabelmap(half.segmentation, half.segmentId, volumeNode)
+    kji = np.argwhere(mask)[np.count_nonzero(mask) // 2]
+    pointsNode = points.create(volumeNode, False)
+    pointsNode.AddControlPointWorld((scene.ijkToWorld(volumeNode) @ [*kji[::-1], 1])[:3])
+    logic.process(volumeNode, whole.segmentation, region=roiNode, notLiverPoints=pointsNode)
+    mask = arrayFromSegmentBinaryLabelmap(half.segmentation, half.segmentId, volumeNode)
+    test.assertFalse(mask[tuple(kji)])
+    test.assertEqual(logic.table().GetNumberOfRows(), 1)
+
+
+JOURNEYS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect)

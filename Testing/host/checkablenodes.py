@@ -12,6 +12,7 @@ from host.qtmodule import qt
 class qMRMLCheckableNodeComboBox(qt.QComboBox):
     checkedNodesChanged = QtCore.Signal()
     nodeTypes = stored("QStringList", "nodeTypes", [], refresh=True)
+    addEnabled, removeEnabled = stored(bool, "addEnabled", True), stored(bool, "removeEnabled", True)
     showHidden = stored(bool, "showHidden", False, refresh=True)
     showChildNodeTypes = stored(bool, "showChildNodeTypes", True, refresh=True)
 
