@@ -99,8 +99,11 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LiverGTANLogic()
         self.panel = Panel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartChange)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartChange)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndChange)
         self.panel.show(self.logic.getParameterNode())
 
     def cleanup(self):
@@ -117,12 +120,16 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Another module is opened."""
         self.panel.leave()
 
-    def onSceneStartClose(self, caller, event):
+    def onSceneStartChange(self, caller, event):
+        """The scene is closed or another one is loaded; until that is over the nodes are not to be relied on."""
         self.panel.leave()
         self.panel.show(None)
 
     def onSceneEndClose(self, caller, event):
         self.logic.session.forgetScene()
+        self.onSceneEndChange(caller, event)
+
+    def onSceneEndChange(self, caller, event):
         if self.parent.isEntered:
             self.panel.show(self.logic.getParameterNode())
             self.panel.follow()

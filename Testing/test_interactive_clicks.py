@@ -186,8 +186,6 @@ def test_points_are_saved_with_the_scene_and_found_again(panel, segmented, inLiv
     slicer.mrmlScene.Clear()
     panel.host.processEvents()
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
-    panel.host.leaveModule()
-    panel.widget.enter()
     settle(panel)
     volumeNode = slicer.util.getNode(name)
     parameters = panel.widget.panel.parameters

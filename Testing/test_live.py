@@ -95,3 +95,37 @@ def test_close_ends_the_thread_and_refuses_more():
     assert not [t for t in threading.enumerate() if t.name == "LiverGTAN worker"]
     with pytest.raises(RuntimeError, match="closed"):
         worker.submit(lambda progress, cancelled: None)
+
+
+def test_a_spared_job_finishes_unheard_before_the_next(worker):
+    letGo, seen = threading.Event(), []
+
+    def first(progress, cancelled):
+        progress(0.5, "first")
+        letGo.wait(5)
+        seen.append(cancelled())
+
+    worker.submit(first)
+    while worker.progress != (0.5, "first"):
+        time.sleep(0.001)
+    ticket = worker.submit(lambda progress, cancelled: len(seen), sparing=True)
+    assert worker.poll(0.02) is None
+    letGo.set()
+    outcome = worker.poll(5)
+    assert (outcome.ticket, outcome.value, seen) == (ticket, 1, [False])
+
+
+def test_cancel_spares_nothing(worker):
+    started, ended = threading.Event(), threading.Event()
+
+    def first(progress, cancelled):
+        started.set()
+        while not cancelled():
+            time.sleep(0.001)
+        ended.set()
+
+    worker.submit(first)
+    started.wait(5)
+    worker.submit(lambda progress, cancelled: None, sparing=True)
+    worker.cancel()
+    assert ended.wait(5)

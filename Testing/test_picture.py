@@ -52,7 +52,7 @@ def picture(slicerHost, sampleFolder) -> np.ndarray:  # noqa: F811
     slicerHost.click(panel.ui.applyButton)
     slicerHost.wait(lambda: not panel.panel.runner.running)
     slicerHost.click(panel.ui.show3DButton)
-    panel.ui.resultLabel.text = panel.ui.resultLabel.text.partition(" mL")[0] + " mL"  # the time is never the same
+    panel.ui.resultLabel.text = panel.ui.resultLabel.text.partition("),")[0] + ")"  # the time is never the same
     slicerHost.mainWindow.resize(*SIZE)
     slicerHost.processEvents()
     drawn = [pixelsOf(slicerHost.mainWindow.grab().toImage())]
