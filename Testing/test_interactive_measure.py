@@ -178,3 +178,22 @@ def test_with_masking_the_line_tells_what_is_really_in_the_segment(panel, segmen
     assert panel.ui.resultLabel.text.startswith(f"Liver {held * ML:.0f} mL, as the Segment Editor's masking left it")
     (row,) = rows(panel)
     assert float(row["Liver [mL]"]) == pytest.approx(held * ML, abs=0.06) and row["From [mL]"] == row["Mean [HU]"] == ""
+
+
+def test_the_overlay_is_seen_in_a_slice_view_and_gone_after(panel, segmented):
+    from host.views import SliceView
+
+    middle = np.argwhere(liver(panel, segmented)).mean(axis=0)
+    view = SliceView(segmented, ras=(scene.ijkToWorld(segmented) @ [*middle[::-1], 1])[:3])
+    try:
+        before = view.picture().astype(int)
+        panel.click(panel.ui.doubtCheckBox)
+        settle(panel)
+        during = view.picture().astype(int)
+        panel.click(panel.ui.doubtCheckBox)
+        settle(panel)
+        after = view.picture().astype(int)
+    finally:
+        view.close()
+    changed = np.abs(during - before).max(axis=2) > 20
+    assert 0.005 < changed.mean() < 0.5 and np.abs(after - before).max() <= 1

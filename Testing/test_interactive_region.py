@@ -15,6 +15,7 @@ from interactive_cases import (  # noqa: E402, F401
     segmented,
     settle,
     undoStates,
+    worldOf,
 )
 from module_fixtures import students  # noqa: E402, F401
 from panel_cases import panel, phantom, segmentations  # noqa: E402, F401
@@ -206,3 +207,30 @@ def test_3d_is_left_alone_while_dragging_and_made_anew_on_release(panel, segment
 def test_an_roi_without_extent_restricts_nothing(panel, segmented):
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
     assert roi.readRegion(empty) is None and roi.readRegion(None) is None
+
+
+def test_the_preview_is_what_a_slice_view_shows_meanwhile(panel, segmented):
+    """Drawn by the real displayable managers: the part outside the ROI vanishes while the ROI is still in the hand."""
+    from host.views import SliceView
+
+    roiNode, before = addRoi(panel), liver(panel, segmented)
+    middle = worldOf(segmented, np.argwhere(before).mean(axis=0))
+    roiNode.GetDisplayNode().SetVisibility(False) if roiNode.GetDisplayNode() else None
+    view = SliceView(segmented, ras=middle)
+    try:
+        def colored() -> int:
+            pixels = view.picture().astype(int)
+            return int((pixels[..., 0] - pixels[..., 2] > 25).sum())
+
+        whole = colored()
+        roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+        roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [roiNode.GetSize()[0] / 2, 0, 0]))
+        panel.host.wait(previews)
+        dragged = colored()
+        roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+        settle(panel)
+        released = colored()
+    finally:
+        view.close()
+    assert whole > 500 and dragged < 0.8 * whole
+    assert abs(dragged - released) < 0.15 * whole

@@ -123,6 +123,8 @@ class Job:
         """Analyze ahead of any wish, so that the first mask and "no liver in view" need no network any more."""
         analysis, _ = self._analyze(progress, cancelled)
         _stop_if(cancelled)
+        segmenter.check(analysis)
+        _stop_if(cancelled)
         segmenter.mask(analysis, *self.recipe.parts)
 
     def _share(self, analysis: Analysis) -> float | None:
