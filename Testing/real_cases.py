@@ -4,6 +4,7 @@ The sample CTs' references are another network's results, the two from LIVERGTAN
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,11 @@ class RealCase:
 
 def load() -> list[RealCase]:
     """The cases that can be had here; says which cannot."""
-    return list(_samples()) + list(_human())
+    return list(load_samples()) + list(_human())
 
 
-def _samples():
+def load_samples() -> Iterator[RealCase]:
+    """The sample CT, then the sample DICOM series; says so when they cannot be had."""
     try:
         samples.fetch()
     except samples.SampleError as error:

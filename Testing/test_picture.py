@@ -1,6 +1,6 @@
-"""The picture of README and catalog: the panel, two slices and the 3D view after one click on the sample CT.
+"""The pictures of README and catalog, drawn from the sample CT: after one click, and while it is corrected.
 
-`LIVERGTAN_UPDATE_PICTURES=1` writes it anew; otherwise what is drawn is compared with what is committed.
+`LIVERGTAN_UPDATE_PICTURES=1` writes them anew; otherwise what is drawn is compared with what is committed.
 """
 
 import os
@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import real_cases  # noqa: E402
 import samples  # noqa: E402
+from benchmarks.simulated_clicks import next_click  # noqa: E402
 from cases import sampleFolder  # noqa: E402, F401
-from module_fixtures import MODULE_FILE  # noqa: E402
+from interactive_cases import addRoi, settle  # noqa: E402
+from panel_cases import Panel  # noqa: E402
+from test_interactive_clicks import place  # noqa: E402
 
 from LiverGTANLib import scene, student  # noqa: E402
 
-PICTURE = Path(__file__).resolve().parent.parent / "Resources" / "Screenshots" / "LiverGTAN.png"
+PICTURES = Path(__file__).resolve().parent.parent / "Resources" / "Screenshots"
 SIZE = (480, 400)
 # Graphics drivers, fonts and a retrained student move edges a little; another scene differs by far more.
 LARGEST_MEAN_DIFFERENCE = 8.0
@@ -36,48 +40,98 @@ def centerOfLiver(segmentationNode) -> np.ndarray:
 
 
 @pytest.fixture
-def picture(slicerHost, sampleFolder) -> np.ndarray:  # noqa: F811
-    """What a person sees after one click, put together from the real panel and the real views."""
-    from host import views
-
+def journey(slicerHost, sampleFolder):  # noqa: F811
+    """The panel and the sample CT after one click on Segment, with the bundled student."""
     if not student.available():
         pytest.skip("no student is bundled yet")
-    slicerHost.loadModule(MODULE_FILE)
-    panel = slicerHost.openModule("LiverGTAN")
+    panel = Panel(slicerHost)
     volumeNode = slicer.modules.volumes.logic().AddArchetypeVolume(str(samples.CT), "Sample CT")
     display = volumeNode.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(400, 40)
     slicerHost.processEvents()
-    slicerHost.click(panel.ui.applyButton)
-    slicerHost.wait(lambda: not panel.panel.runner.running)
-    slicerHost.click(panel.ui.show3DButton)
+    panel.segment()
+    settle(panel)
+    return panel, volumeNode
+
+
+def drawPanel(panel) -> np.ndarray:
     panel.ui.resultLabel.text = panel.ui.resultLabel.text.partition("),")[0] + ")"  # the time is never the same
-    slicerHost.mainWindow.resize(*SIZE)
-    slicerHost.processEvents()
-    drawn = [pixelsOf(slicerHost.mainWindow.grab().toImage())]
-    segmentationNode = panel.ui.outputSelector.currentNode()
-    center = centerOfLiver(segmentationNode)
-    slices = [views.SliceView(volumeNode, orientation, center, SIZE) for orientation in ("Axial", "Coronal")]
-    for view in (*slices, views.ThreeDView(SIZE, background=(0.75, 0.77, 0.9))):
-        drawn.append(view.picture())
-        view.close()
-    return np.vstack([np.hstack(drawn[0:2]), np.hstack(drawn[2:4])])
+    panel.host.mainWindow.resize(*SIZE)
+    panel.host.processEvents()
+    return pixelsOf(panel.host.mainWindow.grab().toImage())
 
 
-def test_the_picture_of_readme_and_catalog_is_what_one_sees(picture):
+def drawSlice(volumeNode, orientation: str, ras) -> np.ndarray:
     from host import views
 
-    if os.environ.get("LIVERGTAN_UPDATE_PICTURES"):
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        views.savePicture(picture, PICTURE)
+    view = views.SliceView(volumeNode, orientation, ras, SIZE)
+    pixels = view.picture()
+    view.close()
+    return pixels
+
+
+def compare(picture: np.ndarray, name: str) -> None:
+    """Write or compare a committed picture."""
+    from host import views
     from host.qtmodule import qt
 
-    committed = pixelsOf(qt.QImage(str(PICTURE)))
+    if os.environ.get("LIVERGTAN_UPDATE_PICTURES"):
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        views.savePicture(picture, PICTURES / name)
+    committed = pixelsOf(qt.QImage(str(PICTURES / name)))
     assert committed.shape == picture.shape
     assert np.abs(committed.astype(float) - picture).mean() < LARGEST_MEAN_DIFFERENCE
+
+
+def test_the_picture_of_readme_and_catalog_is_what_one_sees(journey):
+    from host import views
+
+    panel, volumeNode = journey
+    panel.click(panel.ui.show3DButton)
+    settle(panel)
+    center = centerOfLiver(panel.output)
+    view = views.ThreeDView(SIZE, background=(0.75, 0.77, 0.9))
+    surface = view.picture()
+    view.close()
+    slices = [drawSlice(volumeNode, orientation, center) for orientation in ("Axial", "Coronal")]
+    tiles = [drawPanel(panel), *slices, surface]
+    compare(np.vstack([np.hstack(tiles[0:2]), np.hstack(tiles[2:4])]), "LiverGTAN.png")
     liver = np.array([221, 130, 101]) / 255
-    lit = picture[SIZE[1]:, SIZE[0]:].astype(float)  # the 3D view: shaded, but of the liver's hue
+    lit = surface.astype(float)  # shaded, but of the liver's hue
     hue = lit[lit[..., 0] > 1.3 * lit[..., 2]]
     assert len(hue) > 5000
     np.testing.assert_allclose(np.median(hue / hue.max(axis=1, keepdims=True), axis=0), liver / liver.max(), atol=0.08)
+
+
+def liverColored(picture: np.ndarray) -> int:
+    """Pixels tinted towards the liver's color."""
+    rgb = picture.astype(int)
+    return int(((rgb[..., 0] - rgb[..., 2] > 25) & (rgb[..., 0] >= rgb[..., 1])).sum())
+
+
+def test_the_pictures_of_the_tutorial_show_doubt_a_point_and_a_region(journey):
+    """One slice through the largest error: as segmented, with doubt, after a point, and within an ROI."""
+    from host import views
+
+    panel, volumeNode = journey
+    case = next(real_cases.load_samples())
+    error = next_click(case, slicer.util.arrayFromSegmentBinaryLabelmap(
+        panel.output, scene.liverSegmentId(panel.output), volumeNode))
+    view = views.SliceView(volumeNode, "Axial", error.ras, SIZE)
+    tiles = [view.picture()]
+    panel.click(panel.ui.doubtCheckBox)
+    settle(panel)
+    tiles.append(view.picture())
+    panel.click(panel.ui.doubtCheckBox)
+    place(panel, panel.ui.liverPointsButton if error.liver else panel.ui.notLiverPointsButton, error.ras)
+    tiles.append(view.picture())
+    addRoi(panel).SetSizeWorld(90, 150, 150)
+    settle(panel)
+    tiles.append(view.picture())
+    view.close()
+    assert not np.array_equal(tiles[1], tiles[0])
+    counts = [liverColored(tile) for tile in tiles]
+    assert (counts[2] > counts[0]) == error.liver
+    assert 0 < counts[3] < counts[2]
+    compare(np.vstack([np.hstack(tiles[0:2]), np.hstack(tiles[2:4])]), "correct.png")
