@@ -22,7 +22,7 @@ from LiverGTANLib.volume import CtVolume
 MODULE = Path(__file__).resolve().parent.parent.parent / "LiverGTAN" / "LiverGTAN.py"
 RUNS = 15
 LARGE_SHAPE = (129, 512, 512)
-STAGES = ("resample", "network", "mask", "write", "total")
+STAGES = ("resample", "network", "mask", "measure", "write", "total")
 
 
 def large(ct: CtVolume) -> CtVolume:
