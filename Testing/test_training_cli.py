@@ -23,7 +23,8 @@ def test_settings_survive_the_file(tmp_path):
 
 def test_the_command_line_goes_over_the_file_over_the_defaults(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('run = "runs/x"\n[training.loop]\nsteps = 5\nbatch = 4\n[roles]\nstudent_widths = [2, 3]\n', encoding="utf-8")
+    text = 'run = "runs/x"\n[training.loop]\nsteps = 5\nbatch = 4\n[roles]\nstudent_widths = [2, 3]\n'
+    file.write_text(text, encoding="utf-8")
     name, fit = cli.parse(["fit", "kd", "--config", str(file), "--steps", "9"])
     assert (name, fit.stage, str(fit.run), fit.roles.student_widths) == ("fit", "kd", "runs/x", (2, 3))
     assert (fit.training.loop.steps, fit.training.loop.batch, fit.training.loop.seed) == (9, 4, 0)
