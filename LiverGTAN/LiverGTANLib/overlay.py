@@ -6,6 +6,7 @@ It takes the place of the foreground layer while it is on; what was there before
 import slicer
 from slicer.util import updateVolumeFromArray, vtkMatrixFromArray
 
+from . import scene
 from .doubt import Overlay
 
 _NAME = "LiverGTAN uncertain border"
@@ -59,12 +60,7 @@ class DoubtOverlay:
                 composite.SetForegroundOpacity(_OPACITY)
 
     def _create(self):
-        node = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-        node.UnRegister(None)
-        node.SetName(_NAME)
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node = self._scene.AddNode(node)
+        node = scene.addHiddenNode(self._scene, "vtkMRMLScalarVolumeNode", _NAME)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetSaveWithScene(False)

@@ -43,12 +43,7 @@ class PreviewSegment:
             display.SetSegmentVisibility2DOutline(segmentId, outline)
 
     def _create(self):
-        node = self._scene.CreateNodeByClass("vtkMRMLSegmentationNode")
-        node.UnRegister(None)
-        node.SetName(_NAME)
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node = self._scene.AddNode(node)
+        node = scene.addHiddenNode(self._scene, "vtkMRMLSegmentationNode", _NAME)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetSaveWithScene(False)
         node.GetDisplayNode().SetVisibility3D(False)

@@ -85,6 +85,18 @@ def createSegmentation(volumeNode):
     return segmentationNode
 
 
+def addHiddenNode(mrmlScene, className: str, name: str = "", singletonTag: str = ""):
+    """A new node that selectors do not offer and that is not saved with the scene."""
+    node = mrmlScene.CreateNodeByClass(className)
+    node.UnRegister(None)
+    node.SetName(name)
+    if singletonTag:
+        node.SetSingletonTag(singletonTag)
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    return mrmlScene.AddNode(node)
+
+
 def placeBeside(segmentationNode, volumeNode) -> None:
     """Put the segmentation under the volume's study in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())

@@ -93,12 +93,7 @@ class SegmentWriter:
         """Our own editor node: using the application's would change what the person has selected there."""
         editor = self._scene.GetSingletonNode(OUR_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
         if editor is None:
-            editor = self._scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-            editor.UnRegister(None)
-            editor.SetSingletonTag(OUR_EDITOR_TAG)
-            editor.SetHideFromEditors(True)
-            editor.SetSaveWithScene(False)
-            editor = self._scene.AddNode(editor)
+            editor = scene.addHiddenNode(self._scene, "vtkMRMLSegmentEditorNode", singletonTag=OUR_EDITOR_TAG)
         self._logic.SetSegmentEditorNode(editor)
         editor.SetAndObserveSegmentationNode(segmentationNode)
         editor.SetAndObserveSourceVolumeNode(volumeNode)
