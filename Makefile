@@ -27,7 +27,7 @@ segment: $(VENV)/.installed-segment
 ifdef CT
 	@$(SEGMENT) "$(CT)" -o $(OUT)/liver.seg.nrrd --picture $(OUT)/liver.png --report $(OUT)/liver.json --student $(STUDENT)
 else
-	@set -- $$($(RUN) Testing/samples.py) && $(SEGMENT) "$$1" -o $(OUT)/liver.seg.nrrd --picture $(OUT)/liver.png \
+	@set -- $$($(RUN) -m training.data.samples) && $(SEGMENT) "$$1" -o $(OUT)/liver.seg.nrrd --picture $(OUT)/liver.png \
 		--report $(OUT)/liver.json --student $(STUDENT) --reference "$$2"
 endif
 	@echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json"

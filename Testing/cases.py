@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import samples
 
 from LiverGTANLib import files, student
 from LiverGTANLib.volume import CtVolume
+from training.data import samples
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTHS_30K = (4, 6, 11, 15)

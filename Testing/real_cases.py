@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import samples
 
 from LiverGTANLib import files
 from LiverGTANLib.volume import CtVolume
+from training.data import samples
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LIVERGTAN_DATA", ROOT.parent / "shared" / "data")) / "ct"

@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import samples
 import SimpleITK as sitk
 from cases import ROOT
 
 from LiverGTANLib import __main__ as cli
 from LiverGTANLib import files, measure, student
+from training.data import samples
 
 
 def run(*arguments) -> int:

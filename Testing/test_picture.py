@@ -11,7 +11,6 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import real_cases  # noqa: E402
-import samples  # noqa: E402
 from benchmarks.simulated_clicks import next_click  # noqa: E402
 from cases import sampleFolder  # noqa: E402, F401
 from interactive_cases import addRoi, settle  # noqa: E402
@@ -19,6 +18,7 @@ from panel_cases import Panel  # noqa: E402
 from test_interactive_clicks import place  # noqa: E402
 
 from LiverGTANLib import scene, student  # noqa: E402
+from training.data import samples  # noqa: E402
 
 PICTURES = Path(__file__).resolve().parent.parent / "Resources" / "Screenshots"
 SIZE = (480, 400)

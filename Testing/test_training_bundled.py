@@ -1,10 +1,10 @@
 """The bundled students against the real sample scans, and their cards against what they say."""
 
 import pytest
-import samples
 
 from LiverGTANLib import student
 from training import evaluate, nets
+from training.data import samples
 from training.data.cases import Case
 
 LEAST_DICE = {"student-100k": 0.90, "student-30k": 0.85}

@@ -4,13 +4,13 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-import samples
 from cases import smallCt
 
 from LiverGTANLib import files, volume
 from LiverGTANLib.frame import AlignedFrame, ModelFrame, ReslicedFrame
 from LiverGTANLib.resample import averaging_matrix, interpolation_matrix
 from LiverGTANLib.volume import CtVolume, InputError
+from training.data import samples
 
 
 def reoriented(ct: CtVolume, axes: tuple[int, ...], flips: tuple[int, ...]) -> CtVolume:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import samples
 from benchmarks.click_to_mask import large
 
 from LiverGTANLib import doubt, engines, files, measure, segmenter, student
@@ -16,6 +15,7 @@ from LiverGTANLib.clicks import Click
 from LiverGTANLib.region import Region
 from LiverGTANLib.segmenter import Settings
 from LiverGTANLib.volume import CtVolume
+from training.data import samples
 
 RUNS = 15
 

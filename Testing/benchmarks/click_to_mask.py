@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import samples
 import slicer
 from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
 
 from host.slicerhost import SlicerHost
 from LiverGTANLib import engines, files, parallel
 from LiverGTANLib.volume import CtVolume
+from training.data import samples
 
 MODULE = Path(__file__).resolve().parent.parent.parent / "LiverGTAN" / "LiverGTAN.py"
 RUNS = 15

@@ -15,13 +15,13 @@ import time
 
 import click_to_mask
 import numpy as np
-import samples
 import slicer
 from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost
 from LiverGTANLib import engines, files, live, parallel, scene, student
 from LiverGTANLib.volume import CtVolume
+from training.data import samples
 
 RUNS = 20
 DRAG_STEPS = 25

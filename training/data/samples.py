@@ -1,8 +1,8 @@
 """Sample CTs for the demonstration and the tests: downloaded, hash-checked, kept in `.cache/`, never committed.
 
 They come from the source archive of totalsegmentator on PyPI (Apache-2.0) and are never trained on. The references are
-that project's own results, not a radiologist's. `python Testing/samples.py` prints the sample CT's path, and with no
-network that of a generated phantom.
+that project's own results, not a radiologist's. `python -m training.data.samples` prints the sample CT's path, and with no
+network that of a generated phantom. Needs pip, and for the phantom what the extension needs; no PyTorch.
 """
 
 import hashlib
@@ -20,12 +20,13 @@ WANTED = (
     "example_mr_sm.nii.gz",
 )
 LIVER_LABEL = 5
-CACHE = Path(__file__).resolve().parent.parent / ".cache" / "samples"
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "samples"
 
 CT = CACHE / "example_ct.nii.gz"
 CT_REFERENCE = CACHE / "example_seg_fast_force_split.nii.gz"
 DICOM = CACHE / "example_ct_dicom"
 DICOM_REFERENCE = CACHE / "example_seg_dicom.nii.gz"
+CASES = ((CT, CT_REFERENCE), (DICOM, DICOM_REFERENCE))
 MR = CACHE / "example_mr_sm.nii.gz"
 PHANTOM = CACHE / "phantom_ct.nii.gz"
 PHANTOM_REFERENCE = CACHE / "phantom_liver.nii.gz"
@@ -66,7 +67,6 @@ def _extract(archive: Path) -> None:
 
 def make_phantom() -> Path:
     """A generated CT with its liver, for machines without a network."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "LiverGTAN"))
     import SimpleITK as sitk
 
     from LiverGTANLib.files import image_of
