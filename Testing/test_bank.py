@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from training.data.bank import Bank, BankError
+from training.data.joined import Joined
 
 SHAPE = (4, 6, 8)
 
@@ -125,3 +126,25 @@ def _environment():
     import os
 
     return {**os.environ, "PYTHONPATH": "."}
+
+
+def test_joined_banks_are_one_sequence_and_must_share_a_grid(tmp_path):
+    first, second = (Bank.create(tmp_path / name, 3, SHAPE, {"spacing_mm": 3.0}) for name in ("first", "second"))
+    for bank, level in ((first, 0.2), (second, 0.6)):
+        for number in (0, 2):  # one volume is missing in each
+            bank.write(number, np.zeros(SHAPE), np.full(SHAPE, level), {"source": f"{bank.path.name}-{number}",
+                                                                         "labelled": True})
+    joined = Joined((first.path, second.path))
+    assert len(joined) == 4
+    assert [joined.record(n)["source"] for n in range(4)] == ["first-0", "first-2", "second-0", "second-2"]
+    assert [round(float(joined[n][1].mean()), 1) for n in range(4)] == [0.2, 0.2, 0.6, 0.6]
+    with pytest.raises(IndexError):
+        joined[4]
+    Bank.create(tmp_path / "coarse", 1, SHAPE, {"spacing_mm": 4.0})
+    with pytest.raises(BankError, match="spacing_mm"):
+        Joined((first.path, tmp_path / "coarse"))
+    Bank.create(tmp_path / "empty", 1, SHAPE, {"spacing_mm": 3.0})
+    with pytest.raises(BankError, match="no finished volume"):
+        Joined((first.path, tmp_path / "empty"))
+    with pytest.raises(BankError, match="--bank"):
+        Joined(())

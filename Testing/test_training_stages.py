@@ -125,3 +125,12 @@ def test_unknown_arms_are_refused(arm):
 def test_distillation_without_a_teacher_is_refused(smallBank, tmp_path):
     with pytest.raises(UserError, match="needs --teacher"):
         recipes.fit_student(recipes.Recipe.parse("kd"), SIZES, [], smallConfig(smallBank), tmp_path, tmp_path, untold)
+
+
+def test_a_run_may_begin_from_another_ones_network(smallBank, teacher, tmp_path):
+    config = smallConfig(smallBank, start=teacher)
+    net = stages.plain("teacher", SIZES.teacher, config).nets["teacher"]
+    before = checkpoint.network(teacher).state_dict()
+    assert net.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with pytest.raises(UserError, match="widths"):
+        stages.plain("student", SIZES.student, config)

@@ -32,7 +32,7 @@ def makeBank(path: Path) -> Path:
 def smallConfig(bank: Path, **loop) -> Config:
     """A few steps on one thread in float32, every loss logged."""
     settings = {"steps": 6, "warmup": 2, "log_every": 1, "validate_every": 1000} | loop
-    return Config(data=DataSettings(bank=bank), loop=LoopSettings(**settings),
+    return Config(data=DataSettings(bank=(bank,)), loop=LoopSettings(**settings),
                   machine=MachineSettings(accelerator="cpu", threads=1, precision="32-true"))
 
 
@@ -40,7 +40,7 @@ def options(config: Config) -> list[str]:
     """The same settings for the command line."""
     loop, machine = config.loop, config.machine
     return [str(word) for word in (
-        "--bank", config.data.bank, "--steps", loop.steps, "--warmup", loop.warmup, "--log-every", loop.log_every,
+        "--bank", *config.data.bank, "--steps", loop.steps, "--warmup", loop.warmup, "--log-every", loop.log_every,
         "--validate-every", loop.validate_every, "--checkpoint-seconds", loop.checkpoint_seconds,
         "--accelerator", machine.accelerator, "--threads", machine.threads, "--precision", machine.precision)]
 

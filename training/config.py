@@ -22,8 +22,8 @@ class UserError(Exception):
 class DataSettings:
     """What is trained on and what is watched."""
 
-    bank: Path = Path("runs/bank")
-    """Folder made by `python -m training synthesize`."""
+    bank: tuple[Path, ...] = (Path("runs/bank"),)
+    """Folders made by `python -m training synthesize`; several are joined."""
     validation: tuple[str, ...] = ()
     """CT=LABEL pairs that are watched during training and never trained on."""
     augment: Ranges = field(default_factory=Ranges)
@@ -46,6 +46,8 @@ class LoopSettings:
     average: float = 0.998
     """Decay of the moving average of the weights that is validated and exported."""
     seed: int = 0
+    start: Path | None = None
+    """Checkpoint to begin from instead of random weights: its student, or its only network."""
     log_every: int = 50
     validate_every: int = 500
     checkpoint_seconds: float = 120.0
@@ -129,7 +131,8 @@ def adapt(default: Any, value: Any, origin: str) -> Any:
     if dataclasses.is_dataclass(default):
         return over(default, value, origin)
     if isinstance(value, list):
-        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        paths = isinstance(default, tuple) and any(isinstance(one, Path) for one in default)
+        return tuple(Path(v) if paths else tuple(v) if isinstance(v, list) else v for v in value)
     return Path(value) if isinstance(default, Path) else value
 
 

@@ -29,7 +29,7 @@ def run(output: Path) -> None:
     os.environ[DATA_VARIABLE] = str(output)  # holds no tissue maps, so synthesis takes the phantom even where data are
     commands.synthesize(dataclasses.replace(settings("synthesize"), output=output / "bank"))
     fit = settings("fit")
-    data = dataclasses.replace(fit.training.data, bank=output / "bank")
+    data = dataclasses.replace(fit.training.data, bank=(output / "bank",))
     cases = tuple(write_case(output / "cases", seed) for seed in UNSEEN_SEEDS)
     training = dataclasses.replace(fit.training, data=data)
     commands.fit(dataclasses.replace(fit, stage="all", run=output, cases=cases, training=training))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from training import losses
-from training.config import Config, DistillSettings
+from training import checkpoint, losses
+from training.config import Config, DistillSettings, UserError
 from training.data.batches import Batch
 from training.learner import copy_of
 from training.loop import Outputs, Task
@@ -116,7 +117,12 @@ def named(teachers: list[UNet3D]) -> dict[str, UNet3D]:
 
 
 def seeded(widths: tuple[int, ...], config: Config) -> UNet3D:
-    """A fresh network whose weights depend on the seed and the widths alone."""
+    """The network of the checkpoint to begin from, or a fresh one that depends on the seed and the widths alone."""
+    if config.loop.start:
+        net = checkpoint.network(Path(config.loop.start))
+        if net.widths != widths:
+            raise UserError(f"{config.loop.start} holds widths {net.widths}, not {widths}; give another --start.")
+        return net.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
         return UNet3D(widths)

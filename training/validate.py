@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from training.config import DataSettings, UserError
-from training.data.bank import Bank
 from training.data.cases import Case
+from training.data.joined import Joined
 from training.nets import UNet3D
 
 SPACING_MM = 3.0
@@ -21,10 +21,10 @@ def validator(data: DataSettings) -> Callable[[UNet3D], dict[str, float]]:
     Raises UserError for a case from which volumes of the bank were made.
     """
     cases = [Case.parse(text) for text in data.validation]
-    bank = Bank.open(data.bank)
+    bank = Joined(data.bank)
     trained = {bank.record(n)["source"] for n in range(len(bank))} & {case.name for case in cases}
     if trained:
-        raise UserError(f"{', '.join(sorted(trained))} is in the bank {data.bank}: a CT that is trained on cannot "
+        raise UserError(f"{', '.join(sorted(trained))} is in a bank: a CT that is trained on cannot "
                         "validate; leave it out of --validation, or synthesize a bank without it.")
     prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in cases]
     tensors = [(name, torch.from_numpy(x)[None, None], torch.from_numpy(y) > 0.5) for name, x, y in prepared]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from training.config import Config, UserError
+from training.config import Config
 from training.data import augment
-from training.data.bank import Bank
+from training.data.joined import Joined
 from training.losses import balance
 
 
@@ -32,14 +31,12 @@ class Batches:
     """Each epoch visits every volume once, in an order and through views that the seed and the step decide."""
 
     def __init__(self, config: Config, rank: int, world: int) -> None:
-        self.bank = Bank.open(config.data.bank)
-        if len(self.bank) == 0:
-            raise UserError(f"The bank {config.data.bank} holds no finished volume; run `synthesize` to its end.")
+        self.bank = Joined(config.data.bank)
         self.config, self.rank, self.world = config, rank, world
 
     def at(self, step: int) -> Batch:
         """This process's share of the batch of a step. Raises FileNotFoundError when the bank was removed."""
-        os.stat(self.config.data.bank / "images.npy")  # a mapped file that was removed would be read on in silence
+        self.bank.still_there()
         size = self.config.loop.batch
         positions = range(step * size, (step + 1) * size)[self.rank :: self.world]
         images, labels, labelled = zip(*(self.sample(position) for position in positions), strict=True)
