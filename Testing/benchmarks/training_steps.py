@@ -28,7 +28,7 @@ SHAPE = (2, 1, 64, 96, 112)
 def measure(role: str, setting: str, threads: int, steps: int) -> float:
     """Steps per second of forward, loss, backward and update on random volumes, without reading data."""
     if setting == "loop":
-        import training  # noqa: F401  sets how OpenMP's threads wait, before torch is loaded
+        from training import waiting  # noqa: F401  before torch is loaded
     import torch
 
     from training import losses, machine
