@@ -45,10 +45,13 @@ class Contrast:
 
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator, fatty: bool = True, iron: bool = True,
-               odd: bool = True) -> Contrast:
-        """`fatty` and `iron` allow such livers; `odd` shifts soft tissues by up to 40 HU in a fifth of the scans."""
-        phase = str(rng.choice(list(PHASES), p=list(PHASES.values())))
-        kind = _liver_kind(rng, fatty, iron)
+               odd: bool = True, phase: str | None = None, liver_kind: str | None = None) -> Contrast:
+        """`fatty` and `iron` allow such livers; `odd` shifts soft tissues by up to 40 HU in a fifth of the scans.
+
+        `phase` and `liver_kind`, where given, take the place of the drawn ones.
+        """
+        drawn = str(rng.choice(list(PHASES), p=list(PHASES.values()))), _liver_kind(rng, fatty, iron)
+        phase, kind = phase or drawn[0], liver_kind or drawn[1]
         hu = _means(phase, kind, rng)
         if odd and rng.random() < 0.2:
             hu[list(SOFT)] += rng.uniform(-40, 40, len(SOFT))

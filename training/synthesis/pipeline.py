@@ -24,6 +24,7 @@ from .scene import Effect, Scene
 from .sources import Source
 from .streaks import MetalStreaks, PhotonStarvation
 from .surroundings import Arms, Table
+from .wish import ANYTHING, Wish
 
 ANATOMY: dict[str, type[Effect]] = {"contour": Contour, "resection": Resection, "ascites": Ascites,
                                     "mesentery": Mesentery, "bowel_gas": BowelGas}
@@ -42,36 +43,54 @@ REAL_DISEASE = 0.7
 
 def make_volume(source: Source, config: SynthesisConfig, seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Image (D, H, W) float32 in [-1, 1], label float32 in [0, 1], and the parameters of all that was done."""
-    rng = stream(seed, "placement")
-    without_liver = not source.real and rng.random() < config.no_liver_share
-    placement = Placement.random(source, config.fine_shape, rng, without_liver, gentle=source.real)
-    scene = place(source, placement, config.fine_shape)
-    parameters: dict[str, Any] = {"placement": asdict(placement)}
-    if source.real:
-        parameters |= run(scene, REAL, config, seed)
-        parameters |= run(scene, {k: v for k, v in DISEASE.items() if k != "vessels"}, config, seed, REAL_DISEASE)
-    else:
-        parameters |= run(scene, ANATOMY, config, seed)
-        parameters["contrast"] = _render(scene, config, seed)
-        parameters |= run(scene, DISEASE, config, seed)
-    parameters |= run(scene, SCANNER, config, seed)
+    scene, parameters = make_scene(source, config, seed)
     image, label = to_grid(scene, config.hu_window)
     return image, label, parameters
 
 
+def make_scene(source: Source, config: SynthesisConfig, seed: int,
+               wish: Wish = ANYTHING) -> tuple[Scene, dict[str, Any]]:
+    """The finished scan on the fine grid, in HU, and the parameters of all that was done."""
+    rng = stream(seed, "placement")
+    without_liver = not source.real and rng.random() < config.no_liver_share
+    placement = Placement.random(source, config.fine_shape, rng, without_liver, gentle=source.real)
+    placement = wish.fulfilled("placement", placement)
+    scene = place(source, placement, config.fine_shape)
+    parameters: dict[str, Any] = {"placement": asdict(placement)}
+    for name, effect in wish.first.items():
+        parameters[name] = _do(scene, effect, name, stream(seed, name), wish)
+    if source.real:
+        parameters |= run(scene, REAL, config, seed, wish=wish)
+        parameters |= run(scene, {k: v for k, v in DISEASE.items() if k != "vessels"}, config, seed, REAL_DISEASE, wish)
+    else:
+        parameters |= run(scene, ANATOMY, config, seed, wish=wish)
+        parameters["contrast"] = _render(scene, config, seed, wish)
+        parameters |= run(scene, DISEASE, config, seed, wish=wish)
+    parameters |= run(scene, SCANNER, config, seed, wish=wish)
+    return scene, parameters
+
+
 def run(scene: Scene, effects: dict[str, type[Effect]], config: SynthesisConfig, seed: int,
-        factor: float = 1.0) -> dict[str, Any]:
+        factor: float = 1.0, wish: Wish = ANYTHING) -> dict[str, Any]:
     """Draw and apply the effects in order; returns the parameters of those that took part."""
     done = {}
     for name, effect in effects.items():
         rng = stream(seed, name)
         if rng.random() >= factor * getattr(config.effects, name):
             continue
-        drawn = effect.random(scene, rng)
-        if drawn is not None:
-            drawn.apply(scene)
-            done[name] = asdict(drawn)
+        parameters = _do(scene, effect, name, rng, wish)
+        if parameters is not None:
+            done[name] = parameters
     return done
+
+
+def _do(scene: Scene, effect: type[Effect], name: str, rng: np.random.Generator, wish: Wish) -> dict[str, Any] | None:
+    drawn = effect.random(scene, rng)
+    if drawn is None:
+        return None
+    drawn = wish.fulfilled(name, drawn)
+    drawn.apply(scene)
+    return asdict(drawn)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -96,8 +115,9 @@ def average_areas(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _render(scene: Scene, config: SynthesisConfig, seed: int) -> dict[str, Any]:
+def _render(scene: Scene, config: SynthesisConfig, seed: int, wish: Wish) -> dict[str, Any]:
     allowed = {name: getattr(config.effects, name) > 0 for name in ("fatty", "iron", "odd")}
-    contrast = Contrast.random(scene, stream(seed, "contrast"), **allowed)
+    contrast = Contrast.random(scene, stream(seed, "contrast"), **allowed, phase=wish.phase, liver_kind=wish.liver)
+    contrast = wish.fulfilled("contrast", contrast)
     contrast.apply(scene)
     return asdict(contrast)
