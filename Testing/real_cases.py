@@ -1,22 +1,13 @@
-"""The real CTs with labels good enough to judge by; none of them is trained on.
+"""The real CTs with references good enough to judge by, read; see `training.data.unseen`."""
 
-The sample CTs' references are another network's results, the two from LIVERGTAN_DATA are human-made.
-"""
-
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from LiverGTANLib import files
 from LiverGTANLib.volume import CtVolume
-from training.data import samples
-
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("LIVERGTAN_DATA", ROOT.parent / "shared" / "data")) / "ct"
-HUMAN = ("crlm_ct_1100_8bit", "spl_abdominal_atlas")
+from training.data import unseen
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,27 +21,16 @@ class RealCase:
 
 def load() -> list[RealCase]:
     """The cases that can be had here; says which cannot."""
-    return list(load_samples()) + list(_human())
+    return list(_read(unseen.found()))
 
 
 def load_samples() -> Iterator[RealCase]:
     """The sample CT, then the sample DICOM series; says so when they cannot be had."""
-    try:
-        samples.fetch()
-    except samples.SampleError as error:
-        print(f"left out: the sample CTs ({error})")
-        return
-    for name, ct_path, labels in (("sample CT", samples.CT, samples.CT_REFERENCE),
-                                  ("sample DICOM", samples.DICOM, samples.DICOM_REFERENCE)):
+    return _read(unseen.sample_cases())
+
+
+def _read(found: Iterable[unseen.Files]) -> Iterator[RealCase]:
+    for ct_path, mask_path, label in found:
         ct = files.read_ct(ct_path)
-        yield RealCase(name, ct, files.read_labels(labels, ct) == samples.LIVER_LABEL)
-
-
-def _human():
-    for name in HUMAN:
-        path = DATA / f"{name}.nii.gz"
-        if not path.is_file():
-            print(f"left out: {name} (set LIVERGTAN_DATA)")
-            continue
-        ct = files.read_ct(path)
-        yield RealCase(name, ct, files.read_labels(DATA / f"{name}_liver.nii.gz", ct) > 0)
+        values = files.read_labels(mask_path, ct)
+        yield RealCase(ct.name, ct, values > 0 if label is None else values == label)

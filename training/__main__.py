@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from training import waiting  # noqa: F401, I001  first, because it must stand before torch
+from training import waiting  # noqa: F401  first: it must stand before torch
 from training.cli import main
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 from LiverGTANLib.files import read_ct, read_labels, stem_of
 from LiverGTANLib.volume import CtVolume, ModelFrame, to_model_grid
 from training.config import UserError
-
-DATA_VARIABLE = "LIVERGTAN_DATA"
+from training.data.unseen import DATA_VARIABLE, data_folder
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def fraction(mask: np.ndarray, frame: ModelFrame) -> np.ndarray:
 def located(text: str) -> Path:
     """The path as given, or below the shared data folder. Raises UserError when neither exists."""
     path = Path(text)
-    below = Path(os.environ.get(DATA_VARIABLE, "../shared/data")) / path
+    below = data_folder() / path
     for candidate in (path, below):
         if candidate.exists():
             return candidate

@@ -1,8 +1,8 @@
 """Sample CTs for the demonstration and the tests: downloaded, hash-checked, kept in `.cache/`, never committed.
 
 They come from the source archive of totalsegmentator on PyPI (Apache-2.0) and are never trained on. The references are
-that project's own results, not a radiologist's. `python -m training.data.samples` prints the sample CT's path, and with no
-network that of a generated phantom. Needs pip, and for the phantom what the extension needs; no PyTorch.
+that project's own results, not a radiologist's. `python -m training.data.samples` prints the path of the sample CT and,
+with no network, that of a generated phantom. Needs pip, and for the phantom what the extension needs; no PyTorch.
 """
 
 import hashlib
