@@ -39,7 +39,7 @@ class Learner:
     def plain(self) -> UNet3D:
         """The network below Fabric's and DDP's wrappers."""
         net = self.net
-        while not isinstance(net, UNet3D):
+        while hasattr(net, "module"):
             net = net.module
         return net
 
@@ -51,7 +51,7 @@ class Learner:
         if not settings.inherit:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                fresh = Learner.new(UNet3D(widths, self.plain.stem_size), fabric, config)
+                fresh = Learner.new(self.plain.like(widths), fabric, config)
             fresh.born, fresh.history = step, history
             return fresh
         wide = growth.widen(self.plain, widths, maps)
@@ -87,9 +87,9 @@ class Learner:
         return tuple(max(one) + 1 for one in self.history[0]["maps"].values())
 
     @classmethod
-    def unpack(cls, state: dict[str, Any], fabric: Fabric, config: Config) -> Learner:
-        """The learner that `pack` described."""
-        learner = cls.new(UNet3D(tuple(state["widths"]), state["stem"]), fabric, config)
+    def unpack(cls, state: dict[str, Any], start: UNet3D, fabric: Fabric, config: Config) -> Learner:
+        """The learner that `pack` described; `start` is the network that it began as."""
+        learner = cls.new(start.like(tuple(state["widths"])), fabric, config)
         learner.plain.load_state_dict(state["weights"])
         learner.average.load_state_dict(state["average"])
         learner.optimizer.load_state_dict(state["optimizer"])
@@ -108,6 +108,6 @@ def follow(learner: Learner, decay: float, step: int) -> None:
 
 def copy_of(net: UNet3D) -> UNet3D:
     """An independent network with the same weights."""
-    twin = UNet3D(net.widths, net.stem_size)
+    twin = net.like(net.widths)
     twin.load_state_dict(net.state_dict())
     return twin

@@ -97,7 +97,8 @@ class Run:
         for role, net in self.task.nets.items():
             if tuple(saved["nets"][role]["first_widths"]) != net.widths:
                 raise UserError(f"{self.file} began with other widths for the {role}; use another --run.")
-        return {role: Learner.unpack(state, self.fabric, self.config) for role, state in saved["nets"].items()}
+        return {role: Learner.unpack(saved["nets"][role], net, self.fabric, self.config)
+                for role, net in self.task.nets.items()}
 
     def grow_if_due(self) -> None:
         """Widens the network whose turn it is at this step."""

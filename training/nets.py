@@ -51,6 +51,10 @@ class UNet3D(nn.Module):
             x = self.get_submodule(f"dec{level}")(x)
         return self.head(x)
 
+    def like(self, widths: tuple[int, ...]) -> UNet3D:
+        """A fresh network that differs from this one in widths alone."""
+        return UNet3D(widths, self.stem_size)
+
     def layers(self) -> Iterator[tuple[str, nn.Module, nn.BatchNorm3d | None]]:
         """(name, convolution, its batch norm or None) in the order of the forward pass."""
         for name, module in self.named_children():
