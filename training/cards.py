@@ -80,16 +80,24 @@ def origin(name: str) -> dict[str, str]:
 
 
 def metrics(table: Path) -> list[dict[str, Any]]:
-    """The rows of an evaluation's CSV with who made each reference; without what belongs to the machine or the card."""
+    """The rows of an evaluation's CSV as a card holds them."""
     try:
         with table.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            return [figures(row) for row in csv.DictReader(stream)]
     except OSError as error:
         raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
+
+
+def figures(row: dict[str, str]) -> dict[str, Any]:
+    """A row with who made the reference; without what belongs to the machine or the card."""
+    kept = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
+    return kept | {"reference": maker(row["case"])}
+
+
+def maker(case: str) -> str:
+    """Who made the reference of a case, as `provenance.toml` says."""
     known = tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
-    makers = {name: {"reference": entry["label"]} for name, entry in known.items()}
-    figures = [{name: number(value) for name, value in row.items() if name not in ("model", "seconds")} for row in rows]
-    return [row | makers.get(row["case"], {}) for row in figures]
+    return known[case]["label"] if case in known else "not stated"
 
 
 def rewrite(student_file: Path, table: Path | None) -> str:

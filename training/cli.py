@@ -49,6 +49,19 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Pseudolabel:
+    """A teacher outlines CTs without labels; look at the picture before `synthesize --labels` takes them in."""
+
+    teacher: First[str]
+    """A checkpoint (.pt or .pt:ROLE)."""
+    cts: tuple[str, ...] = ("ct",)
+    """CT files, or folders of .nii.gz; relative ones are also looked up in LIVERGTAN_DATA."""
+    exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas")
+    """Names to leave out: those that have a label of a person."""
+    output: Path = Path("runs/labels")
+
+
+@dataclass(frozen=True)
 class Ablate:
     """The table of arms x students x seeds at equal student updates; finished runs are kept."""
 
@@ -67,10 +80,12 @@ class Ablate:
 class Evaluate:
     """Dice, NSD, HD95, ASSD and volume error on real CTs at native resolution."""
 
-    model: First[str]
+    model: First[str] = ""
     """A bundled student's name, a student file, a checkpoint (.pt or .pt:ROLE), or a folder of masks."""
-    cases: tuple[str, ...]
+    cases: tuple[str, ...] = ()
     """CT=MASK or CT=MASK:LABEL."""
+    bundled: bool = False
+    """Instead of model and cases: all bundled students with both engines on every real case that can be had here."""
     engines: tuple[Literal["numpy", "torch"], ...] = ("numpy",)
     output: Path = Path("runs/evaluation.csv")
     picture: Path | None = None
@@ -120,6 +135,7 @@ class Demo:
 COMMANDS: dict[str, type] = {
     "synthesize": SynthesisConfig,
     "fit": Fit,
+    "pseudolabel": Pseudolabel,
     "evaluate": Evaluate,
     "ablate": Ablate,
     "export": Export,

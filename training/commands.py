@@ -59,10 +59,16 @@ def everything(options: cli.Fit, sizes, teachers: list[Path], validate) -> None:
 
 
 def evaluate(options: cli.Evaluate) -> None:
-    """Prints and writes the figures of every case and their summary."""
+    """Prints and writes the figures of every case and their summary, or the table of the bundled students."""
     from training import evaluate, picture
+    from training.config import UserError
     from training.data.cases import Case
 
+    if options.bundled:
+        evaluate_bundled(options)
+        return
+    if not (options.model and options.cases):
+        raise UserError("Say what to evaluate, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`.")
     cases = [Case.parse(case) for case in options.cases]
     rows, masks = [], {}
     for row, mask in evaluate.evaluate(options.model, cases, options.engines):
@@ -77,6 +83,26 @@ def evaluate(options: cli.Evaluate) -> None:
     if options.picture:
         picture.outlines(cases, masks, options.picture)
         print(f"picture: {options.picture}")
+
+
+def evaluate_bundled(options: cli.Evaluate) -> None:
+    """Prints and writes the table of real cases x bundled students x engines."""
+    from LiverGTANLib import student
+    from training import bundled
+    from training.config import UserError
+
+    if options.model or options.cases or options.picture:
+        raise UserError("--bundled takes the bundled students and the known real cases; give it nothing but --output.")
+    table = bundled.lines(list(bundled.rows(student.available(), bundled.cases())))
+    print(bundled.write(table, options.output), end="")
+    print(f"\nWrote {options.output} and {options.output.with_suffix('.md')}")
+
+
+def pseudolabel(options: cli.Pseudolabel) -> None:
+    """Masks of CTs by a teacher."""
+    from training import pseudolabels
+
+    pseudolabels.run(options)
 
 
 def ablate(options: cli.Ablate) -> None:
