@@ -37,6 +37,28 @@ def draw(axis, image: np.ndarray, ours: np.ndarray, reference: np.ndarray) -> No
             axis.contour(share, [0.5], colors=color, linewidths=0.8)
 
 
+def sheet(columns: list[tuple[str, np.ndarray, np.ndarray]], path: Path, axial: int = 4) -> None:
+    """One column for each (name, image, liver fraction) on the model grid: axial cuts through the liver, a coronal one.
+
+    A grid without liver is cut evenly.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.6 * len(columns), 2.2 * (axial + 1)), facecolor="black", layout="constrained")
+    axes = figure.subplots(axial + 1, len(columns), squeeze=False)
+    for column, (name, image, liver) in enumerate(columns):
+        levels, fronts = (np.flatnonzero(liver.max(other) > 0.5) for other in ((1, 2), (0, 2)))
+        levels = levels if len(levels) else np.arange(len(liver))
+        fronts = fronts if len(fronts) else np.arange(liver.shape[1])
+        axes[0, column].set_title(name, color="white", fontsize=7)
+        for row, share in enumerate(np.linspace(0.92, 0.12, axial)):
+            level = levels[int(share * (len(levels) - 1))]
+            draw(axes[row, column], *(v[level, ::-1, ::-1] for v in (image, liver, liver)))
+        front = fronts[len(fronts) // 2]
+        draw(axes[axial, column], *(v[::-1, front, ::-1] for v in (image, liver, liver)))
+    save(figure, path)
+
+
 def bars(names: list[str], groups: dict[str, list[tuple[float, float]]], label: str, path: Path) -> None:
     """Grouped bars with error bars: `groups` maps a student to (mean, sd) for each name; NaN leaves a gap."""
     from matplotlib.figure import Figure

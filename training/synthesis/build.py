@@ -70,6 +70,8 @@ def _open_or_create(config: SynthesisConfig) -> Bank:
         return bank
     meta = {"spacing_mm": config.spacing_mm, "hu_window": list(config.hu_window), "axes": "S, A, R",
             "config": wanted, "versions": _versions(), "git": _git_hash()}
+    if config.labels:
+        meta["labels"] = json.loads((config.labels / "labels.json").read_text(encoding="utf-8"))
     return Bank.create(config.output, config.count, config.shape, meta)
 
 

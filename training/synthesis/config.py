@@ -74,6 +74,8 @@ class SynthesisConfig:
     """CTs of `data` that no volume comes from: those for validation and tests, and those with doubtful labels."""
     unlabelled: tuple[str, ...] = ()
     """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
+    labels: Path | None = None
+    """Folder of masks NAME.nii.gz (of `pseudolabel`, looked at) that replace the pseudo-labels of `data`."""
     weights: dict[str, float] = field(default_factory=lambda: {
         "tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0})
     """How often a real CT is drawn compared with the others (1): plain scans are few."""

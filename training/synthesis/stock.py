@@ -71,7 +71,8 @@ def own_scans(config: SynthesisConfig) -> dict[Scan, Part]:
         return {}
     scans: dict[Scan, Part] = {}
     for ct in sorted((folder / "ct").glob("*.nii.gz")):
-        name, mask = ct.name.removesuffix(".nii.gz"), ct.with_name(ct.name.removesuffix(".nii.gz") + PSEUDO)
+        name = ct.name.removesuffix(".nii.gz")
+        mask = config.labels / ct.name if config.labels else ct.with_name(name + PSEUDO)
         if name in config.exclude:
             scans[Scan(name, name, ct)] = "validation"
         elif name in config.unlabelled:
