@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from training import weights
 from training.config import Config, UserError
 from training.nets import UNet3D
 
@@ -62,7 +63,9 @@ def commit() -> str:
 
 
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The dict of a checkpoint. Raises UserError when it is not one."""
+    """The dict of a checkpoint, or of a network kept by itself (see `weights`). Raises UserError for anything else."""
+    if file.suffix == weights.SUFFIX:
+        return weights.read(file, device)
     try:
         content = torch.load(file, map_location=device, weights_only=True)  # plain data only: no code is run
     except FileNotFoundError as error:

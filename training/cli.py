@@ -27,7 +27,7 @@ class Roles:
     """Of TAKD's and DGKD's assistant; GTAN's grows to the teacher's widths."""
     teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
     teacher: tuple[Path, ...] = ()
-    """Checkpoints of trained teachers; several are averaged."""
+    """Checkpoints of trained teachers, or networks kept as .safetensors; several are averaged."""
     teacher_steps: int | None = None
     """Steps of the teacher in `fit all` and `ablate`; by default as many as the student's."""
 
@@ -105,6 +105,16 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """Keep one network of a checkpoint, in float16 with its settings and seed, to teach others."""
+
+    checkpoint: First[Path]
+    output: Path = Path("training/weights/teacher.safetensors")
+    role: str = "teacher"
+    """Which network of the checkpoint."""
+
+
+@dataclass(frozen=True)
 class Card:
     """Show a student's card; put an evaluation's figures on it; install the student in the extension."""
 
@@ -139,6 +149,7 @@ COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "ablate": Ablate,
     "export": Export,
+    "keep": Keep,
     "card": Card,
     "describe": Describe,
     "demo": Demo,

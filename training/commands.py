@@ -126,6 +126,20 @@ def export(options: cli.Export) -> None:
         print(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
 
 
+def keep(options: cli.Keep) -> None:
+    """Writes the network and prints what is kept with it."""
+    from training import checkpoint, nets, progress, weights
+
+    content = checkpoint.read(options.checkpoint)
+    watched = progress.last_figures(options.checkpoint.with_name("log.csv"), options.role)
+    digest = weights.write(options.output, content, options.role, watched)
+    net = checkpoint.network(options.output)
+    print(f"{options.output}: {nets.parameters(net):,} parameters of widths {net.widths}, "
+          f"{options.output.stat().st_size} bytes, SHA-256 {digest}")
+    print(f"{content['step']} steps, seed {content['settings']['loop']['seed']}, code {content['code']}; watched: "
+          + (", ".join(f"{case} {dice:.4f}" for case, dice in watched.items()) or "nothing"))
+
+
 def card(options: cli.Card) -> None:
     """Prints the card, with new figures if given, and installs the student if asked to."""
     from training import cards, export

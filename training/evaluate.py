@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from LiverGTANLib import engines, segmenter, student
-from training import checkpoint, export
+from training import checkpoint, export, weights
 from training.config import UserError
 from training.data.cases import Case
 from training.metrics import Metrics, measure
@@ -40,12 +40,13 @@ class Row:
 
 
 def model(source: str) -> student.Student:
-    """A student by name, by file, or a checkpoint (.pt, or .pt:ROLE) folded in memory."""
-    file, _, role = source.partition(".pt")
-    if not _:
+    """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or kept network, folded in memory."""
+    file, found, role = source.partition(".pt")
+    if not (found or source.endswith(weights.SUFFIX)):
         return student.load(source)
-    net = checkpoint.network(Path(file + ".pt"), role.removeprefix(":") or None)
-    return export.in_memory(net, Path(file).parent.name + role, SPACING_MM, HU_WINDOW)
+    path = Path(file + found)
+    net = checkpoint.network(path, role.removeprefix(":") or None)
+    return export.in_memory(net, path.parent.name + role if found else path.stem, SPACING_MM, HU_WINDOW)
 
 
 def evaluate(source: str, cases: list[Case], engine_names: tuple[str, ...]) -> Iterator[tuple[Row, np.ndarray]]:

@@ -106,6 +106,11 @@ def forget_after(file: Path, step: int) -> None:
         csv.writer(stream).writerows([HEADER, *kept])
 
 
+def last_figures(file: Path, role: str) -> dict[str, float]:
+    """The validation figures of a role that a log holds last: {case: Dice}."""
+    return {row[1].partition("/")[2]: float(row[2]) for row in rows(file) if row[1].startswith(f"{role}/")}
+
+
 def rows(file: Path) -> Iterator[list[str]]:
     """The whole rows of a log; a torn last line of a killed run is skipped."""
     if not file.exists():
