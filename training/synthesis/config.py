@@ -13,6 +13,8 @@ class Effects:
     contour: float = 0.45
     """Nodular (cirrhotic), swollen or shrunken liver surface."""
     resection: float = 0.06
+    wall: float = 0.75
+    """Diaphragm and muscle of the abdominal wall against the liver, where a tissue map has fat or lung."""
     ascites: float = 0.14
     mesentery: float = 0.9
     """Bowel loops and vessels in the fat between the organs of a tissue map."""

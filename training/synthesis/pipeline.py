@@ -23,11 +23,11 @@ from .scanner import Blur, Noise, Quantized, ThickSlices
 from .scene import Effect, Scene
 from .sources import Source
 from .streaks import MetalStreaks, PhotonStarvation
-from .surroundings import Arms, Table
+from .surroundings import Arms, Table, Wall
 from .wish import ANYTHING, Wish
 
-ANATOMY: dict[str, type[Effect]] = {"contour": Contour, "resection": Resection, "ascites": Ascites,
-                                    "mesentery": Mesentery, "bowel_gas": BowelGas}
+ANATOMY: dict[str, type[Effect]] = {"contour": Contour, "resection": Resection, "wall": Wall,
+                                    "ascites": Ascites, "mesentery": Mesentery, "bowel_gas": BowelGas}
 REAL: dict[str, type[Effect]] = {"gain": Gain, "liver_density": LiverDensity}
 DISEASE: dict[str, type[Effect]] = {
     "hazy_fat": HazyFat, "vessels": LiverVessels, "effusion": Effusion, "consolidation": Consolidation,

@@ -1,4 +1,4 @@
-"""What lies around the patient: the table and the arms."""
+"""What lies around the liver and the patient: the wall of the trunk, the table, the arms."""
 
 from __future__ import annotations
 
@@ -6,8 +6,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scene import Scene
-from .tissues import Tissue
+from .fields import grow, signed_distance, smooth_noise
+from .scene import Scene, bounding_box, draw_seed
+from .tissues import Tissue, is_any
+
+OUTER = (Tissue.LUNG, Tissue.MUSCLE, Tissue.CORTICAL_BONE, Tissue.SPONGY_BONE, Tissue.CARTILAGE)
+"""What lies beyond diaphragm and abdominal wall, seen from the liver."""
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Diaphragm and muscle on the liver, one voxel thick or `thick` where the noise is high.
+
+    A real liver lies on muscle nearly as dense as it is. Tissue maps have fat or lung there, and a network that never
+    saw the muscle takes it for liver. reach_mm: how far lung, ribs or muscle may be for the wall to be there. bare:
+    share of the surface that keeps its fat.
+    """
+
+    thick: int
+    reach_mm: float
+    bare: float
+    seed: int
+
+    @classmethod
+    def random(cls, scene: Scene, rng: np.random.Generator) -> Wall | None:
+        if not scene.liver.any():
+            return None
+        return cls(int(rng.integers(1, 4)), float(rng.uniform(6, 18)), float(rng.uniform(0, 0.3)), draw_seed(rng))
+
+    def apply(self, scene: Scene) -> None:
+        if not scene.liver.any():
+            return
+        part = scene.crop(bounding_box(scene.liver, margin=self.thick + 1))
+        noise = smooth_noise(part.shape, scene.voxels(35), self.seed)
+        outer = signed_distance(is_any(part.tissue, OUTER), scene.spacing_mm) < self.reach_mm
+        rim = grow(part.liver, 1) | (grow(part.liver, self.thick) & (noise > 0))
+        there = noise > np.quantile(noise, self.bare) if self.bare else True
+        soft = is_any(part.tissue, (Tissue.FAT, Tissue.CAVITY_FAT, Tissue.LUNG))
+        part.tissue[rim & outer & soft & there] = Tissue.MUSCLE
 
 
 @dataclass(frozen=True)
