@@ -93,3 +93,12 @@ def test_a_run_without_a_log_has_watched_nothing(bank, tmp_path, capsys):
     file = loop.fit(stages.plain("student", WIDTHS, config), config, tmp_path, untold)
     assert cli.main(["keep", str(file), "--role", "student", "--output", str(tmp_path / "s.safetensors")]) == 0
     assert "watched: nothing" in capsys.readouterr().out
+
+
+def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
+    words = ["fit", "kd", "--teacher", str(trained), "--student-widths", "2", "3", "--run", str(tmp_path / "run"),
+             *options(smallConfig(bank, steps=1))]
+    assert cli.main(words) == 0
+    teachers = checkpoint.read(tmp_path / "run" / "checkpoint.pt")["teachers"]
+    digest = weights.digest(checkpoint.network(kept).state_dict())
+    assert teachers == {"teacher0": {"widths": list(WIDTHS), "sha256": digest}}

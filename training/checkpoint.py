@@ -22,15 +22,20 @@ FORMAT = "livergtan-checkpoint/1"
 
 
 def write(
-    file: Path, nets: dict[str, Any], step: int, config: Config, method: str = "", spent: dict[str, float] | None = None
+    file: Path, nets: dict[str, Any], step: int, config: Config, method: str = "",
+    spent: dict[str, float] | None = None, teachers: dict[str, Any] | None = None,
 ) -> None:
-    """Writes beside the file and renames, so that the last good checkpoint survives a kill or a full disk."""
+    """Writes beside the file and renames, so that the last good checkpoint survives a kill or a full disk.
+
+    teachers: widths and digest (see `weights.digest`) of the frozen ones, so that a card can tell which they were.
+    """
     content = {
         "format": FORMAT,
         "step": step,
         "method": method,
         "code": commit(),
         "spent": spent or {"wall": 0.0, "cpu": 0.0},
+        "teachers": teachers or {},
         "settings": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
         "nets": nets,
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from training import checkpoint, machine
+from training import checkpoint, machine, weights
 from training.config import Config, UserError
 from training.data.batches import Batch, Batches
 from training.learner import Learner, follow
@@ -80,6 +80,8 @@ class Run:
     def __init__(self, task: Task, config: Config, fabric: Fabric, file: Path) -> None:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
         checkpoint.commit()  # asked now: while a run goes on, its code may change on disk
+        self.taught_by = {role: {"widths": list(net.widths), "sha256": weights.digest(net.state_dict())}
+                          for role, net in task.teachers.items()}
         self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
         saved = checkpoint.read(file, fabric.device) if file.exists() else None
         self.learners = self._learners(saved)
@@ -142,7 +144,8 @@ class Run:
         self.clock = self.saved = now
         if self.fabric.is_global_zero:
             nets = {role: learner.pack() for role, learner in self.learners.items()}
-            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent)
+            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent,
+                             self.taught_by)
 
 
 class Ahead:

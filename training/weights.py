@@ -71,6 +71,15 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return content | {"nets": {role: sizes | {"average": single}}}
 
 
+def digest(arrays: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a state in float16, names in order: a network, its checkpoint and its kept file have the same one."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name].detach().cpu()
+        total.update((array.to(torch.float16) if array.is_floating_point() else array).contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
 def sha256(file: Path) -> str:
     """Of a file's bytes."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
