@@ -15,15 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHAPE = (16, 16, 24)
 
 
-def makeBank(path: Path) -> Path:
+def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE) -> Path:
     """Six volumes with a bright block as liver; the last has no label."""
-    bank = Bank.create(path, 6, SHAPE, {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "test"})
+    bank = Bank.create(path, 6, shape, {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "test"})
     for number in range(6):
         rng = np.random.default_rng(number)
-        label = np.zeros(SHAPE, np.float32)
+        label = np.zeros(shape, np.float32)
         z, y, x = rng.integers(2, 6, 3)
         label[z : z + 8, y : y + 8, x : x + 12] = 1
-        image = np.clip(label - 0.5 + 0.1 * rng.standard_normal(SHAPE), -1, 1)
+        image = np.clip(label - 0.5 + 0.1 * rng.standard_normal(shape), -1, 1)
         bank.write(number, image, label, {"seed": number, "source": f"phantom-{number}", "kind": "synthetic",
                                           "labelled": number != 5, "parameters": {}})
     return path

@@ -77,6 +77,20 @@ class Ablate:
 
 
 @dataclass(frozen=True)
+class Designs:
+    """The trade-off between accuracy and time of several students' designs, by short equal runs; finished ones stay."""
+
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL that no step has seen; times are taken on the first."""
+    designs: tuple[str, ...] = ()
+    """Names of `designs_plan.py`; by default all. Give --bank one folder for each of their grids."""
+    folder: Path = Path("runs/designs")
+    rounds: int = 9
+    """Timed forward passes of each design on each engine."""
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Dice, NSD, HD95, ASSD and volume error on real CTs at native resolution."""
 
@@ -148,6 +162,7 @@ COMMANDS: dict[str, type] = {
     "pseudolabel": Pseudolabel,
     "evaluate": Evaluate,
     "ablate": Ablate,
+    "designs": Designs,
     "export": Export,
     "keep": Keep,
     "card": Card,

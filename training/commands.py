@@ -112,6 +112,13 @@ def ablate(options: cli.Ablate) -> None:
     ablation.run(options)
 
 
+def designs(options: cli.Designs) -> None:
+    """Trains the designs that are missing, times all, and writes table and plot."""
+    from training import designs
+
+    designs.run(options)
+
+
 def export(options: cli.Export) -> None:
     """Writes student file and card, and prints how far the engines are from the network."""
     from training import cards, checkpoint, export

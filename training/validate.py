@@ -21,11 +21,7 @@ def validator(data: DataSettings) -> Callable[[UNet3D], dict[str, float]]:
     Raises UserError for a case from which volumes of the bank were made.
     """
     cases = [Case.parse(text) for text in data.validation]
-    bank = Joined(data.bank)
-    trained = {bank.record(n)["source"] for n in range(len(bank))} & {case.name for case in cases}
-    if trained:
-        raise UserError(f"{', '.join(sorted(trained))} is in a bank: a CT that is trained on cannot "
-                        "validate; leave it out of --validation, or synthesize a bank without it.")
+    refuse_trained(cases, Joined(data.bank))
     prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in cases]
     tensors = [(name, torch.from_numpy(x)[None, None], torch.from_numpy(y) > 0.5) for name, x, y in prepared]
 
@@ -35,6 +31,14 @@ def validator(data: DataSettings) -> Callable[[UNet3D], dict[str, float]]:
         return {name: overlap(net(x.to(device))[0, 0].cpu() > 0, truth) for name, x, truth in tensors}
 
     return dice
+
+
+def refuse_trained(cases: list[Case], bank: Joined) -> None:
+    """Raises UserError for a case from which volumes of the bank were made."""
+    trained = {bank.record(n)["source"] for n in range(len(bank))} & {case.name for case in cases}
+    if trained:
+        raise UserError(f"{', '.join(sorted(trained))} is in a bank: a CT that is trained on cannot "
+                        "validate; leave it out of --validation, or synthesize a bank without it.")
 
 
 def overlap(mask: torch.Tensor, truth: torch.Tensor) -> float:
