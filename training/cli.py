@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import tyro
 
-from training import commands
+from training import commands, rerun
 from training.config import Config, UserError, from_toml
 from training.nets import STUDENT_WIDTHS, TEACHER_WIDTHS
 from training.synthesis.config import SynthesisConfig
@@ -107,6 +107,37 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Stress:
+    """The hard cases one by one, simulated and real, through the product's own path; JSON and Markdown."""
+
+    model: First[str]
+    """A bundled student's name, a student file, or a checkpoint (.pt or .pt:ROLE)."""
+    cases: tuple[str, ...] = ()
+    """CT=MASK or CT=MASK:LABEL to alter, besides the human-labelled CTs of `data`."""
+    output: Path = Path("runs/stress/student.json")
+    """A table is written beside it (.md)."""
+    data: Path | None = None
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
+    volumes: int = 8
+    """Simulated volumes a condition."""
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """How far the student's probabilities near the border can be believed; fits a temperature on some of the cases."""
+
+    model: First[str]
+    """A bundled student's name, a student file, or a checkpoint (.pt or .pt:ROLE)."""
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL."""
+    fit: tuple[str, ...]
+    """Names of the cases to fit the temperature on; the others tell whether it helps."""
+    output: Path = Path("runs/calibration/student.json")
+    picture: Path | None = None
+    """The reliability diagram; by default beside `output` (.png)."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write a student file and its card from a checkpoint; checks that both engines agree with the network."""
 
@@ -123,7 +154,7 @@ class Keep:
     """Keep one network of a checkpoint, in float16 with its settings and seed, to teach others."""
 
     checkpoint: First[Path]
-    output: Path = Path("training/weights/teacher.safetensors")
+    output: Path = Path(rerun.TEACHER)
     role: str = "teacher"
     """Which network of the checkpoint."""
 
@@ -161,6 +192,8 @@ COMMANDS: dict[str, type] = {
     "fit": Fit,
     "pseudolabel": Pseudolabel,
     "evaluate": Evaluate,
+    "stress": Stress,
+    "calibrate": Calibrate,
     "ablate": Ablate,
     "designs": Designs,
     "export": Export,

@@ -105,6 +105,34 @@ def pseudolabel(options: cli.Pseudolabel) -> None:
     pseudolabels.run(options)
 
 
+def stress(options: cli.Stress) -> None:
+    """Prints a line a condition and writes the table."""
+    from training import evaluate
+    from training.data.cases import Case
+    from training.stress import conditions, real, report, run
+    from training.synthesis import stock
+    from training.synthesis.config import SynthesisConfig
+
+    config = SynthesisConfig(data=options.data)
+    library = real.Library(stock.data_folder(config), tuple(Case.parse(case) for case in options.cases))
+    tried = conditions.all_conditions(stock.load_maps(config), library, options.volumes)
+    beside = report.write(run.run(evaluate.model(options.model), tried), options.output)
+    print(f"{options.output}, {beside}")
+
+
+def calibrate(options: cli.Calibrate) -> None:
+    """Prints calibration errors and the temperature, writes them and the reliability diagram."""
+    from training import calibration, evaluate
+    from training.data.cases import Case
+
+    cases = [Case.parse(case) for case in options.cases]
+    result = calibration.calibrate(evaluate.model(options.model), cases, options.fit)
+    print(calibration.text(result))
+    picture = options.picture or options.output.with_suffix(".png")
+    calibration.write(result, options.output, picture)
+    print(f"{options.output}, {picture}")
+
+
 def ablate(options: cli.Ablate) -> None:
     """Runs what is missing of the table and writes it anew after every run."""
     from training import ablation
@@ -135,9 +163,9 @@ def export(options: cli.Export) -> None:
 
 def keep(options: cli.Keep) -> None:
     """Writes the network and prints what is kept with it."""
-    from training import checkpoint, nets, progress, weights
+    from training import cards, checkpoint, nets, progress, weights
 
-    content = checkpoint.read(options.checkpoint)
+    content = checkpoint.read(options.checkpoint) | {"training": cards.training(options.checkpoint, options.role)}
     watched = progress.last_figures(options.checkpoint.with_name("log.csv"), options.role)
     digest = weights.write(options.output, content, options.role, watched)
     net = checkpoint.network(options.output)
