@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 from training import checkpoint, evaluate, picture, recipes
 from training.config import UserError
 from training.data.cases import Case
-from training.nets import STUDENT_WIDTHS, UNet3D, gmac, parameters
+from training.nets import GRID, STUDENT_WIDTHS, UNet3D, gmac, parameters
 from training.validate import validator
 
 if TYPE_CHECKING:
     from training.cli import Ablate
 
-GRID = (64, 96, 112)
 HEAD = ("Student", "Parameters", "GMAC", "Arm", "Seeds", "Dice", "NSD 2 mm", "NSD 3 mm", "HD95 mm", "ASSD mm",
         "Wall min", "CPU min")
 FIGURES = ("dice", "nsd2", "nsd3", "hd95", "assd")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from LiverGTANLib import engines, student
-from training import cards
+from training import cards, origins
 from training.config import UserError
 from training.data import unseen
 from training.data.cases import Case
@@ -48,20 +48,29 @@ def rows(models: Iterable[str], on: list[Case]) -> Iterator[Row]:
             yield row
 
 
-def lines(found: list[Row]) -> list[Line]:
-    """The rows as text, case by case, then the means of each student and engine, all with who made the reference."""
-    order = {row.case: None for row in found}
-    ordered = [row for case in order for row in found if row.case == case]
-    table = [values | {"reference": cards.maker(values["case"])} for values in (row.values() for row in ordered)]
-    pairs = dict.fromkeys((row.model, row.engine) for row in found)
-    return table + [mean([row for row in found if (row.model, row.engine) == pair]) for pair in pairs]
+def lines(found: Iterable[Row]) -> list[Line]:
+    """The rows as text with who made the reference, then the means."""
+    return with_means([values | {"reference": origins.maker(values["case"])}
+                       for values in (row.values() for row in found)])
 
 
-def mean(of: list[Row]) -> Line:
+def with_means(rows: list[Line]) -> list[Line]:
+    """The rows case by case, then a mean of each student and engine."""
+    cases, pairs = (dict.fromkeys(key(row) for row in rows) for key in (lambda row: row["case"], pair_of))
+    means = [mean([row for row in rows if pair_of(row) == pair]) for pair in pairs]
+    return [row for case in cases for row in rows if row["case"] == case] + means
+
+
+def pair_of(row: Line) -> tuple[str, str]:
+    """Student and engine."""
+    return row["model"], row["engine"]
+
+
+def mean(of: list[Line]) -> Line:
     """One line over the cases of a student and an engine."""
-    figures = {name: np.nanmean([getattr(row.metrics, name) for row in of]) for name in AVERAGED}
-    figures["volume_error"] = np.nanmean([abs(row.metrics.volume_error) for row in of])
-    head = dict.fromkeys(of[0].values(), "") | {"case": MEAN, "model": of[0].model, "engine": of[0].engine}
+    figures = {name: np.nanmean([float(row[name]) for row in of]) for name in AVERAGED}
+    figures["volume_error"] = np.nanmean([abs(float(row["volume_error"])) for row in of])
+    head = dict.fromkeys(of[0], "") | {"case": MEAN, "model": of[0]["model"], "engine": of[0]["engine"]}
     return head | {name: f"{value:.4f}" for name, value in figures.items()} | {"reference": f"{len(of)} cases"}
 
 

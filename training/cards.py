@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
 from LiverGTANLib import student
-from training import checkpoint
+from training import checkpoint, origins, rerun, weights
 from training.config import UserError
 
-PROVENANCE = Path(__file__).with_name("provenance.toml")
+KEPT = checkpoint.ROOT / rerun.TEACHER
 INTENDED_USE = (
     "Research and education: a liver outline on abdominal CT as a starting point for a person to check and correct. "
     "Not a medical device; not for diagnosis, treatment or any clinical decision."
@@ -34,49 +31,44 @@ LIMITATIONS = [
 ]
 
 
-def training(file: Path, bank: Path | None = None) -> dict[str, Any]:
-    """The training part of a card, from the checkpoint and the bank that it names."""
+def training(file: Path, name: str) -> dict[str, Any]:
+    """The training part of the card of the network `name`, from its checkpoint and the banks that this names."""
     content = checkpoint.read(file)
-    settings = content["settings"]
-    bank = bank or Path(settings["data"]["bank"])
+    settings, banks = content["settings"], origins.banks(content["settings"])
+    teacher, start = taught(content), settings["loop"].get("start")
     return {
-        "method": content.get("method", "Dice + cross entropy on labels, no distillation"),
+        "method": content["method"],
+        "command": rerun.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
         "steps": content["step"],
         "batch": settings["loop"]["batch"],
         "seed": settings["loop"]["seed"],
         "precision": settings["machine"]["precision"],
         "torch": version("torch"),
-        "code": content.get("code", "unknown"),
-        "bank": describe_bank(bank),
-        "data": sources(bank),
+        "code": content["code"],
+        "minutes": minutes(content["spent"]),
+        "teacher": teacher,
+        "banks": [origins.describe_bank(bank) for bank in banks],
+        "data": origins.sources(banks),
         "watched": [case.partition("=")[0].split("/")[-1] for case in settings["data"]["validation"]],
-    }
+    } | ({"start": training(Path(start), Path(start).parent.name)} if start else {})
 
 
-def describe_bank(bank: Path) -> dict[str, Any]:
-    """Size and settings of the bank, without the paths of this machine."""
-    try:
-        meta = json.loads((bank / "bank.json").read_text(encoding="utf-8"))
-        kinds = [json.loads(line)["kind"] for line in (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(f"The bank {bank} that this network was trained on cannot be read ({error}).") from error
-    kept = {name: meta[name] for name in ("spacing_mm", "hu_window", "git") if name in meta}
-    return {"volumes": len(kinds), "synthetic": kinds.count("synthetic"), "real": kinds.count("real")} | kept
+def taught(content: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the first teacher: its own training if it is the one that is kept; {} without a teacher."""
+    first = next(iter(content.get("teachers", {}).values()), None)
+    if first is None:
+        return {}
+    kept = checkpoint.read(KEPT) if KEPT.is_file() else {"nets": {}}
+    for one in kept["nets"].values():
+        if weights.digest(one["average"]) == first["sha256"]:
+            return {"widths": first["widths"], "file": KEPT.relative_to(checkpoint.ROOT).as_posix(),
+                    "sha256": weights.sha256(KEPT), "watched_dice": kept["watched"]} | kept["training"]
+    return {"widths": first["widths"]}
 
 
-def sources(bank: Path) -> list[dict[str, str]]:
-    """Every tissue map and CT that the bank drew on, with license and origin. Raises UserError for an unknown one."""
-    lines = (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()
-    names = sorted({re.sub(r"^phantom-\d+$", "phantom", json.loads(line)["source"]) for line in lines})
-    return [{"name": name} | origin(name) for name in names]
-
-
-def origin(name: str) -> dict[str, str]:
-    """Origin, license and maker of the label of one source. Raises UserError when `provenance.toml` lacks it."""
-    known = tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
-    if name not in known:
-        raise UserError(f"{PROVENANCE.name} does not say where {name} comes from; add origin, license and label.")
-    return known[name]
+def minutes(spent: dict[str, float]) -> dict[str, float]:
+    """Wall and CPU minutes of a run, an assistant in the same loop included."""
+    return {kind: round(seconds / 60, 1) for kind, seconds in spent.items()}
 
 
 def metrics(table: Path) -> list[dict[str, Any]]:
@@ -91,32 +83,36 @@ def metrics(table: Path) -> list[dict[str, Any]]:
 def figures(row: dict[str, str]) -> dict[str, Any]:
     """A row with who made the reference; without what belongs to the machine or the card."""
     kept = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
-    return kept | {"reference": maker(row["case"])}
-
-
-def maker(case: str) -> str:
-    """Who made the reference of a case, as `provenance.toml` says."""
-    known = tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
-    return known[case]["label"] if case in known else "not stated"
+    return kept | {"reference": origins.maker(row["case"])}
 
 
 def rewrite(student_file: Path, table: Path | None) -> str:
     """The card's text, with the figures of an evaluation when one is given; the file is rewritten."""
-    path = student_file.with_suffix(".json")
-    content = student.load(path).card
+    content = student.load(student_file.with_suffix(".json")).card
     if table:
         content = content | {"metrics": unseen(metrics(table), content)}
+    return write(student_file, content)
+
+
+def write(student_file: Path, content: dict[str, Any]) -> str:
+    """Replaces the card beside a student's weights; returns its text."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    student_file.with_suffix(".json").write_text(text, encoding="utf-8")
     return text
 
 
 def unseen(rows: list[dict[str, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows, if no case is among the training data. Raises UserError otherwise."""
-    trained = {source["name"] for source in card.get("training", {}).get("data", [])} & {row["case"] for row in rows}
+    trained = seen(card.get("training", {})) & {row["case"] for row in rows}
     if trained:
         raise UserError(f"{', '.join(sorted(trained))} was trained on; evaluate on other cases.")
     return rows
+
+
+def seen(training: dict[str, Any]) -> set[str]:
+    """The names of all sources of a training, of what it began from and of its teacher."""
+    names = {source["name"] for source in training.get("data", [])}
+    return names.union(*(seen(training[role]) for role in ("start", "teacher") if role in training))
 
 
 def number(text: str) -> float | str | None:
@@ -136,12 +132,12 @@ def limitations(data: list[dict[str, str]]) -> list[str]:
 
 def complete(card: dict[str, Any], checkpoint_file: Path) -> dict[str, Any]:
     """A bare card with training, intended use, limitations and license."""
-    origins = training(checkpoint_file)
+    trained = training(checkpoint_file, card["name"])
     return card | {
-        "training": origins,
+        "training": trained,
         "metrics": [],
         "scope": SCOPE,
         "intended_use": INTENDED_USE,
-        "limitations": limitations(origins["data"]),
+        "limitations": limitations(trained["data"]),
         "license": "Apache-2.0",
     }

@@ -147,6 +147,12 @@ class Export:
     """Folder of the student file; by default that of the checkpoint."""
     role: str | None = None
     """Which network of the checkpoint; by default the student."""
+    calibration: Path | None = None
+    """JSON that `calibrate` wrote about this student, for the card."""
+    stress: Path | None = None
+    """JSON that `stress` wrote about this student, for the card."""
+    install: bool = False
+    """Evaluate on the real cases and replace the bundled student and the model card; nothing, when a step fails."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +167,14 @@ class Keep:
 
 @dataclass(frozen=True)
 class Card:
-    """Show a student's card; put an evaluation's figures on it; install the student in the extension."""
+    """Show a student's card, put an evaluation's figures on it, or write MODEL_CARD.md of the bundled ones anew."""
 
-    student: First[Path]
+    student: First[Path | None] = None
     """The student's .json or .npz."""
     metrics: Path | None = None
     """CSV written by `evaluate`."""
-    install: bool = False
-    """Copy the student into the extension."""
+    bundled: bool = False
+    """Instead of a student: write the model card of the bundled ones from their JSON cards."""
 
 
 @dataclass(frozen=True)

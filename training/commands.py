@@ -148,17 +148,10 @@ def designs(options: cli.Designs) -> None:
 
 
 def export(options: cli.Export) -> None:
-    """Writes student file and card, and prints how far the engines are from the network."""
-    from training import cards, checkpoint, export
-    from training.validate import HU_WINDOW, SPACING_MM
+    """Writes student file and card, prints how far the engines are from the network, and installs if asked to."""
+    from training import install
 
-    net = checkpoint.network(options.checkpoint, options.role)
-    content = cards.complete(export.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
-    path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
-    written = export.write(net, path, content)
-    print(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
-    for engine, difference in export.differences(net, written).items():
-        print(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
+    install.run(options)
 
 
 def keep(options: cli.Keep) -> None:
@@ -176,13 +169,13 @@ def keep(options: cli.Keep) -> None:
 
 
 def card(options: cli.Card) -> None:
-    """Prints the card, with new figures if given, and installs the student if asked to."""
-    from training import cards, export
+    """Prints the card, with new figures if given; or writes the model card."""
+    from training import cards, model_card
+    from training.config import UserError
 
-    print(cards.rewrite(options.student, options.metrics))
-    if options.install:
-        for path in export.install(options.student.with_suffix(".json")):
-            print(f"installed {path}")
+    if options.bundled == bool(options.student):
+        raise UserError("Give a student's file, or --bundled for the model card of the bundled students.")
+    print(f"Wrote {model_card.rewrite()}" if options.bundled else cards.rewrite(options.student, options.metrics))
 
 
 def describe(options: cli.Describe) -> None:

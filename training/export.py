@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from LiverGTANLib import engines, student
 from training.config import UserError
-from training.nets import NEGATIVE_SLOPE, UNet3D, parameters
+from training.nets import GRID, NEGATIVE_SLOPE, UNet3D, gmac, parameters
 
 LARGEST_DIFFERENCE = 1e-3  # logits: engines against the trained network
 
@@ -44,6 +43,7 @@ def card(name: str, net: UNet3D, spacing_mm: float, hu_window: tuple[float, floa
         },
         "input": {"spacing_mm": spacing_mm, "hu_window": list(hu_window)},
         "parameters_before_folding": parameters(net),
+        "gmac": {"value": round(gmac(net, GRID), 3), "grid": list(GRID)},
     }
 
 
@@ -108,11 +108,3 @@ def probe(multiple: int) -> np.ndarray:
     smooth = torch.nn.functional.interpolate(coarse, size=3 * [4 * multiple], mode="trilinear")[0, 0].numpy()
     noise = 0.1 * generator.standard_normal(smooth.shape, dtype=np.float32)
     return np.clip(smooth + noise, -1, 1).astype(np.float32)
-
-
-def install(card_path: Path) -> list[Path]:
-    """Copies a student into the extension's Models folder."""
-    student.load(card_path)
-    student.MODELS.mkdir(parents=True, exist_ok=True)
-    files = [card_path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    return [Path(shutil.copy(file, student.MODELS / file.name)) for file in files]

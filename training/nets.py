@@ -14,6 +14,7 @@ from torch.distributed.nn.functional import all_reduce
 
 NEGATIVE_SLOPE = 0.01
 STEM = 2
+GRID = (64, 96, 112)  # voxels of a training volume; multiply-accumulates are stated for it
 
 TEACHER_WIDTHS = (16, 32, 64, 128)
 STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}

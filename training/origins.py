@@ -1,0 +1,65 @@
+"""Where training data come from: banks, sources, licenses, makers of labels; without the paths of one machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from training import rerun
+from training.config import UserError
+
+PROVENANCE = Path(__file__).with_name("provenance.toml")
+KEPT = ("spacing_mm", "hu_window", "git")
+
+
+def banks(settings: dict[str, Any]) -> list[Path]:
+    """The banks that a checkpoint's settings name (those of its first format name one)."""
+    named = settings["data"]["bank"]
+    return [Path(one) for one in ([named] if isinstance(named, str) else named)]
+
+
+def describe_bank(bank: Path) -> dict[str, Any]:
+    """Size and settings of a bank, who made the labels that replaced the data set's, and the command that makes it."""
+    try:
+        meta = json.loads((bank / "bank.json").read_text(encoding="utf-8"))
+        kinds = [record["kind"] for record in records(bank)]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise UserError(f"The bank {bank} that this network was trained on cannot be read ({error}).") from error
+    about = {"name": bank.name, "volumes": len(kinds), "synthetic": kinds.count("synthetic"),
+             "real": kinds.count("real")} | {name: meta[name] for name in KEPT if name in meta}
+    if "labels" in meta:
+        about["labels"] = {name: meta["labels"][name] for name in ("teacher", "weights_sha256")}
+    return about | {"command": rerun.synthesize(bank.name, len(kinds), meta.get("config", {}))}
+
+
+def records(bank: Path) -> list[dict[str, Any]]:
+    """The index of a bank."""
+    return [json.loads(line) for line in (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def sources(of: list[Path]) -> list[dict[str, str]]:
+    """Every tissue map and CT that the banks drew on, with license and origin. Raises UserError for an unknown one."""
+    names = {re.sub(r"^phantom-\d+$", "phantom", record["source"]) for bank in of for record in records(bank)}
+    return [{"name": name} | origin(name) for name in sorted(names)]
+
+
+def known() -> dict[str, dict[str, str]]:
+    """Origin, license and maker of the label by name of the source."""
+    return tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
+
+
+def origin(name: str) -> dict[str, str]:
+    """That of one source. Raises UserError when `provenance.toml` lacks it."""
+    entries = known()
+    if name not in entries:
+        raise UserError(f"{PROVENANCE.name} does not say where {name} comes from; add origin, license and label.")
+    return entries[name]
+
+
+def maker(case: str) -> str:
+    """Who made the reference of a case, as `provenance.toml` says."""
+    return known().get(case, {}).get("label", "not stated")

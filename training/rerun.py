@@ -1,0 +1,119 @@
+"""How to reproduce: the command line of a finished run, from the settings that it kept.
+
+Only what differs from the defaults is written, and no path of one machine: data lie below LIVERGTAN_DATA, results in
+`runs/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from training.config import Config
+from training.data.unseen import data_folder
+from training.nets import TEACHER_WIDTHS
+
+PROGRAM = ("python", "-m", "training")
+TEACHER = "training/weights/teacher.safetensors"
+# Figures do not depend on these, or they are the machine's.
+IRRELEVANT = ("log_every", "validate_every", "checkpoint_seconds", "accelerator", "devices", "num_nodes", "strategy",
+              "precision", "threads")
+ALWAYS = ("steps", "seed")  # written even where they are the default, because people look for them
+METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
+
+
+def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
+    """The command that makes a bank; `config` as its bank.json has it."""
+    from training.synthesis.config import SynthesisConfig
+
+    words = ["--output", f"runs/{name}", "--count", str(count)]
+    return line("synthesize", *words, *options(SynthesisConfig(), config, nested=True))
+
+
+def fit(content: dict[str, Any], name: str, teacher: str) -> str:
+    """The command that trains a checkpoint's networks in `runs/NAME`; `teacher`: where its teacher is to be had."""
+    kind = stage(content)
+    return line("fit", kind, "--run", f"runs/{name}", *roles(content, kind),
+                *(["--teacher", teacher] if kind not in ("teacher", "student") else []),
+                *options(Config(), content["settings"]))
+
+
+def stage(content: dict[str, Any]) -> str:
+    """The stage of `fit`, by the method and the sizes that a checkpoint holds."""
+    kind = METHODS[re.match(r"\w+", content["method"])[0]]
+    if kind == "student" and "teacher" in content["nets"]:
+        return "teacher"
+    return "takd" if kind == "kd" and taught_by(content) not in ([], list(TEACHER_WIDTHS)) else kind
+
+
+def taught_by(content: dict[str, Any]) -> list[int]:
+    """Widths of a checkpoint's first teacher; none when it had none."""
+    return next((list(one["widths"]) for one in content.get("teachers", {}).values()), [])
+
+
+def roles(content: dict[str, Any], kind: str) -> list[str]:
+    """Widths as options."""
+    nets = content["nets"]
+    if kind == "teacher":
+        return widths("teacher", nets["teacher"]["widths"])
+    first = nets.get("student") or next(iter(nets.values()))
+    return widths("student", first["first_widths"]) + (
+        widths("assistant", taught_by(content)) if kind == "takd" else [])
+
+
+def widths(role: str, values: list[int]) -> list[str]:
+    """The option with the widths of a role."""
+    return [f"--{role}-widths", *map(str, values)]
+
+
+def options(defaults: Any, values: dict[str, Any], nested: bool = False, prefix: str = "") -> list[str]:
+    """`--name value ...` for every setting that is not the default; nested: inner names carry the outer one's."""
+    words: list[str] = []
+    for field in dataclasses.fields(defaults):
+        default = getattr(defaults, field.name)
+        if field.name not in values or field.name in IRRELEVANT:
+            continue
+        value, name = values[field.name], prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(default):
+            words += options(default, value, nested, f"{name}." if nested else "")
+        elif field.name in ALWAYS or value != plain(default):
+            words += option(name, value)
+    return words
+
+
+def plain(value: Any) -> Any:
+    """A default in JSON's types, as settings are kept."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def option(name: str, value: Any) -> list[str]:
+    """The words of one option."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, dict):
+        value = [word for pair in value.items() for word in pair]
+    return [f"--{name}", *(portable(str(one)) for one in (value if isinstance(value, list) else [value]))]
+
+
+def portable(text: str) -> str:
+    """Every path in a value without the folders of one machine: as below the data folder, or in `runs/`."""
+    halves = [part.partition(":") for part in text.split("=")]
+    return "=".join(where(path) + colon + label for path, colon, label in halves)
+
+
+def where(text: str) -> str:
+    """One path; anything that is not absolute stays."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    data = data_folder().resolve()
+    return str(path.relative_to(data)) if path.is_relative_to(data) else f"runs/{path.name}"
+
+
+def line(*words: str) -> str:
+    """A command line that a shell reads back."""
+    return shlex.join([*PROGRAM, *words])
