@@ -53,7 +53,7 @@ class Condition:
 
 
 def all_conditions(maps: list[Source], library: real.Library, volumes: int) -> list[Condition]:
-    """In the order of the table; each simulated one on `volumes` volumes. Real ones have no examples without the CTs."""
+    """In the order of the table; each simulated one on `volumes` volumes. Without the CTs real ones lack examples."""
     return [*_simulated(maps, volumes), *_altered(library), *_unlabelled(library), *_trunks(library), _heads()]
 
 
@@ -81,8 +81,8 @@ def _altered(library: real.Library) -> list[Condition]:
 
 FLUID_TRIED = ("plain chest CT with effusion and collapsed lung on the dome; mL of the mask between -20 and 32 HU "
                "(smoothed), which is fluid")
-TUMOR_TRIED = ("giant tumor of the left lobe after embolization; mL of the mask between 40 and 110 HU (smoothed), which "
-               "is mostly tumor (liver has about 130)")
+TUMOR_TRIED = ("giant tumor of the left lobe after embolization; mL of the mask between 40 and 110 HU (smoothed), "
+               "which is mostly tumor (liver has about 130)")
 
 
 def _unlabelled(library: real.Library) -> list[Condition]:

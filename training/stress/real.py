@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.volume import check
 from training.data.cases import Case
 
 from . import alterations
@@ -82,9 +83,13 @@ class Library:
 
 
 def altered(examples: list[Example], change: Alteration) -> Iterator[Example]:
-    """The examples that the change can be made on: slices can be made thicker only."""
+    """The examples after the change: slices can be made thicker only, and what gets too short to be run is left out."""
     thickness = getattr(change, "keywords", {}).get("thickness_mm", np.inf)
-    return (change(example) for example in examples if example.ct.spacing[2] <= thickness)
+    for example in examples:
+        if example.ct.spacing[2] <= thickness:
+            changed = change(example)
+            if not any(finding.blocking for finding in check(changed.ct)):
+                yield changed
 
 
 def without_liver(trunks: list[Example], above: bool) -> Iterator[Example]:

@@ -53,7 +53,7 @@ def _expected_of_none(record: Record) -> str:
     leak = (f"{figures['not_empty']:.0f} of {len(record.cases)} masks were not empty, with up to "
             f"{figures['found_ml_worst']:.0f} mL.")
     if figures["not_told"]:
-        return f"{leak} Nothing warned of it in {figures['not_told']:.0f}: judge by eye whether there is a liver at all."
+        return f"{leak} {figures['not_told']:.0f} came without a warning: judge by eye whether there is a liver."
     return f"{leak} Each came with a warning that hardly any liver is in view."
 
 
