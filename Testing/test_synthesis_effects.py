@@ -9,6 +9,7 @@ import pytest
 from training.phantom import tissue_phantom
 from training.synthesis.anatomy import BowelGas, HazyFat, Mesentery
 from training.synthesis.field_of_view import OUTSIDE_HU, Cut, RoundField
+from training.synthesis.fields import grow
 from training.synthesis.fluid import Ascites, Consolidation, Effusion
 from training.synthesis.liver_inside import LESION_KINDS, GiantTumor, Lesion, Lesions, LiverVessels
 from training.synthesis.liver_shape import Contour, Resection
@@ -19,8 +20,8 @@ from training.synthesis.scanner import Blur, Noise, Quantized, ThickSlices
 from training.synthesis.scene import Scene
 from training.synthesis.sources import tissue_source
 from training.synthesis.streaks import MetalStreaks, PhotonStarvation
-from training.synthesis.surroundings import Arms, Table
-from training.synthesis.tissues import Tissue
+from training.synthesis.surroundings import OUTER, Arms, Table, Wall
+from training.synthesis.tissues import Tissue, is_any
 
 MM = 4.0
 
@@ -271,6 +272,28 @@ def test_mesentery_fills_fat_between_the_organs_only(scene):
     changed = scene.tissue != before
     assert 0.05 < changed.sum() / fat.sum() < 0.9 and fat[changed].all()
     assert {Tissue.VEIN, Tissue.GUT_WALL, Tissue.BOWEL_CONTENT} <= set(scene.tissue[changed])
+
+
+@pytest.mark.parametrize("thick", [1, 3])
+def test_the_wall_lies_on_the_liver_near_ribs_and_lung_and_takes_only_fat_and_lung(scene, thick):
+    before, label = scene.tissue.copy(), scene.label.copy()
+    Wall(thick, 14.0, 0.0, 1).apply(scene)
+    changed = scene.tissue != before
+    assert changed.sum() > 300 and (scene.tissue[changed] == Tissue.MUSCLE).all()
+    assert is_any(before, (Tissue.FAT, Tissue.CAVITY_FAT, Tissue.LUNG))[changed].all()
+    assert grow(before == Tissue.LIVER, thick)[changed].all()
+    # Distances are good to a coarse step of three voxels.
+    assert grow(is_any(before, OUTER), 7)[changed].all()
+    assert np.array_equal(scene.label, label)
+
+
+def test_a_bare_liver_keeps_more_of_its_fat(scene):
+    walls = []
+    for bare in (0.0, 0.8):
+        other = copy(scene)
+        Wall(2, 14.0, bare, 1).apply(other)
+        walls.append((other.tissue != scene.tissue).sum())
+    assert walls[1] < 0.5 * walls[0]
 
 
 def test_hazy_fat_changes_the_fat_between_the_organs_only(scene):
