@@ -1,6 +1,7 @@
 """The comparison of designs: budgets, the numpy passes of the study, growth, and the command on a phantom."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from training import checkpoint, cli, export, growth
 from training.design_nets import DesignNet, gmac
 from training.designs_engines import ComposedEngine, TorchDesign, folded, numpy_engine
 from training.designs_plan import DESIGNS, LARGE, SMALL, Design
-from training.nets import STUDENT_WIDTHS, UNet3D, parameters
+from training.nets import STUDENT_WIDTHS, TEACHER_WIDTHS, UNet3D, parameters
 from training.nets import gmac as gmac_of
 
 SMALLER = (
@@ -66,17 +67,21 @@ def test_both_engines_compute_what_the_network_does(design):
     np.testing.assert_allclose(TorchDesign(net).forward(image), expected, atol=0.1 * np.abs(expected).max())
 
 
-def test_growth_does_what_the_table_promises():
-    design = Design("present", SMALL, STUDENT_WIDTHS["student-30k"])
-    assert design.growth == "yes"
-    net = UNet3D(design.widths).eval()
-    net.load_state_dict(lively(design).state_dict())
-    wide = growth.widen(net, (6, 8, 14, 20), growth.draw_maps(design.widths, (6, 8, 14, 20), 0))
+@pytest.mark.parametrize("design", [one for one in SMALLER if one.kind == "full"], ids=lambda design: design.name)
+def test_a_student_of_full_convolutions_grows_in_its_family(design):
+    net = lively(design)
+    widths = tuple(2 * width for width in design.widths)
+    wide = growth.widen(net, widths, growth.draw_maps(design.widths, widths, 0))
+    assert parameters(wide) > 3 * parameters(net)
     image = export.probe(net.multiple)
     np.testing.assert_allclose(export.forward(wide, image), export.forward(net, image), atol=1e-4)
-    for other in DESIGNS:
-        shared = other.kind == "full" and other.convolutions == other.stem == 2 and len(other.widths) == 4
-        assert (other.growth == "yes") == (shared and other.spacing_mm == 3.0), other.name
+
+
+def test_only_a_student_that_differs_in_widths_alone_grows_to_the_teacher():
+    teacher = Design("teacher", LARGE, TEACHER_WIDTHS)
+    for design in DESIGNS:
+        alike = replace(design, name=teacher.name, budget=teacher.budget, widths=teacher.widths)
+        assert (design.growth == "yes") == (alike == teacher and len(design.widths) == 4), design.name
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,12 @@ class Design:
 
     @property
     def growth(self) -> str:
-        """What it takes to grow an assistant from this student to a teacher, where widths alone may differ."""
+        """Whether an assistant can grow from this student to the teacher, from which it may differ in widths alone."""
         if self.kind != "full":
             return "needs growth written for its convolutions"
         if (len(self.widths), self.stem, self.convolutions) != (len(TEACHER_WIDTHS), STEM, 2):
-            return "needs a teacher of its own depth"
-        return "yes" if self.spacing_mm == 3.0 else "needs a teacher on its own grid"
+            return "with a teacher of its own build"
+        return "yes" if self.spacing_mm == 3.0 else "with a teacher on its own grid"
 
 
 def of_budget(budget: int, suffix: str, present: tuple[int, ...], **widths: tuple[int, ...]) -> tuple[Design, ...]:

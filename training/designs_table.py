@@ -11,7 +11,7 @@ from typing import Any
 from training.picture import save
 
 HEAD = ("Design", "Widths", "Stem", "Convolutions", "Grid mm", "Parameters", "GMAC", "Dice", "Dice by case",
-        "Volume error", "NumPy ms", "torch ms", "CPU min", "Assistant can grow to a teacher")
+        "Volume error", "NumPy ms", "torch ms", "CPU min", "Assistant grows to the teacher")
 MARKERS = "osD^v<>PX*"
 COLORS = ("#c03028", "#2060a0", "#308040")
 KINDS = {"full": "3x3x3", "separable": "depthwise 3x3x3 + 1x1x1", "factorized": "3x1x1 + 1x3x1 + 1x1x3"}
@@ -73,8 +73,8 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
         f"- Dice at native resolution, mean and by case ({', '.join(cases)}), of the moving average of the weights in "
         "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
         f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
-        f"{times['scan']} ({'; '.join(grids)}); NumPy on {times['numpy_threads']} threads, torch on "
-        f"{times['torch_threads']}{load}. torch computes in bf16 where that is faster.",
+        f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads); NumPy on "
+        f"{times['numpy_threads']} threads, torch on {times['torch_threads']}{load}. torch computes in bf16 where that is faster.",
         f"- NumPy runs {', '.join(composed) or 'none'} on layers put together for this study: stem 4 and one "
         "convolution a level on the extension's own; depthwise as shifted multiply-adds and the rest as plain matrix "
         "products, without the tuning that the extension's layers had. All others run on the extension's engine.",
@@ -91,6 +91,7 @@ def bank(result: dict) -> str:
 def plot(rows: list[dict], path: Path) -> None:
     """Dice against the time of each engine: one color a budget, one marker a design."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -103,6 +104,8 @@ def plot(rows: list[dict], path: Path) -> None:
                           label=f"{one['name']} ({one['parameters']:,})")
         panel.set_xlabel(f"{engine}: ms a forward pass")
         panel.set_xscale("log")
+        for ticks in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
+            ticks(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("Dice at native resolution (mean of cases)")
     handles, labels = panels[0].get_legend_handles_labels()

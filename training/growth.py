@@ -51,7 +51,7 @@ def draw_maps(narrow: tuple[int, ...], wide: tuple[int, ...], seed: int) -> Maps
 
 def widen(net: UNet3D, widths: tuple[int, ...], maps: Maps) -> UNet3D:
     """A network of these widths that computes the same function (eval mode), by copies along `maps`."""
-    wide = UNet3D(widths, net.stem_size).to(next(net.parameters()))
+    wide = net.like(widths).to(next(net.parameters()))
     wide.load_state_dict({name: grown(name, value, maps, divide=True) for name, value in net.state_dict().items()})
     return wide.train(net.training)
 
