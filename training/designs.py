@@ -41,8 +41,7 @@ def run(options: Designs) -> None:
     designs = chosen(options.designs)
     cases = [Case.parse(case) for case in options.cases]
     configs = [configured(design, options.training) for design in designs]
-    for config in configs:
-        refuse_trained(cases, Joined(config.data.bank))
+    check_banks([Joined(config.data.bank) for config in configs], cases)
     results = []
     for number, (design, config) in enumerate(zip(designs, configs, strict=True), 1):
         file = options.folder / design.name / "result.json"
@@ -74,6 +73,16 @@ def configured(design: Design, config: Config) -> Config:
     voxels = tuple(round(n * SPACING_MM / design.spacing_mm) for n in config.data.augment.shift)
     augment = dataclasses.replace(config.data.augment, shift=voxels)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, bank=bank, augment=augment))
+
+
+def check_banks(banks: list[Joined], cases: list[Case]) -> None:
+    """Raises UserError when one holds more volumes than another, or volumes made of a case."""
+    counts = sorted({len(bank) for bank in banks})
+    if len(counts) > 1:
+        raise UserError(f"The banks of the grids hold {', '.join(map(str, counts))} volumes; a comparison needs "
+                        "equally many: synthesize them with one --count and --seed.")
+    for bank in banks:
+        refuse_trained(cases, bank)
 
 
 def train(design: Design, config: Config, cases: list[Case], folder: Path) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
         "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
         f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
         f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads); NumPy on "
-        f"{times['numpy_threads']} threads, torch on {times['torch_threads']}{load}. torch computes in bf16 where that is faster.",
+        f"{times['numpy_threads']} threads, torch on {times['torch_threads']}{load}. torch computes in bf16 "
+        "where that is faster.",
         f"- NumPy runs {', '.join(composed) or 'none'} on layers put together for this study: stem 4 and one "
         "convolution a level on the extension's own; depthwise as shifted multiply-adds and the rest as plain matrix "
         "products, without the tuning that the extension's layers had. All others run on the extension's engine.",
