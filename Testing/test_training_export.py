@@ -11,7 +11,7 @@ from training_fixtures import makeBank, smallConfig, untold
 
 from LiverGTANLib import student
 from LiverGTANLib.files import image_of
-from training import cards, checkpoint, cli, evaluate, export, loop, nets, stages
+from training import cards, checkpoint, cli, evaluate, export, loop, nets, origins, stages
 from training.config import UserError
 from training.data.cases import Case
 from training.metrics import measure
@@ -69,8 +69,8 @@ def test_an_engine_that_departs_is_refused(trained, tmp_path, monkeypatch):
 def test_the_card_tells_where_the_student_comes_from(trained, tmp_path):
     _, written = write(trained, tmp_path / "student-test.npz")
     card = written.card
-    assert card["training"]["steps"] == 10 and card["training"]["bank"]["volumes"] == 6
-    assert card["training"]["data"] == [{"name": "phantom", "origin": cards.origin("phantom")["origin"],
+    assert card["training"]["steps"] == 10 and [one["volumes"] for one in card["training"]["banks"]] == [6]
+    assert card["training"]["data"] == [{"name": "phantom", "origin": origins.origin("phantom")["origin"],
                                          "license": "Apache-2.0", "label": "exact"}]
     assert card["metrics"] == [] and "Not a medical device" in card["intended_use"]
     assert "phantom alone" in card["limitations"][0] and len(cards.limitations([{"name": "scan"}])) >= 3
@@ -82,7 +82,7 @@ def test_data_of_unknown_origin_do_not_reach_a_card(trained, tmp_path):
     bank.mkdir()
     (bank / "index.jsonl").write_text('{"i": 0, "source": "found_on_a_usb_stick", "kind": "real"}\n')
     with pytest.raises(UserError, match="found_on_a_usb_stick"):
-        cards.sources(bank)
+        origins.sources([bank])
 
 
 def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_path, capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverGTANLib import student
+from LiverGTANLib.files import stem_of
 from training import checkpoint, origins, rerun, weights
 from training.config import UserError
 
@@ -49,7 +50,7 @@ def training(file: Path, name: str) -> dict[str, Any]:
         "teacher": teacher,
         "banks": [origins.describe_bank(bank) for bank in banks],
         "data": origins.sources(banks),
-        "watched": [case.partition("=")[0].split("/")[-1] for case in settings["data"]["validation"]],
+        "watched": [stem_of(Path(case.partition("=")[0])) for case in settings["data"]["validation"]],
     } | ({"start": training(Path(start), Path(start).parent.name)} if start else {})
 
 

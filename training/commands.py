@@ -107,7 +107,7 @@ def pseudolabel(options: cli.Pseudolabel) -> None:
 
 def stress(options: cli.Stress) -> None:
     """Prints a line a condition and writes the table."""
-    from training import evaluate
+    from training import evaluate, rerun
     from training.data.cases import Case
     from training.stress import conditions, real, report, run
     from training.synthesis import stock
@@ -116,17 +116,19 @@ def stress(options: cli.Stress) -> None:
     config = SynthesisConfig(data=options.data)
     library = real.Library(stock.data_folder(config), tuple(Case.parse(case) for case in options.cases))
     tried = conditions.all_conditions(stock.load_maps(config), library, options.volumes)
-    beside = report.write(run.run(evaluate.model(options.model), tried), options.output)
+    result = run.run(evaluate.model(options.model), tried) | {"command": rerun.command("stress", options)}
+    beside = report.write(result, options.output)
     print(f"{options.output}, {beside}")
 
 
 def calibrate(options: cli.Calibrate) -> None:
     """Prints calibration errors and the temperature, writes them and the reliability diagram."""
-    from training import calibration, evaluate
+    from training import calibration, evaluate, rerun
     from training.data.cases import Case
 
     cases = [Case.parse(case) for case in options.cases]
     result = calibration.calibrate(evaluate.model(options.model), cases, options.fit)
+    result |= {"command": rerun.command("calibrate", options)}
     print(calibration.text(result))
     picture = options.picture or options.output.with_suffix(".png")
     calibration.write(result, options.output, picture)

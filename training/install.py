@@ -65,12 +65,15 @@ def require_all(options: Export) -> None:
 
 
 def measured(options: Export, sha256: str) -> dict[str, Any]:
-    """The card's entries of calibration and hard cases, as far as their files are given."""
-    entries: dict[str, Any] = {}
-    if options.calibration:
-        entries["calibration"] = calibration.card_entry(result(options.calibration, sha256, "calibrate"))
-    if options.stress:
-        entries["hard_cases"] = stress.card_entries(result(options.stress, sha256, "stress"))
+    """The card's entries of calibration and hard cases, as far as their files are given, and the commands that made
+    these."""
+    entries: dict[str, Any] = {"commands": {}}
+    for file, command, key, entry in ((options.calibration, "calibrate", "calibration", calibration.card_entry),
+                                      (options.stress, "stress", "hard_cases", stress.card_entries)):
+        if file:
+            content = result(file, sha256, command)
+            entries[key] = entry(content)
+            entries["commands"][command] = content["command"]
     return entries
 
 
@@ -78,7 +81,7 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
     """What a command wrote about these weights. Raises UserError when it cannot be read or is about other weights."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        about = content["sha256"]
+        about, _ = content["sha256"], content["command"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error!r}); write it with `python -m training {command}`.") from error
     if about != sha256:

@@ -16,7 +16,7 @@ Part = dict[str, Any]
 UNKNOWN = "not recorded"
 HEAD = """# Model card: the students that LiverGTAN bundles
 
-Written by `python -m training card --bundled` from the JSON cards beside it; a test compares the two.
+Written by `python -m training card --bundled` from the JSON cards beside it; a test compares them.
 The method is our reading of a paper of which we know the abstract alone (see `training/README.md`)."""
 
 
@@ -105,12 +105,14 @@ def window(card: Part) -> list[str]:
 
 def compute(training: Part) -> str:
     """Wall and CPU minutes of all that had to be trained, with the shares."""
-    shares = {"student and assistant" if name == "" else name: one for name, one in runs(training)}
-    if not all(sum(one["minutes"].values()) for one in shares.values()):
+    shares = {name or "own run": one["minutes"] for name, one in runs(training)}
+    if not all(sum(one.values()) for one in shares.values()):
         return UNKNOWN
-    total = {kind: sum(one["minutes"][kind] for one in shares.values()) for kind in ("wall", "cpu")}
-    parts = ", ".join(f"{name} {one['minutes']['wall']:g} / {one['minutes']['cpu']:g}" for name, one in shares.items())
-    return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({parts})"
+    total = {kind: sum(one[kind] for one in shares.values()) for kind in ("wall", "cpu")}
+    parts = [f"{name} {one['wall']:g} / {one['cpu']:g}" for name, one in shares.items()]
+    if training["teacher"] and "minutes" not in training["teacher"]:
+        parts.append("without the teacher, which was not kept")
+    return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({', '.join(parts)})"
 
 
 def runs(training: Part, name: str = "") -> Iterator[tuple[str, Part]]:
@@ -175,26 +177,33 @@ def bank_line(bank: Part) -> str:
 
 
 def reproduce(cards: dict[str, Part]) -> str:
-    """The commands: banks, teacher, students, cards."""
-    parts = [part for card in cards.values() for _, part in reversed(list(runs(card["training"])))]
-    commands = [bank["command"] for part in parts for bank in part["banks"]]
-    commands += [line for part in parts if "file" in part
-                 for line in (part["command"], f"python -m training keep {checkpoint_of(part)}")]
+    """The commands in their order: banks, what came before the students, the students, their cards."""
+    commands: list[str] = []
     for name, card in cards.items():
-        commands += [part["command"] for label, part in runs(card["training"]) if "file" not in part]
-        commands += install(name, checkpoint_of(card["training"]))
-    code = "\n".join(dict.fromkeys(commands))
-    return ("With the data folder named by `LIVERGTAN_DATA`, at the commits above (defaults may change later):\n\n"
-            f"```\n{code}\npython -m training evaluate --bundled\n```")
+        for _, part in reversed(list(runs(card["training"]))):
+            commands += [line for bank in part["banks"] for line in bank_commands(bank)] + [part["command"]]
+            commands += [f"python -m training keep {checkpoint_of(part)}"] if "file" in part else []
+        commands += export(name, card)
+    code = "\n".join(dict.fromkeys([*commands, "python -m training evaluate --bundled"]))
+    return ("With the data folder named by `LIVERGTAN_DATA`; where defaults have changed since, with the code of the "
+            f"commits above:\n\n```\n{code}\n```")
 
 
-def install(name: str, checkpoint: str) -> list[str]:
+def bank_commands(bank: Part) -> list[str]:
+    """The command of a bank, after that of the labels which it took in."""
+    labels = bank.get("labels", {}).get("command")
+    return [labels, bank["command"]] if labels else [bank["command"]]
+
+
+def export(name: str, card: Part) -> list[str]:
     """From a student's checkpoint to the extension."""
-    return [f"python -m training export {checkpoint} --name {name} --output runs/{name}",
-            f"python -m training calibrate runs/{name}/{name}.npz --output runs/{name}/calibration.json --cases ...",
-            f"python -m training stress runs/{name}/{name}.npz --output runs/{name}/stress.json",
-            f"python -m training export {checkpoint} --name {name} --output runs/{name} "
-            f"--calibration runs/{name}/calibration.json --stress runs/{name}/stress.json --install"]
+    first = f"python -m training export {checkpoint_of(card['training'])} --name {name}"
+    measured = card.get("commands", {})
+    files = {command: line.split("--output ")[1] for command, line in measured.items()}
+    if not measured:
+        return [first]
+    return [first, *measured.values(),
+            f"{first} --calibration {files['calibrate']} --stress {files['stress']} --install"]
 
 
 def checkpoint_of(part: Part) -> str:

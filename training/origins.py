@@ -14,6 +14,7 @@ from training.config import UserError
 
 PROVENANCE = Path(__file__).with_name("provenance.toml")
 KEPT = ("spacing_mm", "hu_window", "git")
+LABELS = ("teacher", "weights_sha256", "command")
 
 
 def banks(settings: dict[str, Any]) -> list[Path]:
@@ -32,7 +33,7 @@ def describe_bank(bank: Path) -> dict[str, Any]:
     about = {"name": bank.name, "volumes": len(kinds), "synthetic": kinds.count("synthetic"),
              "real": kinds.count("real")} | {name: meta[name] for name in KEPT if name in meta}
     if "labels" in meta:
-        about["labels"] = {name: meta["labels"][name] for name in ("teacher", "weights_sha256")}
+        about["labels"] = {name: meta["labels"][name] for name in LABELS if name in meta["labels"]}
     return about | {"command": rerun.synthesize(bank.name, len(kinds), meta.get("config", {}))}
 
 

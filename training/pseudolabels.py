@@ -18,7 +18,7 @@ from LiverGTANLib import engines, segmenter
 from LiverGTANLib.files import image_of, read_ct, read_labels, stem_of
 from LiverGTANLib.student import Student
 from LiverGTANLib.volume import CtVolume
-from training import evaluate, picture
+from training import evaluate, picture, rerun
 from training.data.cases import located
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def run(options: Pseudolabel) -> None:
         print("  ".join(f"{name} {value}" for name, value in records[-1].items()), flush=True)
         write(mask, ct, options.output / f"{ct.name}.nii.gz")
         columns.append((ct.name, analysis.image, analysis.frame.down(mask.astype(np.float32), fill=0.0)))
-    about = {"teacher": list(network.widths), "weights_sha256": digest(network), "scans": records}
+    about = {"teacher": list(network.widths), "weights_sha256": digest(network), "scans": records,
+             "command": rerun.command("pseudolabel", options)}
     (options.output / "labels.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     picture.sheet(columns, options.output / "labels.png")
 

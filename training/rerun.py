@@ -26,6 +26,15 @@ ALWAYS = ("steps", "seed")  # written even where they are the default, because p
 METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
 
 
+def command(name: str, given: Any) -> str:
+    """The command line of a command's options, its one positional argument first."""
+    first, *others = dataclasses.fields(given)
+    values = plain(dataclasses.asdict(given))
+    words = [word for field in others if field.name != "output" and values[field.name] != plain(field.default)
+             for word in option(field.name.replace("_", "-"), values[field.name])]
+    return line(name, portable(str(values[first.name])), *words, "--output", portable(values["output"]))
+
+
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
     """The command that makes a bank; `config` as its bank.json has it."""
     from training.synthesis.config import SynthesisConfig
