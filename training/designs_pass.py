@@ -35,7 +35,7 @@ class Pass:
         stem, head = (WideStem, WideHead) if design.stem == 4 else (Stem, Head)
         self.stem = stem(*self.arrays("stem"), NEGATIVE_SLOPE)
         self.head = head(*self.arrays("head"))
-        self.first = [bordered(*size, width) for size, width in zip(self.sizes, design.widths, strict=True)]
+        self.first = {level: bordered(*self.sizes[level], design.widths[level]) for level in self.twice()}
         self.prepare()
         self.down = {level: self.block(f"down{level}", level, 2) for level in range(1, self.last + 1)}
         self.encode = {level: self.block(f"enc{level}", level) for level in self.twice()}
