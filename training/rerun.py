@@ -89,6 +89,9 @@ def options(defaults: Any, values: dict[str, Any], nested: bool = False, prefix:
         value, name = values[field.name], prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(default):
             words += options(default, value, nested, f"{name}." if nested else "")
+        elif isinstance(value, dict):
+            changed = {f"{name}.{key}": one for key, one in value.items() if one != default.get(key)}
+            words += [word for pair in changed.items() for word in option(*pair)]
         elif field.name in ALWAYS or value != plain(default):
             words += option(name, value)
     return words
@@ -103,8 +106,6 @@ def option(name: str, value: Any) -> list[str]:
     """The words of one option."""
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    if isinstance(value, dict):
-        value = [word for pair in value.items() for word in pair]
     return [f"--{name}", *(portable(str(one)) for one in (value if isinstance(value, list) else [value]))]
 
 

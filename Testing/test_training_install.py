@@ -1,0 +1,218 @@
+"""One command replaces the bundled weights, or nothing; the cards say how it all was made."""
+
+import dataclasses
+import json
+import shlex
+
+import pytest
+import torch
+from training_fixtures import makeBank, smallConfig, untold
+
+from LiverGTANLib import student
+from training import bundled, cards, checkpoint, cli, export, install, loop, model_card, rerun, stages, weights
+from training.config import UserError
+from training.data.cases import Case
+from training.synthesis.config import SynthesisConfig
+
+WIDTHS = (2, 3, 5)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
+
+
+@pytest.fixture(scope="module")
+def trained(bank, tmp_path_factory):
+    """The checkpoint of a small student, taught by a small teacher that is kept."""
+    folder = tmp_path_factory.mktemp("run")
+    config = smallConfig(bank, steps=3, rate=0.02)
+    teacher = loop.fit(stages.plain("teacher", (3, 5, 7), config), config, folder / "teacher", untold)
+    assert cli.main(["keep", str(teacher), "--output", str(folder / "kept.safetensors")]) == 0
+    task = stages.distilled("student", WIDTHS, [checkpoint.network(teacher)], config)
+    return loop.fit(task, config, folder / "student", untold)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    from training.demo import write_case
+
+    return Case.parse(write_case(tmp_path_factory.mktemp("case"), 7))
+
+
+@pytest.fixture
+def extension(monkeypatch, tmp_path, trained, case):
+    """An extension without students, the kept teacher in its place, and a phantom for the sample CTs."""
+    monkeypatch.setattr(student, "MODELS", tmp_path / "Models")
+    monkeypatch.setattr(checkpoint, "ROOT", trained.parents[1])
+    monkeypatch.setattr(cards, "KEPT", trained.parents[1] / "kept.safetensors")
+    monkeypatch.setattr(install.samples, "CASES", ((case.ct_path, case.mask_path),))
+    monkeypatch.setattr(bundled, "cases", lambda say=print: [case])
+    return tmp_path / "Models"
+
+
+@pytest.fixture
+def measured(trained, tmp_path):
+    """Options of `export --install` with files like those of `calibrate` and `stress` about the student."""
+    net = checkpoint.network(trained)
+    sha256 = export.write(net, tmp_path / "x.npz", export.card("x", net, 3.0, (-160.0, 240.0))).sha256
+    about = {"student": "student-30k", "sha256": sha256}
+    calibration = about | {
+        "temperature": 1.3, "helps": True, "levels": None, "ece_before": 0.08, "ece_after": 0.05, "shell_mm": 15.0,
+        "fitted_on": ["a"], "measured_on": ["b"], "command": "python -m training calibrate s.npz --output c.json"}
+    record = {"condition": "plain CT", "source": "simulated", "kind": "labelled", "tried": "no contrast", "advice": "",
+              "cases": [], "figures": {"dice": 0.9, "dice_worst": 0.8}}
+    stress = about | {"records": [record], "command": "python -m training stress s.npz --output s.json"}
+    for name, content in (("c.json", calibration), ("s.json", stress)):
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    return cli.Export(trained, "student-30k", tmp_path / "out", calibration=tmp_path / "c.json",
+                      stress=tmp_path / "s.json", install=True)
+
+
+def test_all_that_is_known_is_installed(extension, measured):
+    install.run(measured, say=lambda text: None)
+    assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
+    card = student.load("student-30k").card
+    assert [(row["case"], row["engine"]) for row in card["metrics"]] == [("phantom-7", "numpy"), ("phantom-7", "torch")]
+    assert card["calibration"]["temperature"] == 1.3 and card["hard_cases"][0]["condition"].startswith("plain CT")
+    teacher = card["training"]["teacher"]
+    assert teacher["file"] == "kept.safetensors" and teacher["steps"] == 3
+    assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
+    text = model_card.file().read_text(encoding="utf-8")
+    assert text == model_card.text(model_card.bundled_sheets())
+    for expected in ("**plain CT", "temperature: 1.3", "ece before: 0.08", "phantom-7", "fit teacher", "keep runs/",
+                     "fit takd", "--install", card["sha256"]):
+        assert expected in text, expected
+    assert str(measured.output) not in json.dumps(card)
+
+
+def test_nothing_is_installed_without_every_measurement(extension, measured):
+    for change, message in (({"stress": None}, "hard cases"), ({"name": "student-x"}, "bundles student-100k")):
+        with pytest.raises(UserError, match=message):
+            install.run(dataclasses.replace(measured, **change), say=lambda text: None)
+    assert not extension.exists()
+
+
+def test_measurements_of_other_weights_are_refused(extension, measured):
+    content = json.loads(measured.stress.read_text()) | {"sha256": "0" * 64}
+    measured.stress.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="about other weights"):
+        install.run(measured, say=lambda text: None)
+    measured.stress.write_text("{}")
+    with pytest.raises(UserError, match="cannot be read"):
+        install.run(measured, say=lambda text: None)
+    assert not extension.exists()
+
+
+def put(measured) -> None:
+    """Installs the student without the evaluation, which takes its time."""
+    install.put(install.run(dataclasses.replace(measured, install=False), say=lambda text: None))
+
+
+def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
+    put(measured)
+    before = {path: path.read_bytes() for path in extension.iterdir()}
+    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(UserError, match="differs from the trained network"):
+        install.run(measured, say=lambda text: None)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in extension.iterdir()} == before
+
+
+def test_a_student_that_is_too_large_for_its_name_is_refused(measured, monkeypatch):
+    monkeypatch.setitem(install.BUDGETS, "student-30k", 100)
+    with pytest.raises(UserError, match="may have 100 parameters"):
+        install.run(measured, say=lambda text: None)
+    assert not measured.output.exists()
+
+
+def test_samples_that_are_absent_forbid_it(extension, measured, monkeypatch, case):
+    monkeypatch.setattr(install.samples, "CASES", ((case.ct_path.with_name("other.nii.gz"), case.mask_path),))
+    with pytest.raises(UserError, match="sample CTs, which are absent"):
+        install.run(measured, say=lambda text: None)
+    assert not extension.exists()
+
+
+def test_a_teacher_that_was_not_kept_is_not_made_up(extension, trained, monkeypatch):
+    monkeypatch.setattr(cards, "KEPT", trained.with_name("absent.safetensors"))
+    part = cards.training(trained, "student-30k")
+    assert part["teacher"] == {"widths": [3, 5, 7]} and "runs/teacher/checkpoint.pt" in part["command"]
+    assert "not kept" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
+
+
+def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
+    for role in ("teacher", "start"):
+        card = {"training": {"data": [], role: {"data": [{"name": "scan"}]}}}
+        with pytest.raises(UserError, match="scan was trained on"):
+            cards.unseen([{"case": "scan"}], card)
+
+
+def test_compute_is_that_of_all_runs():
+    run = {"minutes": {"wall": 10.0, "cpu": 20.0}, "teacher": {"minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}}}
+    assert model_card.compute(run) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
+    assert model_card.compute(run | {"minutes": {"wall": 0.0, "cpu": 0.0}}) == "not recorded"
+
+
+def test_the_model_card_is_written_by_a_command(extension, measured, capsys):
+    assert cli.main(["card", "--bundled"]) == 2
+    put(measured)
+    expected = model_card.file().read_text(encoding="utf-8")
+    model_card.file().write_text("by hand", encoding="utf-8")
+    assert cli.main(["card", "--bundled"]) == 0
+    assert model_card.file().read_text(encoding="utf-8") == expected
+    assert cli.main(["card"]) == 2 and "--bundled" in capsys.readouterr().err
+
+
+# How to reproduce: the command lines are read back by the command line
+
+
+def test_a_run_is_started_again_by_its_command(trained, bank):
+    content = checkpoint.read(trained)
+    words = shlex.split(rerun.fit(content, "student-30k", "kept.safetensors"))
+    assert words[:3] == ["python", "-m", "training"]
+    _, options = cli.parse(words[3:])
+    assert (options.stage, options.roles.student_widths) == ("takd", WIDTHS)  # no teacher of the known size
+    assert options.roles.assistant_widths == (3, 5, 7) and str(options.run) == "runs/student-30k"
+    assert options.training.loop.steps == 3 and options.training.loop.rate == 0.02
+    assert [str(path) for path in options.training.data.bank] == ["runs/bank"]
+
+
+def test_a_bank_is_made_again_by_its_command():
+    config = SynthesisConfig(seed=4, no_liver_share=0.5, exclude=("a", "b"))
+    config = dataclasses.replace(config, effects=config.effects.without("ascites"),
+                                 weights=config.weights | {"acrin_flt_breast_001": 3.0})
+    values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    _, again = cli.parse(shlex.split(rerun.synthesize("bank", 7, values))[3:])
+    assert dataclasses.replace(again, count=config.count) == config and again.count == 7
+
+
+def test_the_options_of_a_measurement_are_said_again(tmp_path):
+    given = cli.Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
+    name, again = cli.parse(shlex.split(rerun.command("calibrate", given))[3:])
+    assert name == "calibrate" and again == dataclasses.replace(given, output=again.output)
+    assert str(again.output) == "runs/c.json"
+
+
+def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "data"))
+    assert rerun.portable(f"{tmp_path}/data/ct/a.nii.gz={tmp_path}/data/ct/b.nii.gz:5") == "ct/a.nii.gz=ct/b.nii.gz:5"
+    assert rerun.portable(f"{tmp_path}/bank") == "runs/bank" and rerun.portable("0.5") == "0.5"
+
+
+@pytest.mark.parametrize(("method", "nets", "widths", "stage"), [
+    ("Dice + cross entropy", {"teacher": {}}, None, "teacher"),
+    ("Dice + cross entropy", {"student": {}}, None, "student"),
+    ("KD (kl) from 1", {"student": {}}, [16, 32, 64, 128], "kd"),
+    ("KD (kl) from 1", {"student": {}}, [9, 18, 36, 62], "takd"),
+    ("DGKD (kl)", {"student": {}}, [16, 32, 64, 128], "dgkd"),
+    ("GTAN (kl): assistant", {"student": {}, "assistant": {}}, [16, 32, 64, 128], "gtan"),
+])
+def test_the_stage_is_known_from_the_checkpoint(method, nets, widths, stage):
+    teachers = {"teacher0": {"widths": widths}} if widths else {}
+    assert rerun.stage({"method": method, "nets": nets, "teachers": teachers}) == stage
+
+
+def test_the_digest_of_a_network_survives_rounding():
+    state = {"a": torch.randn(3), "n": torch.tensor(4)}
+    assert weights.digest(state) == weights.digest({name: array.half().float() if name == "a" else array
+                                                    for name, array in state.items()})
