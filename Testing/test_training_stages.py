@@ -132,5 +132,9 @@ def test_a_run_may_begin_from_another_ones_network(smallBank, teacher, tmp_path)
     net = stages.plain("teacher", SIZES.teacher, config).nets["teacher"]
     before = checkpoint.network(teacher).state_dict()
     assert net.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    with pytest.raises(UserError, match="widths"):
+    wide = stages.plain("assistant", (6, 9), config).nets["assistant"].eval()
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert torch.allclose(wide(image), net.eval()(image), atol=0.2)  # alike but for what breaks the symmetry
+    assert not torch.equal(wide(image), net(image))
+    with pytest.raises(UserError, match="can only grow"):
         stages.plain("student", SIZES.student, config)

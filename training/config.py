@@ -47,7 +47,8 @@ class LoopSettings:
     """Decay of the moving average of the weights that is validated and exported."""
     seed: int = 0
     start: Path | None = None
-    """Checkpoint to begin from instead of random weights: its student, or its only network."""
+    """Checkpoint to begin from instead of random weights: its student, or its only network, widened where the network
+    to train is wider (TAKD's and DGKD's assistant)."""
     log_every: int = 50
     validate_every: int = 500
     checkpoint_seconds: float = 120.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, losses
+from training import checkpoint, growth, losses
 from training.config import Config, DistillSettings, UserError
 from training.data.batches import Batch
 from training.learner import copy_of
@@ -117,12 +117,22 @@ def named(teachers: list[UNet3D]) -> dict[str, UNet3D]:
 
 
 def seeded(widths: tuple[int, ...], config: Config) -> UNet3D:
-    """The network of the checkpoint to begin from, or a fresh one that depends on the seed and the widths alone."""
+    """The network to begin from, or a fresh one that depends on the seed and the widths alone."""
     if config.loop.start:
-        net = checkpoint.network(Path(config.loop.start))
-        if net.widths != widths:
-            raise UserError(f"{config.loop.start} holds widths {net.widths}, not {widths}; give another --start.")
-        return net.train()
+        return begun(Path(config.loop.start), widths, config).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
         return UNet3D(widths)
+
+
+def begun(file: Path, widths: tuple[int, ...], config: Config) -> UNet3D:
+    """A checkpoint's network, widened when it is narrower. Raises UserError when it is wider."""
+    net, seed = checkpoint.network(file), config.loop.seed
+    if net.widths == widths:
+        return net
+    try:
+        wide = growth.widen(net, widths, growth.draw_maps(net.widths, widths, seed))
+    except ValueError as error:
+        raise UserError(f"{file} cannot be begun from ({error})") from error
+    growth.break_symmetry(wide, config.growth.asymmetry, seed)
+    return wide
