@@ -80,7 +80,7 @@ def test_all_that_is_known_is_installed(extension, measured):
     assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
     text = model_card.file().read_text(encoding="utf-8")
     assert text == model_card.text(model_card.bundled_sheets())
-    for expected in ("**plain CT", "temperature: 1.3", "ece before: 0.08", "phantom-7", "fit teacher", "keep runs/",
+    for expected in ("**plain CT", "temperature: 1.3", "expected calibration error: 0.08", "phantom-7", "fit teacher", "keep runs/",
                      "fit takd", "--install", card["sha256"]):
         assert expected in text, expected
     assert str(measured.output) not in json.dumps(card)

@@ -14,6 +14,11 @@ from training.config import UserError
 
 Part = dict[str, Any]
 UNKNOWN = "not recorded"
+CALIBRATION = {"ece_before": "expected calibration error",
+               "ece_after": "expected calibration error with the temperature",
+               "shell_mm": "judged within this many mm of the liver's border",
+               "levels": "probabilities between which the border is taken to lie",
+               "fitted_on": "temperature fitted on", "measured_on": "errors measured on"}
 HEAD = """# Model card: the students that LiverGTAN bundles
 
 Written by `python -m training card --bundled` from the JSON cards beside it; a test compares them.
@@ -135,24 +140,20 @@ def figures(cards: dict[str, Part]) -> str:
 
 def hard_cases(card: Part) -> str:
     """One line a condition."""
-    lines = card.get("hard_cases", [])
-    return bullets(f"**{one['condition']}**: {one['figure']}. {one['expectation']} (Tried: {one['tried']}.)"
-                   for one in lines) if lines else "Not measured."
+    lines = [f"**{one['condition']}**: {one['figure']}. {one['expectation']} (Tried: {one['tried']}.)"
+             for one in card.get("hard_cases", [])]
+    return bullets(lines) or "Not measured."
 
 
 def calibration(card: Part) -> str:
     """What the card says of the probabilities, entry by entry."""
-    entries = card.get("calibration", {})
-    return bullets(f"{name.replace('_', ' ')}: {shown(value)}" for name, value in entries.items()) or "Not measured."
+    lines = [f"{CALIBRATION.get(name, name)}: {shown(value)}" for name, value in card.get("calibration", {}).items()]
+    return bullets(lines) or "Not measured."
 
 
 def shown(value: Any) -> str:
     """A value of the calibration as text."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {shown(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(shown, value))
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def data(cards: dict[str, Part]) -> str:
