@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
 from training.synthesis.sources import Source
 
 from . import real, simulated
@@ -17,9 +19,9 @@ BASELINE = "none"
 ADVICE = {
     "plain CT": "Without contrast look closely at hilum, gallbladder and the border to stomach and heart.",
     "arterial phase": "Look closely at the borders to stomach and spleen.",
-    "slices of 5 mm": "Dome and tip are the first to go wrong.",
-    "slices of 8 mm": "Dome and tip are the first to go wrong.",
-    "low dose": "The outline may be ragged; smoothing helps.",
+    "slices of 5 mm": "Look closely at dome and tip.",
+    "slices of 8 mm": "Look closely at dome and tip.",
+    "low dose": "Look for a ragged outline.",
     "fatty liver": "Borders to bowel and to a brighter spleen may move.",
     "large hypodense tumor": "Parts of a large tumor may be left out; they belong to the liver and must be added.",
     "pleural effusion": "Fluid and collapsed lung on the dome may be taken for liver; look there in coronal cuts.",
@@ -65,12 +67,10 @@ def _simulated(maps: list[Source], volumes: int) -> list[Condition]:
 
 def _tried(setup: simulated.Setup) -> str:
     """What was simulated, in words."""
-    added = [*setup.on, *setup.first]
-    words = [f"{setup.phase} phase" if setup.phase != "plain" else "plain CT", f"{setup.liver} liver"]
-    words += [", ".join(name.replace("_", " ") for name in added)] if added else []
-    words += {"whole": [], "lower": ["upper third of the liver out of view"],
-              "upper": ["lower third of the liver out of view"]}.get(setup.window, [f"{setup.window} without liver"])
-    return "simulated: " + "; ".join(words)
+    phase = "plain CT" if setup.phase == "plain" else f"{setup.phase} phase"
+    liver = [] if setup.window in ("chest", "pelvis") else [f"{setup.liver} liver"]
+    words = ", ".join([phase, *liver, *([setup.said] if setup.said else [])])
+    return f"volumes of the training's simulator from other seeds: {words}"
 
 
 def _altered(library: real.Library) -> list[Condition]:
@@ -103,7 +103,7 @@ def _heads() -> Condition:
     def examples() -> Iterable[Example]:
         for seed in range(HEADS):
             ct = head_ct(seed)
-            yield Example(ct.name, ct, ct.hu > 3071)
+            yield Example(ct.name, ct, np.zeros(ct.shape, bool))
 
     return Condition("head only", "drawn", "empty", "heads drawn of ellipsoids, with noise", examples)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .run import Record
+from .record import Record, records
 
 SHOWN = {"dice": "Dice {:.3f}", "dice_worst": "worst {:.3f}", "nsd3": "NSD at 3 mm {:.3f}",
          "volume_error": "volume {:+.1%}", "found_ml": "{:.0f} mL found", "fluid_ml": "{:.0f} mL of it fluid",
@@ -16,6 +15,9 @@ SHOWN = {"dice": "Dice {:.3f}", "dice_worst": "worst {:.3f}", "nsd3": "NSD at 3 
 """How a figure is written; others stay in the JSON."""
 GOOD, FAIR, POOR = 0.95, 0.92, 0.85
 """Mean Dice from which on an outline is as good as usual, needs a look at the border, needs correction."""
+
+NOTABLE_ERROR = 0.05
+"""Mean size of the relative error of the volume from which on it is worth a sentence."""
 
 
 def figure(record: Record) -> str:
@@ -43,7 +45,9 @@ def expectation(record: Record) -> str:
         first = "Expect parts of the outline to be wrong and to need correction."
     else:
         first = "Expect a mask that is wrong in large parts; do not use it unseen."
-    return f"{first} {record.advice}".strip()
+    off = record.figures["volume_error_size"]
+    second = f"Volumes were off by {off:.0%} on average." if off >= NOTABLE_ERROR else ""
+    return " ".join(sentence for sentence in (first, second, record.advice) if sentence)
 
 
 def _expected_of_none(record: Record) -> str:
@@ -74,14 +78,6 @@ def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
         entries.append({"condition": f"{record.condition} ({record.source})", "tried": record.tried,
                         "figure": figure(record), "expectation": expectation(record)})
     return entries
-
-
-def records(result: dict[str, Any]) -> list[Record]:
-    """The records of a result, also after JSON."""
-    from .run import Outcome, Record
-
-    return [Record(**{name: value for name, value in record.items() if name not in ("cases", "expectation")},
-                   cases=[Outcome(**case) for case in record["cases"]]) for record in result["records"]]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,41 +16,14 @@ from training.metrics import measure as compare
 from . import simulated
 from .conditions import BASELINE, Condition
 from .example import Example
+from .record import Outcome, Record
+from .report import expectation, line
 
 ENGINE = "numpy"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One example. told: what the product says about the answer ("" nothing). Metrics are None without a reference."""
-
-    case: str
-    found_ml: float
-    told: str
-    trained_on: bool
-    dice: float | None = None
-    nsd3: float | None = None
-    volume_error: float | None = None
-    counts: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One condition. `figures`: means over the examples, by name; `dice_loss` is against the same without condition."""
-
-    condition: str
-    source: str
-    kind: str
-    tried: str
-    cases: list[Outcome]
-    figures: dict[str, float]
-    advice: str
-
-
 def run(student: Student, conditions: list[Condition], report: Callable[[str], None] = print) -> dict[str, Any]:
     """The result as JSON holds it: student, note, records (with expectations, see `report.py`)."""
-    from .report import expectation, line
-
     engine = engines.create(student, ENGINE)
     trained = {source["name"] for source in student.card.get("training", {}).get("data", [])}
     records: list[Record] = []

@@ -40,10 +40,12 @@ ORDINARY = replace(OFF, mesentery=1.0, bowel_gas=1.0, vessels=1.0, blur=1.0, noi
 class Setup:
     """One condition: what is switched on, how what is drawn gets changed, and which part of the body is seen.
 
+    said: the same in words, beyond phase and liver.
     window: "whole" liver, its "lower" or "upper" two thirds, or "chest" or "pelvis" without any.
     """
 
     on: tuple[str, ...] = ()
+    said: str = ""
     phase: str = "portal"
     liver: str = "normal"
     window: str = "whole"
@@ -159,25 +161,30 @@ def _tight_circle(drawn):
     return replace(drawn, radius_mm=100.0)
 
 
+EFFUSION = "fluid of 12 HU over half of the right lung or more, collapsed lung above it"
 SETUPS: dict[str, Setup] = {
     "none": Setup(),
     "plain CT": Setup(phase="plain"),
     "arterial phase": Setup(phase="arterial"),
-    "slices of 5 mm": Setup(("thick_slices",), change={"thick_slices": _slices(5.0)}),
-    "slices of 8 mm": Setup(("thick_slices",), change={"thick_slices": _slices(8.0)}),
-    "low dose": Setup(("noise",), change={"noise": _low_dose}),
-    "fatty liver": Setup(phase="plain", liver="fatty", change={"contrast": _fatty}),
-    "large hypodense tumor": Setup(("giant_tumor",), change={"giant_tumor": _hypodense}),
-    "pleural effusion": Setup(("effusion",), change={"effusion": _effusion}),
-    "pleural effusion on plain CT": Setup(("effusion",), phase="plain", change={"effusion": _effusion}),
-    "ascites": Setup(("ascites",), change={"ascites": _ascites}),
-    "splenomegaly": Setup(first={"splenomegaly": Splenomegaly}),
-    "cropped field of view": Setup(("cut",), change={"cut": _cropped}),
-    "round field of view": Setup(("round_field",), change={"round_field": _tight_circle}),
-    "liver cut at the top": Setup(window="lower"),
-    "liver cut at the bottom": Setup(window="upper"),
-    "arms down": Setup(("arms",)),
-    "chest only": Setup(window="chest"),
-    "pelvis only": Setup(window="pelvis"),
+    "slices of 5 mm": Setup(("thick_slices",), "slices of 5 mm", change={"thick_slices": _slices(5.0)}),
+    "slices of 8 mm": Setup(("thick_slices",), "slices of 8 mm", change={"thick_slices": _slices(8.0)}),
+    "low dose": Setup(("noise",), "noise of 45 HU instead of 10", change={"noise": _low_dose}),
+    "fatty liver": Setup((), "at least 20 HU darker than the spleen", phase="plain", liver="fatty",
+                         change={"contrast": _fatty}),
+    "large hypodense tumor": Setup(("giant_tumor",), "a mass of 8 to 50 % of the liver, 25 to 60 HU darker",
+                                   change={"giant_tumor": _hypodense}),
+    "pleural effusion": Setup(("effusion",), EFFUSION, change={"effusion": _effusion}),
+    "pleural effusion on plain CT": Setup(("effusion",), EFFUSION, phase="plain", change={"effusion": _effusion}),
+    "ascites": Setup(("ascites",), "fluid around a shrunken liver and within 25 mm of the organs or more",
+                     change={"ascites": _ascites}),
+    "splenomegaly": Setup((), "a spleen grown until it lies against the liver", first={"splenomegaly": Splenomegaly}),
+    "cropped field of view": Setup(("cut",), "176 x 168 mm in view", change={"cut": _cropped}),
+    "round field of view": Setup(("round_field",), "a circle of 200 mm in view",
+                                 change={"round_field": _tight_circle}),
+    "liver cut at the top": Setup((), "upper third of the liver out of view", window="lower"),
+    "liver cut at the bottom": Setup((), "lower third of the liver out of view", window="upper"),
+    "arms down": Setup(("arms",), "one or two arms beside the trunk"),
+    "chest only": Setup((), "chest without liver", window="chest"),
+    "pelvis only": Setup((), "pelvis without liver", window="pelvis"),
 }
 """Name of the condition -> how it is made. "none" is what the others are compared with."""
