@@ -6,12 +6,16 @@ import shlex
 
 import pytest
 import torch
+from cases import smallCt
 from training_fixtures import makeBank, smallConfig, untold
 
 from LiverGTANLib import student
 from training import bundled, cards, checkpoint, cli, export, install, loop, model_card, rerun, stages, weights
 from training.config import UserError
 from training.data.cases import Case
+from training.stress.conditions import Condition
+from training.stress.example import Example
+from training.stress.run import run
 from training.synthesis.config import SynthesisConfig
 
 WIDTHS = (2, 3, 5)
@@ -55,18 +59,21 @@ def extension(monkeypatch, tmp_path, trained, case):
 def measured(trained, tmp_path):
     """Options of `export --install` with files like those of `calibrate` and `stress` about the student."""
     net = checkpoint.network(trained)
-    sha256 = export.write(net, tmp_path / "x.npz", export.card("x", net, 3.0, (-160.0, 240.0))).sha256
-    about = {"student": "student-30k", "sha256": sha256}
+    written = export.write(net, tmp_path / "x.npz", export.card("x", net, 3.0, (-160.0, 240.0)))
+    about = {"student": "student-30k", "sha256": written.sha256}
     calibration = about | {
         "temperature": 1.3, "helps": True, "levels": None, "ece_before": 0.08, "ece_after": 0.05, "shell_mm": 15.0,
         "fitted_on": ["a"], "measured_on": ["b"], "command": "python -m training calibrate s.npz --output c.json"}
-    record = {"condition": "plain CT", "source": "simulated", "kind": "labelled", "tried": "no contrast", "advice": "",
-              "cases": [], "figures": {"dice": 0.9, "dice_worst": 0.8}}
-    stress = about | {"records": [record], "command": "python -m training stress s.npz --output s.json"}
-    for name, content in (("c.json", calibration), ("s.json", stress)):
+    plain = Condition("plain CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
+    stress = run(written, [plain], report=lambda text: None)
+    stress |= {"command": "python -m training stress s.npz --output s.json"}
+    table = [{"cell": {"arm": arm, "student": "student-30k", "seed": seed}, "seconds": {"wall": 60.0, "cpu": 90.0},
+              "figures": {"dice": dice, "nsd2": 1.0, "nsd3": 1.0, "hd95": 1.0, "assd": 1.0}}
+             for arm, seed, dice in (("student", 0, 0.9), ("student", 1, 0.92), ("gtan", 0, 0.93))]
+    for name, content in (("c.json", calibration), ("s.json", stress), ("table.json", table)):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     return cli.Export(trained, "student-30k", tmp_path / "out", calibration=tmp_path / "c.json",
-                      stress=tmp_path / "s.json", install=True)
+                      stress=tmp_path / "s.json", ablation=tmp_path / "table.json", install=True)
 
 
 def test_all_that_is_known_is_installed(extension, measured):
@@ -80,9 +87,13 @@ def test_all_that_is_known_is_installed(extension, measured):
     assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
     text = model_card.file().read_text(encoding="utf-8")
     assert text == model_card.text(model_card.bundled_sheets())
-    for expected in ("**plain CT", "temperature: 1.3", "expected calibration error: 0.08", "phantom-7", "fit teacher", "keep runs/",
-                     "fit takd", "--install", card["sha256"]):
+    for expected in ("**plain CT", "temperature: 1.3", "expected calibration error: 0.08", "phantom-7",
+                     "fit teacher", "keep runs/", "fit takd", "--install", card["sha256"]):
         assert expected in text, expected
+    assert card["ablation"] == [
+        {"arm": "student", "seeds": 2, "dice": 0.91, "sd": 0.0141, "wall_minutes": 1.0},
+        {"arm": "gtan", "seeds": 1, "dice": 0.93, "sd": None, "wall_minutes": 1.0}]
+    assert "| gtan | 1 | 0.9300 | unknown | 1 |" in text
     assert str(measured.output) not in json.dumps(card)
 
 
@@ -119,6 +130,13 @@ def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
     assert {path: path.read_bytes() for path in extension.iterdir()} == before
 
 
+def test_an_ablation_without_this_student_is_refused(extension, measured):
+    measured.ablation.write_text("[]")
+    with pytest.raises(UserError, match="no run of student-30k"):
+        install.run(measured, say=lambda text: None)
+    assert not extension.exists()
+
+
 def test_a_student_that_is_too_large_for_its_name_is_refused(measured, monkeypatch):
     monkeypatch.setitem(install.BUDGETS, "student-30k", 100)
     with pytest.raises(UserError, match="may have 100 parameters"):
@@ -148,9 +166,9 @@ def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
 
 
 def test_compute_is_that_of_all_runs():
-    run = {"minutes": {"wall": 10.0, "cpu": 20.0}, "teacher": {"minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}}}
-    assert model_card.compute(run) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
-    assert model_card.compute(run | {"minutes": {"wall": 0.0, "cpu": 0.0}}) == "not recorded"
+    part = {"minutes": {"wall": 10.0, "cpu": 20.0}, "teacher": {"minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}}}
+    assert model_card.compute(part) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
+    assert model_card.compute(part | {"minutes": {"wall": 0.0, "cpu": 0.0}}) == "not recorded"
 
 
 def test_the_model_card_is_written_by_a_command(extension, measured, capsys):

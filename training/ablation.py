@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from training.cli import Ablate
 
 HEAD = ("Student", "Parameters", "GMAC", "Arm", "Seeds", "Dice", "NSD 2 mm", "NSD 3 mm", "HD95 mm", "ASSD mm",
-        "Wall min", "CPU min")
-FIGURES = ("dice", "nsd2", "nsd3", "hd95", "assd")
+        "Volume error %", "Wall min", "CPU min")
+FIGURES = {"dice": 4, "nsd2": 4, "nsd3": 4, "hd95": 2, "assd": 2, "volume_error": 2}
+"""Digits of each figure in the table; the volume error is the mean of sizes, in percent."""
+START = "start"
+"""Not an arm: the student that all arms begin from, as it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,10 @@ def plan(options: Ablate) -> Iterator[Cell]:
         raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
     for arm in options.arms:
         recipes.Recipe.parse(arm)
+    started(options)
     for student in options.students:
         widths_of(student)
+    yield from (Cell(START, student, options.seeds[0]) for student in started(options))
     for seed in options.seeds:
         for student in options.students:
             yield from (Cell(arm, student, seed) for arm in options.arms)
@@ -78,22 +83,43 @@ def train_teacher(options: Ablate, validate) -> Path:
 
 def train(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Case], validate) -> dict[str, Any]:
     """Trains one cell and measures it on every case; what `result.json` holds."""
-    config = options.training
-    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed))
+    config, start = options.training, started(options).get(cell.student)
+    if cell.arm == START:
+        return judged(cell, 0, start, cases, [])
+    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
     recipe, folder = recipes.Recipe.parse(cell.arm), options.folder / cell.folder
     sizes = dataclasses.replace(recipes.sizes(options.roles), student=widths_of(cell.student))
     loss = recipe.configured(config).distill.loss
-    assistant = options.folder / "assistant" / f"{loss}-seed{cell.seed}"
+    # From random weights an assistant does not depend on the student; from a student's weights it does.
+    name = f"{loss}-{cell.student}-seed{cell.seed}" if start else f"{loss}-seed{cell.seed}"
+    assistant = options.folder / "assistant" / name
     file = recipes.fit_student(recipe, sizes, teachers, config, folder, assistant, validate)
-    rows = [row for row, _ in evaluate.evaluate(f"{file}:student", cases, ("numpy",))]
     costs = [file, assistant / "checkpoint.pt"] if recipe.kind in recipes.ASSISTED else [file]
+    return judged(cell, config.loop.steps, file, cases, costs)
+
+
+def judged(cell: Cell, steps: int, file: Path, cases: list[Case], costs: list[Path]) -> dict[str, Any]:
+    """The figures of a checkpoint's student, and what the runs of `costs` took."""
+    rows = [row for row, _ in evaluate.evaluate(str(file), cases, ("numpy",))]
     return {
         "cell": dataclasses.asdict(cell),
-        "figures": {name: mean([getattr(row.metrics, name) for row in rows]) for name in FIGURES},
+        "figures": {name: mean([size(name, getattr(row.metrics, name)) for row in rows]) for name in FIGURES},
         "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
-        "steps": config.loop.steps,
+        "steps": steps,
         "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")},
     }
+
+
+def size(name: str, value: float) -> float:
+    """A figure as the table averages it: a volume may be too large here and too small there."""
+    return 100 * abs(value) if name == "volume_error" else value
+
+
+def started(options: Ablate) -> dict[str, Path]:
+    """Student -> the checkpoint that all its arms begin from. Raises UserError when some have none."""
+    if len(options.starts) not in (0, len(options.students)):
+        raise UserError(f"{len(options.starts)} --starts for {len(options.students)} students; give one for each.")
+    return dict(zip(options.students, options.starts))
 
 
 def widths_of(student: str) -> tuple[int, ...]:
@@ -113,7 +139,7 @@ def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "table.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    rows = [summarize(results, arm, student) for student in options.students for arm in options.arms]
+    rows = [summarize(results, arm, student) for student in options.students for arm in (START, *options.arms)]
     rows = [row for row in rows if row]
     (options.folder / "table.md").write_text(markdown(rows, results, teachers), encoding="utf-8")
     gap = (float("nan"), float("nan"))
@@ -135,6 +161,28 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     return row
 
 
+def card_entries(table: Path, student: str) -> list[dict[str, Any]]:
+    """What a student's card says of the ablation: Dice by arm, mean and sd over seeds. From `table.json`.
+
+    Raises UserError when the file cannot be read or has no run of the student.
+    """
+    try:
+        results = json.loads(table.read_text(encoding="utf-8"))
+        arms = dict.fromkeys(one["cell"]["arm"] for one in results if one["cell"]["student"] == student)
+        rows = [summarize(results, arm, student) for arm in arms]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
+    if not rows:
+        raise UserError(f"{table} has no run of {student}; give the table of an ablation with it.")
+    return [{"arm": row["arm"], "seeds": row["seeds"], "dice": rounded(row["dice"][0]), "sd": rounded(row["dice"][1]),
+             "wall_minutes": round(row["wall"][0], 1)} for row in rows]
+
+
+def rounded(value: float) -> float | None:
+    """Four digits; None for an unknown one, because NaN is no JSON."""
+    return round(value, 4) if math.isfinite(value) else None
+
+
 def spread(values: list[float]) -> tuple[float, float]:
     """(mean, sample sd) of the defined values; the sd of a single one is NaN, because it is unknown."""
     known = [value for value in values if math.isfinite(value)]
@@ -152,8 +200,7 @@ def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str
     lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     for row in rows:
         net = UNet3D(widths_of(row["student"]))
-        digits = dict.fromkeys(("dice", "nsd2", "nsd3"), 4) | dict.fromkeys(("hd95", "assd"), 2)
-        figures = [f"{row[name][0]:.{n}f} ± {row[name][1]:.{n}f}" for name, n in digits.items()]
+        figures = [f"{row[name][0]:.{n}f} ± {row[name][1]:.{n}f}" for name, n in FIGURES.items()]
         costs = [f"{row[kind][0]:.1f}" for kind in ("wall", "cpu")]
         lines.append("| " + " | ".join([row["student"], f"{parameters(net):,}", f"{gmac(net, GRID):.3f}", row["arm"],
                                         str(row["seeds"]), *figures, *costs]) + " |")
@@ -164,7 +211,7 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
     """Cases, student updates, and what the teacher cost and is."""
     if not results:
         return []
-    cases, steps = results[0]["cases"], sorted({str(result["steps"]) for result in results})
+    cases, steps = results[0]["cases"], sorted({str(r["steps"]) for r in results if r["cell"]["arm"] != START})
     lines = [f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
              "numpy engine.",
              f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "

@@ -71,6 +71,8 @@ class Ablate:
     students: tuple[str, ...] = ("student-100k", "student-30k")
     """Known names, or widths like 5-10-20-30."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    starts: tuple[Path, ...] = ()
+    """A checkpoint for each student that all its arms begin from; without, they begin from random weights."""
     folder: Path = Path("runs/ablation")
     roles: Flat[Roles] = field(default_factory=Roles)
     training: Flat[Config] = field(default_factory=Config)
@@ -151,6 +153,8 @@ class Export:
     """JSON that `calibrate` wrote about this student, for the card."""
     stress: Path | None = None
     """JSON that `stress` wrote about this student, for the card."""
+    ablation: Path | None = None
+    """table.json of an ablation with a student of this name, for the card."""
     install: bool = False
     """Evaluate on the real cases and replace the bundled student and the model card; nothing, when a step fails."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from LiverGTANLib import student
-from training import bundled, calibration, cards, checkpoint, export, model_card, stress
+from training import ablation, bundled, calibration, cards, checkpoint, export, model_card, stress
 from training.config import UserError
 from training.data import samples
 from training.nets import UNet3D, parameters
@@ -27,6 +27,8 @@ def run(options: Export, say: Callable[[str], None] = print) -> Path:
 
     Raises UserError for a student that is too large, engines that depart from the network, files of another student.
     """
+    if options.install:
+        require_all(options)
     net = checkpoint.network(options.checkpoint, options.role)
     require_budget(options.name, net)
     content = cards.complete(export.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
@@ -38,7 +40,6 @@ def run(options: Export, say: Callable[[str], None] = print) -> Path:
     card = written.card | measured(options, written.sha256)
     cards.write(path, card)
     if options.install:
-        require_all(options)
         card["metrics"] = judged(path, say)
         cards.write(path, card)
         for file in put(path.with_suffix(".json")):
@@ -59,14 +60,12 @@ def require_all(options: Export) -> None:
     if options.name not in BUDGETS:
         raise UserError(f"The extension bundles {' and '.join(BUDGETS)}, not {options.name}; choose one by --name.")
     if not (options.calibration and options.stress):
-        name = options.name
-        raise UserError("A student is installed with its calibration and its hard cases: run `calibrate` and `stress` "
-                        f"on the {name}.npz that was just written, then give --calibration and --stress.")
+        raise UserError("A student is installed with its calibration and its hard cases: export it without --install, "
+                        f"run `calibrate` and `stress` on that {options.name}.npz, then give --calibration and --stress.")
 
 
 def measured(options: Export, sha256: str) -> dict[str, Any]:
-    """The card's entries of calibration and hard cases, as far as their files are given, and the commands that made
-    these."""
+    """The card's entries from files that are given: calibration, hard cases, their commands, the ablation."""
     entries: dict[str, Any] = {"commands": {}}
     for file, command, key, entry in ((options.calibration, "calibrate", "calibration", calibration.card_entry),
                                       (options.stress, "stress", "hard_cases", stress.card_entries)):
@@ -74,6 +73,8 @@ def measured(options: Export, sha256: str) -> dict[str, Any]:
             content = result(file, sha256, command)
             entries[key] = entry(content)
             entries["commands"][command] = content["command"]
+    if options.ablation:
+        entries["ablation"] = ablation.card_entries(options.ablation, options.name)
     return entries
 
 

@@ -68,6 +68,7 @@ def text(sheets: dict[str, Sheet]) -> str:
         "Figures on real CTs": figures(cards),
         "Hard cases, one by one": each(cards, hard_cases),
         "Calibration": each(cards, calibration),
+        "Ablation": each(cards, ablation),
         "Failures and limitations": bullets(dict.fromkeys(one for c in cards.values() for one in c["limitations"])),
         "Data": data(cards),
         "How to reproduce": reproduce(cards),
@@ -149,6 +150,17 @@ def calibration(card: Part) -> str:
     """What the card says of the probabilities, entry by entry."""
     lines = [f"{CALIBRATION.get(name, name)}: {shown(value)}" for name, value in card.get("calibration", {}).items()]
     return bullets(lines) or "Not measured."
+
+
+def ablation(card: Part) -> str:
+    """Dice of every arm on this size."""
+    rows = [[one["arm"], str(one["seeds"]), number(one["dice"]), number(one["sd"]), f"{one['wall_minutes']:g}"]
+            for one in card.get("ablation", [])]
+    return table([["Arm", "Seeds", "Dice, mean", "sd", "Wall min"], *rows]) if rows else "Not measured."
+
+
+def number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
 
 
 def shown(value: Any) -> str:
