@@ -10,7 +10,7 @@ from cases import smallCt
 from training_fixtures import makeBank, smallConfig, untold
 
 from LiverGTANLib import student
-from training import bundled, cards, checkpoint, cli, export, install, loop, model_card, rerun, stages, weights
+from training import ablation, bundled, cards, checkpoint, cli, export, install, loop, model_card, rerun, stages, weights
 from training.config import UserError
 from training.data.cases import Case
 from training.stress.conditions import Condition
@@ -68,7 +68,7 @@ def measured(trained, tmp_path):
     stress = run(written, [plain], report=lambda text: None)
     stress |= {"command": "python -m training stress s.npz --output s.json"}
     table = [{"cell": {"arm": arm, "student": "student-30k", "seed": seed}, "seconds": {"wall": 60.0, "cpu": 90.0},
-              "figures": {"dice": dice, "nsd2": 1.0, "nsd3": 1.0, "hd95": 1.0, "assd": 1.0}}
+              "figures": dict.fromkeys(ablation.FIGURES, dice)}
              for arm, seed, dice in (("student", 0, 0.9), ("student", 1, 0.92), ("gtan", 0, 0.93))]
     for name, content in (("c.json", calibration), ("s.json", stress), ("table.json", table)):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")

@@ -61,7 +61,7 @@ def require_all(options: Export) -> None:
         raise UserError(f"The extension bundles {' and '.join(BUDGETS)}, not {options.name}; choose one by --name.")
     if not (options.calibration and options.stress):
         raise UserError("A student is installed with its calibration and its hard cases: export it without --install, "
-                        f"run `calibrate` and `stress` on that {options.name}.npz, then give --calibration and --stress.")
+                        f"run `calibrate` and `stress` on that {options.name}.npz, give --calibration and --stress.")
 
 
 def measured(options: Export, sha256: str) -> dict[str, Any]:
