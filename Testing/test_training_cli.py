@@ -6,7 +6,7 @@ import json
 import pytest
 from training_fixtures import makeBank, options, smallConfig
 
-from training import cli
+from training import checkpoint, cli
 from training.config import Config, UserError, from_toml, to_toml
 
 
@@ -141,3 +141,21 @@ def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
 def test_no_settings_are_read_by_name_from_elsewhere(tmp_path):
     with pytest.raises(UserError, match="needs a TOML file"):
         cli.parse(["fit", "student", "--config"])
+
+
+def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, tmp_path):
+    folder, arguments = table
+    begin = folder / "student" / "2-3" / "seed0" / "checkpoint.pt"
+    words = [str(tmp_path / "table") if word == str(folder) else word for word in arguments]
+    assert cli.main([*words, "--starts", str(begin), "--teacher", str(folder / "teacher" / "checkpoint.pt")]) == 0
+    text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
+    assert [line.split("|")[4:6] for line in text.splitlines()[2:5]] == [
+        [" start ", " 1 "], [" student ", " 2 "], [" takd:dist ", " 2 "]]
+    settings = checkpoint.read(tmp_path / "table" / "takd-dist" / "2-3" / "seed1" / "checkpoint.pt")["settings"]
+    assert settings["loop"]["start"] == str(begin)
+    assert (tmp_path / "table" / "assistant" / "dist-2-3-seed0" / "checkpoint.pt").exists()
+
+
+def test_each_student_needs_its_own_start(table, capsys):
+    assert cli.main([*table[1], "--starts", "a.pt", "b.pt"]) == 2
+    assert "give one for each" in capsys.readouterr().err

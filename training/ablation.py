@@ -55,6 +55,7 @@ def run(options: Ablate) -> None:
         if not file.exists():
             print(f"run {number} of {len(cells)}: {cell.folder}", flush=True)
             result = train(options, cell, teacher, cases, validate)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(result, indent=1), encoding="utf-8")
         write(options, cells, teacher)
 

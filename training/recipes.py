@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 ASSISTED = ("takd", "dgkd")
 KINDS = ("student", "kd", *ASSISTED, "gtan")
+VARIANTS = {
+    "gtan-fresh": ("gtan", ("growth", "inherit", False)),  # every size starts anew
+    "gtan-dense": ("gtan", ("growth", "teacher_term", True)),  # the student also learns from the teacher itself
+    "gtan-early": ("gtan", ("growth", "grow_at", (0.05, 0.15))),  # the assistant is large for most of the run
+    "gtan-strong": ("gtan", ("distill", "weight", 3.0)),
+    "kd-strong": ("kd", ("distill", "weight", 3.0)),
+}
 
 
 @dataclass(frozen=True)
@@ -28,15 +35,14 @@ class Recipe:
 
     @classmethod
     def parse(cls, arm: str) -> Recipe:
-        """From "kind" or "kind:loss"; gtan-fresh does not inherit weights, gtan-dense adds the teacher's own term."""
+        """From "kind" or "kind:loss", a kind being one of KINDS or VARIANTS."""
         kind, _, loss = arm.partition(":")
         changes = [("distill", "loss", loss)] if loss else []
-        variants = {"gtan-fresh": ("growth", "inherit", False), "gtan-dense": ("growth", "teacher_term", True)}
-        if kind in variants:
-            changes.append(variants[kind])
-            kind = "gtan"
+        if kind in VARIANTS:
+            kind, change = VARIANTS[kind]
+            changes.append(change)
         if kind not in KINDS or loss not in ("", "kl", "cwd", "dist"):
-            known = ", ".join((*KINDS, *variants))
+            known = ", ".join((*KINDS, *VARIANTS))
             raise UserError(f"'{arm}' is no arm; choose from {known}, each with :kl, :cwd or :dist if wanted.")
         return cls(kind, tuple(changes))
 
