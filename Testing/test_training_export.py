@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from training_fixtures import makeBank, smallConfig, untold
+from training_fixtures import makeBank, options, smallConfig, untold
 
 from LiverGTANLib import student
 from LiverGTANLib.files import image_of
@@ -97,6 +97,16 @@ def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_p
     assert [row["engine"] for row in rows] == ["numpy", "torch"]
     assert rows[0]["dice"] == pytest.approx(rows[1]["dice"], abs=0.01)
     assert f"dice {rows[0]['dice']:.4f}" in capsys.readouterr().out
+
+
+def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_path):
+    words = ["fit", "all", "--name", "student-test", "--run", str(tmp_path / "run"), "--cases", phantomCase,
+             "--student-widths", "2", "3", "--teacher-widths", "3", "5",
+             *options(smallConfig(makeBank(tmp_path / "bank"), steps=4))]
+    assert cli.main(words) == 0
+    card = student.load(tmp_path / "run" / "student-test.json").card
+    assert [row["engine"] for row in card["metrics"]] == ["numpy", "torch"]
+    assert card["training"]["method"].startswith("GTAN") and card["training"]["teacher"] == {"widths": [3, 5]}
 
 
 def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path):

@@ -2,21 +2,18 @@
 
 import dataclasses
 import json
-import shlex
 
 import pytest
-import torch
 from cases import smallCt
 from training_fixtures import makeBank, smallConfig, untold
 
 from LiverGTANLib import student
-from training import ablation, bundled, cards, checkpoint, cli, export, install, loop, model_card, rerun, stages, weights
+from training import ablation, bundled, cards, checkpoint, cli, export, install, loop, model_card, stages
 from training.config import UserError
 from training.data.cases import Case
 from training.stress.conditions import Condition
 from training.stress.example import Example
 from training.stress.run import run
-from training.synthesis.config import SynthesisConfig
 
 WIDTHS = (2, 3, 5)
 
@@ -179,58 +176,3 @@ def test_the_model_card_is_written_by_a_command(extension, measured, capsys):
     assert cli.main(["card", "--bundled"]) == 0
     assert model_card.file().read_text(encoding="utf-8") == expected
     assert cli.main(["card"]) == 2 and "--bundled" in capsys.readouterr().err
-
-
-# How to reproduce: the command lines are read back by the command line
-
-
-def test_a_run_is_started_again_by_its_command(trained, bank):
-    content = checkpoint.read(trained)
-    words = shlex.split(rerun.fit(content, "student-30k", "kept.safetensors"))
-    assert words[:3] == ["python", "-m", "training"]
-    _, options = cli.parse(words[3:])
-    assert (options.stage, options.roles.student_widths) == ("takd", WIDTHS)  # no teacher of the known size
-    assert options.roles.assistant_widths == (3, 5, 7) and str(options.run) == "runs/student-30k"
-    assert options.training.loop.steps == 3 and options.training.loop.rate == 0.02
-    assert [str(path) for path in options.training.data.bank] == ["runs/bank"]
-
-
-def test_a_bank_is_made_again_by_its_command():
-    config = SynthesisConfig(seed=4, no_liver_share=0.5, exclude=("a", "b"))
-    config = dataclasses.replace(config, effects=config.effects.without("ascites"),
-                                 weights=config.weights | {"acrin_flt_breast_001": 3.0})
-    values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    _, again = cli.parse(shlex.split(rerun.synthesize("bank", 7, values))[3:])
-    assert dataclasses.replace(again, count=config.count) == config and again.count == 7
-
-
-def test_the_options_of_a_measurement_are_said_again(tmp_path):
-    given = cli.Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
-    name, again = cli.parse(shlex.split(rerun.command("calibrate", given))[3:])
-    assert name == "calibrate" and again == dataclasses.replace(given, output=again.output)
-    assert str(again.output) == "runs/c.json"
-
-
-def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "data"))
-    assert rerun.portable(f"{tmp_path}/data/ct/a.nii.gz={tmp_path}/data/ct/b.nii.gz:5") == "ct/a.nii.gz=ct/b.nii.gz:5"
-    assert rerun.portable(f"{tmp_path}/bank") == "runs/bank" and rerun.portable("0.5") == "0.5"
-
-
-@pytest.mark.parametrize(("method", "nets", "widths", "stage"), [
-    ("Dice + cross entropy", {"teacher": {}}, None, "teacher"),
-    ("Dice + cross entropy", {"student": {}}, None, "student"),
-    ("KD (kl) from 1", {"student": {}}, [16, 32, 64, 128], "kd"),
-    ("KD (kl) from 1", {"student": {}}, [9, 18, 36, 62], "takd"),
-    ("DGKD (kl)", {"student": {}}, [16, 32, 64, 128], "dgkd"),
-    ("GTAN (kl): assistant", {"student": {}, "assistant": {}}, [16, 32, 64, 128], "gtan"),
-])
-def test_the_stage_is_known_from_the_checkpoint(method, nets, widths, stage):
-    teachers = {"teacher0": {"widths": widths}} if widths else {}
-    assert rerun.stage({"method": method, "nets": nets, "teachers": teachers}) == stage
-
-
-def test_the_digest_of_a_network_survives_rounding():
-    state = {"a": torch.randn(3), "n": torch.tensor(4)}
-    assert weights.digest(state) == weights.digest({name: array.half().float() if name == "a" else array
-                                                    for name, array in state.items()})

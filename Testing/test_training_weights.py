@@ -103,3 +103,9 @@ def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
     teachers = checkpoint.read(tmp_path / "run" / "checkpoint.pt")["teachers"]
     digest = weights.digest(checkpoint.network(kept).state_dict())
     assert teachers == {"teacher0": {"widths": list(WIDTHS), "sha256": digest}}
+
+
+def test_the_digest_of_a_network_survives_rounding():
+    state = {"a": torch.randn(3), "n": torch.tensor(4)}
+    assert weights.digest(state) == weights.digest({name: array.half().float() if name == "a" else array
+                                                    for name, array in state.items()})

@@ -79,6 +79,16 @@ class Ablate:
 
 
 @dataclass(frozen=True)
+class Average:
+    """The mean of the weights of runs that began from one network (`--start`)."""
+
+    checkpoints: First[tuple[Path, ...]]
+    run: Path = Path("runs/average")
+    """Folder of the new checkpoint."""
+    role: str = "student"
+
+
+@dataclass(frozen=True)
 class Designs:
     """The trade-off between accuracy and time of several students' designs, by short equal runs; finished ones stay."""
 
@@ -100,12 +110,12 @@ class Evaluate:
     """A bundled student's name, a student file, a checkpoint (.pt or .pt:ROLE), or a folder of masks."""
     cases: tuple[str, ...] = ()
     """CT=MASK or CT=MASK:LABEL."""
-    bundled: bool = False
-    """Instead of model and cases: all bundled students with both engines on every real case that can be had here."""
     engines: tuple[Literal["numpy", "torch"], ...] = ("numpy",)
     output: Path = Path("runs/evaluation.csv")
     picture: Path | None = None
     """Also a picture of every case with both outlines."""
+    bundled: bool = False
+    """Instead of model and cases: all bundled students with both engines on every real case that can be had here."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,7 @@ COMMANDS: dict[str, type] = {
     "stress": Stress,
     "calibrate": Calibrate,
     "ablate": Ablate,
+    "average": Average,
     "designs": Designs,
     "export": Export,
     "keep": Keep,
