@@ -135,6 +135,13 @@ def calibrate(options: cli.Calibrate) -> None:
     print(f"{options.output}, {picture}")
 
 
+def average(options: cli.Average) -> None:
+    """Writes the mean of several runs."""
+    from training import soup
+
+    print(f"wrote {soup.run(options)}")
+
+
 def ablate(options: cli.Ablate) -> None:
     """Runs what is missing of the table and writes it anew after every run."""
     from training import ablation

@@ -1,0 +1,56 @@
+"""The mean of the weights of runs that began from one network."""
+
+import pytest
+import torch
+from training_fixtures import makeBank, smallConfig, untold
+
+from training import checkpoint, cli, evaluate, loop, stages
+from training.config import over
+from training.soup import averaged
+
+WIDTHS = (2, 3)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A start and two runs from it with different seeds."""
+    folder = tmp_path_factory.mktemp("soup")
+    bank = makeBank(folder / "bank")
+    first = smallConfig(bank, steps=4)
+    start = loop.fit(stages.plain("student", WIDTHS, first), first, folder / "start", untold)
+    files = []
+    for seed in (1, 2):
+        config = smallConfig(bank, steps=4, start=start, seed=seed)
+        files.append(loop.fit(stages.plain("student", WIDTHS, config), config, folder / f"seed{seed}", untold))
+    return folder, start, files
+
+
+def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path):
+    _, _, files = runs
+    assert cli.main(["average", *map(str, files), "--run", str(tmp_path)]) == 0
+    content = checkpoint.read(tmp_path / "checkpoint.pt")
+    one, two = (checkpoint.network(file).state_dict() for file in files)
+    mean = checkpoint.network(tmp_path / "checkpoint.pt").state_dict()
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+    assert all(torch.allclose(mean[name], (one[name] + two[name]) / 2)
+               for name in mean if mean[name].is_floating_point())
+    assert "mean of the weights of 2 runs (seeds 1, 2)" in content["method"] and content["step"] == 4
+    spent = [checkpoint.read(file)["spent"]["cpu"] for file in files]
+    assert content["spent"]["cpu"] == pytest.approx(sum(spent))
+    assert over(smallConfig(tmp_path), content["settings"], "").loop.start
+    assert evaluate.model(str(tmp_path / "checkpoint.pt")).widths == WIDTHS
+
+
+def test_counters_are_kept():
+    states = [{"weight": torch.tensor([value]), "count": torch.tensor(value, dtype=torch.long)} for value in (1.0, 3.0)]
+    mean = averaged(states)
+    assert mean["weight"] == 2 and mean["count"] == 1
+
+
+def test_runs_of_different_beginnings_are_refused(runs, tmp_path, capsys):
+    _, start, files = runs
+    assert cli.main(["average", str(start), str(files[0]), "--run", str(tmp_path)]) == 2
+    assert "did not begin from one network" in capsys.readouterr().err
+    assert cli.main(["average", str(files[0]), "--run", str(tmp_path)]) == 2
+    assert cli.main(["average", *map(str, files), "--role", "teacher", "--run", str(tmp_path)]) == 2
+    assert "holds a teacher" in capsys.readouterr().err and not list(tmp_path.iterdir())
