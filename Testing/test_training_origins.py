@@ -1,0 +1,54 @@
+"""Where training data come from, for runs on one bank or on several."""
+
+import json
+from pathlib import Path
+
+import pytest
+from training_fixtures import makeBank
+
+from training import model_card, origins
+from training.config import UserError
+
+LABELING = "python -m training pseudolabel runs/teacher/checkpoint.pt --output runs/labels"
+
+
+@pytest.fixture
+def banks(tmp_path):
+    """A bank of phantoms, and one of a real CT whose label a teacher made."""
+    real = tmp_path / "real"
+    real.mkdir()
+    labels = {"teacher": [16, 32], "weights_sha256": "ab" * 32, "scans": [], "command": LABELING}
+    meta = {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "c" * 40, "labels": labels, "config": {"seed": 3}}
+    (real / "bank.json").write_text(json.dumps(meta), encoding="utf-8")
+    (real / "index.jsonl").write_text('{"i": 0, "source": "lidc_idri_0001", "kind": "real"}\n', encoding="utf-8")
+    return [makeBank(tmp_path / "drawn"), real]
+
+
+def test_settings_name_one_bank_or_several():
+    assert origins.banks({"data": {"bank": "runs/a"}}) == [Path("runs/a")]
+    assert origins.banks({"data": {"bank": ["runs/a", "runs/b"]}}) == [Path("runs/a"), Path("runs/b")]
+
+
+def test_every_bank_is_described(banks):
+    drawn, real = map(origins.describe_bank, banks)
+    assert (drawn["name"], drawn["volumes"], drawn["synthetic"], drawn["real"]) == ("drawn", 6, 6, 0)
+    assert drawn["git"] == "test" and "labels" not in drawn
+    assert (real["volumes"], real["real"], real["labels"]["teacher"]) == (1, 1, [16, 32])
+    assert real["command"] == "python -m training synthesize --output runs/real --count 1 --seed 3"
+    assert "by a teacher of widths 16-32 (weights abababababab)" in model_card.bank_line(real)
+    assert model_card.bank_commands(real) == [LABELING, real["command"]]
+
+
+def test_the_sources_of_all_banks_are_listed_once(banks):
+    found = origins.sources([*banks, banks[0]])
+    assert [one["name"] for one in found] == ["lidc_idri_0001", "phantom"]
+    assert all(one["license"] and one["origin"] and one["label"] for one in found)
+
+
+def test_a_bank_that_is_gone_is_said(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        origins.describe_bank(tmp_path / "gone")
+
+
+def test_the_makers_of_references_are_known():
+    assert "human-corrected" in origins.maker("crlm_ct_1100_8bit") and origins.maker("unknown") == "not stated"
