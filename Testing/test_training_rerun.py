@@ -7,7 +7,7 @@ import shlex
 import pytest
 from training_fixtures import makeBank, smallConfig, untold
 
-from training import checkpoint, cli, loop, nets, rerun, stages
+from training import checkpoint, cli, loop, model_card, nets, rerun, stages
 from training.synthesis.config import SynthesisConfig
 
 WIDTHS = (2, 3, 5)
@@ -30,6 +30,16 @@ def test_a_run_is_started_again_by_its_command(taught):
     assert options.roles.assistant_widths == (3, 5, 7) and str(options.run) == "runs/student-30k"
     assert options.training.loop.steps == 3 and options.training.loop.rate == 0.02
     assert [str(path) for path in options.training.data.bank] == ["runs/bank"]
+
+
+def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
+    content = taught | {"method": taught["method"] + "; mean of the weights of 2 runs (seeds 4, 7)"}
+    command = rerun.fit(content, "student-30k", "kept.safetensors")
+    first, second, mean = (cli.parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
+    assert (first.training.loop.seed, second.training.loop.seed) == (4, 7) and first.stage == second.stage == "takd"
+    assert [file.parent for file in mean.checkpoints] == [first.run, second.run]
+    assert model_card.checkpoint_of({"command": command}) == f"{mean.run}/checkpoint.pt"
+    assert str(mean.run) == "runs/student-30k"
 
 
 def test_a_bank_is_made_again_by_its_command():

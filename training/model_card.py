@@ -220,9 +220,9 @@ def export(name: str, card: Part) -> list[str]:
 
 
 def checkpoint_of(part: Part) -> str:
-    """The checkpoint that a run's command writes."""
-    words = part["command"].split()
-    return f"{words[words.index('--run') + 1]}/checkpoint.pt"
+    """The checkpoint that a run's command writes: in the folder that it names last."""
+    words = part["command"].rpartition("--run ")[2].split()
+    return f"{words[0]}/checkpoint.pt"
 
 
 def same(cards: dict[str, Part], key: str) -> str:

@@ -44,11 +44,25 @@ def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
 
 
 def fit(content: dict[str, Any], name: str, teacher: str) -> str:
-    """The command that trains a checkpoint's networks in `runs/NAME`; `teacher`: where its teacher is to be had."""
-    kind = stage(content)
-    return line("fit", kind, "--run", f"runs/{name}", *roles(content, kind),
-                *(["--teacher", teacher] if kind not in ("teacher", "student") else []),
-                *options(Config(), content["settings"]))
+    """The command that trains a checkpoint's networks in `runs/NAME`; `teacher`: where its teacher is to be had.
+
+    For the mean of several runs: their commands, which differ in the seed alone, and that of the mean, on one line.
+    """
+    seeds = re.search(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)", content["method"])
+    if not seeds:
+        return one_fit(content, f"runs/{name}", teacher, content["settings"]["loop"]["seed"])
+    runs = {f"runs/{name}-seed{seed}": int(seed) for seed in seeds[1].split(", ")}
+    lines = [one_fit(content, run, teacher, seed) for run, seed in runs.items()]
+    files, role = [f"{run}/checkpoint.pt" for run in runs], next(iter(content["nets"]))
+    return " && ".join([*lines, line("average", *files, "--role", role, "--run", f"runs/{name}")])
+
+
+def one_fit(content: dict[str, Any], run: str, teacher: str, seed: int) -> str:
+    """The command of a run with a seed."""
+    kind, settings = stage(content), content["settings"]
+    settings = settings | {"loop": settings["loop"] | {"seed": seed}}
+    taught = ["--teacher", teacher] if kind not in ("teacher", "student") else []
+    return line("fit", kind, "--run", run, *roles(content, kind), *taught, *options(Config(), settings))
 
 
 def stage(content: dict[str, Any]) -> str:
