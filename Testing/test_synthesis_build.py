@@ -14,6 +14,7 @@ from training.data.bank import BankError
 from training.phantom import ct_phantom, tissue_phantom
 from training.synthesis import SynthesisConfig, build
 from training.synthesis.build import choose_source, synthesize
+from training.synthesis.elsewhere import drawn_sources
 from training.synthesis.sources import Source, read_tissue_map
 from training.synthesis.stock import load_maps, own_scans
 from training.synthesis.tissues import Tissue
@@ -26,7 +27,7 @@ def config(tmp_path, monkeypatch):
     """A small bank of phantoms: no data folder is in sight."""
     monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "nothing"))
     return SynthesisConfig(output=tmp_path / "bank", cache=tmp_path / "cache", count=5, shape=(16, 24, 28),
-                           spacing_mm=9.0, fine_mm=6.0, workers=1)
+                           spacing_mm=9.0, fine_mm=6.0, elsewhere_share=0.0, workers=1)
 
 
 @pytest.fixture
@@ -157,8 +158,29 @@ def _die(numbers):
 def test_weights_say_how_often_a_ct_is_drawn(config):
     reals = [Source(name, np.zeros((2, 2, 2), np.uint8), MM, np.zeros((2, 2, 2), np.int16)) for name in "ab"]
     config = replace(config, real_share=1.0, weights={"a": 9.0})
-    drawn = [choose_source([], reals, config, seed).name for seed in range(200)]
+    drawn = [choose_source([], reals, [], config, seed).name for seed in range(200)]
     assert 160 < drawn.count("a") < 198
+
+
+def test_heads_and_limbs_take_their_share_and_hold_no_liver(config):
+    from training.origins import sources
+
+    bank = synthesize(replace(config, elsewhere_share=0.5, count=8))
+    drawn = [n for n in range(8) if bank.record(n)["source"].startswith("drawn-")]
+    assert 2 <= len(drawn) <= 6
+    assert all(bank[n][1].max() == 0 and bank[n][2] for n in drawn)
+    assert any((bank[n][0] > 0.9).any() for n in drawn)  # bone is in view
+    named = {source["name"]: source["license"] for source in sources([config.output])}
+    assert named.keys() <= {"drawn-head", "drawn-limb", "phantom"} and all(named.values())
+
+
+@pytest.mark.parametrize("source", drawn_sources(6.0), ids=lambda source: source.name)
+def test_drawn_bodies_hold_soft_tissue_and_bone_inside_a_skin(source):
+    codes = np.bincount(source.tissue.ravel(), minlength=32)
+    assert codes[Tissue.LIVER] == 0 and codes[Tissue.AIR] > 0.3 * source.tissue.size
+    assert codes[Tissue.CORTICAL_BONE] > 50 and codes[Tissue.SKIN] + codes[Tissue.FAT] > 50
+    assert codes[[Tissue.MUSCLE, Tissue.CORD, Tissue.OTHER]].sum() > 500
+    assert len(source.liver_voxels) == 0
 
 
 def test_a_missing_or_empty_data_folder_is_said(config, tmp_path):

@@ -126,7 +126,7 @@ def number(text: str) -> float | str | None:
 
 def limitations(data: list[dict[str, str]]) -> list[str]:
     """What a person must know, by what the network was trained on."""
-    if all(source["name"] == "phantom" for source in data):
+    if all(source["name"].startswith(("phantom", "drawn-")) for source in data):
         return ["Trained on a drawn phantom alone: it shows that the training path runs and is of no use on people."]
     return LIMITATIONS
 

@@ -14,6 +14,7 @@ from training.config import UserError
 
 PROVENANCE = Path(__file__).with_name("provenance.toml")
 KEPT = ("spacing_mm", "hu_window", "git")
+DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
 LABELS = ("teacher", "weights_sha256", "command")
 
 
@@ -44,7 +45,7 @@ def records(bank: Path) -> list[dict[str, Any]]:
 
 def sources(of: list[Path]) -> list[dict[str, str]]:
     """Every tissue map and CT that the banks drew on, with license and origin. Raises UserError for an unknown one."""
-    names = {re.sub(r"^phantom-\d+$", "phantom", record["source"]) for bank in of for record in records(bank)}
+    names = {DRAWN.sub(r"\1", record["source"]) for bank in of for record in records(bank)}
     return [{"name": name} | origin(name) for name in sorted(names)]
 
 

@@ -19,6 +19,7 @@ from training.data.bank import Bank, BankError
 from training.data.cache import Entry
 
 from .config import SynthesisConfig
+from .elsewhere import drawn_sources
 from .pipeline import make_volume, stream
 from .sources import Source, ct_source
 from .stock import load_maps, prepare_reals
@@ -51,8 +52,12 @@ def volume_seed(config: SynthesisConfig, number: int) -> int:
     return config.seed * 1_000_003 + number
 
 
-def choose_source(maps: list[Source], reals: list[Source], config: SynthesisConfig, seed: int) -> Source:
-    """A real CT with probability `real_share` (weighted among the CTs), else a tissue map."""
+def choose_source(maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig,
+                  seed: int) -> Source:
+    """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
+    elsewhere = stream(seed, "elsewhere")
+    if elsewhere.random() < config.elsewhere_share:
+        return drawn[elsewhere.integers(len(drawn))]
     rng = stream(seed, "source")
     if reals and rng.random() < config.real_share:
         weights = np.array([config.weights.get(source.name, 1.0) for source in reals])
@@ -116,7 +121,7 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(config: SynthesisConfig, entries: list[Entry]) -> None:
     _worker.update(config=config, maps=load_maps(config), reals=[ct_source(entry) for entry in entries],
-                   bank=Bank.open(config.output, writable=True))
+                   drawn=drawn_sources(config.fine_mm), bank=Bank.open(config.output, writable=True))
 
 
 def _start_one_thread(config: SynthesisConfig, entries: list[Entry]) -> None:
@@ -131,7 +136,7 @@ def _make(numbers: list[int]) -> int:
     config: SynthesisConfig = _worker["config"]
     for number in numbers:
         seed = volume_seed(config, number)
-        source = choose_source(_worker["maps"], _worker["reals"], config, seed)
+        source = choose_source(_worker["maps"], _worker["reals"], _worker["drawn"], config, seed)
         image, label, parameters = make_volume(source, config, seed)
         _worker["bank"].write(number, image, label, {
             "seed": seed, "source": source.name, "kind": "real" if source.real else "synthetic",

@@ -71,6 +71,8 @@ class SynthesisConfig:
     """Share of volumes made of real CTs."""
     no_liver_share: float = 0.07
     """Share of synthetic volumes that show pelvis or chest only."""
+    elsewhere_share: float = 0.04
+    """Share of volumes that show a drawn head or limb: there is no liver either."""
     exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas", "lung_pet_ct_dx_a0002_thick",
                                 "lidc_idri_0001", "hcc_tace_seg_009_giant_tumour", "lidc_idri_0314_effusion")
     """CTs of `data` that no volume comes from: those for validation and tests, and those with doubtful labels."""
