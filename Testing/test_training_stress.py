@@ -195,7 +195,8 @@ def test_records_hold_figures_and_expectations_for_the_card(trunks, example, tmp
     beside = report.write(result, tmp_path / "stress.json")
     again = json.loads((tmp_path / "stress.json").read_text(encoding="utf-8"))
     assert stress.card_entries(again) == stress.card_entries(result)
-    (entry,) = stress.card_entries(again)
+    baseline, entry = stress.card_entries(again)
+    assert baseline["condition"] == "none of these (simulated)" and "lost" in entry["figure"]
     assert entry["condition"] == "low dose (simulated)" and "Dice 0." in entry["figure"] and entry["tried"]
     assert entry["expectation"] and "dice_loss" in again["records"][1]["figures"]
     assert "| low dose | simulated |" in beside.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from .record import Record, records
 
-SHOWN = {"dice": "Dice {:.3f}", "dice_worst": "worst {:.3f}", "nsd3": "NSD at 3 mm {:.3f}",
+SHOWN = {"dice": "Dice {:.3f}", "dice_worst": "worst {:.3f}", "dice_loss": "{:+.3f} lost", "nsd3": "NSD at 3 mm {:.3f}",
          "volume_error": "volume {:+.1%}", "found_ml": "{:.0f} mL found", "fluid_ml": "{:.0f} mL of it fluid",
          "tumor_ml": "{:.0f} mL of it tumor", "found_ml_worst": "{:.0f} mL in the worst",
          "not_empty": "{:.0f} not empty"}
@@ -73,9 +73,8 @@ def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
     """One entry a condition for a card: condition, tried, figure, expectation; from `run.run` or its file."""
     entries = []
     for record in records(result):
-        if record.condition == "none":
-            continue
-        entries.append({"condition": f"{record.condition} ({record.source})", "tried": record.tried,
+        name = "none of these" if record.condition == "none" else record.condition
+        entries.append({"condition": f"{name} ({record.source})", "tried": record.tried,
                         "figure": figure(record), "expectation": expectation(record)})
     return entries
 
@@ -83,10 +82,9 @@ def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     lines = [f"# Hard cases: {result['student']}", "", result["simulated"], "",
-             "| Condition | Source | Tried | Figures | Dice lost | Expect |", "|---|---|---|---|---|---|"]
+             "| Condition | Source | Tried | Figures | Expect |", "|---|---|---|---|---|"]
     for record in records(result):
-        loss = f"{record.figures['dice_loss']:+.3f}" if "dice_loss" in record.figures else ""
-        lines.append(f"| {record.condition} | {record.source} | {record.tried} | {figure(record)} | {loss} | "
+        lines.append(f"| {record.condition} | {record.source} | {record.tried} | {figure(record)} | "
                      f"{expectation(record)} |")
     return "\n".join([*lines, "", *_trained(result), *_messages(result)]) + "\n"
 
