@@ -201,11 +201,16 @@ def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str
     lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     for row in rows:
         net = UNet3D(widths_of(row["student"]))
-        figures = [f"{row[name][0]:.{n}f} ± {row[name][1]:.{n}f}" for name, n in FIGURES.items()]
+        figures = [shown(*row[name], n) for name, n in FIGURES.items()]
         costs = [f"{row[kind][0]:.1f}" for kind in ("wall", "cpu")]
         lines.append("| " + " | ".join([row["student"], f"{parameters(net):,}", f"{gmac(net, GRID):.3f}", row["arm"],
                                         str(row["seeds"]), *figures, *costs]) + " |")
     return "\n".join(lines + ["", *notes(results, teachers)]) + "\n"
+
+
+def shown(mean: float, deviation: float, digits: int) -> str:
+    """Mean ± sd; the mean alone where one run says nothing of the spread."""
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if math.isfinite(deviation) else "")
 
 
 def notes(results: list[dict], teachers: list[Path]) -> list[str]:
