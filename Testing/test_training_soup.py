@@ -4,7 +4,7 @@ import pytest
 import torch
 from training_fixtures import makeBank, smallConfig, untold
 
-from training import checkpoint, cli, evaluate, loop, stages
+from training import checkpoint, cli, evaluate, loop, rerun, stages
 from training.config import over
 from training.soup import averaged
 
@@ -41,6 +41,17 @@ def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path
     assert evaluate.model(str(tmp_path / "checkpoint.pt")).widths == WIDTHS
 
 
+def test_the_network_that_all_began_from_may_take_part(runs, tmp_path):
+    _, start, files = runs
+    assert cli.main(["average", *map(str, files), str(start), "--run", str(tmp_path)]) == 0
+    content, one = checkpoint.read(tmp_path / "checkpoint.pt"), checkpoint.read(files[0])
+    assert content["method"].endswith("2 runs (seeds 1, 2) and of the network that all began from")
+    assert content["settings"]["loop"] == one["settings"]["loop"]
+    command = rerun.fit(content, "mean", "")
+    assert command.count(" fit student ") == 2
+    assert command.endswith("runs/mean-seed2/checkpoint.pt runs/start/checkpoint.pt --role student --run runs/mean")
+
+
 def test_counters_are_kept():
     states = [{"weight": torch.tensor([value]), "count": torch.tensor(value, dtype=torch.long)} for value in (1.0, 3.0)]
     mean = averaged(states)
@@ -48,8 +59,10 @@ def test_counters_are_kept():
 
 
 def test_runs_of_different_beginnings_are_refused(runs, tmp_path, capsys):
-    _, start, files = runs
-    assert cli.main(["average", str(start), str(files[0]), "--run", str(tmp_path)]) == 2
+    folder, _, files = runs
+    config = smallConfig(folder / "bank", steps=2, seed=3)
+    stranger = loop.fit(stages.plain("student", WIDTHS, config), config, folder / "stranger", untold)
+    assert cli.main(["average", str(stranger), str(files[0]), "--run", str(tmp_path)]) == 2
     assert "did not begin from one network" in capsys.readouterr().err
     assert cli.main(["average", str(files[0]), "--run", str(tmp_path)]) == 2
     assert cli.main(["average", *map(str, files), "--role", "teacher", "--run", str(tmp_path)]) == 2

@@ -82,6 +82,12 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return content
 
 
+def beginning(file: Path) -> Path:
+    """The checkpoint from which it all began: that of `--start`, of what this one began from, and so on."""
+    start = read(file)["settings"]["loop"].get("start")
+    return beginning(Path(start)) if start else file
+
+
 def network(file: Path, role: str | None = None) -> UNet3D:
     """The averaged network of a checkpoint in eval mode; the only one, or that of the role (default: student)."""
     nets = read(file)["nets"]

@@ -13,6 +13,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from training import checkpoint
 from training.config import Config
 from training.data.unseen import data_folder
 from training.nets import TEACHER_WIDTHS
@@ -23,6 +24,7 @@ TEACHER = "training/weights/teacher.safetensors"
 IRRELEVANT = ("log_every", "validate_every", "checkpoint_seconds", "accelerator", "devices", "num_nodes", "strategy",
               "precision", "threads")
 ALWAYS = ("steps", "seed")  # written even where they are the default, because people look for them
+MEAN = re.compile(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)( and of the network that all began from)?")
 METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
 
 
@@ -48,12 +50,15 @@ def fit(content: dict[str, Any], name: str, teacher: str) -> str:
 
     For the mean of several runs: their commands, which differ in the seed alone, and that of the mean, on one line.
     """
-    seeds = re.search(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)", content["method"])
+    seeds = MEAN.search(content["method"])
     if not seeds:
         return one_fit(content, f"runs/{name}", teacher, content["settings"]["loop"]["seed"])
     runs = {f"runs/{name}-seed{seed}": int(seed) for seed in seeds[1].split(", ")}
     lines = [one_fit(content, run, teacher, seed) for run, seed in runs.items()]
     files, role = [f"{run}/checkpoint.pt" for run in runs], next(iter(content["nets"]))
+    if seeds[2]:
+        first = checkpoint.beginning(Path(content["settings"]["loop"]["start"]))
+        files.append(f"runs/{first.parent.name}/checkpoint.pt")
     return " && ".join([*lines, line("average", *files, "--role", role, "--run", f"runs/{name}")])
 
 

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 def run(options: Average) -> Path:
     """Writes the checkpoint of the mean of all runs' networks of a role."""
     contents = [checkpoint.read(file) for file in options.checkpoints]
-    require_kin(contents, options.role)
+    require_kin(options.checkpoints, contents, options.role)
+    runs = [content for content in contents if content["settings"]["loop"].get("start")]
     nets = [content["nets"][options.role] for content in contents]
     mean = averaged([net["average"] for net in nets])
     sizes = {name: nets[0][name] for name in ("widths", "first_widths", "stem")}
     net = sizes | {"weights": mean, "average": mean, "optimizer": {}, "born": 0, "history": []}
     file = options.run / "checkpoint.pt"
-    checkpoint.write(file, {options.role: net}, contents[0]["step"], settings(contents[0]), method(contents),
-                     {kind: sum(one["spent"][kind] for one in contents) for kind in ("wall", "cpu")},
-                     contents[0]["teachers"])
+    spent = {kind: sum(one["spent"][kind] for one in runs) for kind in ("wall", "cpu")}
+    checkpoint.write(file, {options.role: net}, runs[0]["step"], settings(runs[0]),
+                     method(runs, len(runs) < len(contents)), spent, runs[0]["teachers"])
     return file
 
 
@@ -39,16 +40,15 @@ def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
             for name, first in states[0].items()}
 
 
-def require_kin(contents: list[dict[str, Any]], role: str) -> None:
-    """Raises UserError unless all hold the role, at one size, and began from one network."""
+def require_kin(files: tuple[Path, ...], contents: list[dict[str, Any]], role: str) -> None:
+    """Raises UserError unless all hold the role, at one size, and go back to one network, which may be among them."""
     if len(contents) < 2:
         raise UserError("Give at least two checkpoints to average.")
     if any(role not in one["nets"] for one in contents):
         raise UserError(f"Not every checkpoint holds a {role}; choose another --role.")
     if len({tuple(one["nets"][role]["widths"]) for one in contents}) > 1:
         raise UserError("The networks differ in widths; average networks of one size.")
-    starts = {one["settings"]["loop"].get("start") for one in contents}
-    if len(starts) > 1 or None in starts:
+    if len({checkpoint.beginning(file).resolve() for file in files}) > 1:
         raise UserError("The runs did not begin from one network (--start); the mean of their weights means nothing.")
 
 
@@ -57,8 +57,9 @@ def settings(content: dict[str, Any]) -> Config:
     return over(Config(), content["settings"], "checkpoint")
 
 
-def method(contents: list[dict[str, Any]]) -> str:
-    """What a card says of the mean."""
-    seeds = ", ".join(str(one["settings"]["loop"]["seed"]) for one in contents)
-    ways = "; ".join(dict.fromkeys(one["method"] for one in contents))
-    return f"{ways}; mean of the weights of {len(contents)} runs (seeds {seeds})"
+def method(runs: list[dict[str, Any]], with_beginning: bool) -> str:
+    """What a card says of the mean; `rerun.fit` reads it back."""
+    seeds = ", ".join(str(one["settings"]["loop"]["seed"]) for one in runs)
+    ways = "; ".join(dict.fromkeys(one["method"] for one in runs))
+    beginning = " and of the network that all began from" if with_beginning else ""
+    return f"{ways}; mean of the weights of {len(runs)} runs (seeds {seeds}){beginning}"
