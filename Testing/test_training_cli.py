@@ -147,13 +147,20 @@ def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, t
     folder, arguments = table
     begin = folder / "student" / "2-3" / "seed0" / "checkpoint.pt"
     words = [str(tmp_path / "table") if word == str(folder) else word for word in arguments]
-    assert cli.main([*words, "--starts", str(begin), "--teacher", str(folder / "teacher" / "checkpoint.pt")]) == 0
+    words += ["--also", f"best={begin}", "--teacher", str(folder / "teacher" / "checkpoint.pt")]
+    assert cli.main([*words, "--starts", str(begin)]) == 0
     text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
-    assert [line.split("|")[4:6] for line in text.splitlines()[2:5]] == [
-        [" start ", " 1 "], [" student ", " 2 "], [" takd:dist ", " 2 "]]
+    assert [line.split("|")[4:6] for line in text.splitlines()[2:6]] == [
+        [" start ", " 1 "], [" student ", " 2 "], [" takd:dist ", " 2 "], [" best ", " 1 "]]
     settings = checkpoint.read(tmp_path / "table" / "takd-dist" / "2-3" / "seed1" / "checkpoint.pt")["settings"]
     assert settings["loop"]["start"] == str(begin)
     assert (tmp_path / "table" / "assistant" / "dist-2-3-seed0" / "checkpoint.pt").exists()
+
+
+def test_a_student_of_another_size_is_not_shown(table, capsys):
+    teacher = table[0] / "teacher" / "checkpoint.pt"
+    assert cli.main([*table[1], "--also", f"large={teacher}"]) == 2
+    assert "none of 2-3" in capsys.readouterr().err
 
 
 def test_each_student_needs_its_own_start(table, capsys):

@@ -28,7 +28,7 @@ HEAD = ("Student", "Parameters", "GMAC", "Arm", "Seeds", "Dice", "NSD 2 mm", "NS
 FIGURES = {"dice": 4, "nsd2": 4, "nsd3": 4, "hd95": 2, "assd": 2, "volume_error": 2}
 """Digits of each figure in the table; the volume error is the mean of sizes, in percent."""
 START = "start"
-"""Not an arm: the student that all arms begin from, as it is."""
+"""Label of the students that all arms begin from, as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,10 @@ def run(options: Ablate) -> None:
     cases = [Case.parse(case) for case in options.cases]
     validate = validator(options.training.data)
     teacher = list(options.roles.teacher) or [train_teacher(options, validate)]
+    for cell, path in finished(options).items():
+        file = options.folder / cell.folder / "result.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(judged(cell, 0, path, cases, []), indent=1), encoding="utf-8")
     for number, cell in enumerate(cells, 1):
         file = options.folder / cell.folder / "result.json"
         if not file.exists():
@@ -57,7 +61,7 @@ def run(options: Ablate) -> None:
             result = train(options, cell, teacher, cases, validate)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        write(options, cells, teacher)
+        write(options, [*finished(options), *cells], teacher)
 
 
 def plan(options: Ablate) -> Iterator[Cell]:
@@ -67,10 +71,9 @@ def plan(options: Ablate) -> Iterator[Cell]:
         raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
     for arm in options.arms:
         recipes.Recipe.parse(arm)
-    started(options)
     for student in options.students:
         widths_of(student)
-    yield from (Cell(START, student, options.seeds[0]) for student in started(options))
+    finished(options)
     for seed in options.seeds:
         for student in options.students:
             yield from (Cell(arm, student, seed) for arm in options.arms)
@@ -85,8 +88,6 @@ def train_teacher(options: Ablate, validate) -> Path:
 def train(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Case], validate) -> dict[str, Any]:
     """Trains one cell and measures it on every case; what `result.json` holds."""
     config, start = options.training, started(options).get(cell.student)
-    if cell.arm == START:
-        return judged(cell, 0, start, cases, [])
     config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
     recipe, folder = recipes.Recipe.parse(cell.arm), options.folder / cell.folder
     sizes = dataclasses.replace(recipes.sizes(options.roles), student=widths_of(cell.student))
@@ -123,6 +124,19 @@ def started(options: Ablate) -> dict[str, Path]:
     return dict(zip(options.students, options.starts))
 
 
+def finished(options: Ablate) -> dict[Cell, Path]:
+    """What the table shows besides the arms: the students that these begin from, and others by their labels."""
+    cells = {Cell(START, student, options.seeds[0]): file for student, file in started(options).items()}
+    for text in options.also:
+        label, _, file = text.partition("=")
+        widths = checkpoint.network(Path(file)).widths
+        student = next((one for one in options.students if widths_of(one) == widths), None)
+        if student is None:
+            raise UserError(f"{text}: widths {widths} are none of {', '.join(options.students)}.")
+        cells[Cell(label, student, options.seeds[0])] = Path(file)
+    return cells
+
+
 def widths_of(student: str) -> tuple[int, ...]:
     """The widths of a known student, or those in its name. Raises UserError for neither."""
     if student in STUDENT_WIDTHS:
@@ -140,13 +154,14 @@ def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "table.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    rows = [summarize(results, arm, student) for student in options.students for arm in (START, *options.arms)]
+    shown = dict.fromkeys([START, *options.arms, *(cell.arm for cell in finished(options))])
+    rows = [summarize(results, arm, student) for student in options.students for arm in shown]
     rows = [row for row in rows if row]
     (options.folder / "table.md").write_text(markdown(rows, results, teachers), encoding="utf-8")
     gap = (float("nan"), float("nan"))
     found = {(row["student"], row["arm"]): row["dice"] for row in rows}
-    groups = {student: [found.get((student, arm), gap) for arm in options.arms] for student in options.students}
-    picture.bars(list(options.arms), groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
+    groups = {student: [found.get((student, arm), gap) for arm in shown] for student in options.students}
+    picture.bars(list(shown), groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
 
 
 def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
@@ -217,7 +232,7 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
     """Cases, student updates, and what the teacher cost and is."""
     if not results:
         return []
-    cases, steps = results[0]["cases"], sorted({str(r["steps"]) for r in results if r["cell"]["arm"] != START})
+    cases, steps = results[0]["cases"], sorted({str(result["steps"]) for result in results if result["steps"]})
     lines = [f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
              "numpy engine.",
              f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "

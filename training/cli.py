@@ -73,6 +73,8 @@ class Ablate:
     seeds: tuple[int, ...] = (0, 1, 2)
     starts: tuple[Path, ...] = ()
     """A checkpoint for each student that all its arms begin from; without, they begin from random weights."""
+    also: tuple[str, ...] = ()
+    """LABEL=CHECKPOINT of finished students to show in the table, too, as those that are bundled."""
     folder: Path = Path("runs/ablation")
     roles: Flat[Roles] = field(default_factory=Roles)
     training: Flat[Config] = field(default_factory=Config)
