@@ -199,3 +199,9 @@ def test_clicks_at_the_largest_error_mend_a_weakened_student(sampleCt, sampleLiv
     run = simulated_clicks.simulate(case, segmenter.analyze(sampleCt, engines.create(weak, "numpy")), "weak")
     dice = [run.dice[n] for n in simulated_clicks.CLICKS]
     assert (np.diff(dice) > 0).all()
+
+
+def test_a_point_outlines_a_liver_too_small_to_be_outlined_by_itself():
+    analysis = on_tissue(LIVER - 4)
+    assert segmenter.mask(analysis).empty and segmenter.check(analysis)
+    assert clicked(analysis, at(15, 18, 16))[15, 18, 16]

@@ -84,6 +84,8 @@ def test_no_liver_and_hardly_any_are_told():
     [hardly] = segmenter.check(analysis_of(LIVER - 4))
     assert not hardly.blocking
     assert "Hardly any" in hardly.reason
+    assert segmenter.mask(analysis_of(LIVER - 4)).empty  # what is told to be none is not outlined
+    assert not segmenter.mask(analysis_of(LIVER - 4), segmenter.Settings(largest_component=False)).empty
 
 
 def test_a_real_scan_with_a_liver_is_not_doubted(sampleCt):

@@ -31,6 +31,10 @@ class Settings:
 
 DEFAULTS = Settings()
 
+LEAST_LIVER_ML = 50.0
+"""Less than this is no liver to work with, or none at all (a neck, a bowel loop): nothing is outlined by itself."""
+
+
 @dataclass(frozen=True, eq=False)
 class Kept:
     """Results that the next question about the same scan will likely need."""
@@ -115,6 +119,11 @@ def _smoothed(analysis: Analysis, smoothing_mm: float) -> np.ndarray:
     return analysis.kept.smoothed.of(smoothing_mm, smooth)
 
 
+def likely_ml(analysis: Analysis) -> float:
+    """Volume that the network holds for liver, whatever the settings."""
+    return np.count_nonzero(analysis.logits > 0) * analysis.spacing_mm**3 / 1000
+
+
 def _labeled(analysis: Analysis, settings: Settings) -> _Labeled:
     threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
     values = _smoothed(analysis, settings.smoothing_mm)
@@ -125,9 +134,11 @@ def _labeled(analysis: Analysis, settings: Settings) -> _Labeled:
 
 
 def _chosen_piece(labeled: _Labeled, analysis: Analysis, region: Region | None) -> int | None:
-    """Number of the piece to keep: the one with most cells, in the region if there is one. None: keep all."""
+    """Number of the piece to keep: the one with most cells, in the region if there is one. None: keep all; 0: none."""
     if labeled.labels is None:
         return None
+    if likely_ml(analysis) < LEAST_LIVER_ML:
+        return 0
     if region is None:
         return pieces.largest(labeled.labels)
     # A region thinner than a cell may hold no cell's center.

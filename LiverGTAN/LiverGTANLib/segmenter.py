@@ -9,13 +9,23 @@ import numpy as np
 from . import parallel, pieces
 from .clicks import Click
 from .engines import Cancelled, Engine, IsCancelled, Progress
-from .evidence import DEFAULTS, Analysis, Evidence, Settings, evidence_of, longest_known, neighborhoods
+from .evidence import (
+    DEFAULTS,
+    LEAST_LIVER_ML,
+    Analysis,
+    Evidence,
+    Settings,
+    evidence_of,
+    likely_ml,
+    longest_known,
+    neighborhoods,
+)
 from .frame import Box, ModelFrame
 from .region import Region
 from .volume import CtVolume, Finding, require_usable, to_model_grid
 
-LEAST_LIVER_ML = 50.0
-"""Less than this at the edge of a scan is no liver to work with, and elsewhere rather a mistake."""
+LEAST_TOLD_ML = 1.0
+"""Less than this is a few stray voxels, not worth a word."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +74,14 @@ def analyze(
 
 
 def check(analysis: Analysis) -> list[Finding]:
-    """What the network's answer itself speaks against: no liver in view, or hardly any."""
-    liver = coarse_mask(analysis)
-    volume_ml = np.count_nonzero(liver.voxels) * analysis.spacing_mm**3 / 1000
-    if volume_ml == 0:
+    """What the network's answer itself speaks against: no liver in view, or so little that none is outlined."""
+    found = likely_ml(analysis)
+    if found >= LEAST_LIVER_ML:
+        return []
+    if found < LEAST_TOLD_ML:
         return [Finding(False, "No liver is in view; choose a CT of the upper abdomen and check its orientation.")]
-    if volume_ml < LEAST_LIVER_ML:
-        return [Finding(False, f"Hardly any liver is in view ({volume_ml:.0f} mL): the mask may be a mistake; choose a "
-                               "CT that covers the upper abdomen.")]
-    return []
+    return [Finding(False, f"Hardly any liver is in view ({found:.0f} mL, if it is one): none was outlined; choose a "
+                           "CT that covers the upper abdomen, or set a point in the liver.")]
 
 
 def mask(
