@@ -32,7 +32,7 @@ ABOVE_MM, BELOW_MM = 35.0, 5.0
 """What a window around a whole liver shows above and below it: lung for effusions, hardly more than a scan plans."""
 
 OFF = Effects(**dict.fromkeys(Effects.__dataclass_fields__, 0.0))
-ORDINARY = replace(OFF, mesentery=1.0, bowel_gas=1.0, vessels=1.0, blur=1.0, noise=1.0, table=1.0)
+ORDINARY = replace(OFF, wall=1.0, mesentery=1.0, bowel_gas=1.0, vessels=1.0, blur=1.0, noise=1.0, table=1.0)
 """What every volume has; a condition adds to it."""
 
 
