@@ -17,11 +17,23 @@ def banks(tmp_path):
     """A bank of phantoms, and one of a real CT whose label a teacher made."""
     real = tmp_path / "real"
     real.mkdir()
-    labels = {"teacher": [16, 32], "weights_sha256": "ab" * 32, "scans": [], "command": LABELING}
+    labels = {"teacher": [16, 32], "weights_sha256": "ab" * 32, "scans": [{"name": "lidc_idri_0001"}], "command": LABELING}
     meta = {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "c" * 40, "labels": labels, "config": {"seed": 3}}
     (real / "bank.json").write_text(json.dumps(meta), encoding="utf-8")
     (real / "index.jsonl").write_text('{"i": 0, "source": "lidc_idri_0001", "kind": "real"}\n', encoding="utf-8")
     return [makeBank(tmp_path / "drawn"), real]
+
+
+def test_a_label_is_said_to_be_by_whoever_made_the_one_that_was_used(banks, tmp_path):
+    _, real = banks
+    made = {source["name"]: source["label"] for source in origins.sources(banks)}
+    assert made["lidc_idri_0001"] == origins.ANEW and made["phantom"] == "exact"
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "bank.json").write_text("{}", encoding="utf-8")
+    (older / "index.jsonl").write_text((real / "index.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    [both] = origins.sources([older, real])
+    assert both["label"] == f"{origins.origin('lidc_idri_0001')['label']}; {origins.ANEW}"
 
 
 def test_settings_name_one_bank_or_several():

@@ -27,6 +27,8 @@ LIMITATIONS = [
     "at them.",
     "Weakest where training data are thin: plain CT, thick slices, pleural effusion or ascites beside the liver, giant "
     "or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
+    "Seen on unseen scans: in the arterial phase the upper pole of the right kidney taken for liver and a thin left "
+    "lobe beside the stomach left out; with pleural effusion a fifth of the mask was fluid.",
     "Works at 3 mm: thin tips and narrow clefts are rounded off.",
     "CT in Hounsfield units only; MR, cone-beam and rescaled images give nonsense.",
 ]

@@ -89,7 +89,7 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         "SHA-256": lambda c, s: f"`{c['sha256']}`",
         "Input": lambda c, s: f"{c['input']['spacing_mm']:g} mm voxels, HU {' to '.join(window(c))}",
         "Method": lambda c, s: c["training"]["method"],
-        "Steps": lambda c, s: f"{c['training']['steps']:,} of batch {c['training']['batch']}",
+        "Steps": lambda c, s: steps(c["training"]),
         "Seed": lambda c, s: str(c["training"]["seed"]),
         "Compute": lambda c, s: compute(c["training"]),
         "Precision": lambda c, s: f"{c['training']['precision']}, PyTorch {c['training']['torch']}",
@@ -109,15 +109,27 @@ def window(card: Part) -> list[str]:
     return [f"{value:g}" for value in card["input"]["hu_window"]]
 
 
+def steps(training: Part) -> str:
+    """The updates of the last run, and those of the runs that it began from."""
+    before, part = [], training
+    while "start" in part:
+        part = part["start"]
+        before.append(f"{part['steps']:,}")
+    return f"{training['steps']:,} of batch {training['batch']}" + (f", after {' and '.join(before)}" if before else "")
+
+
 def compute(training: Part) -> str:
     """Wall and CPU minutes of all that had to be trained, with the shares."""
     shares = {name or "own run": one["minutes"] for name, one in runs(training)}
-    if not all(sum(one.values()) for one in shares.values()):
+    unknown = [name for name, one in shares.items() if not sum(one.values())]
+    shares = {name: one for name, one in shares.items() if name not in unknown}
+    if not shares:
         return UNKNOWN
     total = {kind: sum(one[kind] for one in shares.values()) for kind in ("wall", "cpu")}
     parts = [f"{name} {one['wall']:g} / {one['cpu']:g}" for name, one in shares.items()]
     if training["teacher"] and "minutes" not in training["teacher"]:
         parts.append("without the teacher, which was not kept")
+    parts += [f"{name} {UNKNOWN}" for name in unknown]
     return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({', '.join(parts)})"
 
 

@@ -14,6 +14,7 @@ from training.config import UserError
 
 PROVENANCE = Path(__file__).with_name("provenance.toml")
 KEPT = ("spacing_mm", "hu_window", "git")
+ANEW = "pseudo-label of this project's teacher"
 DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
 LABELS = ("teacher", "weights_sha256", "command")
 
@@ -46,7 +47,18 @@ def records(bank: Path) -> list[dict[str, Any]]:
 def sources(of: list[Path]) -> list[dict[str, str]]:
     """Every tissue map and CT that the banks drew on, with license and origin. Raises UserError for an unknown one."""
     names = {DRAWN.sub(r"\1", record["source"]) for bank in of for record in records(bank)}
-    return [{"name": name} | origin(name) for name in sorted(names)]
+    return [{"name": name} | origin(name) | {"label": label(name, of)} for name in sorted(names)]
+
+
+def label(name: str, of: list[Path]) -> str:
+    """Who made the liver masks of a source in these banks: a bank may have replaced those of the data set."""
+    makers = []
+    for bank in of:
+        about = json.loads((bank / "bank.json").read_text(encoding="utf-8")).get("labels", {})
+        anew = name in {scan["name"] for scan in about.get("scans", [])}
+        if any(DRAWN.sub(r"\1", record["source"]) == name for record in records(bank)):
+            makers.append(ANEW if anew else origin(name)["label"])
+    return "; ".join(dict.fromkeys(makers))
 
 
 def known() -> dict[str, dict[str, str]]:
