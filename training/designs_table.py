@@ -15,6 +15,8 @@ HEAD = ("Design", "Widths", "Stem", "Convolutions", "Grid mm", "Parameters", "GM
 MARKERS = "osD^v<>PX*"
 COLORS = ("#c03028", "#2060a0", "#308040")
 KINDS = {"full": "3x3x3", "separable": "depthwise 3x3x3 + 1x1x1", "factorized": "3x1x1 + 1x3x1 + 1x1x3"}
+FOUND = 0.5
+"""Less mean Dice is a run that failed, not a point of a trade-off."""
 
 
 def write(folder: Path, results: list[dict], times: dict[str, Any]) -> None:
@@ -63,6 +65,8 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
     loop, cases = results[0]["loop"], results[0]["cases"]
     banks = dict.fromkeys(bank(result) for result in results)
     load = "" if times["load"] is None else f" (load average then: {times['load']:.1f})"
+    lost = [one["design"]["name"] for one in results
+            if statistics.fmean(case["dice"] for case in one["cases"].values()) <= FOUND]
     composed = [name for name, one in times["designs"].items() if one["numpy"]["kind"] == "ComposedEngine"]
     grids = dict.fromkeys(" x ".join(map(str, one["grid"])) for one in times["designs"].values())
     return [
@@ -72,6 +76,7 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
         "voxels on each.",
         f"- Dice at native resolution, mean and by case ({', '.join(cases)}), of the moving average of the weights in "
         "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
+        f"- Not in the plot, because they found next to no liver after so few steps: {', '.join(lost) or 'none'}.",
         f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
         f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads); NumPy on "
         f"{times['numpy_threads']} threads, torch on {times['torch_threads']}{load}. torch computes in bf16 "
@@ -108,10 +113,17 @@ def plot(rows: list[dict], path: Path) -> None:
         for ticks in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
             ticks(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.grid(alpha=0.3, which="both")
+    panels[0].set_ylim(*limits([one["dice"] for one in rows]))
     panels[0].set_ylabel("Dice at native resolution (mean of cases)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, title="Design (parameters)")
     save(figure, path)
+
+
+def limits(dices: list[float]) -> tuple[float, float]:
+    """Of the axis: those that found a liver at all; one that found none would press the others together."""
+    found = [dice for dice in dices if dice > FOUND] or [0.0, 1.0]
+    return min(found) - 0.01, max(found) + 0.01
 
 
 def family(one: dict) -> str:
