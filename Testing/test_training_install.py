@@ -165,7 +165,15 @@ def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
 def test_compute_is_that_of_all_runs():
     part = {"minutes": {"wall": 10.0, "cpu": 20.0}, "teacher": {"minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}}}
     assert model_card.compute(part) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
-    assert model_card.compute(part | {"minutes": {"wall": 0.0, "cpu": 0.0}}) == "not recorded"
+    unknown = {"minutes": {"wall": 0.0, "cpu": 0.0}}
+    assert model_card.compute(part | unknown) == "5.0 min wall, 6.0 min CPU (teacher 5 / 6, own run not recorded)"
+    assert model_card.compute(unknown | {"teacher": {}}) == "not recorded"
+
+
+def test_steps_are_told_with_those_of_the_runs_before():
+    part = {"steps": 300, "batch": 2, "start": {"steps": 3000, "start": {"steps": 9000}}}
+    assert model_card.steps(part) == "300 of batch 2, after 3,000 and 9,000"
+    assert model_card.steps({"steps": 300, "batch": 2}) == "300 of batch 2"
 
 
 def test_the_model_card_is_written_by_a_command(extension, measured, capsys):
