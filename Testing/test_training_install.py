@@ -170,6 +170,12 @@ def test_compute_is_that_of_all_runs():
     assert model_card.compute(unknown | {"teacher": {}}) == "not recorded"
 
 
+def test_a_source_with_labels_of_two_makers_names_both():
+    one = {"name": "ct", "origin": "somewhere", "license": "CC BY 4.0", "label": "a teacher"}
+    both = model_card.merged(one, one | {"label": "a surgeon; a teacher"})
+    assert both == one | {"label": "a teacher; a surgeon"}
+
+
 def test_steps_are_told_with_those_of_the_runs_before():
     part = {"steps": 300, "batch": 2, "start": {"steps": 3000, "start": {"steps": 9000}}}
     assert model_card.steps(part) == "300 of batch 2, after 3,000 and 9,000"

@@ -14,6 +14,7 @@ from training.config import UserError
 
 Part = dict[str, Any]
 UNKNOWN = "not recorded"
+ABLATION = "training/results/ablation.json"
 CALIBRATION = {"ece_before": "expected calibration error",
                "ece_after": "expected calibration error with the temperature",
                "shell_mm": "judged within this many mm of the liver's border",
@@ -185,11 +186,18 @@ def data(cards: dict[str, Part]) -> str:
     sources, lines = {}, {}
     for card in cards.values():
         for _, part in runs(card["training"]):
-            sources |= {one["name"]: one for one in part["data"]}
+            for one in part["data"]:
+                sources[one["name"]] = merged(sources.get(one["name"], one), one)
             lines |= {bank["name"]: bank_line(bank) for bank in part["banks"]}
     rows = [[one[key] for key in ("name", "origin", "license", "label")] for _, one in sorted(sources.items())]
     return (table([["Source", "Origin", "License", "Liver label by"], *rows])
             + "\n\nTraining volumes made of them:\n\n" + bullets(lines.values()))
+
+
+def merged(first: Part, second: Part) -> Part:
+    """A source as two runs used it, with the makers of both labels."""
+    makers = [*first["label"].split("; "), *second["label"].split("; ")]
+    return first | {"label": "; ".join(dict.fromkeys(makers))}
 
 
 def bank_line(bank: Part) -> str:
@@ -227,8 +235,9 @@ def export(name: str, card: Part) -> list[str]:
     files = {command: line.split("--output ")[1] for command, line in measured.items()}
     if not measured:
         return [first]
+    ablation = f" --ablation {ABLATION}" if card.get("ablation") else ""
     return [first, *measured.values(),
-            f"{first} --calibration {files['calibrate']} --stress {files['stress']} --install"]
+            f"{first} --calibration {files['calibrate']} --stress {files['stress']}{ablation} --install"]
 
 
 def checkpoint_of(part: Part) -> str:
