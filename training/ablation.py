@@ -50,7 +50,8 @@ def run(options: Ablate) -> None:
     cases = [Case.parse(case) for case in options.cases]
     validate = validator(options.training.data)
     teacher = list(options.roles.teacher) or [train_teacher(options, validate)]
-    for cell, path in finished(options).items():
+    others = finished(options)
+    for cell, path in others.items():
         file = options.folder / cell.folder / "result.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(judged(cell, 0, path, cases, []), indent=1), encoding="utf-8")
@@ -61,7 +62,7 @@ def run(options: Ablate) -> None:
             result = train(options, cell, teacher, cases, validate)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        write(options, [*finished(options), *cells], teacher)
+        write(options, [*others, *cells], teacher)
 
 
 def plan(options: Ablate) -> Iterator[Cell]:
@@ -71,9 +72,9 @@ def plan(options: Ablate) -> Iterator[Cell]:
         raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
     for arm in options.arms:
         recipes.Recipe.parse(arm)
+    started(options)
     for student in options.students:
         widths_of(student)
-    finished(options)
     for seed in options.seeds:
         for student in options.students:
             yield from (Cell(arm, student, seed) for arm in options.arms)
@@ -154,7 +155,8 @@ def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "table.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    shown = dict.fromkeys([START, *options.arms, *(cell.arm for cell in finished(options))])
+    others = [cell.arm for cell in cells if cell.arm not in options.arms]
+    shown = dict.fromkeys([START, *options.arms, *others])
     rows = [summarize(results, arm, student) for student in options.students for arm in shown]
     rows = [row for row in rows if row]
     (options.folder / "table.md").write_text(markdown(rows, results, teachers), encoding="utf-8")

@@ -46,19 +46,20 @@ def records(bank: Path) -> list[dict[str, Any]]:
 
 def sources(of: list[Path]) -> list[dict[str, str]]:
     """Every tissue map and CT that the banks drew on, with license and origin. Raises UserError for an unknown one."""
-    names = {DRAWN.sub(r"\1", record["source"]) for bank in of for record in records(bank)}
-    return [{"name": name} | origin(name) | {"label": label(name, of)} for name in sorted(names)]
-
-
-def label(name: str, of: list[Path]) -> str:
-    """Who made the liver masks of a source in these banks: a bank may have replaced those of the data set."""
-    makers = []
+    makers: dict[str, list[str]] = {}
     for bank in of:
-        about = json.loads((bank / "bank.json").read_text(encoding="utf-8")).get("labels", {})
-        anew = name in {scan["name"] for scan in about.get("scans", [])}
-        if any(DRAWN.sub(r"\1", record["source"]) == name for record in records(bank)):
-            makers.append(ANEW if anew else origin(name)["label"])
-    return "; ".join(dict.fromkeys(makers))
+        for name, maker in labels(bank).items():
+            makers.setdefault(name, []).append(maker)
+    return [{"name": name} | origin(name) | {"label": "; ".join(dict.fromkeys(made))}
+            for name, made in sorted(makers.items())]
+
+
+def labels(bank: Path) -> dict[str, str]:
+    """Who made the liver masks of each source of a bank, which may have replaced those of the data set."""
+    about = json.loads((bank / "bank.json").read_text(encoding="utf-8")).get("labels", {})
+    anew = {scan["name"] for scan in about.get("scans", [])}
+    names = {DRAWN.sub(r"\1", record["source"]) for record in records(bank)}
+    return {name: ANEW if name in anew else origin(name)["label"] for name in names}
 
 
 def known() -> dict[str, dict[str, str]]:

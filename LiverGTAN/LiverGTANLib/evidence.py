@@ -75,11 +75,15 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class _Labeled:
-    """values: smoothed logits less the threshold's. cells: box of the positive ones. labels: their pieces, in it."""
+    """values: smoothed logits less the threshold's. cells: box of the positive ones. labels: their pieces, in it.
+
+    too_little: whether the network found less than is worth outlining.
+    """
 
     values: np.ndarray
     cells: Box | None
     labels: np.ndarray | None
+    too_little: bool
 
 
 def longest_known(kept: Recent, key: Callable[[int], tuple], count: int) -> tuple[int, Any]:
@@ -130,14 +134,14 @@ def _labeled(analysis: Analysis, settings: Settings) -> _Labeled:
     values = values - np.float32(np.log(threshold / (1 - threshold)))
     cells = pieces.bounding_box(values > 0)
     labels = pieces.label_pieces(values[cells] > 0) if cells and settings.largest_component else None
-    return _Labeled(values, cells, labels)
+    return _Labeled(values, cells, labels, likely_ml(analysis) < LEAST_LIVER_ML)
 
 
 def _chosen_piece(labeled: _Labeled, analysis: Analysis, region: Region | None) -> int | None:
     """Number of the piece to keep: the one with most cells, in the region if there is one. None: keep all; 0: none."""
     if labeled.labels is None:
         return None
-    if likely_ml(analysis) < LEAST_LIVER_ML:
+    if labeled.too_little:
         return 0
     if region is None:
         return pieces.largest(labeled.labels)
