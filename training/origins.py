@@ -56,10 +56,9 @@ def sources(of: list[Path]) -> list[dict[str, str]]:
 
 def labels(bank: Path) -> dict[str, str]:
     """Who made the liver masks of each source of a bank, which may have replaced those of the data set."""
+    given = {name: origin(name)["label"] for name in {DRAWN.sub(r"\1", one["source"]) for one in records(bank)}}
     about = json.loads((bank / "bank.json").read_text(encoding="utf-8")).get("labels", {})
-    anew = {scan["name"] for scan in about.get("scans", [])}
-    names = {DRAWN.sub(r"\1", record["source"]) for record in records(bank)}
-    return {name: ANEW if name in anew else origin(name)["label"] for name in names}
+    return given | {scan["name"]: ANEW for scan in about.get("scans", []) if scan["name"] in given}
 
 
 def known() -> dict[str, dict[str, str]]:
