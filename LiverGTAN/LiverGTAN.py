@@ -154,8 +154,17 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return LiverGTANParameterNode(super().getParameterNode())
 
-    def process(self, inputVolume, outputSegmentation=None, student="student-100k", engine="automatic",
-                region=None, liverPoints=None, notLiverPoints=None, settings=None):
+    def process(
+        self,
+        inputVolume,
+        outputSegmentation=None,
+        student="student-100k",
+        engine="automatic",
+        region=None,
+        liverPoints=None,
+        notLiverPoints=None,
+        settings=None,
+    ):
         """Segment the liver of a CT and return when it is written and measured.
 
         inputVolume: scalar volume node in HU. outputSegmentation: segmentation node, made on demand when None.
@@ -202,8 +211,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         from LiverGTANLib import choices
 
         p, chosen = parameterNode, choices.read(parameterNode, moving)
-        return self.session.prepare(
-            p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
+        return self.session.prepare(p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
 
     def apply(self, request, found, surfaceLater=False):
         """Write what a request's job found, and put it into the table."""

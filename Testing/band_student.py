@@ -26,6 +26,9 @@ def save(path: Path, name: str, low: float = 80.0, high: float = 140.0) -> Path:
         weights["dec0.weight"][channel, 2 + channel, 1, 1, 1] = 1
     weights["head.weight"][:] = -1
     weights["head.bias"][:] = 1
-    card = {"name": name, "architecture": {"type": "unet3d", "widths": list(WIDTHS), "stem": 2, "negative_slope": 0.01},
-            "input": {"spacing_mm": 3.0, "hu_window": list(WINDOW)}}
+    card = {
+        "name": name,
+        "architecture": {"type": "unet3d", "widths": list(WIDTHS), "stem": 2, "negative_slope": 0.01},
+        "input": {"spacing_mm": 3.0, "hu_window": list(WINDOW)},
+    }
     return student.save(path / name, weights, card)

@@ -25,8 +25,12 @@ def rotation(axis: int, degrees: float) -> np.ndarray:
 
 SHEARED = STRAIGHT.copy()
 SHEARED[1, 2] = 0.9
-GEOMETRIES = {"straight": STRAIGHT, "oblique": rotation(0, 30) @ rotation(2, 7) @ STRAIGHT, "sheared": SHEARED,
-              "axes swapped": STRAIGHT[:, [2, 0, 1, 3]]}
+GEOMETRIES = {
+    "straight": STRAIGHT,
+    "oblique": rotation(0, 30) @ rotation(2, 7) @ STRAIGHT,
+    "sheared": SHEARED,
+    "axes swapped": STRAIGHT[:, [2, 0, 1, 3]],
+}
 
 
 def addVolume(mrmlScene, matrix=STRAIGHT, name="CT", values=None):

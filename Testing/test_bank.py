@@ -71,13 +71,17 @@ def test_a_line_after_a_torn_one_is_not_lost(bank):
 
 
 def test_processes_write_side_by_side(bank, tmp_path):
-    code = ("import sys, numpy as np; from pathlib import Path; from training.data.bank import Bank\n"
-            "b = Bank.open(Path(sys.argv[1]), writable=True)\n"
-            "for n in map(int, sys.argv[2:]):\n"
-            "    full = np.full(b.shape, n / 10)\n"
-            "    b.write(n, full, full, {'labelled': True, 'pad': 'x' * 5000})\n")
-    jobs = [subprocess.Popen([sys.executable, "-c", code, str(bank.path), *numbers], env=_environment())
-            for numbers in (("0", "2", "4"), ("1", "3"))]
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from training.data.bank import Bank\n"
+        "b = Bank.open(Path(sys.argv[1]), writable=True)\n"
+        "for n in map(int, sys.argv[2:]):\n"
+        "    full = np.full(b.shape, n / 10)\n"
+        "    b.write(n, full, full, {'labelled': True, 'pad': 'x' * 5000})\n"
+    )
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", code, str(bank.path), *numbers], env=_environment())
+        for numbers in (("0", "2", "4"), ("1", "3"))
+    ]
     assert [job.wait() for job in jobs] == [0, 0]
     assert bank.refresh() == 5
     assert [round(float(label.mean()), 1) for _, label, _ in bank] == [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -132,8 +136,12 @@ def test_joined_banks_are_one_sequence_and_must_share_a_grid(tmp_path):
     first, second = (Bank.create(tmp_path / name, 3, SHAPE, {"spacing_mm": 3.0}) for name in ("first", "second"))
     for bank, level in ((first, 0.2), (second, 0.6)):
         for number in (0, 2):  # one volume is missing in each
-            bank.write(number, np.zeros(SHAPE), np.full(SHAPE, level), {"source": f"{bank.path.name}-{number}",
-                                                                         "labelled": True})
+            bank.write(
+                number,
+                np.zeros(SHAPE),
+                np.full(SHAPE, level),
+                {"source": f"{bank.path.name}-{number}", "labelled": True},
+            )
     joined = Joined((first.path, second.path))
     assert len(joined) == 4
     assert [joined.record(n)["source"] for n in range(4)] == ["first-0", "first-2", "second-0", "second-2"]

@@ -66,8 +66,20 @@ def test_seg_nrrd_is_a_slicer_segmentation(sample, tmp_path, slicerHost):
 
 def test_the_report_tells_what_was_done(sample, tmp_path):
     report_file = tmp_path / "report.json"
-    assert run(sample, "-o", tmp_path / "liver.nrrd", "--report", report_file, "--student", "student-30k",
-               "--reference", f"{samples.CT_REFERENCE}:{samples.LIVER_LABEL}") == 0
+    assert (
+        run(
+            sample,
+            "-o",
+            tmp_path / "liver.nrrd",
+            "--report",
+            report_file,
+            "--student",
+            "student-30k",
+            "--reference",
+            f"{samples.CT_REFERENCE}:{samples.LIVER_LABEL}",
+        )
+        == 0
+    )
     report = json.loads(report_file.read_text())
     voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.nrrd")))
     assert report["volume_ml"] == pytest.approx(voxels.sum() * 0.027, abs=0.01)
@@ -98,7 +110,10 @@ def test_several_inputs_go_into_a_folder_and_errors_do_not_stop_it(sample, sampl
     assert float(rows[1]["volume_ml"]) > 500
     assert "MR" in rows[2]["error"]
     assert sorted(path.name for path in output.iterdir()) == [
-        "example_ct-2.seg.nrrd", "example_ct.seg.nrrd", "volumes.csv"]
+        "example_ct-2.seg.nrrd",
+        "example_ct.seg.nrrd",
+        "volumes.csv",
+    ]
     assert "2 of 4 segmented" in capsys.readouterr().out
 
 
@@ -129,11 +144,20 @@ def make_input(kind: str, folder):
     return path
 
 
-@pytest.mark.parametrize("kind, words", [
-    ("missing", "does not exist"), ("damaged", "cannot be read"), ("empty_folder", "no DICOM series"),
-    ("text", "no image this program reads"), ("color", "vector"), ("four_d", "4 dimensions"),
-    ("eight_bit", "8-bit"), ("nan", "NaN"), ("flat", "slices"),
-])
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("missing", "does not exist"),
+        ("damaged", "cannot be read"),
+        ("empty_folder", "no DICOM series"),
+        ("text", "no image this program reads"),
+        ("color", "vector"),
+        ("four_d", "4 dimensions"),
+        ("eight_bit", "8-bit"),
+        ("nan", "NaN"),
+        ("flat", "slices"),
+    ],
+)
 def test_bad_inputs_end_with_one_line_and_status_2(kind, words, tmp_path, capsys):
     path = make_input(kind, tmp_path)
     before = sorted(tmp_path.iterdir())
@@ -145,12 +169,15 @@ def test_bad_inputs_end_with_one_line_and_status_2(kind, words, tmp_path, capsys
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["-o", "liver.stl"], "no output this program writes"),
-    (["-o", "liver.nrrd", "--student", "student-1"], "bundled students"),
-    (["-o", "liver.nrrd", "--reference", f"{samples.DICOM_REFERENCE}:5"], "grid"),
-    (["-o", "missing.txt/liver.nrrd"], "missing.txt"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["-o", "liver.stl"], "no output this program writes"),
+        (["-o", "liver.nrrd", "--student", "student-1"], "bundled students"),
+        (["-o", "liver.nrrd", "--reference", f"{samples.DICOM_REFERENCE}:5"], "grid"),
+        (["-o", "missing.txt/liver.nrrd"], "missing.txt"),
+    ],
+)
 def test_bad_requests_leave_nothing_behind(sample, arguments, words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "missing.txt").write_text("a file where a folder should be")
@@ -188,7 +215,12 @@ def test_the_module_runs_as_a_program_without_torch(sample, tmp_path):
         "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['x', 'segment', *sys.argv[1:]];"
         "runpy.run_module('LiverGTANLib', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(sample), "-o", str(tmp_path / "liver.nrrd")],
-                          cwd=ROOT / "LiverGTAN", capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(sample), "-o", str(tmp_path / "liver.nrrd")],
+        cwd=ROOT / "LiverGTAN",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert "(numpy, student-100k)" in done.stdout

@@ -167,10 +167,12 @@ def test_adding_moving_and_deleting_give_what_a_fresh_start_gives(sampleCt, samp
             fresh = Analysis(sampleAnalysis.logits, sampleAnalysis.image, sampleAnalysis.frame, 3.0, "same", "numpy")
             np.testing.assert_array_equal(
                 segmenter.mask(sampleAnalysis, region=where, clicks=edit).full(),
-                segmenter.mask(fresh, region=where, clicks=edit).full())
+                segmenter.mask(fresh, region=where, clicks=edit).full(),
+            )
             np.testing.assert_array_equal(
                 segmenter.coarse_mask(sampleAnalysis, region=where, clicks=edit).full(),
-                segmenter.coarse_mask(fresh, region=where, clicks=edit).full())
+                segmenter.coarse_mask(fresh, region=where, clicks=edit).full(),
+            )
 
 
 def test_the_analysis_stays_untouched(sampleCt, sampleAnalysis):

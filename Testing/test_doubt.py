@@ -31,9 +31,15 @@ def test_the_temperature_of_the_card_calms_probabilities():
     np.testing.assert_allclose(calm, 1 / (1 + np.exp(-analysis.logits / 3)), atol=1e-6)
 
 
-@pytest.mark.parametrize("card", [
-    {"temperature": 0}, {"temperature": -1}, {"levels": [0.6, 0.9]}, {"levels": [0, 0.9]},
-])
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"temperature": 0},
+        {"temperature": -1},
+        {"levels": [0.6, 0.9]},
+        {"levels": [0, 0.9]},
+    ],
+)
 def test_a_calibration_that_makes_no_sense_is_refused(card):
     with pytest.raises(ValueError, match="calibration"):
         doubt.probabilities(calibrated(analysis_of(LIVER), **card))

@@ -41,14 +41,17 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("widths, shape", [
-    ((4, 6, 11, 15), (32, 48, 64)),
-    ((5, 10, 20, 30), (16, 16, 16)),
-    ((5, 10, 20, 30), (48, 32, 80)),
-    ((3, 7), (12, 20, 28)),
-    ((2, 3, 5, 6, 9), (32, 32, 64)),
-    ((16, 32, 64, 128), (32, 32, 32)),
-])
+@pytest.mark.parametrize(
+    "widths, shape",
+    [
+        ((4, 6, 11, 15), (32, 48, 64)),
+        ((5, 10, 20, 30), (16, 16, 16)),
+        ((5, 10, 20, 30), (48, 32, 80)),
+        ((3, 7), (12, 20, 28)),
+        ((2, 3, 5, 6, 9), (32, 32, 64)),
+        ((16, 32, 64, 128), (32, 32, 32)),
+    ],
+)
 def test_numpy_engine_computes_the_network(widths, shape):
     network = randomStudent(widths)
     expected = reference(network, noise(*shape))

@@ -1,4 +1,5 @@
 """The host's application: scene, logics, settings, and what becomes of errors."""
+
 import os
 
 import numpy as np
@@ -8,8 +9,19 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
 import vtk
 
-LOGICS = ("volumes", "segmentations", "terminologies", "subjecthierarchy", "markups", "tables", "volumerendering",
-          "cropvolume", "models", "transforms", "data")
+LOGICS = (
+    "volumes",
+    "segmentations",
+    "terminologies",
+    "subjecthierarchy",
+    "markups",
+    "tables",
+    "volumerendering",
+    "cropvolume",
+    "models",
+    "transforms",
+    "data",
+)
 
 
 @pytest.mark.parametrize("name", LOGICS)

@@ -1,4 +1,5 @@
 """A scripted module in Slicer's manner runs on the host unchanged: panel, parameter node, scene, reload, close."""
+
 import gc
 import shutil
 import weakref
@@ -53,7 +54,8 @@ def test_the_journey_from_click_to_segment(slicerHost, panel):
     slicerHost.click(panel.ui.applyButton)
     assert _segments(output) == ["Leber"]
     voxels = slicer.util.arrayFromSegmentBinaryLabelmap(
-        output, output.GetSegmentation().GetNthSegmentID(0), panel.ui.inputSelector.currentNode())
+        output, output.GetSegmentation().GetNthSegmentID(0), panel.ui.inputSelector.currentNode()
+    )
     assert np.array_equal(voxels > 0, np.arange(120).reshape(4, 5, 6) > 59)
     assert panel.ui.statusLabel.text == "done"
     slicerHost.wait(lambda: panel.ui.statusLabel.text == "later")
@@ -63,9 +65,9 @@ def test_an_error_is_shown_and_recorded(slicerHost, panel):
     output = panel.ui.outputSelector.addNode()
     panel.ui.thresholdSlider.value = 450
     slicerHost.click(panel.ui.applyButton)
-    message, = slicerHost.dialogs.messages
+    (message,) = slicerHost.dialogs.messages
     assert message.kind == "error" and "choose a lower one" in message.text and "ValueError" in message.detail
-    error, = slicerHost.takeUncaught()                # tryWithErrorDisplay raises again, into the slot
+    (error,) = slicerHost.takeUncaught()  # tryWithErrorDisplay raises again, into the slot
     assert isinstance(error, ValueError) and _segments(output) == []
 
 

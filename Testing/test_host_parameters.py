@@ -1,4 +1,5 @@
 """The host's parameter nodes: typed, checked, kept in a real `vtkMRMLScriptedModuleNode`."""
+
 import enum
 from typing import Annotated, Optional
 
@@ -53,9 +54,17 @@ def test_a_second_wrapper_reads_what_the_first_wrote(wrapperClass, node):
     assert second.volume is None
 
 
-@pytest.mark.parametrize("name, value, error", [
-    ("threshold", 1.5, ValueError), ("threshold", "0.5", TypeError), ("model", "tiny", ValueError),
-    ("keep", 1, TypeError), ("side", "ABOVE", TypeError), ("repeats", 2.5, TypeError)])
+@pytest.mark.parametrize(
+    "name, value, error",
+    [
+        ("threshold", 1.5, ValueError),
+        ("threshold", "0.5", TypeError),
+        ("model", "tiny", ValueError),
+        ("keep", 1, TypeError),
+        ("side", "ABOVE", TypeError),
+        ("repeats", 2.5, TypeError),
+    ],
+)
 def test_wrong_values_are_refused_and_nothing_changes(wrapperClass, node, name, value, error):
     parameters = wrapperClass(node)
     before = parameters.getValue(name)
@@ -100,13 +109,19 @@ def test_gui_and_node_follow_each_other_until_disconnected(wrapperClass, node):
     assert parameters.threshold == 0.25
     parameters.threshold = 0.5
     assert slider.value == 1.0
-    parameters.disconnectGui(tag)                 # once more, and with None, does nothing
+    parameters.disconnectGui(tag)  # once more, and with None, does nothing
     parameters.disconnectGui(None)
 
 
-@pytest.mark.parametrize("name, widget, reason", [
-    ("threshold", "QCheckBox", "connects no float"), ("side", "QLineEdit", "connects no Side"),
-    ("repeats", "QSlider", "range"), ("volume", "QComboBox", "vtkMRMLScalarVolumeNode")])
+@pytest.mark.parametrize(
+    "name, widget, reason",
+    [
+        ("threshold", "QCheckBox", "connects no float"),
+        ("side", "QLineEdit", "connects no Side"),
+        ("repeats", "QSlider", "range"),
+        ("volume", "QComboBox", "vtkMRMLScalarVolumeNode"),
+    ],
+)
 def test_pairs_that_slicer_does_not_connect(wrapperClass, node, name, widget, reason):
     from host.qtmodule import qt
 

@@ -1,4 +1,5 @@
 """The host's `qt`: PythonQt's manners on PySide6."""
+
 import pytest
 
 pytest.importorskip("PySide6", reason="PySide6 is not installed")

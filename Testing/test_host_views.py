@@ -1,4 +1,5 @@
 """The host's views: a CT with a segment, drawn by Slicer's own displayable managers."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The host's scene widgets against real MRML."""
+
 import numpy as np
 import pytest
 

@@ -52,8 +52,9 @@ def ours() -> list:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("LiverGTAN")]
 
 
-@pytest.mark.parametrize("end", [closeScene, removeVolume, removeSegmentation, removeRoi, openAnotherModule,
-                                 reloadModule, quitApplication])
+@pytest.mark.parametrize(
+    "end", [closeScene, removeVolume, removeSegmentation, removeRoi, openAnotherModule, reloadModule, quitApplication]
+)
 def test_an_end_in_the_middle_of_a_drag(panel, segmented, end):
     roiNode = addRoi(panel)
     roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)

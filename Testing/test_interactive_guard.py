@@ -122,7 +122,8 @@ def sampleModule(slicerHost, monkeypatch):
     registered, asked = [], []
     module = types.ModuleType("SampleData")
     module.SampleDataLogic = types.SimpleNamespace(
-        registerCustomSampleDataSource=lambda **source: registered.append(source))
+        registerCustomSampleDataSource=lambda **source: registered.append(source)
+    )
     module.downloadSample = lambda name: asked.append(name) or selftest.addPhantom(name)[0]
     module.registered, module.asked = registered, asked
     monkeypatch.setitem(sys.modules, "SampleData", module)

@@ -218,6 +218,7 @@ def test_the_preview_is_what_a_slice_view_shows_meanwhile(panel, segmented):
     roiNode.GetDisplayNode().SetVisibility(False) if roiNode.GetDisplayNode() else None
     view = SliceView(segmented, ras=middle)
     try:
+
         def colored() -> int:
             pixels = view.picture().astype(int)
             return int((pixels[..., 0] - pixels[..., 2] > 25).sum())

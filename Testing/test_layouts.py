@@ -53,10 +53,17 @@ def test_msd_task03(tmp_path, bodies):
     write_image(tmp_path / "imagesTr" / "liver_7.nii.gz", hu, MM)
     write_image(tmp_path / "labelsTr" / "liver_7.nii.gz", with_tumor(mask), MM)
     write_image(tmp_path / "imagesTs" / "liver_141.nii.gz", other, MM)
-    (tmp_path / "dataset.json").write_text(json.dumps({
-        "name": "Liver", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"},
-        "training": [{"image": "./imagesTr/liver_7.nii.gz", "label": "./labelsTr/liver_7.nii.gz"}],
-        "test": ["./imagesTs/liver_141.nii.gz"]}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps(
+            {
+                "name": "Liver",
+                "modality": {"0": "CT"},
+                "labels": {"0": "background", "1": "liver", "2": "cancer"},
+                "training": [{"image": "./imagesTr/liver_7.nii.gz", "label": "./labelsTr/liver_7.nii.gz"}],
+                "test": ["./imagesTs/liver_141.nii.gz"],
+            }
+        )
+    )
     labelled, bare = layouts.read(f"msd={tmp_path}")
     assert labelled.name == "liver_7" and labelled.liver == (1, 2)
     assert_reads(labelled, hu, mask)
@@ -134,9 +141,16 @@ def test_nnunet_raw(tmp_path, bodies, ending):
     write_image(tmp_path / "imagesTr" / f"case_1_0000{ending}", hu, MM)
     write_image(tmp_path / "labelsTr" / f"case_1{ending}", mask * np.uint8(3), MM)
     write_image(tmp_path / "imagesTs" / f"case_9_0000{ending}", other, MM)
-    (tmp_path / "dataset.json").write_text(json.dumps({
-        "channel_names": {"0": "CT"}, "file_ending": ending, "numTraining": 1,
-        "labels": {"background": 0, "spleen": 1, "liver": [3, 4], "liver_tumour": 4}}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps(
+            {
+                "channel_names": {"0": "CT"},
+                "file_ending": ending,
+                "numTraining": 1,
+                "labels": {"background": 0, "spleen": 1, "liver": [3, 4], "liver_tumour": 4},
+            }
+        )
+    )
     labelled, bare = layouts.read(f"nnunet={tmp_path}")
     assert labelled.name == "case_1" and labelled.liver == (3, 4)
     assert_reads(labelled, hu, mask)
@@ -161,8 +175,10 @@ def test_unlabelled_files_and_series(tmp_path, bodies):
 
 # --- what goes wrong before anything is read ---
 
-@pytest.mark.parametrize("text, message", [("lits", "write LAYOUT=FOLDER"), ("btcv=/tmp", "one of lits"),
-                                           ("lits=/nowhere", "no folder")])
+
+@pytest.mark.parametrize(
+    "text, message", [("lits", "write LAYOUT=FOLDER"), ("btcv=/tmp", "one of lits"), ("lits=/nowhere", "no folder")]
+)
 def test_a_wrong_data_set_is_explained(text, message):
     with pytest.raises(UserError, match=message):
         layouts.read(text)

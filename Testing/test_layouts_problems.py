@@ -51,9 +51,17 @@ def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
         prepare(layouts.read(f"pairs={tmp_path}"), tmp_path / "cache", MM, report=silent)
     lines = {line.split(":")[0].strip(): line for line in str(caught.value).splitlines()[1:]}
     assert "9 of 10 scans" in str(caught.value) and "good" not in lines
-    for name, reason in {"shape": "voxels", "moved": "lie elsewhere", "empty": "no liver", "shifted": "median",
-                         "fraction": "whole-numbered", "mr": "0 HU", "lonely-ct": "mask missing",
-                         "lonely-mask": "CT missing", "broken": "cannot be read"}.items():
+    for name, reason in {
+        "shape": "voxels",
+        "moved": "lie elsewhere",
+        "empty": "no liver",
+        "shifted": "median",
+        "fraction": "whole-numbered",
+        "mr": "0 HU",
+        "lonely-ct": "mask missing",
+        "lonely-mask": "CT missing",
+        "broken": "cannot be read",
+    }.items():
         assert reason in lines[name], lines[name]
 
 
@@ -99,6 +107,7 @@ def test_several_processes_find_the_same_problems(tmp_path, body):
 
 # --- the same scan ---
 
+
 def test_the_hash_sees_through_name_format_and_orientation(tmp_path, body):
     hu, _ = body
     one = write_image(tmp_path / "one.nii.gz", hu, MM)
@@ -116,6 +125,7 @@ def test_the_hash_ignores_what_pads_the_air():
 
 
 # --- splits ---
+
 
 def scans_of(patients, per_patient=2, **more):
     return [Scan(f"{p}-{n}", p, f"/ct/{p}-{n}", f"/mask/{p}-{n}", **more) for p in patients for n in range(per_patient)]

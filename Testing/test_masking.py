@@ -63,10 +63,12 @@ def test_the_intensity_range_of_the_segment_editor_is_respected(volumeNode, segm
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full() & allowed)
 
 
-@pytest.mark.parametrize("mode, erased", [("OverwriteVisibleSegments", True), ("OverwriteNone", False),
-                                          ("OverwriteAllSegments", False)])
+@pytest.mark.parametrize(
+    "mode, erased", [("OverwriteVisibleSegments", True), ("OverwriteNone", False), ("OverwriteAllSegments", False)]
+)
 def test_overwriting_other_segments_needs_an_explicit_wish(
-        volumeNode, segmentationNode, writer, segmentEditor, mode, erased):
+    volumeNode, segmentationNode, writer, segmentEditor, mode, erased
+):
     half = halfOfTheScan()
     halfId = addSegment(segmentationNode, volumeNode, "half", half)
     assert segmentEditor.GetOverwriteMode() == segmentEditor.OverwriteAllSegments  # the untouched default

@@ -49,10 +49,20 @@ def childReport(tmp_path_factory):
     """What loading the module and opening its panel did in a process of its own."""
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     folder = tmp_path_factory.mktemp("child")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "Testing"), "PYTHONDONTWRITEBYTECODE": "1",
-                   "QT_QPA_PLATFORM": "offscreen"}
-    done = subprocess.run([sys.executable, "-c", LOAD_AND_OPEN, str(folder), str(MODULE / "LiverGTAN.py")],
-                          capture_output=True, text=True, env=environment, timeout=60, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "Testing"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_OPEN, str(folder), str(MODULE / "LiverGTAN.py")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
     assert "REPORT" in done.stdout, done.stderr
     return json.loads(done.stdout.rpartition("REPORT")[2].splitlines()[0])
 
@@ -87,10 +97,29 @@ def test_file_scope_imports_stay_light():
         assert not heavy or path.name in {"torch_engine.py", "__main__.py", "files.py", "picture.py"}, (path, heavy)
 
 
-QT_SIDE = {"runner.py", "errands.py", "follower.py", "live_panel.py", "place_buttons.py", "measure_panel.py",
-           "batch_panel.py", "panel.py"}
-MRML_SIDE = {"scene.py", "labelmaps.py", "segment_writer.py", "roi.py", "points.py", "preview.py", "overlay.py",
-             "table.py", "choices.py", "sampledata.py", "selftest.py"}
+QT_SIDE = {
+    "runner.py",
+    "errands.py",
+    "follower.py",
+    "live_panel.py",
+    "place_buttons.py",
+    "measure_panel.py",
+    "batch_panel.py",
+    "panel.py",
+}
+MRML_SIDE = {
+    "scene.py",
+    "labelmaps.py",
+    "segment_writer.py",
+    "roi.py",
+    "points.py",
+    "preview.py",
+    "overlay.py",
+    "table.py",
+    "choices.py",
+    "sampledata.py",
+    "selftest.py",
+}
 
 
 def test_only_the_shell_knows_qt():
@@ -143,8 +172,14 @@ def test_the_extension_describes_itself_as_the_index_wants_it():
     assert {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"} <= set(extension())
     assert 'set(EXTENSION_DEPENDS "NA")' in text
     assert extension()["HOMEPAGE"].startswith("https://") and "Slicer" in extension()["HOMEPAGE"].rpartition("/")[2]
-    order = ["find_package(Slicer REQUIRED)", "include(${Slicer_USE_FILE})", "add_subdirectory(LiverGTAN)",
-             "## NEXT_MODULE", "include(${Slicer_EXTENSION_GENERATE_CONFIG})", "include(${Slicer_EXTENSION_CPACK})"]
+    order = [
+        "find_package(Slicer REQUIRED)",
+        "include(${Slicer_USE_FILE})",
+        "add_subdirectory(LiverGTAN)",
+        "## NEXT_MODULE",
+        "include(${Slicer_EXTENSION_GENERATE_CONFIG})",
+        "include(${Slicer_EXTENSION_CPACK})",
+    ]
     positions = [text.index(line) for line in order]
     assert positions == sorted(positions)
 
@@ -159,7 +194,7 @@ def test_icon_and_screenshots_are_where_the_catalog_looks():
 def test_icons_are_128_pixels_square(path):
     data = (ROOT / path).read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    assert [int.from_bytes(data[at:at + 4], "big") for at in (16, 20)] == [128, 128]
+    assert [int.from_bytes(data[at : at + 4], "big") for at in (16, 20)] == [128, 128]
 
 
 def test_the_license_is_the_whole_apache_license():
@@ -193,18 +228,24 @@ def test_the_code_uses_only_widgets_of_the_ui_file():
 
 def test_parameters_and_their_widgets_correspond():
     bound = [entry.findtext("string") for entry in UI.iter("property") if entry.get("name") == "SlicerParameterName"]
-    node = next(part for part in ast.parse(SOURCE).body
-                if isinstance(part, ast.ClassDef) and part.name == "LiverGTANParameterNode")
+    node = next(
+        part
+        for part in ast.parse(SOURCE).body
+        if isinstance(part, ast.ClassDef) and part.name == "LiverGTANParameterNode"
+    )
     buttons = ["liverPoints", "notLiverPoints"]  # set by their buttons
     assert sorted(bound + buttons) == sorted(line.target.id for line in node.body if isinstance(line, ast.AnnAssign))
 
 
 def test_every_node_selector_hears_of_the_scene():
     selectors = {name for name, kind in widgetsOfUi().items() if kind.endswith("NodeComboBox")}
-    connected = {entry.findtext("receiver") for entry in UI.iter("connection")
-                 if entry.findtext("sender") == "LiverGTAN"
-                 and entry.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
-                 and entry.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"}
+    connected = {
+        entry.findtext("receiver")
+        for entry in UI.iter("connection")
+        if entry.findtext("sender") == "LiverGTAN"
+        and entry.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and entry.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+    }
     assert selectors and connected == selectors
 
 

@@ -116,8 +116,9 @@ def test_the_pictures_of_the_tutorial_show_doubt_a_point_and_a_region(journey):
 
     panel, volumeNode = journey
     case = next(real_cases.load_samples())
-    error = next_click(case, slicer.util.arrayFromSegmentBinaryLabelmap(
-        panel.output, scene.liverSegmentId(panel.output), volumeNode))
+    error = next_click(
+        case, slicer.util.arrayFromSegmentBinaryLabelmap(panel.output, scene.liverSegmentId(panel.output), volumeNode)
+    )
     view = views.SliceView(volumeNode, "Axial", error.ras, SIZE)
     tiles = [view.picture()]
     panel.click(panel.ui.doubtCheckBox)

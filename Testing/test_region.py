@@ -53,7 +53,8 @@ def test_a_scaled_box_is_as_large_as_its_matrix_says():
     same = region(turn=turned(20))
     analysis = analysis_of(LIVER)
     np.testing.assert_array_equal(
-        segmenter.mask(analysis, region=doubled).full(), segmenter.mask(analysis, region=same).full())
+        segmenter.mask(analysis, region=doubled).full(), segmenter.mask(analysis, region=same).full()
+    )
 
 
 @pytest.mark.parametrize("center, size", [((1000, 0, 0), (50, 50, 50)), (CENTER + 40, (9, 9, 9))])
@@ -102,10 +103,17 @@ def test_the_coarse_mask_is_the_same_on_the_model_grid(degrees):
     np.testing.assert_array_equal(coarse.full(), expected)
 
 
-@pytest.mark.parametrize("matrix, size", [
-    (np.diag([1.0, 1, 0, 1]), (10, 10, 10)), (np.full((4, 4), np.nan), (10, 10, 10)), (np.eye(4), (10, 0, 10)),
-    (np.eye(3), (10, 10, 10)), (np.eye(4), (10, 10)), (np.eye(4), (10, np.inf, 10)),
-])
+@pytest.mark.parametrize(
+    "matrix, size",
+    [
+        (np.diag([1.0, 1, 0, 1]), (10, 10, 10)),
+        (np.full((4, 4), np.nan), (10, 10, 10)),
+        (np.eye(4), (10, 0, 10)),
+        (np.eye(3), (10, 10, 10)),
+        (np.eye(4), (10, 10)),
+        (np.eye(4), (10, np.inf, 10)),
+    ],
+)
 def test_a_box_that_is_none_is_refused_with_a_reason(matrix, size):
     with pytest.raises(ValueError, match="ROI"):
         Region(matrix, size)

@@ -71,7 +71,8 @@ def test_one_write_is_one_undo_state(volumeNode, segmentationNode, writer):
 
 
 def test_a_change_within_the_segments_box_is_written_in_place_and_known_to_all(
-        volumeNode, segmentationNode, writer, tmp_path):
+    volumeNode, segmentationNode, writer, tmp_path
+):
     """In place is many times quicker; what watches the segmentation and what saves it must hear of it all the same."""
     segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
@@ -98,8 +99,10 @@ def test_segmenting_again_replaces_only_our_segment(volumeNode, segmentationNode
     tumor[6:12, 12:20, 15:25] = 1  # inside the liver
     vessel = np.zeros(SHAPE, np.uint8)
     vessel[:, :4] = 1
-    others = {addSegment(segmentationNode, volumeNode, name, array): array
-              for name, array in (("tumor", tumor), ("vessel", vessel))}
+    others = {
+        addSegment(segmentationNode, volumeNode, name, array): array
+        for name, array in (("tumor", tumor), ("vessel", vessel))
+    }
     for mask in (ball(), ball(radii=(3, 4, 5)), ball(radii=(5, 9, 11), start=(0, 0, 0))):
         segmentId = writer.write(volumeNode, mask, segmentationNode, "a")
         np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), mask.full())
@@ -181,8 +184,9 @@ def test_a_segmentation_drawn_on_another_grid_keeps_it(mrmlScene, volumeNode, wr
     moved = np.roll(ball().full(), -3, axis=2)
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, other), moved)
     writer.write(volumeNode, ball(radii=(2, 3, 4)), segmentationNode, "a")
-    np.testing.assert_array_equal(voxels(segmentationNode, segmentId, other),
-                                  np.roll(ball(radii=(2, 3, 4)).full(), -3, axis=2))
+    np.testing.assert_array_equal(
+        voxels(segmentationNode, segmentId, other), np.roll(ball(radii=(2, 3, 4)).full(), -3, axis=2)
+    )
 
 
 def test_another_parent_transform_is_taken_into_account(mrmlScene, volumeNode, segmentationNode, writer):

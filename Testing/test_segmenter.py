@@ -64,8 +64,9 @@ def test_a_cavity_open_at_the_scans_edge_stays_open():
 
 
 def test_threshold_moves_the_border_both_ways():
-    volumes = [np.count_nonzero(segmenter.mask(analysis_of(LIVER), Settings(threshold=t)).voxels)
-               for t in (0.05, 0.5, 0.95)]
+    volumes = [
+        np.count_nonzero(segmenter.mask(analysis_of(LIVER), Settings(threshold=t)).voxels) for t in (0.05, 0.5, 0.95)
+    ]
     assert volumes[0] > volumes[1] > volumes[2] > 0
     strict = segmenter.mask(analysis_of(LIVER), Settings(threshold=0.95)).full()
     np.testing.assert_array_equal(strict, np.log(0.95 / 0.05) < LIVER)
@@ -146,8 +147,14 @@ def resliced_onto(ct: CtVolume, matrix: np.ndarray, shape: tuple[int, int, int])
 
     to_source = np.linalg.inv(ct.ijk_to_ras) @ matrix
     order = [2, 1, 0]
-    hu = affine_transform(ct.hu.astype(np.float32), to_source[:3, :3][np.ix_(order, order)], to_source[order, 3], shape,
-                          order=1, cval=-1000)
+    hu = affine_transform(
+        ct.hu.astype(np.float32),
+        to_source[:3, :3][np.ix_(order, order)],
+        to_source[order, 3],
+        shape,
+        order=1,
+        cval=-1000,
+    )
     return CtVolume(hu.astype(np.int16), matrix, ct.name)
 
 
@@ -168,10 +175,14 @@ TILT = np.tan(np.deg2rad(15))
 TURN = np.array([[np.cos(np.pi / 6), -np.sin(np.pi / 6), 0], [np.sin(np.pi / 6), np.cos(np.pi / 6), 0], [0, 0, 1]])
 
 
-@pytest.mark.parametrize("columns, shape, least", [
-    (3 * TURN, (112, 140, 140), 0.97),
-    (np.array([[3, 0, 0], [0, 3, 3 * TILT], [0, 0, 3]]), (112, 130, 122), 0.97),
-], ids=["oblique 30 degrees", "gantry tilt 15 degrees"])
+@pytest.mark.parametrize(
+    "columns, shape, least",
+    [
+        (3 * TURN, (112, 140, 140), 0.97),
+        (np.array([[3, 0, 0], [0, 3, 3 * TILT], [0, 0, 3]]), (112, 130, 122), 0.97),
+    ],
+    ids=["oblique 30 degrees", "gantry tilt 15 degrees"],
+)
 def test_oblique_and_sheared_scans_give_the_same_liver(sampleCt, segment, columns, shape, least):
     matrix = on_grid(sampleCt, columns, shape)
     expected = standard_answer(sampleCt, segment(sampleCt), matrix, shape)

@@ -90,28 +90,34 @@ def test_pickled_objects_are_not_loaded(card_file):
         student.load(card_file)
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda a: a.pop("dec0.bias"), "dec0.bias"),
-    (lambda a: a.update(extra=np.zeros(3)), "extra"),
-    (lambda a: a.update({"enc1.weight": np.zeros((6, 5, 3, 3, 3))}), "shape"),
-    (lambda a: a.update({"enc1.bias": np.full(6, np.nan)}), "finite"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda a: a.pop("dec0.bias"), "dec0.bias"),
+        (lambda a: a.update(extra=np.zeros(3)), "extra"),
+        (lambda a: a.update({"enc1.weight": np.zeros((6, 5, 3, 3, 3))}), "shape"),
+        (lambda a: a.update({"enc1.bias": np.full(6, np.nan)}), "finite"),
+    ],
+)
 def test_arrays_that_do_not_fit_the_card_are_refused(card_file, change, words):
     rewrite(card_file, change_arrays=change)
     with pytest.raises(StudentError, match=words):
         student.load(card_file)
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda c: c.update(format="other/1"), "format"),
-    (lambda c: c.pop("input"), "input"),
-    (lambda c: c["architecture"].update(widths=[4, "six"]), "cannot run|garbles"),
-    (lambda c: c["architecture"].update(type="transformer"), "cannot run"),
-    (lambda c: c["architecture"].update(stem=4), "cannot run"),
-    (lambda c: c["input"].update(hu_window=[240, -160]), "cannot run"),
-    (lambda c: c["input"].update(spacing_mm=0), "cannot run"),
-    (lambda c: c["architecture"].update(widths=[4, 6, 11, 16]), "shape"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda c: c.update(format="other/1"), "format"),
+        (lambda c: c.pop("input"), "input"),
+        (lambda c: c["architecture"].update(widths=[4, "six"]), "cannot run|garbles"),
+        (lambda c: c["architecture"].update(type="transformer"), "cannot run"),
+        (lambda c: c["architecture"].update(stem=4), "cannot run"),
+        (lambda c: c["input"].update(hu_window=[240, -160]), "cannot run"),
+        (lambda c: c["input"].update(spacing_mm=0), "cannot run"),
+        (lambda c: c["architecture"].update(widths=[4, 6, 11, 16]), "shape"),
+    ],
+)
 def test_cards_that_describe_something_else_are_refused(card_file, change, words):
     rewrite(card_file, change_card=change)
     with pytest.raises(StudentError, match=words):

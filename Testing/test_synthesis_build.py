@@ -26,8 +26,16 @@ MM = 6.0
 def config(tmp_path, monkeypatch):
     """A small bank of phantoms: no data folder is in sight."""
     monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "nothing"))
-    return SynthesisConfig(output=tmp_path / "bank", cache=tmp_path / "cache", count=5, shape=(16, 24, 28),
-                           spacing_mm=9.0, fine_mm=6.0, elsewhere_share=0.0, workers=1)
+    return SynthesisConfig(
+        output=tmp_path / "bank",
+        cache=tmp_path / "cache",
+        count=5,
+        shape=(16, 24, 28),
+        spacing_mm=9.0,
+        fine_mm=6.0,
+        elsewhere_share=0.0,
+        workers=1,
+    )
 
 
 @pytest.fixture

@@ -34,8 +34,14 @@ def trunk():
 @pytest.fixture
 def scene(trunk):
     """A rendered portal venous phantom at 4 mm."""
-    made = Scene(trunk.copy(), np.zeros(trunk.shape, np.float32), (trunk == Tissue.LIVER).astype(np.float32), MM,
-                 "synthetic", "phantom")
+    made = Scene(
+        trunk.copy(),
+        np.zeros(trunk.shape, np.float32),
+        (trunk == Tissue.LIVER).astype(np.float32),
+        MM,
+        "synthetic",
+        "phantom",
+    )
     Contrast.typical("portal", 0).apply(made)
     return made
 
@@ -77,8 +83,14 @@ def test_effect_keeps_types_and_ranges(name, scene):
 @pytest.mark.parametrize("name", EFFECTS)
 def test_effect_survives_a_scene_without_body(name):
     shape = (12, 18, 24)
-    empty = Scene(np.zeros(shape, np.uint8), np.full(shape, -1000, np.float32), np.zeros(shape, np.float32), MM,
-                  "synthetic", "air")
+    empty = Scene(
+        np.zeros(shape, np.uint8),
+        np.full(shape, -1000, np.float32),
+        np.zeros(shape, np.float32),
+        MM,
+        "synthetic",
+        "air",
+    )
     drawn = EFFECTS[name].random(empty, rng())
     if drawn is not None:
         drawn.apply(empty)
@@ -86,6 +98,7 @@ def test_effect_survives_a_scene_without_body(name):
 
 
 # --- shape of the liver ---
+
 
 def liver_ml(scene):
     return scene.label.sum() * MM**3 / 1000
@@ -126,6 +139,7 @@ def test_resection_takes_its_share(scene, share):
 
 # --- fluid and lung: never liver ---
 
+
 def test_ascites_surrounds_a_smaller_liver(scene):
     before = scene.liver.copy()
     Ascites(10.0, 20.0, 1).apply(scene)
@@ -161,6 +175,7 @@ def test_no_effusion_without_lung(scene):
 
 
 # --- inside the liver: always liver ---
+
 
 def test_vessels_take_the_contrast_of_the_veins(scene):
     before = scene.hu.copy()
@@ -214,6 +229,7 @@ def test_lesions_never_leave_the_liver(scene):
 
 # --- densities ---
 
+
 def mean_hu(contrast, tissue):
     return contrast.hu[tissue]
 
@@ -265,6 +281,7 @@ def test_gain_changes_soft_tissue_and_leaves_air_and_bone(scene):
 
 # --- gut, fat ---
 
+
 def test_mesentery_fills_fat_between_the_organs_only(scene):
     fat = scene.tissue == Tissue.CAVITY_FAT
     before = scene.tissue.copy()
@@ -313,6 +330,7 @@ def test_gas_rises_to_the_front(scene):
 
 # --- scanner ---
 
+
 def test_thick_slices_keep_the_mean_and_repeat_slices(scene):
     label = scene.label.sum()
     ThickSlices(8.0, 8.0, 0.0).apply(scene)
@@ -360,7 +378,7 @@ def test_metal_is_bright_and_streaks_fade(scene):
     MetalStreaks(center, 6.0, 3, 2000.0, 150.0, 30, 40.0, 1).apply(scene)
     assert scene.hu[center] == 2000
     change = np.abs(scene.hu - before)[center[0], center[1]]
-    assert change[center[2] + 4:center[2] + 8].mean() > change[center[2] + 14:].mean()
+    assert change[center[2] + 4 : center[2] + 8].mean() > change[center[2] + 14 :].mean()
     assert np.array_equal(scene.hu[center[0] + 5], before[center[0] + 5])
 
 
@@ -372,6 +390,7 @@ def test_photon_starvation_streaks_run_from_side_to_side(scene):
 
 
 # --- surroundings and field of view ---
+
 
 def test_table_and_arms_lie_in_the_air(scene):
     body = scene.tissue != Tissue.AIR

@@ -135,8 +135,10 @@ def test_the_window_beyond_the_scan_is_air(ct):
 def test_a_bulge_enlarges_the_liver_locally(trunk):
     center = tuple(float(v) for v in np.argwhere(trunk.tissue == Tissue.LIVER).mean(axis=0))
     shape = (40, 40, 50)
-    plain, large, small = (place(trunk, still(center, bulges=b), shape).label.sum()
-                           for b in ((), (Bulge(center, 0.4, 10.0),), (Bulge(center, -0.4, 10.0),)))
+    plain, large, small = (
+        place(trunk, still(center, bulges=b), shape).label.sum()
+        for b in ((), (Bulge(center, 0.4, 10.0),), (Bulge(center, -0.4, 10.0),))
+    )
     assert small < 0.9 * plain < plain * 1.1 < large
 
 

@@ -65,9 +65,25 @@ def test_the_card_is_complete_and_honest(name):
     assert "Not a medical device" in card["intended_use"] and card["date"]
 
 
-CONDITIONS = ("plain CT", "arterial", "slices of 5 mm", "slices of 8 mm", "low dose", "fatty", "tumor", "effusion",
-              "ascites", "splenomegaly", "cropped field", "cut at the top", "cut at the bottom", "arms down", "chest",
-              "pelvis", "head")
+CONDITIONS = (
+    "plain CT",
+    "arterial",
+    "slices of 5 mm",
+    "slices of 8 mm",
+    "low dose",
+    "fatty",
+    "tumor",
+    "effusion",
+    "ascites",
+    "splenomegaly",
+    "cropped field",
+    "cut at the top",
+    "cut at the bottom",
+    "arms down",
+    "chest",
+    "pelvis",
+    "head",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

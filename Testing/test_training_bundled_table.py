@@ -23,8 +23,13 @@ def nowhere(monkeypatch, tmp_path):
 
 
 def table() -> list[dict[str, str]]:
-    return bundled.lines([Row(case, model, "numpy", 0.0, measure_like(dice)) for model in ("student-a", "student-b")
-                          for case, dice in (("example_ct", 0.9), ("crlm_ct_1100_8bit", 1.0))])
+    return bundled.lines(
+        [
+            Row(case, model, "numpy", 0.0, measure_like(dice))
+            for model in ("student-a", "student-b")
+            for case, dice in (("example_ct", 0.9), ("crlm_ct_1100_8bit", 1.0))
+        ]
+    )
 
 
 def test_what_is_absent_is_said_in_a_sentence(nowhere):
@@ -68,8 +73,9 @@ def test_a_case_that_was_trained_on_is_refused_before_anything_runs(monkeypatch)
         next(bundled.rows(["student-100k"], [Known()]))
 
 
-@pytest.mark.parametrize("words", [["evaluate"], ["evaluate", "student-100k"],
-                                   ["evaluate", "student-100k", "--bundled"]])
+@pytest.mark.parametrize(
+    "words", [["evaluate"], ["evaluate", "student-100k"], ["evaluate", "student-100k", "--bundled"]]
+)
 def test_a_half_said_evaluation_is_explained(words, capsys):
     assert cli.main(words) == 2
     assert "--bundled" in capsys.readouterr().err

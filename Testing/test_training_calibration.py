@@ -114,8 +114,9 @@ def test_levels_need_enough_cases_and_hold_their_volumes():
     assert run.levels([Volumes()] * 5, 1.0) == [0.2, 0.8]
 
 
-@pytest.mark.parametrize(("fit", "message"), [([], "names nothing"), (["third"], "names third"),
-                                              (["first", "second"], "leave one out")])
+@pytest.mark.parametrize(
+    ("fit", "message"), [([], "names nothing"), (["third"], "names third"), (["first", "second"], "leave one out")]
+)
 def test_a_split_that_proves_nothing_is_refused(fit, message, cases):
     with pytest.raises(UserError, match=message):
         calibration.calibrate(randomStudent(), cases, fit)

@@ -90,9 +90,28 @@ def table(smallBank, tmp_path_factory):
     from training.demo import write_case
 
     folder = tmp_path_factory.mktemp("ablation")
-    arguments = ["ablate", "--cases", write_case(folder, 3), "--arms", "student", "takd:dist", "--students", "2-3",
-                 "--seeds", "0", "1", "--folder", str(folder / "table"), "--teacher-widths", "4", "6",
-                 "--assistant-widths", "3", "4", *options(smallConfig(smallBank, steps=3))]
+    arguments = [
+        "ablate",
+        "--cases",
+        write_case(folder, 3),
+        "--arms",
+        "student",
+        "takd:dist",
+        "--students",
+        "2-3",
+        "--seeds",
+        "0",
+        "1",
+        "--folder",
+        str(folder / "table"),
+        "--teacher-widths",
+        "4",
+        "6",
+        "--assistant-widths",
+        "3",
+        "4",
+        *options(smallConfig(smallBank, steps=3)),
+    ]
     assert cli.main(arguments) == 0
     return folder / "table", arguments
 
@@ -130,8 +149,17 @@ def test_an_ablation_on_several_devices_is_refused(table, capsys):
 
 
 def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
-    words = ["fit", "student", "--student-widths", "2", "3", "--run", str(tmp_path / "run"),
-             *options(smallConfig(smallBank, steps=2)), "--deterministic"]
+    words = [
+        "fit",
+        "student",
+        "--student-widths",
+        "2",
+        "3",
+        "--run",
+        str(tmp_path / "run"),
+        *options(smallConfig(smallBank, steps=2)),
+        "--deterministic",
+    ]
     assert cli.main(words) == 0
     _, again = cli.parse(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")])
     assert again == cli.parse(words)[1] and again.training.loop.deterministic
@@ -151,7 +179,11 @@ def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, t
     assert cli.main([*words, "--starts", str(begin)]) == 0
     text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
     assert [line.split("|")[4:6] for line in text.splitlines()[2:6]] == [
-        [" start ", " 1 "], [" student ", " 2 "], [" takd:dist ", " 2 "], [" best ", " 1 "]]
+        [" start ", " 1 "],
+        [" student ", " 2 "],
+        [" takd:dist ", " 2 "],
+        [" best ", " 1 "],
+    ]
     settings = checkpoint.read(tmp_path / "table" / "takd-dist" / "2-3" / "seed1" / "checkpoint.pt")["settings"]
     assert settings["loop"]["start"] == str(begin)
     assert (tmp_path / "table" / "assistant" / "dist-2-3-seed0" / "checkpoint.pt").exists()

@@ -91,8 +91,19 @@ def compared(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("designs")
     config = smallConfig(makeBank(folder / "bank", (16, 16, 32)), steps=2)
-    arguments = ["designs", "--cases", write_case(folder, 9), "--designs", "stem4-30k", "factorized-30k",
-                 "--folder", str(folder / "table"), "--rounds", "2", *options(config)]
+    arguments = [
+        "designs",
+        "--cases",
+        write_case(folder, 9),
+        "--designs",
+        "stem4-30k",
+        "factorized-30k",
+        "--folder",
+        str(folder / "table"),
+        "--rounds",
+        "2",
+        *options(config),
+    ]
     assert cli.main(arguments) == 0
     return folder / "table", arguments
 

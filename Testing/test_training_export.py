@@ -70,8 +70,9 @@ def test_the_card_tells_where_the_student_comes_from(trained, tmp_path):
     _, written = write(trained, tmp_path / "student-test.npz")
     card = written.card
     assert card["training"]["steps"] == 10 and [one["volumes"] for one in card["training"]["banks"]] == [6]
-    assert card["training"]["data"] == [{"name": "phantom", "origin": origins.origin("phantom")["origin"],
-                                         "license": "Apache-2.0", "label": "exact"}]
+    assert card["training"]["data"] == [
+        {"name": "phantom", "origin": origins.origin("phantom")["origin"], "license": "Apache-2.0", "label": "exact"}
+    ]
     assert card["metrics"] == [] and "Not a medical device" in card["intended_use"]
     assert "phantom alone" in card["limitations"][0] and len(cards.limitations([{"name": "scan"}])) >= 3
     assert str(tmp_path) not in json.dumps(card)
@@ -88,8 +89,19 @@ def test_data_of_unknown_origin_do_not_reach_a_card(trained, tmp_path):
 def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_path, capsys):
     write(trained, tmp_path / "student-test.npz")
     table = tmp_path / "evaluation.csv"
-    arguments = ["evaluate", str(tmp_path / "student-test.json"), "--cases", phantomCase, "--engines", "numpy", "torch",
-                 "--output", str(table), "--picture", str(tmp_path / "cases.png")]
+    arguments = [
+        "evaluate",
+        str(tmp_path / "student-test.json"),
+        "--cases",
+        phantomCase,
+        "--engines",
+        "numpy",
+        "torch",
+        "--output",
+        str(table),
+        "--picture",
+        str(tmp_path / "cases.png"),
+    ]
     assert cli.main(arguments) == 0
     assert (tmp_path / "cases.png").stat().st_size > 10_000
     assert cli.main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(table)]) == 0
@@ -100,9 +112,23 @@ def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_p
 
 
 def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_path):
-    words = ["fit", "all", "--name", "student-test", "--run", str(tmp_path / "run"), "--cases", phantomCase,
-             "--student-widths", "2", "3", "--teacher-widths", "3", "5",
-             *options(smallConfig(makeBank(tmp_path / "bank"), steps=4))]
+    words = [
+        "fit",
+        "all",
+        "--name",
+        "student-test",
+        "--run",
+        str(tmp_path / "run"),
+        "--cases",
+        phantomCase,
+        "--student-widths",
+        "2",
+        "3",
+        "--teacher-widths",
+        "3",
+        "5",
+        *options(smallConfig(makeBank(tmp_path / "bank"), steps=4)),
+    ]
     assert cli.main(words) == 0
     card = student.load(tmp_path / "run" / "student-test.json").card
     assert [row["engine"] for row in card["metrics"]] == ["numpy", "torch"]
@@ -112,8 +138,10 @@ def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_pat
 def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path):
     write(trained, tmp_path / "student-test.npz")
     case = Case.parse(phantomCase)
-    found = [next(evaluate.evaluate(str(source), [case], ("numpy",)))[1]
-             for source in (trained, f"{trained}:student", tmp_path / "student-test.json")]
+    found = [
+        next(evaluate.evaluate(str(source), [case], ("numpy",)))[1]
+        for source in (trained, f"{trained}:student", tmp_path / "student-test.json")
+    ]
     assert np.array_equal(found[0], found[1])
     assert (found[0] != found[2]).mean() < 0.001
 

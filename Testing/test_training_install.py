@@ -59,18 +59,38 @@ def measured(trained, tmp_path):
     written = export.write(net, tmp_path / "x.npz", export.card("x", net, 3.0, (-160.0, 240.0)))
     about = {"student": "student-30k", "sha256": written.sha256}
     calibration = about | {
-        "temperature": 1.3, "helps": True, "levels": None, "ece_before": 0.08, "ece_after": 0.05, "shell_mm": 15.0,
-        "fitted_on": ["a"], "measured_on": ["b"], "command": "python -m training calibrate s.npz --output c.json"}
+        "temperature": 1.3,
+        "helps": True,
+        "levels": None,
+        "ece_before": 0.08,
+        "ece_after": 0.05,
+        "shell_mm": 15.0,
+        "fitted_on": ["a"],
+        "measured_on": ["b"],
+        "command": "python -m training calibrate s.npz --output c.json",
+    }
     plain = Condition("plain CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
     stress = run(written, [plain], report=lambda text: None)
     stress |= {"command": "python -m training stress s.npz --output s.json"}
-    table = [{"cell": {"arm": arm, "student": "student-30k", "seed": seed}, "seconds": {"wall": 60.0, "cpu": 90.0},
-              "figures": dict.fromkeys(ablation.FIGURES, dice)}
-             for arm, seed, dice in (("student", 0, 0.9), ("student", 1, 0.92), ("gtan", 0, 0.93))]
+    table = [
+        {
+            "cell": {"arm": arm, "student": "student-30k", "seed": seed},
+            "seconds": {"wall": 60.0, "cpu": 90.0},
+            "figures": dict.fromkeys(ablation.FIGURES, dice),
+        }
+        for arm, seed, dice in (("student", 0, 0.9), ("student", 1, 0.92), ("gtan", 0, 0.93))
+    ]
     for name, content in (("c.json", calibration), ("s.json", stress), ("table.json", table)):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
-    return cli.Export(trained, "student-30k", tmp_path / "out", calibration=tmp_path / "c.json",
-                      stress=tmp_path / "s.json", ablation=tmp_path / "table.json", install=True)
+    return cli.Export(
+        trained,
+        "student-30k",
+        tmp_path / "out",
+        calibration=tmp_path / "c.json",
+        stress=tmp_path / "s.json",
+        ablation=tmp_path / "table.json",
+        install=True,
+    )
 
 
 def test_all_that_is_known_is_installed(extension, measured):
@@ -84,12 +104,22 @@ def test_all_that_is_known_is_installed(extension, measured):
     assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
     text = model_card.file().read_text(encoding="utf-8")
     assert text == model_card.text(model_card.bundled_sheets())
-    for expected in ("**plain CT", "temperature: 1.3", "expected calibration error: 0.08", "phantom-7",
-                     "fit teacher", "keep runs/", "fit takd", "--install", card["sha256"]):
+    for expected in (
+        "**plain CT",
+        "temperature: 1.3",
+        "expected calibration error: 0.08",
+        "phantom-7",
+        "fit teacher",
+        "keep runs/",
+        "fit takd",
+        "--install",
+        card["sha256"],
+    ):
         assert expected in text, expected
     assert card["ablation"] == [
         {"arm": "student", "seeds": 2, "dice": 0.91, "sd": 0.0141, "wall_minutes": 1.0},
-        {"arm": "gtan", "seeds": 1, "dice": 0.93, "sd": None, "wall_minutes": 1.0}]
+        {"arm": "gtan", "seeds": 1, "dice": 0.93, "sd": None, "wall_minutes": 1.0},
+    ]
     assert "| gtan | 1 | 0.9300 | unknown | 1 |" in text
     assert str(measured.output) not in json.dumps(card)
 

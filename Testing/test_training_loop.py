@@ -69,8 +69,21 @@ def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_pat
     config = smallConfig(smallBank, steps=8)
     sizes = recipes.Sizes(student=(2, 3), assistant=(3, 4), teacher=(4, 6))
     teacher = recipes.fit_teacher(sizes, config, tmp_path / "teacher", untold)
-    process = trainingProcess("fit", "gtan", "--student-widths", *sizes.student, "--teacher", teacher,
-                              *options(config), "--devices", 2, "--strategy", "ddp", "--run", tmp_path / "two")
+    process = trainingProcess(
+        "fit",
+        "gtan",
+        "--student-widths",
+        *sizes.student,
+        "--teacher",
+        teacher,
+        *options(config),
+        "--devices",
+        2,
+        "--strategy",
+        "ddp",
+        "--run",
+        tmp_path / "two",
+    )
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     recipes.fit_student(recipes.Recipe("gtan"), sizes, [teacher], config, tmp_path / "one", tmp_path, untold)

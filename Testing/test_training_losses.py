@@ -50,8 +50,9 @@ def test_scale_is_free_of_the_number_of_classes(name):
 
 def test_dist_scale_is_free_of_the_number_of_classes():
     """Over many random classes it stays near its value for a few: means, not sums, over classes."""
-    few, many = (losses.dist(logits(c, 0, (8, 8, 8)), logits(c, 1, (8, 8, 8)), even(logits(1, 0, (8, 8, 8))))
-                 for c in (4, 40))
+    few, many = (
+        losses.dist(logits(c, 0, (8, 8, 8)), logits(c, 1, (8, 8, 8)), even(logits(1, 0, (8, 8, 8)))) for c in (4, 40)
+    )
     assert many / few == pytest.approx(1, abs=0.1)
 
 
@@ -102,8 +103,11 @@ def test_dist_agrees_with_a_plain_loop():
     student, teacher, t = logits(3, 0, (2, 2, 3)), logits(3, 1, (2, 2, 3)), 4.0
     ours, theirs = ((one / t).softmax(1).flatten(2).tolist() for one in (student, teacher))
     intra = [1 - correlation(ours[b][c], theirs[b][c]) for b in range(2) for c in range(3)]
-    inter = [1 - correlation([ours[b][c][v] for c in range(3)], [theirs[b][c][v] for c in range(3)])
-             for b in range(2) for v in range(12)]
+    inter = [
+        1 - correlation([ours[b][c][v] for c in range(3)], [theirs[b][c][v] for c in range(3)])
+        for b in range(2)
+        for v in range(12)
+    ]
     expected = t * t * (sum(intra) / 6 + sum(inter) / 24)
     assert losses.dist(student, teacher, even(student), t).item() == pytest.approx(expected)
 

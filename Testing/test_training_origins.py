@@ -17,8 +17,12 @@ def banks(tmp_path):
     """A bank of phantoms, and one of a real CT whose label a teacher made."""
     real = tmp_path / "real"
     real.mkdir()
-    labels = {"teacher": [16, 32], "weights_sha256": "ab" * 32, "scans": [{"name": "lidc_idri_0001"}],
-              "command": LABELING}
+    labels = {
+        "teacher": [16, 32],
+        "weights_sha256": "ab" * 32,
+        "scans": [{"name": "lidc_idri_0001"}],
+        "command": LABELING,
+    }
     meta = {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "c" * 40, "labels": labels, "config": {"seed": 3}}
     (real / "bank.json").write_text(json.dumps(meta), encoding="utf-8")
     (real / "index.jsonl").write_text('{"i": 0, "source": "lidc_idri_0001", "kind": "real"}\n', encoding="utf-8")

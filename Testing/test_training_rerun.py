@@ -44,8 +44,9 @@ def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
 
 def test_a_bank_is_made_again_by_its_command():
     config = SynthesisConfig(seed=4, no_liver_share=0.5, exclude=("a", "b"))
-    config = dataclasses.replace(config, effects=config.effects.without("ascites"),
-                                 weights=config.weights | {"acrin_flt_breast_001": 3.0})
+    config = dataclasses.replace(
+        config, effects=config.effects.without("ascites"), weights=config.weights | {"acrin_flt_breast_001": 3.0}
+    )
     values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     _, again = cli.parse(shlex.split(rerun.synthesize("bank", 7, values))[3:])
     assert dataclasses.replace(again, count=config.count) == config and again.count == 7
@@ -64,14 +65,17 @@ def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
     assert rerun.portable(f"{tmp_path}/bank") == "runs/bank" and rerun.portable("0.5") == "0.5"
 
 
-@pytest.mark.parametrize(("method", "roles", "widths", "stage"), [
-    ("Dice + cross entropy", {"teacher": {}}, None, "teacher"),
-    ("Dice + cross entropy", {"student": {}}, None, "student"),
-    ("KD (kl) from 1", {"student": {}}, [16, 32, 64, 128], "kd"),
-    ("KD (kl) from 1", {"student": {}}, [9, 18, 36, 62], "takd"),
-    ("DGKD (kl)", {"student": {}}, [16, 32, 64, 128], "dgkd"),
-    ("GTAN (kl): assistant", {"student": {}, "assistant": {}}, [16, 32, 64, 128], "gtan"),
-])
+@pytest.mark.parametrize(
+    ("method", "roles", "widths", "stage"),
+    [
+        ("Dice + cross entropy", {"teacher": {}}, None, "teacher"),
+        ("Dice + cross entropy", {"student": {}}, None, "student"),
+        ("KD (kl) from 1", {"student": {}}, [16, 32, 64, 128], "kd"),
+        ("KD (kl) from 1", {"student": {}}, [9, 18, 36, 62], "takd"),
+        ("DGKD (kl)", {"student": {}}, [16, 32, 64, 128], "dgkd"),
+        ("GTAN (kl): assistant", {"student": {}, "assistant": {}}, [16, 32, 64, 128], "gtan"),
+    ],
+)
 def test_the_stage_is_known_from_the_checkpoint(method, roles, widths, stage):
     teachers = {"teacher0": {"widths": widths}} if widths else {}
     assert rerun.stage({"method": method, "nets": roles, "teachers": teachers}) == stage

@@ -32,8 +32,9 @@ def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path
     one, two = (checkpoint.network(file).state_dict() for file in files)
     mean = checkpoint.network(tmp_path / "checkpoint.pt").state_dict()
     assert any(not torch.equal(one[name], two[name]) for name in one)
-    assert all(torch.allclose(mean[name], (one[name] + two[name]) / 2)
-               for name in mean if mean[name].is_floating_point())
+    assert all(
+        torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean if mean[name].is_floating_point()
+    )
     assert "mean of the weights of 2 runs (seeds 1, 2)" in content["method"] and content["step"] == 4
     spent = [checkpoint.read(file)["spent"]["cpu"] for file in files]
     assert content["spent"]["cpu"] == pytest.approx(sum(spent))

@@ -62,8 +62,9 @@ def test_a_growing_run_resumes_bit_for_bit_before_at_and_after_growth(stop, smal
     config = smallConfig(smallBank, steps=8)
     net = checkpoint.network(teacher)
     whole = checkpoint.read(loop.fit(stages.gtan(SIZES.student, [net], config), config, tmp_path / "whole", untold))
-    run = loop.Run(stages.gtan(SIZES.student, [net], config), config, machine.start(config),
-                   tmp_path / "parts" / "checkpoint.pt")
+    run = loop.Run(
+        stages.gtan(SIZES.student, [net], config), config, machine.start(config), tmp_path / "parts" / "checkpoint.pt"
+    )
     with loop.Ahead(run) as batches:
         for _ in range(stop):
             run.grow_if_due()

@@ -22,6 +22,7 @@ from training.synthesis.tissues import Tissue
 
 STUDENTS = ("student-100k", "student-30k")
 
+
 @pytest.fixture(scope="module")
 def example():
     ct, liver = phantom_ct((3.0, 3.0, 3.0))
@@ -101,7 +102,7 @@ def test_a_narrow_crop_has_the_asked_width_and_keeps_its_place(example):
     cropped = alterations.narrow(example, 90.0)
     assert cropped.ct.shape == (*example.ct.shape[:2], 30)
     first = round(np.flatnonzero(example.liver.any(axis=(0, 1)))[[0, -1]].mean() - 15)
-    assert np.array_equal(cropped.ct.hu, example.ct.hu[..., first:first + 30])
+    assert np.array_equal(cropped.ct.hu, example.ct.hu[..., first : first + 30])
     assert cropped.ct.ijk_to_ras[:3, 3] == pytest.approx(example.ct.ijk_to_ras[:3] @ [first, 0, 0, 1])
 
 
@@ -119,8 +120,10 @@ def test_chest_and_pelvis_lie_beyond_the_margin(turn, example):
     middle[42:48] = example.liver[42:48]
     turned = turn(dataclasses.replace(example, liver=middle))
     chest, pelvis = (alterations.beside_liver(turned, above, 30.0) for above in (True, False))
-    ends = [sorted(part.ct.ijk_to_ras[2, 2] * np.array([0, len(part.ct.hu) - 1]) + part.ct.ijk_to_ras[2, 3])
-            for part in (pelvis, chest)]
+    ends = [
+        sorted(part.ct.ijk_to_ras[2, 2] * np.array([0, len(part.ct.hu) - 1]) + part.ct.ijk_to_ras[2, 3])
+        for part in (pelvis, chest)
+    ]
     low, high = heights(turned)
     assert ends[0][1] < low - 30 and high + 30 < ends[1][0]
     assert not chest.liver.any() and not pelvis.liver.any()
@@ -141,8 +144,9 @@ def scene(trunks):
         if condition not in made:
             setup = simulated.SETUPS[condition]
             config = SynthesisConfig(effects=setup.effects, no_liver_share=0.0)
-            made[condition], _ = make_scene(trunks[0], config, simulated.FIRST_SEED,
-                                            setup.wish(trunks[0], config.fine_shape))
+            made[condition], _ = make_scene(
+                trunks[0], config, simulated.FIRST_SEED, setup.wish(trunks[0], config.fine_shape)
+            )
         return made[condition]
 
     return of

@@ -19,8 +19,9 @@ def bank(tmp_path_factory):
 def trained(bank, tmp_path_factory):
     """The checkpoint of a small teacher, watched on a made-up case."""
     config = smallConfig(bank, steps=4, rate=0.02, validate_every=2)
-    return loop.fit(stages.plain("teacher", WIDTHS, config), config, tmp_path_factory.mktemp("run"),
-                    lambda net: {"case": 0.5})
+    return loop.fit(
+        stages.plain("teacher", WIDTHS, config), config, tmp_path_factory.mktemp("run"), lambda net: {"case": 0.5}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,18 @@ def test_a_teacher_of_full_size_is_kept_whole(tmp_path):
 
 def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
     assert recipes.only_role(kept) == "teacher"
-    words = ["fit", "kd", "--teacher", str(kept), "--student-widths", "2", "3", "--run", str(tmp_path / "run"),
-             *options(smallConfig(bank, steps=2))]
+    words = [
+        "fit",
+        "kd",
+        "--teacher",
+        str(kept),
+        "--student-widths",
+        "2",
+        "3",
+        "--run",
+        str(tmp_path / "run"),
+        *options(smallConfig(bank, steps=2)),
+    ]
     assert cli.main(words) == 0
     assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["method"].startswith("KD")
 
@@ -97,8 +108,18 @@ def test_a_run_without_a_log_has_watched_nothing(bank, tmp_path, capsys):
 
 
 def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
-    words = ["fit", "kd", "--teacher", str(trained), "--student-widths", "2", "3", "--run", str(tmp_path / "run"),
-             *options(smallConfig(bank, steps=1))]
+    words = [
+        "fit",
+        "kd",
+        "--teacher",
+        str(trained),
+        "--student-widths",
+        "2",
+        "3",
+        "--run",
+        str(tmp_path / "run"),
+        *options(smallConfig(bank, steps=1)),
+    ]
     assert cli.main(words) == 0
     teachers = checkpoint.read(tmp_path / "run" / "checkpoint.pt")["teachers"]
     digest = weights.digest(checkpoint.network(kept).state_dict())
@@ -107,5 +128,6 @@ def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
 
 def test_the_digest_of_a_network_survives_rounding():
     state = {"a": torch.randn(3), "n": torch.tensor(4)}
-    assert weights.digest(state) == weights.digest({name: array.half().float() if name == "a" else array
-                                                    for name, array in state.items()})
+    assert weights.digest(state) == weights.digest(
+        {name: array.half().float() if name == "a" else array for name, array in state.items()}
+    )

@@ -94,9 +94,15 @@ def test_matrices_are_weights():
             np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("degrees, kind", [
-    (0, AlignedFrame), (14, AlignedFrame), (16, ReslicedFrame), (30, ReslicedFrame),
-])
+@pytest.mark.parametrize(
+    "degrees, kind",
+    [
+        (0, AlignedFrame),
+        (14, AlignedFrame),
+        (16, ReslicedFrame),
+        (30, ReslicedFrame),
+    ],
+)
 def test_obliquity_decides_on_reslicing(degrees, kind):
     ct = rotated(smallCt(), degrees)
     assert type(ModelFrame.of(ct.shape, ct.ijk_to_ras)) is kind
@@ -173,22 +179,25 @@ def set_value(value):
     return change
 
 
-@pytest.mark.parametrize("change, words", [
-    (set_value(np.nan), "NaN"),
-    (set_value(np.inf), "infinite"),
-    (lambda hu, m: (hu[:3], m), "slices"),
-    (lambda hu, m: (hu[:, :, :0], m), "no voxels"),
-    (lambda hu, m: (hu[..., None], m), "dimensions"),
-    (lambda hu, m: (hu, m * np.diag([0, 1, 1, 1])), "spacing"),
-    (lambda hu, m: (hu, m * 100), "spacing"),
-    (lambda hu, m: (hu, m * np.nan), "geometry"),
-    (lambda hu, m: (hu, np.array([[3, 3, 0, 0], [0, 0.1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])), "axes"),
-    (lambda hu, m: (hu + 1024, m), "MR"),
-    (lambda hu, m: (np.clip(hu, 0, 255), m), "8-bit"),
-    (lambda hu, m: (hu / 1000, m), "nothing to see"),
-    (lambda hu, m: (hu * 0 - 1000 + np.arange(48) * 10, m), "soft tissue"),
-    (lambda hu, m: (hu.astype(complex), m), "Hounsfield"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (set_value(np.nan), "NaN"),
+        (set_value(np.inf), "infinite"),
+        (lambda hu, m: (hu[:3], m), "slices"),
+        (lambda hu, m: (hu[:, :, :0], m), "no voxels"),
+        (lambda hu, m: (hu[..., None], m), "dimensions"),
+        (lambda hu, m: (hu, m * np.diag([0, 1, 1, 1])), "spacing"),
+        (lambda hu, m: (hu, m * 100), "spacing"),
+        (lambda hu, m: (hu, m * np.nan), "geometry"),
+        (lambda hu, m: (hu, np.array([[3, 3, 0, 0], [0, 0.1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])), "axes"),
+        (lambda hu, m: (hu + 1024, m), "MR"),
+        (lambda hu, m: (np.clip(hu, 0, 255), m), "8-bit"),
+        (lambda hu, m: (hu / 1000, m), "nothing to see"),
+        (lambda hu, m: (hu * 0 - 1000 + np.arange(48) * 10, m), "soft tissue"),
+        (lambda hu, m: (hu.astype(complex), m), "Hounsfield"),
+    ],
+)
 def test_unusable_scans_are_refused_with_a_reason(change, words):
     ct = broken(change)
     with pytest.raises(InputError, match=words):

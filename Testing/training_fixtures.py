@@ -24,25 +24,57 @@ def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE) -> Path:
         z, y, x = rng.integers(2, 6, 3)
         label[z : z + 8, y : y + 8, x : x + 12] = 1
         image = np.clip(label - 0.5 + 0.1 * rng.standard_normal(shape), -1, 1)
-        bank.write(number, image, label, {"seed": number, "source": f"phantom-{number}", "kind": "synthetic",
-                                          "labelled": number != 5, "parameters": {}})
+        bank.write(
+            number,
+            image,
+            label,
+            {
+                "seed": number,
+                "source": f"phantom-{number}",
+                "kind": "synthetic",
+                "labelled": number != 5,
+                "parameters": {},
+            },
+        )
     return path
 
 
 def smallConfig(bank: Path, **loop) -> Config:
     """A few steps on one thread in float32, every loss logged."""
     settings = {"steps": 6, "warmup": 2, "log_every": 1, "validate_every": 1000} | loop
-    return Config(data=DataSettings(bank=(bank,)), loop=LoopSettings(**settings),
-                  machine=MachineSettings(accelerator="cpu", threads=1, precision="32-true"))
+    return Config(
+        data=DataSettings(bank=(bank,)),
+        loop=LoopSettings(**settings),
+        machine=MachineSettings(accelerator="cpu", threads=1, precision="32-true"),
+    )
 
 
 def options(config: Config) -> list[str]:
     """The same settings for the command line."""
     loop, machine = config.loop, config.machine
-    return [str(word) for word in (
-        "--bank", *config.data.bank, "--steps", loop.steps, "--warmup", loop.warmup, "--log-every", loop.log_every,
-        "--validate-every", loop.validate_every, "--checkpoint-seconds", loop.checkpoint_seconds,
-        "--accelerator", machine.accelerator, "--threads", machine.threads, "--precision", machine.precision)]
+    return [
+        str(word)
+        for word in (
+            "--bank",
+            *config.data.bank,
+            "--steps",
+            loop.steps,
+            "--warmup",
+            loop.warmup,
+            "--log-every",
+            loop.log_every,
+            "--validate-every",
+            loop.validate_every,
+            "--checkpoint-seconds",
+            loop.checkpoint_seconds,
+            "--accelerator",
+            machine.accelerator,
+            "--threads",
+            machine.threads,
+            "--precision",
+            machine.precision,
+        )
+    ]
 
 
 def command(*words: object) -> list[str]:
@@ -52,8 +84,9 @@ def command(*words: object) -> list[str]:
 def trainingProcess(*words: object) -> subprocess.Popen:
     """`python -m training ...` in a process of its own, as a person would start it."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command(*words), cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command(*words), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def logged(folder: Path) -> list[tuple[int, str, float]]:

@@ -23,8 +23,21 @@ from training.validate import validator
 if TYPE_CHECKING:
     from training.cli import Ablate
 
-HEAD = ("Student", "Parameters", "GMAC", "Arm", "Seeds", "Dice", "NSD 2 mm", "NSD 3 mm", "HD95 mm", "ASSD mm",
-        "Volume error %", "Wall min", "CPU min")
+HEAD = (
+    "Student",
+    "Parameters",
+    "GMAC",
+    "Arm",
+    "Seeds",
+    "Dice",
+    "NSD 2 mm",
+    "NSD 3 mm",
+    "HD95 mm",
+    "ASSD mm",
+    "Volume error %",
+    "Wall min",
+    "CPU min",
+)
 FIGURES = {"dice": 4, "nsd2": 4, "nsd3": 4, "hd95": 2, "assd": 2, "volume_error": 2}
 """Digits of each figure in the table; the volume error is the mean of sizes, in percent."""
 START = "start"
@@ -192,8 +205,16 @@ def card_entries(table: Path, student: str) -> list[dict[str, Any]]:
         raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
     if not rows:
         raise UserError(f"{table} has no run of {student}; give the table of an ablation with it.")
-    return [{"arm": row["arm"], "seeds": row["seeds"], "dice": rounded(row["dice"][0]), "sd": rounded(row["dice"][1]),
-             "wall_minutes": round(row["wall"][0], 1)} for row in rows]
+    return [
+        {
+            "arm": row["arm"],
+            "seeds": row["seeds"],
+            "dice": rounded(row["dice"][0]),
+            "sd": rounded(row["dice"][1]),
+            "wall_minutes": round(row["wall"][0], 1),
+        }
+        for row in rows
+    ]
 
 
 def rounded(value: float) -> float | None:
@@ -220,8 +241,21 @@ def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str
         net = UNet3D(widths_of(row["student"]))
         figures = [shown(*row[name], n) for name, n in FIGURES.items()]
         costs = [f"{row[kind][0]:.1f}" for kind in ("wall", "cpu")]
-        lines.append("| " + " | ".join([row["student"], f"{parameters(net):,}", f"{gmac(net, GRID):.3f}", row["arm"],
-                                        str(row["seeds"]), *figures, *costs]) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    row["student"],
+                    f"{parameters(net):,}",
+                    f"{gmac(net, GRID):.3f}",
+                    row["arm"],
+                    str(row["seeds"]),
+                    *figures,
+                    *costs,
+                ]
+            )
+            + " |"
+        )
     return "\n".join(lines + ["", *notes(results, teachers)]) + "\n"
 
 
@@ -235,12 +269,16 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
     if not results:
         return []
     cases, steps = results[0]["cases"], sorted({str(result["steps"]) for result in results if result["steps"]})
-    lines = [f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
-             "numpy engine.",
-             f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "
-             "teacher."]
+    lines = [
+        f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
+        "numpy engine.",
+        f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "
+        "teacher.",
+    ]
     for path in teachers:
         spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, recipes.only_role(path))
-        lines.append(f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
-                     f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU.")
+        lines.append(
+            f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
+            f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU."
+        )
     return lines

@@ -16,8 +16,16 @@ from training.evaluate import Row, evaluate, write_csv
 
 Line = dict[str, str]
 HEADINGS = {
-    "case": "Case", "model": "Student", "engine": "Engine", "dice": "Dice", "nsd2": "NSD 2 mm", "nsd3": "NSD 3 mm",
-    "hd95": "HD95 mm", "assd": "ASSD mm", "volume_ml": "Volume mL", "reference_ml": "Reference mL",
+    "case": "Case",
+    "model": "Student",
+    "engine": "Engine",
+    "dice": "Dice",
+    "nsd2": "NSD 2 mm",
+    "nsd3": "NSD 3 mm",
+    "hd95": "HD95 mm",
+    "assd": "ASSD mm",
+    "volume_ml": "Volume mL",
+    "reference_ml": "Reference mL",
     "volume_error": "Volume error",
 }
 DIGITS = {"hd95": 2, "assd": 2, "volume_ml": 0, "reference_ml": 0}  # the others 4
@@ -33,8 +41,10 @@ def cases(say: Callable[[str], None] = print) -> list[Case]:
     """The real cases that can be had here. Raises UserError when there are none."""
     found = [Case(*files) for files in unseen.found(say)]
     if not found:
-        raise UserError("There is no real case to evaluate on: the sample CTs need a network once, the others "
-                        f"{unseen.DATA_VARIABLE}.")
+        raise UserError(
+            "There is no real case to evaluate on: the sample CTs need a network once, the others "
+            f"{unseen.DATA_VARIABLE}."
+        )
     return found
 
 
@@ -50,8 +60,9 @@ def rows(models: Iterable[str], on: list[Case]) -> Iterator[Row]:
 
 def lines(found: Iterable[Row]) -> list[Line]:
     """The rows as text with who made the reference, then the means."""
-    return with_means([values | {"reference": origins.maker(values["case"])}
-                       for values in (row.values() for row in found)])
+    return with_means(
+        [values | {"reference": origins.maker(values["case"])} for values in (row.values() for row in found)]
+    )
 
 
 def with_means(rows: list[Line]) -> list[Line]:
@@ -79,13 +90,29 @@ def markdown(table: list[Line]) -> str:
     cells = [list(HEADINGS.values()), *([shown(name, line) for name in HEADINGS] for line in table)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     left = 3  # case, student, engine; figures stand to the right
-    text = ["| " + " | ".join(c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths)))
-            + " |" for row in cells]
+    text = [
+        "| " + " | ".join(c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))) + " |"
+        for row in cells
+    ]
     rule = ["-" * w if n < left else "-" * (w - 1) + ":" for n, w in enumerate(widths)]
     makers = {line["case"]: line["reference"] for line in table if line["case"] != MEAN}
     references = [f"- {case}: {maker}" for case, maker in makers.items()]
-    return "\n".join([text[0], "| " + " | ".join(rule) + " |", *text[1:], "", NOTE, "", "References were made by:", "",
-                      *references]) + "\n"
+    return (
+        "\n".join(
+            [
+                text[0],
+                "| " + " | ".join(rule) + " |",
+                *text[1:],
+                "",
+                NOTE,
+                "",
+                "References were made by:",
+                "",
+                *references,
+            ]
+        )
+        + "\n"
+    )
 
 
 def shown(name: str, line: Line) -> str:

@@ -64,8 +64,12 @@ def taught(content: dict[str, Any]) -> dict[str, Any]:
     kept = checkpoint.read(KEPT) if KEPT.is_file() else {"nets": {}}
     for one in kept["nets"].values():
         if weights.digest(one["average"]) == first["sha256"]:
-            return {"widths": first["widths"], "file": KEPT.relative_to(checkpoint.ROOT).as_posix(),
-                    "sha256": weights.sha256(KEPT), "watched_dice": kept["watched"]} | kept["training"]
+            return {
+                "widths": first["widths"],
+                "file": KEPT.relative_to(checkpoint.ROOT).as_posix(),
+                "sha256": weights.sha256(KEPT),
+                "watched_dice": kept["watched"],
+            } | kept["training"]
     return {"widths": first["widths"]}
 
 

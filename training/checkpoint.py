@@ -22,8 +22,13 @@ FORMAT = "livergtan-checkpoint/1"
 
 
 def write(
-    file: Path, nets: dict[str, Any], step: int, config: Config, method: str = "",
-    spent: dict[str, float] | None = None, teachers: dict[str, Any] | None = None,
+    file: Path,
+    nets: dict[str, Any],
+    step: int,
+    config: Config,
+    method: str = "",
+    spent: dict[str, float] | None = None,
+    teachers: dict[str, Any] | None = None,
 ) -> None:
     """Writes beside the file and renames, so that the last good checkpoint survives a kill or a full disk.
 
@@ -49,13 +54,16 @@ def write(
         os.replace(temporary, file)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"The checkpoint {file} cannot be written ({error}); make room, then the same command "
-                        "goes on from the checkpoint before it.") from error
+        raise UserError(
+            f"The checkpoint {file} cannot be written ({error}); make room, then the same command "
+            "goes on from the checkpoint before it."
+        ) from error
 
 
 @functools.cache
 def commit() -> str:
     """The commit of this code as the process began, marked where training or preprocessing differ from it."""
+
     def git(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
 

@@ -171,10 +171,14 @@ def keep(options: cli.Keep) -> None:
     watched = progress.last_figures(options.checkpoint.with_name("log.csv"), options.role)
     digest = weights.write(options.output, content, options.role, watched)
     net = checkpoint.network(options.output)
-    print(f"{options.output}: {nets.parameters(net):,} parameters of widths {net.widths}, "
-          f"{options.output.stat().st_size} bytes, SHA-256 {digest}")
-    print(f"{content['step']} steps, seed {content['settings']['loop']['seed']}, code {content['code']}; watched: "
-          + (", ".join(f"{case} {dice:.4f}" for case, dice in watched.items()) or "nothing"))
+    print(
+        f"{options.output}: {nets.parameters(net):,} parameters of widths {net.widths}, "
+        f"{options.output.stat().st_size} bytes, SHA-256 {digest}"
+    )
+    print(
+        f"{content['step']} steps, seed {content['settings']['loop']['seed']}, code {content['code']}; watched: "
+        + (", ".join(f"{case} {dice:.4f}" for case, dice in watched.items()) or "nothing")
+    )
 
 
 def card(options: cli.Card) -> None:
@@ -201,8 +205,10 @@ def describe(options: cli.Describe) -> None:
     for name, widths in plans.items():
         net = UNet3D(widths)
         count = parameters(net)
-        print(f"{name:14s}{'-'.join(map(str, widths)):>16s}{count:12,d}{count / whole:12.1%}"
-              f"{gmac(net, options.shape):9.3f}")
+        print(
+            f"{name:14s}{'-'.join(map(str, widths)):>16s}{count:12,d}{count / whole:12.1%}"
+            f"{gmac(net, options.shape):9.3f}"
+        )
 
 
 def demo(options: cli.Demo) -> None:

@@ -76,6 +76,7 @@ def block(design: Design, inputs: int, outputs: int, stride: int = 1) -> nn.Sequ
 
 def line(inputs: int, outputs: int, axis: int, stride: int) -> nn.Conv3d:
     """A convolution of three voxels along one axis (0: D), with its stride along that axis alone."""
+
     def along(value: int, other: int) -> tuple[int, ...]:
         return tuple(value if a == axis else other for a in range(3))
 

@@ -63,9 +63,11 @@ def configured(design: Design, config: Config) -> Config:
     """
     bank = tuple(path for path in config.data.bank if Bank.open(path).meta["spacing_mm"] == design.spacing_mm)
     if not bank:
-        raise UserError(f"{design.name} needs a bank of {design.spacing_mm} mm; make one with `python -m training "
-                        f"synthesize --spacing-mm {design.spacing_mm}` and name it with --bank, or leave it out of "
-                        "--designs.")
+        raise UserError(
+            f"{design.name} needs a bank of {design.spacing_mm} mm; make one with `python -m training "
+            f"synthesize --spacing-mm {design.spacing_mm}` and name it with --bank, or leave it out of "
+            "--designs."
+        )
     multiple = DesignNet(design).multiple
     shape = Bank.open(bank[0]).shape
     if any(n % multiple for n in shape):
@@ -79,14 +81,17 @@ def check_banks(banks: list[Joined], cases: list[Case]) -> None:
     """Raises UserError when one holds more volumes than another, or volumes made of a case."""
     counts = sorted({len(bank) for bank in banks})
     if len(counts) > 1:
-        raise UserError(f"The banks of the grids hold {', '.join(map(str, counts))} volumes; a comparison needs "
-                        "equally many: synthesize them with one --count and --seed.")
+        raise UserError(
+            f"The banks of the grids hold {', '.join(map(str, counts))} volumes; a comparison needs "
+            "equally many: synthesize them with one --count and --seed."
+        )
     for bank in banks:
         refuse_trained(cases, bank)
 
 
 def train(design: Design, config: Config, cases: list[Case], folder: Path) -> dict[str, Any]:
     """Trains a design on labels alone and judges the moving average of its weights; what `result.json` holds."""
+
     def objective(outputs: loop.Outputs, batch, step: int) -> dict[str, torch.Tensor]:
         return {f"{ROLE} seg": stages.segmentation(outputs[ROLE], batch)}
 
@@ -116,8 +121,10 @@ def equal(file: Path, config: Config) -> dict[str, Any]:
     result = json.loads(file.read_text(encoding="utf-8"))
     differing = [name for name in EQUAL if result["loop"][name] != getattr(config.loop, name)]
     if differing:
-        raise UserError(f"{file} was trained with another {', '.join(differing)}; a comparison needs equal runs: "
-                        "give the same settings or another --folder.")
+        raise UserError(
+            f"{file} was trained with another {', '.join(differing)}; a comparison needs equal runs: "
+            "give the same settings or another --folder."
+        )
     return result
 
 
@@ -143,16 +150,22 @@ def timed(nets: list[DesignNet], case: Case, rounds: int) -> dict[str, Any]:
     spacings = {net.design.spacing_mm for net in nets}
     grids = {spacing: to_model_grid(case.ct, spacing, HU_WINDOW)[0] for spacing in spacings}
     numbers = {
-        net.design.name: {"grid": grids[net.design.spacing_mm].shape,
-                          "gmac": gmac(net.design, grids[net.design.spacing_mm].shape)}
-        for net in nets}
+        net.design.name: {
+            "grid": grids[net.design.spacing_mm].shape,
+            "gmac": gmac(net.design, grids[net.design.spacing_mm].shape),
+        }
+        for net in nets
+    }
     for name, make in (("numpy", numpy_engine), ("torch", TorchDesign)):
         made = [make(net) for net in nets]
         taken = in_turns(made, [grids[net.design.spacing_mm] for net in nets], rounds)
         for net, engine, milliseconds in zip(nets, made, taken, strict=True):
             kind = str(engine.dtype) if name == "torch" else type(engine).__name__
             numbers[net.design.name][name] = {
-                "median": statistics.median(milliseconds), "all": milliseconds, "kind": kind}
+                "median": statistics.median(milliseconds),
+                "all": milliseconds,
+                "kind": kind,
+            }
     threads = {"numpy_threads": parallel.thread_count(), "torch_threads": torch.get_num_threads()}
     return {"scan": case.name, "rounds": rounds, **threads, "designs": numbers}
 

@@ -124,7 +124,8 @@ class Factorized:
         height, width = rows // stride, columns // stride
         along_z, along_y, along_x = (
             Activated(*line, count)
-            for line, count in zip(self._lines, (rows * columns, height * columns, height * width), strict=True))
+            for line, count in zip(self._lines, (rows * columns, height * columns, height * width), strict=True)
+        )
         stacked = np.empty((rows, columns, 3, source.shape[3]), np.float32)
         tall = np.zeros((rows + 2, columns, outputs), np.float32)
         wide = np.zeros((height, columns + 2, outputs), np.float32)

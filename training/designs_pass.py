@@ -61,8 +61,9 @@ class Pass:
         for level in range(1, self.last + 1):
             yield from self.level(level, partial(self.down[level], self.kept[level - 1]))
         for level in reversed(range(self.last)):
-            yield from self.decoder(level, partial(store_in, self.coarse[level]) if level else
-                                    partial(self.head.sink, logits))
+            yield from self.decoder(
+                level, partial(store_in, self.coarse[level]) if level else partial(self.head.sink, logits)
+            )
 
     def level(self, level: int, enter: Callable[[slice, PlaneSink], None]) -> Iterator[Step]:
         """One level of the way down, from the layer that enters it."""
@@ -106,8 +107,12 @@ class FullPass(Pass):
         return Convolution(*self.arrays(name), NEGATIVE_SLOPE, self.sizes[level][2], stride)
 
     def decoder(self, level: int, sinks: Sinks) -> Iterator[Step]:
-        yield self.sizes[level][0], lambda planes: self.decode[level](
-            self.kept[level], planes, sinks(), self.up[level], self.coarse[level + 1])
+        yield (
+            self.sizes[level][0],
+            lambda planes: self.decode[level](
+                self.kept[level], planes, sinks(), self.up[level], self.coarse[level + 1]
+            ),
+        )
 
 
 class PartsPass(Pass):
@@ -131,8 +136,10 @@ class PartsPass(Pass):
         return Factorized(weights, biases, NEGATIVE_SLOPE, stride)
 
     def decoder(self, level: int, sinks: Sinks) -> Iterator[Step]:
-        yield self.sizes[level + 1][0], lambda planes: self.up[level](
-            self.coarse[level + 1], planes, self.raised[level])
+        yield (
+            self.sizes[level + 1][0],
+            lambda planes: self.up[level](self.coarse[level + 1], planes, self.raised[level]),
+        )
         yield self.sizes[level][0], lambda planes: self.decode[level](self.joined[level], planes, sinks())
 
 

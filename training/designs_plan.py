@@ -37,6 +37,7 @@ class Design:
 
 def of_budget(budget: int, suffix: str, present: tuple[int, ...], **widths: tuple[int, ...]) -> tuple[Design, ...]:
     """The ten designs of a budget: the present one, those whose widths are given, and the present one on two grids."""
+
     def design(name: str, of: tuple[int, ...], **changes) -> Design:
         return Design(f"{name}-{suffix}", budget, of, **changes)
 
@@ -56,14 +57,28 @@ def of_budget(budget: int, suffix: str, present: tuple[int, ...], **widths: tupl
 
 DESIGNS = (
     *of_budget(
-        LARGE, "100k", STUDENT_WIDTHS["student-100k"], bottom=(4, 8, 16, 39), top=(8, 12, 18, 28),
-        shallow=(8, 20, 34), stem4=(12, 20, 30), single=(7, 14, 26, 37),
-        separable=(16, 40, 80, 144), factorized=(9, 18, 36, 52),
+        LARGE,
+        "100k",
+        STUDENT_WIDTHS["student-100k"],
+        bottom=(4, 8, 16, 39),
+        top=(8, 12, 18, 28),
+        shallow=(8, 20, 34),
+        stem4=(12, 20, 30),
+        single=(7, 14, 26, 37),
+        separable=(16, 40, 80, 144),
+        factorized=(9, 18, 36, 52),
     ),
     *of_budget(
-        SMALL, "30k", STUDENT_WIDTHS["student-30k"], bottom=(3, 5, 8, 22), top=(6, 8, 10, 12),
-        shallow=(6, 11, 17), stem4=(8, 11, 14), single=(4, 8, 14, 20),
-        separable=(12, 24, 40, 60), factorized=(6, 12, 18, 28),
+        SMALL,
+        "30k",
+        STUDENT_WIDTHS["student-30k"],
+        bottom=(3, 5, 8, 22),
+        top=(6, 8, 10, 12),
+        shallow=(6, 11, 17),
+        stem4=(8, 11, 14),
+        single=(4, 8, 14, 20),
+        separable=(12, 24, 40, 60),
+        factorized=(6, 12, 18, 28),
     ),
 )
 

@@ -10,8 +10,22 @@ from typing import Any
 
 from training.picture import save
 
-HEAD = ("Design", "Widths", "Stem", "Convolutions", "Grid mm", "Parameters", "GMAC", "Dice", "Dice by case",
-        "Volume error", "NumPy ms", "torch ms", "CPU min", "Assistant grows to the teacher")
+HEAD = (
+    "Design",
+    "Widths",
+    "Stem",
+    "Convolutions",
+    "Grid mm",
+    "Parameters",
+    "GMAC",
+    "Dice",
+    "Dice by case",
+    "Volume error",
+    "NumPy ms",
+    "torch ms",
+    "CPU min",
+    "Assistant grows to the teacher",
+)
 MARKERS = "osD^v<>PX*"
 COLORS = ("#c03028", "#2060a0", "#308040")
 KINDS = {"full": "3x3x3", "separable": "depthwise 3x3x3 + 1x1x1", "factorized": "3x1x1 + 1x3x1 + 1x1x3"}
@@ -52,10 +66,22 @@ def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> st
     lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     for one in rows:
         number = "" if one["convolutions"] == 2 else ", one a level"
-        values = (one["name"], "-".join(map(str, one["widths"])), str(one["stem"]), KINDS[one["kind"]] + number,
-                  f"{one['spacing_mm']:g}", f"{one['parameters']:,}", f"{one['gmac']:.3f}", f"{one['dice']:.4f}",
-                  " ".join(f"{dice:.4f}" for dice in one["dices"]), f"{one['volume_error']:.1%}",
-                  f"{one['numpy']:.1f}", f"{one['torch']:.1f}", f"{one['cpu']:.1f}", one["growth"])
+        values = (
+            one["name"],
+            "-".join(map(str, one["widths"])),
+            str(one["stem"]),
+            KINDS[one["kind"]] + number,
+            f"{one['spacing_mm']:g}",
+            f"{one['parameters']:,}",
+            f"{one['gmac']:.3f}",
+            f"{one['dice']:.4f}",
+            " ".join(f"{dice:.4f}" for dice in one["dices"]),
+            f"{one['volume_error']:.1%}",
+            f"{one['numpy']:.1f}",
+            f"{one['torch']:.1f}",
+            f"{one['cpu']:.1f}",
+            one["growth"],
+        )
         lines.append("| " + " | ".join(values) + " |")
     return "\n".join([*lines, "", *notes(results, times)]) + "\n"
 
@@ -65,8 +91,11 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
     loop, cases = results[0]["loop"], results[0]["cases"]
     banks = dict.fromkeys(bank(result) for result in results)
     load = "" if times["load"] is None else f" (load average then: {times['load']:.1f})"
-    lost = [one["design"]["name"] for one in results
-            if statistics.fmean(case["dice"] for case in one["cases"].values()) <= FOUND]
+    lost = [
+        one["design"]["name"]
+        for one in results
+        if statistics.fmean(case["dice"] for case in one["cases"].values()) <= FOUND
+    ]
     composed = [name for name, one in times["designs"].items() if one["numpy"]["kind"] == "ComposedEngine"]
     grids = dict.fromkeys(" x ".join(map(str, one["grid"])) for one in times["designs"].values())
     return [
@@ -105,9 +134,14 @@ def plot(rows: list[dict], path: Path) -> None:
     families = list(dict.fromkeys(family(one) for one in rows))
     for panel, engine in zip(panels, ("numpy", "torch"), strict=True):
         for one in rows:
-            panel.scatter(one[engine], one["dice"], s=55, color=COLORS[budgets.index(one["budget"]) % len(COLORS)],
-                          marker=MARKERS[families.index(family(one)) % len(MARKERS)],
-                          label=f"{one['name']} ({one['parameters']:,})")
+            panel.scatter(
+                one[engine],
+                one["dice"],
+                s=55,
+                color=COLORS[budgets.index(one["budget"]) % len(COLORS)],
+                marker=MARKERS[families.index(family(one)) % len(MARKERS)],
+                label=f"{one['name']} ({one['parameters']:,})",
+            )
         panel.set_xlabel(f"{engine}: ms a forward pass")
         panel.set_xscale("log")
         for ticks in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):

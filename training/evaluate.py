@@ -88,8 +88,11 @@ def summary(rows: list[Row]) -> list[dict[str, str]]:
             values = np.array([getattr(row.metrics, name) for row in rows if row.engine == engine], float)
             values = values[np.isfinite(values)]
             if len(values):
-                figures = {"mean": values.mean(), "sd": values.std(ddof=1) if len(values) > 1 else float("nan"),
-                           "worst_decile": worst_tenth(values, name in LARGER_IS_BETTER)}
+                figures = {
+                    "mean": values.mean(),
+                    "sd": values.std(ddof=1) if len(values) > 1 else float("nan"),
+                    "worst_decile": worst_tenth(values, name in LARGER_IS_BETTER),
+                }
                 counted = {"engine": engine, "metric": name, "cases": str(len(values))}
                 lines.append(counted | {key: f"{value:.4f}" for key, value in figures.items()})
     return lines

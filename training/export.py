@@ -58,8 +58,10 @@ def write(net: UNet3D, path: Path, content: dict[str, Any]) -> student.Student:
     written = student.load(card_path)
     for name, difference in differences(net, written).items():
         if difference > LARGEST_DIFFERENCE:
-            raise UserError(f"The {name} engine differs from the trained network by {difference:.2e} in a logit "
-                            f"(allowed: {LARGEST_DIFFERENCE}); {card_path} must not be used.")
+            raise UserError(
+                f"The {name} engine differs from the trained network by {difference:.2e} in a logit "
+                f"(allowed: {LARGEST_DIFFERENCE}); {card_path} must not be used."
+            )
     return written
 
 

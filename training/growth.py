@@ -66,8 +66,10 @@ def widen_moments(state: dict, narrow: UNet3D, maps: Maps) -> dict:
     names = [name for name, _ in narrow.named_parameters()]
     moments = {}
     for index, entry in state["state"].items():
-        gradient = [gradient_growth(names[index], value, maps, power)
-                    for value, power in ((entry["exp_avg"], 1), (entry["exp_avg_sq"], 2))]
+        gradient = [
+            gradient_growth(names[index], value, maps, power)
+            for value, power in ((entry["exp_avg"], 1), (entry["exp_avg_sq"], 2))
+        ]
         moments[index] = entry | {"exp_avg": gradient[0], "exp_avg_sq": gradient[1]}
     return {"state": moments, "param_groups": state["param_groups"]}
 

@@ -51,8 +51,10 @@ def require_budget(name: str, net: UNet3D) -> None:
     """Raises UserError for a network with more parameters than its name promises."""
     count, allowed = parameters(net), BUDGETS.get(name)
     if allowed and count > allowed:
-        raise UserError(f"{name} may have {allowed:,} parameters, but this network of widths {net.widths} has "
-                        f"{count:,}; choose smaller widths or another --name.")
+        raise UserError(
+            f"{name} may have {allowed:,} parameters, but this network of widths {net.widths} has "
+            f"{count:,}; choose smaller widths or another --name."
+        )
 
 
 def require_all(options: Export) -> None:
@@ -60,15 +62,19 @@ def require_all(options: Export) -> None:
     if options.name not in BUDGETS:
         raise UserError(f"The extension bundles {' and '.join(BUDGETS)}, not {options.name}; choose one by --name.")
     if not (options.calibration and options.stress):
-        raise UserError("A student is installed with its calibration and its hard cases: export it without --install, "
-                        f"run `calibrate` and `stress` on that {options.name}.npz, give --calibration and --stress.")
+        raise UserError(
+            "A student is installed with its calibration and its hard cases: export it without --install, "
+            f"run `calibrate` and `stress` on that {options.name}.npz, give --calibration and --stress."
+        )
 
 
 def measured(options: Export, sha256: str) -> dict[str, Any]:
     """The card's entries from files that are given: calibration, hard cases, their commands, the ablation."""
     entries: dict[str, Any] = {"commands": {}}
-    for file, command, key, entry in ((options.calibration, "calibrate", "calibration", calibration.card_entry),
-                                      (options.stress, "stress", "hard_cases", stress.card_entries)):
+    for file, command, key, entry in (
+        (options.calibration, "calibrate", "calibration", calibration.card_entry),
+        (options.stress, "stress", "hard_cases", stress.card_entries),
+    ):
         if file:
             content = result(file, sha256, command)
             entries[key] = entry(content)
@@ -86,8 +92,10 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error!r}); write it with `python -m training {command}`.") from error
     if about != sha256:
-        raise UserError(f"{file} is about other weights (SHA-256 {about[:12]}, not {sha256[:12]}); run "
-                        f"`python -m training {command}` on the student that this export writes.")
+        raise UserError(
+            f"{file} is about other weights (SHA-256 {about[:12]}, not {sha256[:12]}); run "
+            f"`python -m training {command}` on the student that this export writes."
+        )
     return content
 
 
@@ -96,8 +104,9 @@ def judged(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     cases = bundled.cases(say)
     absent = {ct for ct, _ in samples.CASES} - {case.ct_path for case in cases}
     if absent:
-        raise UserError("A student is installed with its figures on the sample CTs, which are absent; connect to a "
-                        "network once.")
+        raise UserError(
+            "A student is installed with its figures on the sample CTs, which are absent; connect to a network once."
+        )
     table = bundled.lines(list(bundled.rows([str(path)], cases)))
     say(bundled.write(table, path.with_name(f"{path.stem}-cases.csv")))
     return [cards.figures(line) for line in table if line["case"] != bundled.MEAN]

@@ -80,8 +80,10 @@ class Run:
     def __init__(self, task: Task, config: Config, fabric: Fabric, file: Path) -> None:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
         checkpoint.commit()  # asked now: while a run goes on, its code may change on disk
-        self.taught_by = {role: {"widths": list(net.widths), "sha256": weights.digest(net.state_dict())}
-                          for role, net in task.teachers.items()}
+        self.taught_by = {
+            role: {"widths": list(net.widths), "sha256": weights.digest(net.state_dict())}
+            for role, net in task.teachers.items()
+        }
         self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
         saved = checkpoint.read(file, fabric.device) if file.exists() else None
         self.learners = self._learners(saved)
@@ -94,13 +96,16 @@ class Run:
         if saved is None:
             return {role: Learner.new(net, self.fabric, self.config) for role, net in self.task.nets.items()}
         if set(saved["nets"]) != set(self.task.nets):
-            raise UserError(f"{self.file} trains {', '.join(saved['nets'])}, not {', '.join(self.task.nets)}; "
-                            "use another --run.")
+            raise UserError(
+                f"{self.file} trains {', '.join(saved['nets'])}, not {', '.join(self.task.nets)}; use another --run."
+            )
         for role, net in self.task.nets.items():
             if tuple(saved["nets"][role]["first_widths"]) != net.widths:
                 raise UserError(f"{self.file} began with other widths for the {role}; use another --run.")
-        return {role: Learner.unpack(saved["nets"][role], net, self.fabric, self.config)
-                for role, net in self.task.nets.items()}
+        return {
+            role: Learner.unpack(saved["nets"][role], net, self.fabric, self.config)
+            for role, net in self.task.nets.items()
+        }
 
     def grow_if_due(self) -> None:
         """Widens the network whose turn it is at this step."""
@@ -119,8 +124,9 @@ class Run:
         for learner in self.learners.values():
             for group in learner.optimizer.param_groups:
                 group["lr"] = rate(self.config, self.step, learner.born)
-            self.fabric.clip_gradients(learner.net, learner.optimizer, max_norm=self.config.loop.clip,
-                                       error_if_nonfinite=False)
+            self.fabric.clip_gradients(
+                learner.net, learner.optimizer, max_norm=self.config.loop.clip, error_if_nonfinite=False
+            )
             learner.optimizer.step()
             learner.optimizer.zero_grad(set_to_none=True)
             follow(learner, self.config.loop.average, self.step)
@@ -136,16 +142,19 @@ class Run:
         """A checkpoint now, from the first process. Raises UserError rather than replace a good one by a ruined one."""
         ruined = [role for role, learner in self.learners.items() if not learner.finite()]
         if ruined:
-            raise UserError(f"The weights of the {', '.join(ruined)} are not finite at step {self.step}; lower --rate "
-                            f"or use --precision 32-true. {machine.going_on(self.file)}")
+            raise UserError(
+                f"The weights of the {', '.join(ruined)} are not finite at step {self.step}; lower --rate "
+                f"or use --precision 32-true. {machine.going_on(self.file)}"
+            )
         now = (time.monotonic(), time.process_time())
-        self.spent = {name: self.spent[name] + after - before
-                      for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)}
+        self.spent = {
+            name: self.spent[name] + after - before
+            for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)
+        }
         self.clock = self.saved = now
         if self.fabric.is_global_zero:
             nets = {role: learner.pack() for role, learner in self.learners.items()}
-            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent,
-                             self.taught_by)
+            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent, self.taught_by)
 
 
 class Ahead:

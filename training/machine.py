@@ -23,8 +23,10 @@ def start(config: Config) -> Fabric:
     keep_freed_memory()
     fabric = launched(config.machine)
     if config.loop.batch % fabric.world_size:
-        raise UserError(f"A batch of {config.loop.batch} cannot be shared by {fabric.world_size} processes; "
-                        "set --batch to a multiple of them.")
+        raise UserError(
+            f"A batch of {config.loop.batch} cannot be shared by {fabric.world_size} processes; "
+            "set --batch to a multiple of them."
+        )
     torch.use_deterministic_algorithms(config.loop.deterministic)
     return fabric
 

@@ -15,11 +15,14 @@ from training.config import UserError
 Part = dict[str, Any]
 UNKNOWN = "not recorded"
 ABLATION = "training/results/ablation.json"
-CALIBRATION = {"ece_before": "expected calibration error",
-               "ece_after": "expected calibration error with the temperature",
-               "shell_mm": "judged within this many mm of the liver's border",
-               "levels": "probabilities between which the border is taken to lie",
-               "fitted_on": "temperature fitted on", "measured_on": "errors measured on"}
+CALIBRATION = {
+    "ece_before": "expected calibration error",
+    "ece_after": "expected calibration error with the temperature",
+    "shell_mm": "judged within this many mm of the liver's border",
+    "levels": "probabilities between which the border is taken to lie",
+    "fitted_on": "temperature fitted on",
+    "measured_on": "errors measured on",
+}
 HEAD = """# Model card: the students that LiverGTAN bundles
 
 Written by `python -m training card --bundled` from the JSON cards beside it; a test compares them.
@@ -82,7 +85,8 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
     ordered = [sheets[name] for name in sorted(sheets)]
     rows = {
         "Architecture": lambda c, s: "3-D U-Net ({type}), stem {stem}, LeakyReLU {negative_slope}".format(
-            **c["architecture"]),
+            **c["architecture"]
+        ),
         "Widths": lambda c, s: "-".join(map(str, c["architecture"]["widths"])),
         "Parameters": lambda c, s: f"{c['parameters_before_folding']:,} trained, {c['parameters']:,} in the file",
         "Multiply-accumulates": lambda c, s: f"{c['gmac']['value']} G on a {by(c['gmac']['grid'])} grid",
@@ -144,9 +148,15 @@ def runs(training: Part, name: str = "") -> Iterator[tuple[str, Part]]:
 
 def figures(cards: dict[str, Part]) -> str:
     """The table of real cases, and which of them were watched while training."""
-    lines = [{"model": name} | {key: "nan" if value is None else f"{value:.4f}" if isinstance(value, float) else value
-                                for key, value in row.items()}
-             for name, card in cards.items() for row in card["metrics"]]
+    lines = [
+        {"model": name}
+        | {
+            key: "nan" if value is None else f"{value:.4f}" if isinstance(value, float) else value
+            for key, value in row.items()
+        }
+        for name, card in cards.items()
+        for row in card["metrics"]
+    ]
     watched = sorted({case for card in cards.values() for case in card["training"]["watched"]})
     seen = f"\nWatched while training, never trained on: {', '.join(watched)}." if watched else ""
     return bundled.markdown(bundled.with_means(lines)) + seen
@@ -154,8 +164,10 @@ def figures(cards: dict[str, Part]) -> str:
 
 def hard_cases(card: Part) -> str:
     """One line a condition."""
-    lines = [f"**{one['condition']}**: {one['figure']}. {one['expectation']} (Tried: {one['tried']}.)"
-             for one in card.get("hard_cases", [])]
+    lines = [
+        f"**{one['condition']}**: {one['figure']}. {one['expectation']} (Tried: {one['tried']}.)"
+        for one in card.get("hard_cases", [])
+    ]
     return bullets(lines) or "Not measured."
 
 
@@ -167,8 +179,10 @@ def calibration(card: Part) -> str:
 
 def ablation(card: Part) -> str:
     """Dice of every arm on this size."""
-    rows = [[one["arm"], str(one["seeds"]), number(one["dice"]), number(one["sd"]), f"{one['wall_minutes']:g}"]
-            for one in card.get("ablation", [])]
+    rows = [
+        [one["arm"], str(one["seeds"]), number(one["dice"]), number(one["sd"]), f"{one['wall_minutes']:g}"]
+        for one in card.get("ablation", [])
+    ]
     return table([["Arm", "Seeds", "Dice, mean", "sd", "Wall min"], *rows]) if rows else "Not measured."
 
 
@@ -190,8 +204,11 @@ def data(cards: dict[str, Part]) -> str:
                 sources[one["name"]] = merged(sources.get(one["name"], one), one)
             lines |= {bank["name"]: bank_line(bank) for bank in part["banks"]}
     rows = [[one[key] for key in ("name", "origin", "license", "label")] for _, one in sorted(sources.items())]
-    return (table([["Source", "Origin", "License", "Liver label by"], *rows])
-            + "\n\nTraining volumes made of them:\n\n" + bullets(lines.values()))
+    return (
+        table([["Source", "Origin", "License", "Liver label by"], *rows])
+        + "\n\nTraining volumes made of them:\n\n"
+        + bullets(lines.values())
+    )
 
 
 def merged(first: Part, second: Part) -> Part:
@@ -203,10 +220,18 @@ def merged(first: Part, second: Part) -> Part:
 def bank_line(bank: Part) -> str:
     """One bank in a sentence."""
     labels = bank.get("labels")
-    by_whom = (f"; labels of real CTs by a teacher of widths {'-'.join(map(str, labels['teacher']))} (weights "
-               f"{labels['weights_sha256'][:12]})") if labels else ""
-    return (f"`{bank['name']}`: {bank['volumes']:,} volumes, {bank['synthetic']:,} synthetic and {bank['real']:,} from "
-            f"real CTs, at {bank['spacing_mm']:g} mm; code {bank['git'][:12]}{by_whom}")
+    by_whom = (
+        (
+            f"; labels of real CTs by a teacher of widths {'-'.join(map(str, labels['teacher']))} (weights "
+            f"{labels['weights_sha256'][:12]})"
+        )
+        if labels
+        else ""
+    )
+    return (
+        f"`{bank['name']}`: {bank['volumes']:,} volumes, {bank['synthetic']:,} synthetic and {bank['real']:,} from "
+        f"real CTs, at {bank['spacing_mm']:g} mm; code {bank['git'][:12]}{by_whom}"
+    )
 
 
 def reproduce(cards: dict[str, Part]) -> str:
@@ -218,8 +243,10 @@ def reproduce(cards: dict[str, Part]) -> str:
             commands += [f"python -m training keep {checkpoint_of(part)}"] if "file" in part else []
         commands += export(name, card)
     code = "\n".join(dict.fromkeys([*commands, "python -m training evaluate --bundled"]))
-    return ("With the data folder named by `LIVERGTAN_DATA`; where defaults have changed since, with the code of the "
-            f"commits above:\n\n```\n{code}\n```")
+    return (
+        "With the data folder named by `LIVERGTAN_DATA`; where defaults have changed since, with the code of the "
+        f"commits above:\n\n```\n{code}\n```"
+    )
 
 
 def bank_commands(bank: Part) -> list[str]:
@@ -236,8 +263,11 @@ def export(name: str, card: Part) -> list[str]:
     if not measured:
         return [first]
     ablation = f" --ablation {ABLATION}" if card.get("ablation") else ""
-    return [first, *measured.values(),
-            f"{first} --calibration {files['calibrate']} --stress {files['stress']}{ablation} --install"]
+    return [
+        first,
+        *measured.values(),
+        f"{first} --calibration {files['calibrate']} --stress {files['stress']}{ablation} --install",
+    ]
 
 
 def checkpoint_of(part: Part) -> str:

@@ -32,8 +32,12 @@ def describe_bank(bank: Path) -> dict[str, Any]:
         kinds = [record["kind"] for record in records(bank)]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise UserError(f"The bank {bank} that this network was trained on cannot be read ({error}).") from error
-    about = {"name": bank.name, "volumes": len(kinds), "synthetic": kinds.count("synthetic"),
-             "real": kinds.count("real")} | {name: meta[name] for name in KEPT if name in meta}
+    about = {
+        "name": bank.name,
+        "volumes": len(kinds),
+        "synthetic": kinds.count("synthetic"),
+        "real": kinds.count("real"),
+    } | {name: meta[name] for name in KEPT if name in meta}
     if "labels" in meta:
         about["labels"] = {name: meta["labels"][name] for name in LABELS if name in meta["labels"]}
     return about | {"command": rerun.synthesize(bank.name, len(kinds), meta.get("config", {}))}
@@ -50,8 +54,10 @@ def sources(of: list[Path]) -> list[dict[str, str]]:
     for bank in of:
         for name, maker in labels(bank).items():
             makers.setdefault(name, []).append(maker)
-    return [{"name": name} | origin(name) | {"label": "; ".join(dict.fromkeys(made))}
-            for name, made in sorted(makers.items())]
+    return [
+        {"name": name} | origin(name) | {"label": "; ".join(dict.fromkeys(made))}
+        for name, made in sorted(makers.items())
+    ]
 
 
 def labels(bank: Path) -> dict[str, str]:

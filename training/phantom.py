@@ -68,8 +68,14 @@ def ct_phantom(seed: int = 0, spacing_mm: float = 2.5) -> tuple[CtVolume, np.nda
     from training.synthesis.scene import Scene
 
     codes = tissue_phantom(seed, spacing_mm)
-    scene = Scene(codes, np.zeros(codes.shape, np.float32), (codes == T.LIVER).astype(np.float32), spacing_mm,
-                  "synthetic", f"phantom-{seed}")
+    scene = Scene(
+        codes,
+        np.zeros(codes.shape, np.float32),
+        (codes == T.LIVER).astype(np.float32),
+        spacing_mm,
+        "synthetic",
+        f"phantom-{seed}",
+    )
     Contrast.typical("portal", seed).apply(scene)
     Blur(0.6, 0.4).apply(scene)
     Noise(8.0, 0.5, seed).apply(scene)
@@ -141,8 +147,12 @@ def _skeleton(body: Body, codes: np.ndarray) -> None:
     codes[rib & (middle < 2) & (np.abs(along - 5) < 3)] = T.SPONGY_BONE
     for side in (-1, 1):
         wing = (85.0 * side, -30.0, -190.0)
-        codes[_inside(body, wing, (50.0, 60.0, 75.0)) & ~_inside(body, wing, (42.0, 52.0, 75.0)) & (z < -140)
-              & (body.depth > body.fat_mm)] = T.SPONGY_BONE
+        codes[
+            _inside(body, wing, (50.0, 60.0, 75.0))
+            & ~_inside(body, wing, (42.0, 52.0, 75.0))
+            & (z < -140)
+            & (body.depth > body.fat_mm)
+        ] = T.SPONGY_BONE
 
 
 def _diaphragm(body: Body) -> tuple[np.ndarray, np.ndarray]:
@@ -175,12 +185,26 @@ def _organs(body: Body) -> Iterator[Ellipsoid | Tube]:
 
 def _bowel(body: Body) -> Iterator[Tube]:
     """Colon as a frame, small bowel as a winding path within it."""
-    colon = ((98.0, 0.0, -170.0), (100.0, 5.0, -85.0), (75.0, 45.0, -78.0), (0.0, 68.0, -95.0), (-80.0, 45.0, -55.0),
-             (-108.0, -5.0, -40.0), (-106.0, -15.0, -150.0), (-60.0, -10.0, -185.0))
+    colon = (
+        (98.0, 0.0, -170.0),
+        (100.0, 5.0, -85.0),
+        (75.0, 45.0, -78.0),
+        (0.0, 68.0, -95.0),
+        (-80.0, 45.0, -55.0),
+        (-108.0, -5.0, -40.0),
+        (-106.0, -15.0, -150.0),
+        (-60.0, -10.0, -185.0),
+    )
     shift = [float(v) for v in body.rng.uniform(0, 2 * np.pi, 3)]
     steps = np.linspace(0, 1, 90)
-    path = tuple((float(72 * np.sin(23 * s + shift[0])), float(28 + 34 * np.sin(41 * s + shift[1])),
-                  float(-160 + 95 * s + 8 * np.sin(60 * s + shift[2]))) for s in steps)
+    path = tuple(
+        (
+            float(72 * np.sin(23 * s + shift[0])),
+            float(28 + 34 * np.sin(41 * s + shift[1])),
+            float(-160 + 95 * s + 8 * np.sin(60 * s + shift[2])),
+        )
+        for s in steps
+    )
     yield Tube(T.BOWEL_CONTENT, path, 12.0, T.GUT_WALL, 3.0)
     yield Tube(T.COLON_CONTENT, colon, body.rng.uniform(17, 24), T.GUT_WALL, 3.0)
 
@@ -206,8 +230,11 @@ def _draw(body: Body, codes: np.ndarray, organ: Ellipsoid | Tube, allowed: np.nd
 
 
 def _inside(body: Body, center: Point, radii: Point) -> np.ndarray:
-    return (((body.x - center[0]) / radii[0]) ** 2 + ((body.y - center[1]) / radii[1]) ** 2
-            + ((body.z - center[2]) / radii[2]) ** 2) < 1
+    return (
+        ((body.x - center[0]) / radii[0]) ** 2
+        + ((body.y - center[1]) / radii[1]) ** 2
+        + ((body.z - center[2]) / radii[2]) ** 2
+    ) < 1
 
 
 def _inside_ellipsoid(body: Body, organ: Ellipsoid, less_mm: float) -> np.ndarray:
@@ -234,6 +261,10 @@ def _box(body: Body, start: Point, end: Point, radius: float) -> tuple[slice, sl
     for axis, first in zip((2, 1, 0), (body.z.flat[0], body.y.flat[0], body.x.flat[0]), strict=True):
         low, high = min(start[axis], end[axis]) - radius, max(start[axis], end[axis]) + radius
         count = body.shape[2 - axis]
-        box.append(slice(int(np.clip((low - first) / body.spacing, 0, count)),
-                         int(np.clip((high - first) / body.spacing + 2, 0, count))))
+        box.append(
+            slice(
+                int(np.clip((low - first) / body.spacing, 0, count)),
+                int(np.clip((high - first) / body.spacing + 2, 0, count)),
+            )
+        )
     return tuple(box)

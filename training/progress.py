@@ -36,8 +36,14 @@ class Log:
             self.file = (self.folder / "log.csv").open("a", newline="", encoding="utf-8")
             self.rows = csv.writer(self.file)
             self.board = tensorboard(self.folder)
-        self.bar = tqdm(desc=self.name, total=self.loop.steps, initial=self.done, unit="step", dynamic_ncols=True,
-                        disable=not (self.writes and sys.stderr.isatty()))
+        self.bar = tqdm(
+            desc=self.name,
+            total=self.loop.steps,
+            initial=self.done,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not (self.writes and sys.stderr.isatty()),
+        )
         self.told = (self.done, time.monotonic())
         return self
 
@@ -60,8 +66,10 @@ class Log:
         means = {name: float(total) / self.count for name, total in totals.items()}
         self.sums, self.count = {}, 0
         if not all(math.isfinite(v) for v in means.values()):
-            raise UserError(f"A loss is not finite at step {step} ({means}); lower --rate or use --precision "
-                            "32-true, and resume from the last checkpoint.")
+            raise UserError(
+                f"A loss is not finite at step {step} ({means}); lower --rate or use --precision "
+                "32-true, and resume from the last checkpoint."
+            )
         self.write(step, means | {"rate": rate})
         self.tell(step, "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
 

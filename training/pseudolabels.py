@@ -58,8 +58,12 @@ def run(options: Pseudolabel) -> None:
         print("  ".join(f"{name} {value}" for name, value in records[-1].items()), flush=True)
         write(mask, ct, options.output / f"{ct.name}.nii.gz")
         columns.append((ct.name, analysis.image, analysis.frame.down(mask.astype(np.float32), fill=0.0)))
-    about = {"teacher": list(network.widths), "weights_sha256": digest(network), "scans": records,
-             "command": rerun.command("pseudolabel", options)}
+    about = {
+        "teacher": list(network.widths),
+        "weights_sha256": digest(network),
+        "scans": records,
+        "command": rerun.command("pseudolabel", options),
+    }
     (options.output / "labels.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     picture.sheet(columns, options.output / "labels.png")
 

@@ -21,8 +21,17 @@ from training.nets import TEACHER_WIDTHS
 PROGRAM = ("python", "-m", "training")
 TEACHER = "training/weights/teacher.safetensors"
 # Figures do not depend on these, or they are the machine's.
-IRRELEVANT = ("log_every", "validate_every", "checkpoint_seconds", "accelerator", "devices", "num_nodes", "strategy",
-              "precision", "threads")
+IRRELEVANT = (
+    "log_every",
+    "validate_every",
+    "checkpoint_seconds",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "threads",
+)
 ALWAYS = ("steps", "seed")  # written even where they are the default, because people look for them
 MEAN = re.compile(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)( and of the network that all began from)?")
 METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
@@ -32,8 +41,12 @@ def command(name: str, given: Any) -> str:
     """The command line of a command's options, its one positional argument first."""
     first, *others = dataclasses.fields(given)
     values = plain(dataclasses.asdict(given))
-    words = [word for field in others if field.name != "output" and values[field.name] != plain(field.default)
-             for word in option(field.name.replace("_", "-"), values[field.name])]
+    words = [
+        word
+        for field in others
+        if field.name != "output" and values[field.name] != plain(field.default)
+        for word in option(field.name.replace("_", "-"), values[field.name])
+    ]
     return line(name, portable(str(values[first.name])), *words, "--output", portable(values["output"]))
 
 
@@ -90,7 +103,8 @@ def roles(content: dict[str, Any], kind: str) -> list[str]:
         return widths("teacher", nets["teacher"]["widths"])
     first = nets.get("student") or next(iter(nets.values()))
     return widths("student", first["first_widths"]) + (
-        widths("assistant", taught_by(content)) if kind == "takd" else [])
+        widths("assistant", taught_by(content)) if kind == "takd" else []
+    )
 
 
 def widths(role: str, values: list[int]) -> list[str]:

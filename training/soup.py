@@ -29,15 +29,24 @@ def run(options: Average) -> Path:
     net = sizes | {"weights": mean, "average": mean, "optimizer": {}, "born": 0, "history": []}
     file = options.run / "checkpoint.pt"
     spent = {kind: sum(one["spent"][kind] for one in runs) for kind in ("wall", "cpu")}
-    checkpoint.write(file, {options.role: net}, runs[0]["step"], settings(runs[0]),
-                     method(runs, len(runs) < len(contents)), spent, runs[0]["teachers"])
+    checkpoint.write(
+        file,
+        {options.role: net},
+        runs[0]["step"],
+        settings(runs[0]),
+        method(runs, len(runs) < len(contents)),
+        spent,
+        runs[0]["teachers"],
+    )
     return file
 
 
 def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Element by element the mean of the floats; counters as in the first."""
-    return {name: torch.stack([state[name] for state in states]).mean(0) if first.is_floating_point() else first
-            for name, first in states[0].items()}
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if first.is_floating_point() else first
+        for name, first in states[0].items()
+    }
 
 
 def require_kin(files: tuple[Path, ...], contents: list[dict[str, Any]], role: str) -> None:

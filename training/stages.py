@@ -81,15 +81,19 @@ def gtan(widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> Tas
     sizes = growth_plan(widths, teachers[0].widths, len(config.growth.grow_at))
     steps = [round(share * config.loop.steps) for share in config.growth.grow_at]
     plan = {step: ("assistant", size) for step, size in zip(steps, sizes, strict=True)}
-    method = (f"GTAN ({config.distill.loss}): assistant grown {widths} -> {' -> '.join(map(str, sizes))} beside the "
-              f"student, {'inheriting' if config.growth.inherit else 'not inheriting'} weights")
+    method = (
+        f"GTAN ({config.distill.loss}): assistant grown {widths} -> {' -> '.join(map(str, sizes))} beside the "
+        f"student, {'inheriting' if config.growth.inherit else 'not inheriting'} weights"
+    )
     return Task("gtan", method, {"assistant": copy_of(student), "student": student}, objective, frozen, plan)
 
 
 def growth_plan(narrow: tuple[int, ...], wide: tuple[int, ...], times: int) -> list[tuple[int, ...]]:
     """Widths after each growth: equal factors, ending at `wide` exactly and never shrinking."""
-    return [tuple(max(n, round(n * (w / n) ** (turn / times))) for n, w in zip(narrow, wide, strict=True))
-            for turn in range(1, times + 1)]
+    return [
+        tuple(max(n, round(n * (w / n) ** (turn / times))) for n, w in zip(narrow, wide, strict=True))
+        for turn in range(1, times + 1)
+    ]
 
 
 def segmentation(logits: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -37,8 +37,10 @@ def refuse_trained(cases: list[Case], bank: Joined) -> None:
     """Raises UserError for a case from which volumes of the bank were made."""
     trained = {bank.record(n)["source"] for n in range(len(bank))} & {case.name for case in cases}
     if trained:
-        raise UserError(f"{', '.join(sorted(trained))} is in a bank: a CT that is trained on cannot "
-                        "validate; leave it out, or synthesize a bank without it.")
+        raise UserError(
+            f"{', '.join(sorted(trained))} is in a bank: a CT that is trained on cannot "
+            "validate; leave it out, or synthesize a bank without it."
+        )
 
 
 def overlap(mask: torch.Tensor, truth: torch.Tensor) -> float:

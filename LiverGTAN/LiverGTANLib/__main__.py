@@ -41,12 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m LiverGTANLib", description=anatomy.INTENDED_USE)
     commands = parser.add_subparsers(required=True, metavar="segment")
-    command = commands.add_parser("segment", help="segment the liver in one CT or several",
-                                  description=anatomy.INTENDED_USE)
+    command = commands.add_parser(
+        "segment", help="segment the liver in one CT or several", description=anatomy.INTENDED_USE
+    )
     add = command.add_argument
     add("inputs", nargs="+", type=Path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
-    add("-o", "--output", required=True, type=Path, metavar="OUTPUT",
-        help=f"file ending in {', '.join(OUTPUT_SUFFIXES)}; for several inputs, or one, an existing folder")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUTPUT",
+        help=f"file ending in {', '.join(OUTPUT_SUFFIXES)}; for several inputs, or one, an existing folder",
+    )
     add("--student", default=student.DEFAULT, help=f"{' or '.join(student.available())}, or a file (%(default)s)")
     add("--engine", default=engines.AUTOMATIC, choices=(engines.AUTOMATIC, *engines.ENGINES), help="(%(default)s)")
     add("--threshold", type=_probability, default=0.5, help="probability from which a voxel is liver (%(default)s)")
@@ -134,8 +141,10 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
 
 def _require_writable_name(path: Path) -> None:
     if suffix_of(path, OUTPUT_SUFFIXES) is None:
-        raise InputError(f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}, or "
-                         "name an existing folder.")
+        raise InputError(
+            f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}, or "
+            "name an existing folder."
+        )
 
 
 def _add_dice(result: Result, path: Path, label: int | None) -> None:
@@ -162,8 +171,11 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
         try:
             result = _segment(path, engine, Settings(threshold=options.threshold))
             write_mask(target, result.mask, result.ct)
-            row.update(output=target.name, volume_ml=result.report["volume_ml"],
-                       seconds=round(sum(result.report["seconds"].values()), 3))
+            row.update(
+                output=target.name,
+                volume_ml=result.report["volume_ml"],
+                seconds=round(sum(result.report["seconds"].values()), 3),
+            )
             reports.append(result.report)
         except ERRORS as error:
             row["error"] = _sentence(error)

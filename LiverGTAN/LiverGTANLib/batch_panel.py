@@ -51,10 +51,17 @@ class BatchPanel:
             self._label.text, self._batch = self._batch.summary(), None
             return
         self._label.text = _("Volume {position}: {name}").format(
-            position=self._batch.position, name=request.volumeNode.GetName())
+            position=self._batch.position, name=request.volumeNode.GetName()
+        )
         name = request.volumeNode.GetName()
-        self._runner.start(Task(request.job.run, lambda outcome: self._onDone(request, outcome), request.nodesExist,
-                                lambda: self._onGone(name)))
+        self._runner.start(
+            Task(
+                request.job.run,
+                lambda outcome: self._onDone(request, outcome),
+                request.nodesExist,
+                lambda: self._onGone(name),
+            )
+        )
 
     def _onDone(self, request, outcome) -> None:
         self._batch.finish(request, lambda: _valueOf(outcome))

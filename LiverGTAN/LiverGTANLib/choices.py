@@ -8,8 +8,12 @@ from . import points, roi
 from .evidence import DEFAULTS, Settings
 from .recipe import Recipe
 
-SETTINGS = {"threshold": "threshold", "smoothing": "smoothing_mm", "largestComponent": "largest_component",
-            "fillHoles": "fill_holes"}
+SETTINGS = {
+    "threshold": "threshold",
+    "smoothing": "smoothing_mm",
+    "largestComponent": "largest_component",
+    "fillHoles": "fill_holes",
+}
 """Parameter -> field of `Settings`."""
 
 

@@ -153,6 +153,7 @@ def _leave_what_is_nearer(share: np.ndarray, near: Neighborhood, other: Neighbor
     both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(near.cells, other.cells))
     if any(part.stop <= part.start for part in both):
         return
-    mine, theirs = (tuple(slice(p.start - c.start, p.stop - c.start) for p, c in zip(both, n.cells))
-                    for n in (near, other))
+    mine, theirs = (
+        tuple(slice(p.start - c.start, p.stop - c.start) for p, c in zip(both, n.cells)) for n in (near, other)
+    )
     share[mine][other.path_mm[theirs] < near.path_mm[mine]] = 0

@@ -38,8 +38,9 @@ class Calibration:
         low, high = card.get("levels", LEVELS)
         found = Calibration(float(card.get("temperature", 1.0)), float(low), float(high))
         if not (found.temperature > 0 and 0 < found.low <= 0.5 <= found.high < 1):
-            raise ValueError(f"The card's calibration {card} makes no sense: a temperature above 0 and levels around "
-                             "0.5 are needed.")
+            raise ValueError(
+                f"The card's calibration {card} makes no sense: a temperature above 0 and levels around 0.5 are needed."
+            )
         return found
 
 
@@ -88,8 +89,10 @@ def overlay(
     evidence = evidence_of(analysis, settings, region, tuple(clicks))
     box = tuple(slice(0, 0) for _ in range(3))
     if evidence.cells is not None:
-        box = tuple(slice(max(0, c.start - MARGIN_CELLS), min(n, c.stop + MARGIN_CELLS))
-                    for c, n in zip(evidence.cells, frame.shape))
+        box = tuple(
+            slice(max(0, c.start - MARGIN_CELLS), min(n, c.stop + MARGIN_CELLS))
+            for c, n in zip(evidence.cells, frame.shape)
+        )
     if region is not None:
         box = pieces.common(box, region.grid_box(frame.ijk_to_ras, frame.shape))
     p = _sigmoid(evidence.values[box] / np.float32(Calibration.of(analysis).temperature))
@@ -100,7 +103,10 @@ def overlay(
 
 
 def interval(
-    analysis: Analysis, volume_ml: float, settings: Settings = DEFAULTS, region: Region | None = None,
+    analysis: Analysis,
+    volume_ml: float,
+    settings: Settings = DEFAULTS,
+    region: Region | None = None,
     clicks: Sequence[Click] = (),
 ) -> Interval:
     """The volume of a mask (made with the same settings, region and clicks) with its ends.

@@ -59,6 +59,7 @@ class Errands:
     def _start(self, name: str, request: Request) -> None:
         kind = self._kinds[name]
         self._name, self._request = name, request
-        self._task = Task(kind.work(request.job), lambda outcome: kind.done(request, outcome), request.nodesExist,
-                          quiet=True)
+        self._task = Task(
+            kind.work(request.job), lambda outcome: kind.done(request, outcome), request.nodesExist, quiet=True
+        )
         self._runner.start(self._task)

@@ -95,9 +95,7 @@ def longest_known(kept: Recent, key: Callable[[int], tuple], count: int) -> tupl
     return 0, None
 
 
-def evidence_of(
-    analysis: Analysis, settings: Settings, region: Region | None, clicks: tuple[Click, ...]
-) -> Evidence:
+def evidence_of(analysis: Analysis, settings: Settings, region: Region | None, clicks: tuple[Click, ...]) -> Evidence:
     """What is liver on the model grid, clicks included; the region only chooses the piece."""
     labeled = analysis.kept.labeled.of(settings, lambda: _labeled(analysis, settings))
     piece = _chosen_piece(labeled, analysis, region)
@@ -185,8 +183,12 @@ def neighborhoods(analysis: Analysis, clicks: Sequence[Click]) -> list[Neighborh
     """Those of all clicks that lie in the scan."""
     found = []
     for click in clicks:
-        near = analysis.kept.neighborhoods.of(click, lambda click=click: clicking.neighborhood(
-            click, analysis.image, analysis.logits, analysis.frame, analysis.spacing_mm))
+        near = analysis.kept.neighborhoods.of(
+            click,
+            lambda click=click: clicking.neighborhood(
+                click, analysis.image, analysis.logits, analysis.frame, analysis.spacing_mm
+            ),
+        )
         if near is not None:
             found.append(near)
     return found

@@ -20,8 +20,9 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def suffix_of(path: Path, suffixes: tuple[str, ...]) -> str | None:
     """The longest of `suffixes` that ends the file's name, None when none does."""
-    return next((suffix for suffix in sorted(suffixes, key=len, reverse=True)
-                 if path.name.lower().endswith(suffix)), None)
+    return next(
+        (suffix for suffix in sorted(suffixes, key=len, reverse=True) if path.name.lower().endswith(suffix)), None
+    )
 
 
 def stem_of(path: Path) -> str:

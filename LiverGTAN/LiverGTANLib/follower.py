@@ -37,8 +37,13 @@ class Follower(VTKObservationMixin):
         """Listen to these nodes (None among them is left out) and to no others."""
         self.removeObservers()
         markups = slicer.vtkMRMLMarkupsNode
-        changes = (vtk.vtkCommand.ModifiedEvent, markups.PointModifiedEvent, markups.PointPositionDefinedEvent,
-                   markups.PointRemovedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
+        changes = (
+            vtk.vtkCommand.ModifiedEvent,
+            markups.PointModifiedEvent,
+            markups.PointPositionDefinedEvent,
+            markups.PointRemovedEvent,
+            slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+        )
         for node in filter(None, markupsNodes):
             for event in changes:
                 self.addObserver(node, event, self.onChange)

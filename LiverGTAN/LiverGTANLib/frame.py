@@ -40,9 +40,7 @@ class ModelFrame:
         kind = AlignedFrame if is_near_patient_axes(matrix) else ReslicedFrame
         return kind(tuple(shape_kji), matrix, spacing_mm, multiple)
 
-    def down(
-        self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0
-    ) -> np.ndarray:
+    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         """A native array averaged over the grid's cells: (D, H, W) float32; cells outside the scan hold `fill`.
 
         With `clip` the values are limited to that range before they are averaged.
@@ -137,9 +135,7 @@ class AlignedFrame(ModelFrame):
         flipped = array[tuple(slice(None, None, step) for step in self._steps)]
         return flipped.transpose(np.argsort(self._array_axes))
 
-    def down(
-        self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0
-    ) -> np.ndarray:
+    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         matrices = [
             averaging_matrix(n, cells, s, self._cell_mm)
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
@@ -218,9 +214,7 @@ class ReslicedFrame(ModelFrame):
         self.ijk_to_ras = np.diag([spacing_mm] * 3 + [1.0])
         self.ijk_to_ras[:3, 3] = first
 
-    def down(
-        self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0
-    ) -> np.ndarray:
+    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         cells = [
             max(1, int(np.ceil(n * s / f - 1e-6)))
             for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)

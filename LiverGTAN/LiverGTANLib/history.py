@@ -23,7 +23,7 @@ class History:
         """A new step; what was undone before it is lost."""
         if self._steps and self._steps[-1].result.segmentation != step.result.segmentation:
             self._steps, self._count = [], 0
-        self._steps = [*self._steps[:self._count], step]
+        self._steps = [*self._steps[: self._count], step]
         self._count += 1
 
     def back(self) -> Step | None:

@@ -131,9 +131,7 @@ class Job:
         settings, region, clicks = self.recipe.parts
         return measure.share_in_region(analysis, region, settings, clicks) if region is not None else None
 
-    def _analyze(
-        self, progress: Progress | None, cancelled: IsCancelled | None
-    ) -> tuple[Analysis, dict[str, float]]:
+    def _analyze(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
         known = self.memory.analysis(self.analysis_key)
         if known is not None:
             return known, {}

@@ -42,7 +42,7 @@ def sharedParts(first, second) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
 
 
 def _sharedRange(first, second, axis: int) -> tuple[slice, slice]:
-    (a0, a1), (b0, b1) = (image.GetExtent()[2 * axis:2 * axis + 2] for image in (first, second))
+    (a0, a1), (b0, b1) = (image.GetExtent()[2 * axis : 2 * axis + 2] for image in (first, second))
     low, high = max(a0, b0), max(max(a0, b0), min(a1, b1) + 1)
     return slice(low - a0, high - a0), slice(low - b0, high - b0)
 
@@ -50,8 +50,10 @@ def _sharedRange(first, second, axis: int) -> tuple[slice, slice]:
 def covers(image, other) -> bool:
     """Whether all of the other image of the same lattice lies within this one."""
     extents = image.GetExtent(), other.GetExtent()
-    return all(extents[0][2 * axis] <= extents[1][2 * axis] and extents[1][2 * axis + 1] <= extents[0][2 * axis + 1]
-               for axis in range(3))
+    return all(
+        extents[0][2 * axis] <= extents[1][2 * axis] and extents[1][2 * axis + 1] <= extents[0][2 * axis + 1]
+        for axis in range(3)
+    )
 
 
 def enlarged(image, labelmap):
@@ -79,7 +81,8 @@ def resampled(image, reference):
     """The image on the grid of the reference, None when that is not possible."""
     result = vtkOrientedImageData()
     done = vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        image, reference, result, False, True)
+        image, reference, result, False, True
+    )
     return result if done else None
 
 

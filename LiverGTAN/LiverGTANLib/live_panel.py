@@ -30,12 +30,15 @@ class LivePanel:
         self._soon.setInterval(REST_MILLISECONDS)
         self._soon.connect("timeout()", lambda: self.errands.wish("look", "doubt"))
         self._follower = Follower(self._key, self._onMoving, self._onReleased, self._onReturned)
-        self.errands = Errands(runner, {
-            "mask": Kind(self._prepareMask, lambda job: job.run, self._onMask),
-            "preview": Kind(self._preparePreview, lambda job: job.preview, self._onPreview),
-            "doubt": Kind(self._prepareDoubt, lambda job: job.overlay, self._onDoubt),
-            "look": Kind(self._prepareLook, lambda job: job.look, self._onLook),
-        })
+        self.errands = Errands(
+            runner,
+            {
+                "mask": Kind(self._prepareMask, lambda job: job.run, self._onMask),
+                "preview": Kind(self._preparePreview, lambda job: job.preview, self._onPreview),
+                "doubt": Kind(self._prepareDoubt, lambda job: job.overlay, self._onDoubt),
+                "look": Kind(self._prepareLook, lambda job: job.look, self._onLook),
+            },
+        )
 
     def open(self, parameters) -> None:
         self._parameters = parameters

@@ -43,8 +43,14 @@ class Row:
 
 
 TITLES = {
-    "name": "Volume", "volume_ml": "Liver [mL]", "low_ml": "From [mL]", "high_ml": "To [mL]", "mean_hu": "Mean [HU]",
-    "sd_hu": "SD [HU]", "share_in_region": "Share in ROI", "hint": "Hint",
+    "name": "Volume",
+    "volume_ml": "Liver [mL]",
+    "low_ml": "From [mL]",
+    "high_ml": "To [mL]",
+    "mean_hu": "Mean [HU]",
+    "sd_hu": "SD [HU]",
+    "share_in_region": "Share in ROI",
+    "hint": "Hint",
 }
 """Field of `Row` -> heading of its column, in the order of the columns."""
 

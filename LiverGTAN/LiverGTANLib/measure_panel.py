@@ -41,7 +41,8 @@ class MeasurePanel:
 
     def onExport(self) -> None:
         path = qt.QFileDialog.getSaveFileName(
-            slicer.util.mainWindow(), _("Export table"), "liver-volumes.csv", "CSV (*.csv)")
+            slicer.util.mainWindow(), _("Export table"), "liver-volumes.csv", "CSV (*.csv)"
+        )
         if path:
             with slicer.util.tryWithErrorDisplay(_("The table could not be exported.")):
                 self._logic.exportTable(path)

@@ -33,8 +33,15 @@ class Panel(VTKObservationMixin):
         self.live = LivePanel(slicer.mrmlScene, logic, self.runner, self)
         self.places = PlaceButtons(ui.liverPointsButton, ui.notLiverPointsButton)
         self.measure = MeasurePanel(ui, logic)
-        self.batch = BatchPanel(ui.volumesComboBox, ui.batchButton, ui.batchLabel, self.runner, self._prepareOneOfMany,
-                                logic.apply, self.updateButtons)
+        self.batch = BatchPanel(
+            ui.volumesComboBox,
+            ui.batchButton,
+            ui.batchLabel,
+            self.runner,
+            self._prepareOneOfMany,
+            logic.apply,
+            self.updateButtons,
+        )
         self._connect()
 
     def _connect(self) -> None:
@@ -198,8 +205,10 @@ class Panel(VTKObservationMixin):
 
     def _start(self) -> None:
         request = self.logic.prepare(self.parameters)
-        self.runner.start(Task(request.job.run, lambda outcome: self._onRunDone(request, outcome), request.nodesExist,
-                               self._onGone), sparing=self.live.isLookingAt(request))
+        self.runner.start(
+            Task(request.job.run, lambda outcome: self._onRunDone(request, outcome), request.nodesExist, self._onGone),
+            sparing=self.live.isLookingAt(request),
+        )
 
     def _onRunDone(self, request, outcome) -> None:
         if outcome.error is not None:
@@ -238,8 +247,9 @@ class Panel(VTKObservationMixin):
 
     def _prepareOneOfMany(self, volumeNode, segmentationNode):
         chosen = choices.ofVolume(volumeNode, choices.settings(self.parameters))
-        return self.session.prepare(volumeNode, segmentationNode, self.parameters.student, self.parameters.engine,
-                                    chosen.recipe, chosen)
+        return self.session.prepare(
+            volumeNode, segmentationNode, self.parameters.student, self.parameters.engine, chosen.recipe, chosen
+        )
 
     # Undo, region, points, sample
 

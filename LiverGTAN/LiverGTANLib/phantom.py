@@ -38,8 +38,7 @@ def phantom_ct(spacing_mm: tuple[float, float, float] = (2.0, 2.0, 3.0)) -> tupl
     """
     size_mm = (360.0, 260.0, 270.0)
     counts = [round(size / step) for size, step in zip(size_mm, spacing_mm)]
-    x, y, z = (sign * (np.arange(n) - (n - 1) / 2) * step
-               for sign, n, step in zip((-1, -1, 1), counts, spacing_mm))
+    x, y, z = (sign * (np.arange(n) - (n - 1) / 2) * step for sign, n, step in zip((-1, -1, 1), counts, spacing_mm))
     inside = _Ellipsoids(x, y, z)
     hu = np.full(counts[::-1], -1000, np.int16)
     for value, center, axes in _BODY:
@@ -50,8 +49,10 @@ def phantom_ct(spacing_mm: tuple[float, float, float] = (2.0, 2.0, 3.0)) -> tupl
     hu[gallbladder] = _GALLBLADDER[0]
     noise = np.random.default_rng(0).normal(0, 10, hu.shape)
     corner = (x[0], y[0], z[0])
-    return (CtVolume((hu + noise).astype(np.int16), _matrix(spacing_mm, corner), "LiverGTAN phantom"),
-            (liver & ~gallbladder).astype(np.uint8))
+    return (
+        CtVolume((hu + noise).astype(np.int16), _matrix(spacing_mm, corner), "LiverGTAN phantom"),
+        (liver & ~gallbladder).astype(np.uint8),
+    )
 
 
 class _Ellipsoids:

@@ -55,7 +55,11 @@ class PreviewSegment:
         display = segmentationNode.GetDisplayNode() if segmentId else None
         if display is None or self._hidden is not None:
             return
-        self._hidden = (display, segmentId, display.GetSegmentVisibility2DFill(segmentId),
-                        display.GetSegmentVisibility2DOutline(segmentId))
+        self._hidden = (
+            display,
+            segmentId,
+            display.GetSegmentVisibility2DFill(segmentId),
+            display.GetSegmentVisibility2DOutline(segmentId),
+        )
         display.SetSegmentVisibility2DFill(segmentId, False)
         display.SetSegmentVisibility2DOutline(segmentId, False)

@@ -43,8 +43,9 @@ def fit(roiNode, volumeNode, segmentationNode) -> None:
     """Put a new ROI around the liver, or, when there is none yet, around the whole volume."""
     corners = _liverCorners(segmentationNode)
     if corners is None:
-        corners = _corners(np.zeros(3) - 0.5, np.array(volumeNode.GetImageData().GetDimensions()) - 0.5,
-                           scene.ijkToWorld(volumeNode))
+        corners = _corners(
+            np.zeros(3) - 0.5, np.array(volumeNode.GetImageData().GetDimensions()) - 0.5, scene.ijkToWorld(volumeNode)
+        )
     low, high = corners.min(axis=0), corners.max(axis=0)
     matrix = np.eye(4)
     matrix[:3, 3] = (low + high) / 2

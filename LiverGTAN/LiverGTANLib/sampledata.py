@@ -20,8 +20,14 @@ def register() -> None:
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY, sampleName=DESCRIPTION, uris=f"{slicer.util.TESTING_DATA_URL}SHA256/{_HASH}",
-        fileNames="CTLiver.nrrd", nodeNames=SAMPLE, checksums=f"SHA256:{_HASH}", loadFileType="VolumeFile")
+        category=CATEGORY,
+        sampleName=DESCRIPTION,
+        uris=f"{slicer.util.TESTING_DATA_URL}SHA256/{_HASH}",
+        fileNames="CTLiver.nrrd",
+        nodeNames=SAMPLE,
+        checksums=f"SHA256:{_HASH}",
+        loadFileType="VolumeFile",
+    )
 
 
 def load():

@@ -33,8 +33,10 @@ class SegmentWriter:
     def __init__(self, mrmlScene):
         logicClass = getattr(slicer, "vtkSlicerSegmentEditorLogic", None)
         if not hasattr(logicClass, "ModifySegmentByLabelmap"):
-            raise WriteError("LiverGTAN writes through the Segment Editor logic of Slicer 5.10 or newer, which this "
-                             "Slicer lacks; please update 3D Slicer.")
+            raise WriteError(
+                "LiverGTAN writes through the Segment Editor logic of Slicer 5.10 or newer, which this "
+                "Slicer lacks; please update 3D Slicer."
+            )
         self._scene = mrmlScene
         self._withoutSurface = None
         self._logic = logicClass()
@@ -63,8 +65,10 @@ class SegmentWriter:
             self.makeSurface()
         if not written:
             self._logic.Undo()
-            raise WriteError("Slicer's Segment Editor logic did not accept the mask; nothing was changed. "
-                             "Try a new segmentation, and look into the application log.")
+            raise WriteError(
+                "Slicer's Segment Editor logic did not accept the mask; nothing was changed. "
+                "Try a new segmentation, and look into the application log."
+            )
         segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(scene.SEGMENT_TAG, madeBy)
         return segmentId
 
@@ -128,7 +132,8 @@ class SegmentWriter:
         else:
             segmentation.ClearSegment(segmentId)  # An empty segment is set several times faster.
         self._logic.ModifySegmentByLabelmap(
-            segmentationNode, segmentId, modifier, self._logic.ModificationModeSet, False, False)
+            segmentationNode, segmentId, modifier, self._logic.ModificationModeSet, False, False
+        )
         if _labelmapTime(segment) <= before:
             return False
         return self.masking or _seemsToHold(segment, modifier)
@@ -178,8 +183,10 @@ def _requireLabelmaps(segmentationNode) -> None:
     if segmentation.GetSourceRepresentationName() == LABELMAP:
         return
     if segmentation.GetNumberOfSegments() > 0:
-        raise WriteError(f"'{segmentationNode.GetName()}' is made of surfaces; choose another segmentation, or make "
-                         "'Binary labelmap' its source representation in the Segmentations module.")
+        raise WriteError(
+            f"'{segmentationNode.GetName()}' is made of surfaces; choose another segmentation, or make "
+            "'Binary labelmap' its source representation in the Segmentations module."
+        )
     segmentation.SetSourceRepresentationName(LABELMAP)
 
 

@@ -80,8 +80,13 @@ def check(analysis: Analysis) -> list[Finding]:
         return []
     if found < LEAST_TOLD_ML:
         return [Finding(False, "No liver is in view; choose a CT of the upper abdomen and check its orientation.")]
-    return [Finding(False, f"Hardly any liver is in view ({found:.0f} mL, if it is one): too little to outline; "
-                           "choose a CT that covers the upper abdomen.")]
+    return [
+        Finding(
+            False,
+            f"Hardly any liver is in view ({found:.0f} mL, if it is one): too little to outline; "
+            "choose a CT that covers the upper abdomen.",
+        )
+    ]
 
 
 def mask(

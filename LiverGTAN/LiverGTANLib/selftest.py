@@ -27,7 +27,8 @@ def segmentPhantom(test, logic) -> None:
     mask = arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, volumeNode)
     test.assertGreater(measure.dice(mask, liver), 0.8)
     test.assertAlmostEqual(
-        result.volumeMl, np.count_nonzero(mask) * measure.voxel_ml(scene.ijkToWorld(volumeNode)), places=3)
+        result.volumeMl, np.count_nonzero(mask) * measure.voxel_ml(scene.ijkToWorld(volumeNode)), places=3
+    )
     test.assertEqual(segment.GetName(), "liver")
     test.assertEqual(scene.referenceVolume(result.segmentation), volumeNode)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)

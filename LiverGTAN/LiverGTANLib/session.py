@@ -52,8 +52,16 @@ class Result:
     def row(self) -> Row:
         """For the table."""
         interval, found = self.interval, self.attenuation
-        return Row(self.volumeNode.GetName(), self.volumeMl, interval and interval.low, interval and interval.high,
-                   found and found.mean_hu, found and found.sd_hu, self.share, measure.hint(found))
+        return Row(
+            self.volumeNode.GetName(),
+            self.volumeMl,
+            interval and interval.low,
+            interval and interval.high,
+            found and found.mean_hu,
+            found and found.sd_hu,
+            self.share,
+            measure.hint(found),
+        )
 
 
 class Session:
@@ -203,13 +211,25 @@ def _requireStillValid(request: Request, found: Found) -> None:
         raise InputError("The image changed while it was segmented; nothing was written. Segment it again.")
     if found.mask.empty:
         where = "in the ROI of" if found.recipe.region else "in"
-        raise InputError(f"No liver was found {where} '{request.volumeNode.GetName()}'; nothing was changed. "
-                         "Check that it is a CT of the abdomen and that its orientation is right.")
+        raise InputError(
+            f"No liver was found {where} '{request.volumeNode.GetName()}'; nothing was changed. "
+            "Check that it is a CT of the abdomen and that its orientation is right."
+        )
 
 
 def _result(request: Request, found: Found, segmentationNode, segmentId: str, seconds) -> Result:
-    return Result(request.volumeNode, segmentationNode, segmentId, found.interval.volume, found.interval,
-                  found.attenuation, found.share, seconds, found.engine, found.student)
+    return Result(
+        request.volumeNode,
+        segmentationNode,
+        segmentId,
+        found.interval.volume,
+        found.interval,
+        found.attenuation,
+        found.share,
+        seconds,
+        found.engine,
+        found.student,
+    )
 
 
 def _maskedResult(request: Request, found: Found, segmentationNode, segmentId: str, seconds) -> Result:
@@ -218,8 +238,18 @@ def _maskedResult(request: Request, found: Found, segmentationNode, segmentId: s
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
     toWorld = scene.localToWorld(segmentationNode) @ labelmaps.imageToWorld(labelmap)
     volumeMl = labelmaps.segmentVoxels(segment) * measure.voxel_ml(toWorld)
-    return Result(request.volumeNode, segmentationNode, segmentId, volumeMl, None, None, None, seconds, found.engine,
-                  found.student)
+    return Result(
+        request.volumeNode,
+        segmentationNode,
+        segmentId,
+        volumeMl,
+        None,
+        None,
+        None,
+        seconds,
+        found.engine,
+        found.student,
+    )
 
 
 def _engineName(choice: str) -> str:

@@ -96,7 +96,7 @@ def _dropOrphans(tableNode) -> None:
 def _remove(tableNode, index: int) -> None:
     tableNode.RemoveRow(index)
     keys = _keys(tableNode)
-    _setKeys(tableNode, keys[:index] + keys[index + 1:])
+    _setKeys(tableNode, keys[:index] + keys[index + 1 :])
 
 
 def _text(field: str, value) -> str:

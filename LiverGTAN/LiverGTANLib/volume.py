@@ -112,8 +112,11 @@ def _check_shape(ct: CtVolume) -> Iterator[Finding]:
     yield from _check_extent(ct)
     tilt = tilt_degrees(matrix)
     if tilt > LARGEST_SHEAR_DEGREES:
-        yield Finding(False, f"The slices are tilted by {tilt:.0f} degrees against the table (gantry tilt): the scan "
-                             "is straightened for the network, which takes longer; look at the mask closely.")
+        yield Finding(
+            False,
+            f"The slices are tilted by {tilt:.0f} degrees against the table (gantry tilt): the scan "
+            "is straightened for the network, which takes longer; look at the mask closely.",
+        )
 
 
 def tilt_degrees(ijk_to_ras: np.ndarray) -> float:
@@ -127,8 +130,11 @@ def _check_extent(ct: CtVolume) -> Iterator[Finding]:
     extent = np.asarray(ct.shape[::-1]) * ct.spacing
     if min(ct.shape) < FEWEST_SLICES or extent.min() < SHORTEST_EXTENT_MM:
         size = " x ".join(f"{e:.0f}" for e in extent)
-        yield Finding(True, f"The volume is {size} mm with {min(ct.shape)} slices: too little for a liver; "
-                            "choose a volume that covers the upper abdomen.")
+        yield Finding(
+            True,
+            f"The volume is {size} mm with {min(ct.shape)} slices: too little for a liver; "
+            "choose a volume that covers the upper abdomen.",
+        )
     elif ct.spacing.max() > THICK_SLICES_MM:
         yield Finding(False, f"Slices are {ct.spacing.max():.1f} mm apart: the mask will be rough between them.")
 
@@ -157,20 +163,38 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
         yield Finding(True, f"All voxels lie between {low:.0f} and {high:.0f}: there is nothing to see in this volume.")
         return
     if low > HIGHEST_MINIMUM_HU:
-        yield Finding(True, f"The smallest value is {low:.0f}, but air and fat are below -60 HU: this is an "
-                            "MR, an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope "
-                            "and intercept).")
+        yield Finding(
+            True,
+            f"The smallest value is {low:.0f}, but air and fat are below -60 HU: this is an "
+            "MR, an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope "
+            "and intercept).",
+        )
         return
     body = hu[(hu > -250) & (hu < 400)]
     if body.size < 0.01 * hu.size or not ((body > -20) & (body < 250)).any():
-        yield Finding(True, "There is hardly any soft tissue (-20 to 250 HU); choose a CT of the body in "
-                            "Hounsfield units.")
+        yield Finding(
+            True, "There is hardly any soft tissue (-20 to 250 HU); choose a CT of the body in Hounsfield units."
+        )
         return
     fat = ((body > -140) & (body < -60)).mean()
     if fat < 0.002:
-        yield Finding(False, "The values do not look like the Hounsfield units of a body CT (no fat near -100 HU): "
-                             "the mask may be wrong.")
+        yield Finding(
+            False,
+            "The values do not look like the Hounsfield units of a body CT (no fat near -100 HU): "
+            "the mask may be wrong.",
+        )
 
 
-__all__ = ["AIR", "Box", "CtVolume", "Finding", "InputError", "ModelFrame", "check", "require_usable", "scale_hu",
-           "tilt_degrees", "to_model_grid"]
+__all__ = [
+    "AIR",
+    "Box",
+    "CtVolume",
+    "Finding",
+    "InputError",
+    "ModelFrame",
+    "check",
+    "require_usable",
+    "scale_hu",
+    "tilt_degrees",
+    "to_model_grid",
+]

@@ -45,7 +45,8 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
         "first click": lambda n: segmenter.mask(analysis, clicks=[Click(points[n], False)]),
         "tenth click": lambda n: segmenter.mask(analysis, clicks=[*nine, Click(points[RUNS + n], False)]),
         "first of ten clicks moved": lambda n: segmenter.mask(
-            analysis, clicks=[Click(points[2 * RUNS + n], False), *nine]),
+            analysis, clicks=[Click(points[2 * RUNS + n], False), *nine]
+        ),
         "volume as an interval": lambda n: doubt.interval(analysis, volume_ml, Settings(threshold=0.5 + 0.001 * n)),
         "overlay of doubt": lambda n: doubt.overlay(analysis),
         "attenuation": lambda n: measure.attenuation(ct, whole),

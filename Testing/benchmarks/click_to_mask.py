@@ -75,9 +75,11 @@ def main() -> None:
     samples.fetch()
     ct = files.read_ct(samples.CT)
     names = engines.ENGINES if engines.has_torch() else ("numpy",)
-    print(f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
-          f"processors; Python {platform.python_version()}; {engines.describe()['numpy']}; "
-          f"{RUNS} runs each, ms: median (95th percentile)")
+    print(
+        f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
+        f"processors; Python {platform.python_version()}; {engines.describe()['numpy']}; "
+        f"{RUNS} runs each, ms: median (95th percentile)"
+    )
     with tempfile.TemporaryDirectory() as folder:
         host = SlicerHost(folder)
         host.loadModule(MODULE)

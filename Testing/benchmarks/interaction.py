@@ -148,8 +148,12 @@ def points_set(bench: Bench, runs: int, random) -> list[float]:
     from scipy.ndimage import binary_erosion
 
     segmentationNode = bench.panel.parameters.outputSegmentation
-    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(
-        segmentationNode, scene.liverSegmentId(segmentationNode), bench.volumeNode) > 0
+    voxels = (
+        slicer.util.arrayFromSegmentBinaryLabelmap(
+            segmentationNode, scene.liverSegmentId(segmentationNode), bench.volumeNode
+        )
+        > 0
+    )
     places = random.permutation(np.argwhere(voxels & ~binary_erosion(voxels)))[:runs]
     bench.panel.places._place(True)
     bench.panel.places._place(False)
@@ -169,12 +173,16 @@ def table(title: str, times: dict[str, list[float]], holds: dict[str, list[tuple
     print(f"\n{title}\n{'action':28}{'ms':>18}{'hold':>8}{'cpu':>8}")
     for action, seconds in times.items():
         cell = np.array(seconds) * 1000
-        print(f"{action:28}{np.median(cell):9.1f} ({np.percentile(cell, 95):6.1f})"
-              + "".join(f"{1000 * longest:8.1f}" for longest in np.max(holds[action], axis=0)))
+        print(
+            f"{action:28}{np.median(cell):9.1f} ({np.percentile(cell, 95):6.1f})"
+            + "".join(f"{1000 * longest:8.1f}" for longest in np.max(holds[action], axis=0))
+        )
     every = np.concatenate([holds[action] for action in times])
     long = 1000 * every.max(axis=0)
-    print(f"longest hold of the main thread: {long[0]:.1f} ms, {long[1]:.1f} ms of processor time; "
-          f"{np.mean(every[:, 0] > 0.05):.2%} of {len(every)} turns longer than 50 ms")
+    print(
+        f"longest hold of the main thread: {long[0]:.1f} ms, {long[1]:.1f} ms of processor time; "
+        f"{np.mean(every[:, 0] > 0.05):.2%} of {len(every)} turns longer than 50 ms"
+    )
 
 
 def main() -> None:
@@ -182,9 +190,11 @@ def main() -> None:
     samples.fetch()
     ct = files.read_ct(samples.CT)
     names = engines.ENGINES if engines.has_torch() else ("numpy",)
-    print(f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
-          f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {student.DEFAULT}; {runs} runs, "
-          "ms: median (95th percentile)")
+    print(
+        f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
+        f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {student.DEFAULT}; {runs} runs, "
+        "ms: median (95th percentile)"
+    )
     watch = Watch()
     for scan in (ct, click_to_mask.large(ct)):
         scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)

@@ -57,9 +57,11 @@ def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
         held += inside
         lines.append(f"| {name} | {case.name} | {true_ml:.0f} | {interval} | {'yes' if inside else 'no'} |")
     best = min(TEMPERATURES, key=lambda t: cross_entropy(analyzed, t))
-    print(f"{name}: temperature in the card {analyzed[0][1].calibration.get('temperature', 'none')}, "
-          f"favored here {best:g}; held by level (in the card's temperature): " + ", ".join(
-              f"{level:g}: {sum(holds(*figure, level) for figure in figures)}" for level in LOW_LEVELS))
+    print(
+        f"{name}: temperature in the card {analyzed[0][1].calibration.get('temperature', 'none')}, "
+        f"favored here {best:g}; held by level (in the card's temperature): "
+        + ", ".join(f"{level:g}: {sum(holds(*figure, level) for figure in figures)}" for level in LOW_LEVELS)
+    )
     return lines, held
 
 

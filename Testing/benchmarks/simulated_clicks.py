@@ -40,8 +40,10 @@ class Run:
 def weakened(strong: student.Student, noise: float, seed: int) -> student.Student:
     """The same student with every weight multiplied by 1 + noise * N(0, 1)."""
     rng = np.random.default_rng(seed)
-    weights = {name: (array * (1 + noise * rng.standard_normal(array.shape))).astype(np.float32)
-               for name, array in sorted(strong.weights.items())}
+    weights = {
+        name: (array * (1 + noise * rng.standard_normal(array.shape))).astype(np.float32)
+        for name, array in sorted(strong.weights.items())
+    }
     return replace(strong, name=f"{strong.name}, noise {noise:g}", weights=weights)
 
 
@@ -110,9 +112,11 @@ def table(all_runs: list[Run]) -> str:
         groups.append((name, [r for r in all_runs if r.case == name]))
     lines += [row(title, some) for title, some in groups]
     ms = 1000 * np.array([s for run in all_runs for s in run.seconds])
-    speed = (f"A click takes {np.median(ms):.0f} ms (median; 95th percentile {np.percentile(ms, 95):.0f} ms) from "
-             f"point to mask at native resolution: numpy {np.__version__}, {parallel.thread_count()} threads, "
-             f"Python {platform.python_version()}.")
+    speed = (
+        f"A click takes {np.median(ms):.0f} ms (median; 95th percentile {np.percentile(ms, 95):.0f} ms) from "
+        f"point to mask at native resolution: numpy {np.__version__}, {parallel.thread_count()} threads, "
+        f"Python {platform.python_version()}."
+    )
     return "\n".join([*lines, "", speed])
 
 

@@ -18,7 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 ROLES = {
-    "teacher": (16, 32, 64, 128), "assistant": (9, 18, 36, 62), "student-100k": (5, 10, 20, 30),
+    "teacher": (16, 32, 64, 128),
+    "assistant": (9, 18, 36, 62),
+    "student-100k": (5, 10, 20, 30),
     "student-30k": (4, 6, 12, 13),
 }
 SETTINGS = ("plain", "loop")
@@ -71,8 +73,10 @@ def main() -> None:
     print("| Role | plain | loop | ratio |\n|---|---|---|---|")
     for role in ROLES:
         words = [sys.executable, __file__, "--threads", str(options.threads), "--steps", str(options.steps)]
-        rates = [float(subprocess.run([*words, "--one", role, setting], capture_output=True, text=True,
-                                      check=True).stdout) for setting in SETTINGS]
+        rates = [
+            float(subprocess.run([*words, "--one", role, setting], capture_output=True, text=True, check=True).stdout)
+            for setting in SETTINGS
+        ]
         print(f"| {role} | {rates[0]:.2f} | {rates[1]:.2f} | {rates[1] / rates[0]:.1f} |", flush=True)
 
 

@@ -3,6 +3,7 @@
 Differs from the application: no file dialogs and no `coreIOManager` (read through `slicer.modules.volumes.logic()`
 or a storage node), the layout has no views (`host.views` draws them), settings live in the host's own folder.
 """
+
 from __future__ import annotations
 
 import slicer

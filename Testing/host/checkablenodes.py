@@ -1,4 +1,5 @@
 """qMRMLCheckableNodeComboBox: choose several nodes. Differs from the application: no "select all" entry."""
+
 from __future__ import annotations
 
 from PySide6 import QtCore, QtGui

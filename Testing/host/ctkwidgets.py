@@ -2,6 +2,7 @@
 
 Differs from the application: looks, animation, and every property that is not listed here.
 """
+
 from __future__ import annotations
 
 import types

@@ -3,6 +3,7 @@
 `slicer.util.errorDisplay`, `warningDisplay`, `infoDisplay`, `confirm...Display`, `tryWithErrorDisplay` are Slicer's
 own and end in `slicer.util.messageBox`, which this recorder takes the place of.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,7 +16,7 @@ from host.qtmodule import qt
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    kind: str                    # "error", "warning", "question" or "info"
+    kind: str  # "error", "warning", "question" or "info"
     text: str
     detail: str = ""
 
@@ -32,8 +33,11 @@ class Dialogs:
 
     def messageBox(self, text, parent=None, icon=None, detailedText="", **_):
         """Stands in for `slicer.util.messageBox`."""
-        kinds = {qt.QMessageBox.Critical: "error", qt.QMessageBox.Warning: "warning",
-                 qt.QMessageBox.Question: "question"}
+        kinds = {
+            qt.QMessageBox.Critical: "error",
+            qt.QMessageBox.Warning: "warning",
+            qt.QMessageBox.Question: "question",
+        }
         self.messages.append(Message(kinds.get(icon, "info"), text, detailedText))
         return self.answer
 

@@ -1,4 +1,5 @@
 """pytest fixtures: a Slicer of its own for each test."""
+
 from __future__ import annotations
 
 import pytest

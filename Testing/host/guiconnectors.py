@@ -2,6 +2,7 @@
 
 As in Slicer the widget's class must be the very one listed, a slider needs a range, a combo box of texts a `Choice`.
 """
+
 from __future__ import annotations
 
 import enum
@@ -30,8 +31,9 @@ class Connector:
 
 
 def _onAttribute(widget, signal, attribute: str) -> Connector:
-    return Connector(widget, signal, lambda: getattr(widget, attribute),
-                     lambda value: setattr(widget, attribute, value))
+    return Connector(
+        widget, signal, lambda: getattr(widget, attribute), lambda value: setattr(widget, attribute, value)
+    )
 
 
 def _pushButton(widget, kind, annotations) -> Connector:
@@ -61,8 +63,12 @@ def _items(widget, values: list, labels: list[str]) -> Connector:
     widget.clear()
     for label in labels:
         widget.addItem(label)
-    return Connector(widget, widget.currentIndexChanged, lambda: values[widget.currentIndex],
-                     lambda value: widget.setCurrentIndex(values.index(value)))
+    return Connector(
+        widget,
+        widget.currentIndexChanged,
+        lambda: values[widget.currentIndex],
+        lambda value: widget.setCurrentIndex(values.index(value)),
+    )
 
 
 def _comboBox(widget, kind, annotations) -> Connector:
@@ -87,8 +93,11 @@ _CONNECTORS: list[tuple[tuple, tuple, Callable]] = [
     ((qt.QDoubleSpinBox, ctk.ctkSliderWidget), (float, int), _number),
     ((qt.QComboBox,), (str, int, float, bool, enum.Enum), _comboBox),
     ((qt.QLineEdit,), (str,), lambda widget, *_: _onAttribute(widget, widget.textChanged, "text")),
-    ((qt.QTextEdit,), (str,),
-     lambda widget, *_: Connector(widget, widget.textChanged, widget.toPlainText, widget.setPlainText)),
+    (
+        (qt.QTextEdit,),
+        (str,),
+        lambda widget, *_: Connector(widget, widget.textChanged, widget.toPlainText, widget.setPlainText),
+    ),
 ]
 
 

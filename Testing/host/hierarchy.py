@@ -3,13 +3,22 @@
 Differs from the application: segments have no items of their own below their segmentation, and of the node classes
 only the listed ones are shown.
 """
+
 from __future__ import annotations
 
 import slicer
 import vtk
 
-_SHOWN = ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLModelNode", "vtkMRMLMarkupsNode",
-          "vtkMRMLTransformNode", "vtkMRMLTableNode", "vtkMRMLTextNode", "vtkMRMLSequenceNode")
+_SHOWN = (
+    "vtkMRMLVolumeNode",
+    "vtkMRMLSegmentationNode",
+    "vtkMRMLModelNode",
+    "vtkMRMLMarkupsNode",
+    "vtkMRMLTransformNode",
+    "vtkMRMLTableNode",
+    "vtkMRMLTextNode",
+    "vtkMRMLSequenceNode",
+)
 
 
 class SubjectHierarchyKeeper:
@@ -17,9 +26,12 @@ class SubjectHierarchyKeeper:
 
     def __init__(self, scene):
         self._scene = scene
-        observers = {scene.NodeAddedEvent: self._onNodeAdded,
-                     scene.NodeAboutToBeRemovedEvent: self._onNodeAboutToBeRemoved,
-                     scene.EndImportEvent: self._addMissing, scene.EndCloseEvent: self._addMissing}
+        observers = {
+            scene.NodeAddedEvent: self._onNodeAdded,
+            scene.NodeAboutToBeRemovedEvent: self._onNodeAboutToBeRemoved,
+            scene.EndImportEvent: self._addMissing,
+            scene.EndCloseEvent: self._addMissing,
+        }
         self._tags = [scene.AddObserver(event, method) for event, method in observers.items()]
 
     def close(self) -> None:

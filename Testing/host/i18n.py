@@ -1,4 +1,5 @@
 """`slicer.i18n` for the language that the sources are written in: every text is its own translation."""
+
 from __future__ import annotations
 
 

@@ -3,6 +3,7 @@
 As in Slicer the module's folder joins `sys.path`, the widget's parent has a vertical layout, `setup()` runs once when
 the widget is first wanted, and leaving or opening a module calls `exit()` and `enter()`.
 """
+
 from __future__ import annotations
 
 import importlib.util

@@ -1,4 +1,5 @@
 """qMRMLWidget: a widget that knows the scene and passes it on through the `.ui` file's connections."""
+
 from __future__ import annotations
 
 from PySide6 import QtCore
@@ -50,8 +51,12 @@ class SceneNodes:
 
     def find(self, nodeTypes, withChildTypes: bool, withHidden: bool = False) -> list:
         """-> nodes of the scene of the given classes, in scene order, watched for renaming."""
-        nodes = [node for node in self._allNodes() if (withHidden or not node.GetHideFromEditors())
-                 and any(node.IsA(t) if withChildTypes else node.GetClassName() == t for t in nodeTypes)]
+        nodes = [
+            node
+            for node in self._allNodes()
+            if (withHidden or not node.GetHideFromEditors())
+            and any(node.IsA(t) if withChildTypes else node.GetClassName() == t for t in nodeTypes)
+        ]
         self._watchNodes(nodes)
         return nodes
 

@@ -4,6 +4,7 @@ As in Slicer: without "None" the first node is chosen by itself, a removed node 
 node named after `baseName`, and without a scene (no `mrmlSceneChanged` connection in the `.ui`) the list is empty.
 Differs from the application: rename and edit ask nothing and do nothing; node attributes do not filter.
 """
+
 from __future__ import annotations
 
 from PySide6 import QtCore
@@ -22,8 +23,14 @@ class qMRMLNodeComboBox(qt.QWidget):
     nodeActivated = QtCore.Signal(object)
     nodeAdded = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
-    cppSignals = ("currentNodeChanged(vtkMRMLNode*)", "currentNodeChanged(bool)", "currentNodeIDChanged(QString)",
-                  "nodeActivated(vtkMRMLNode*)", "nodeAdded(vtkMRMLNode*)", "nodeAddedByUser(vtkMRMLNode*)")
+    cppSignals = (
+        "currentNodeChanged(vtkMRMLNode*)",
+        "currentNodeChanged(bool)",
+        "currentNodeIDChanged(QString)",
+        "nodeActivated(vtkMRMLNode*)",
+        "nodeAdded(vtkMRMLNode*)",
+        "nodeAddedByUser(vtkMRMLNode*)",
+    )
 
     nodeTypes = stored("QStringList", "nodeTypes", [], refresh=True)
     noneEnabled = stored(bool, "noneEnabled", False, refresh=True)
@@ -134,7 +141,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         if item == _DELETE:
             self.removeCurrentNode()
         elif isinstance(item, str):
-            self.addNode(item[len(_CREATE):])
+            self.addNode(item[len(_CREATE) :])
         else:
             self._choose(item)
             self.nodeActivated.emit(item)

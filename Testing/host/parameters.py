@@ -6,6 +6,7 @@ Differs from the application:
 - `disconnectGui` takes its observer off the parameter node.
 - types are those of `parametertypes`; no parameter packs, lists or dictionaries.
 """
+
 from __future__ import annotations
 
 import dataclasses

@@ -3,6 +3,7 @@
 The form is Slicer's: numbers, texts and truth values as text, an enum by its name, a node as a node reference of
 the parameter's name, an optional node with `_0` appended. Limited to these types.
 """
+
 from __future__ import annotations
 
 import dataclasses

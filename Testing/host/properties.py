@@ -1,4 +1,5 @@
 """Qt properties for the stand-in widgets."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -8,6 +8,7 @@ Differs from the application: a wrong signal name raises (PythonQt prints a warn
 `minimumSizeHint` and `QProgressBar.text` stay methods, because Qt calls them as virtual functions; Qt is version 6;
 an object that Qt itself created (a button of a message box, say) has PySide6's manners.
 """
+
 from __future__ import annotations
 
 import functools
@@ -149,9 +150,11 @@ class PythonQtObject:
 
     def __setattr__(self, name, value):
         allowed = name.startswith("_") or isinstance(value, QtCore.QObject) or _isKnown(type(self), name)
-        if "_closed" in type(self).__dict__ and not allowed:   # (a child is an attribute by its name, in PythonQt too)
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}, "
-                                 "and creating new attributes on C++ objects is not allowed")
+        if "_closed" in type(self).__dict__ and not allowed:  # (a child is an attribute by its name, in PythonQt too)
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}, "
+                "and creating new attributes on C++ objects is not allowed"
+            )
         super().__setattr__(name, value)
 
 

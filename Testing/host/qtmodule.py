@@ -1,4 +1,5 @@
 """The `qt` module: every class of QtCore, QtGui, QtWidgets (QObjects with PythonQt's manners), in one namespace."""
+
 from __future__ import annotations
 
 import ctypes
@@ -31,8 +32,11 @@ class QtModule(types.ModuleType):
                 break
         else:
             raise AttributeError(f"module 'qt' has no attribute {name!r}")
-        if isinstance(found, type) and issubclass(found, QtCore.QObject) \
-                and not issubclass(found, QtCore.QCoreApplication):
+        if (
+            isinstance(found, type)
+            and issubclass(found, QtCore.QObject)
+            and not issubclass(found, QtCore.QCoreApplication)
+        ):
             found = pythonQtClass(found)
         setattr(self, name, found)
         return found

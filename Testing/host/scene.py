@@ -3,6 +3,7 @@
 Differs from the application: terminology files are not in the slicer-core wheel, so the terminologies logic
 knows none and its complaints at start are silenced; modules of other extensions are absent.
 """
+
 from __future__ import annotations
 
 import types
@@ -26,8 +27,11 @@ _LOGICS = {
     "cropvolume": "vtkSlicerCropVolumeLogic",
     "volumerendering": "vtkSlicerVolumeRenderingLogic",
 }
-_CAPITALIZED = {"subjecthierarchy": "SubjectHierarchy", "cropvolume": "CropVolume",
-                "volumerendering": "VolumeRendering"}
+_CAPITALIZED = {
+    "subjecthierarchy": "SubjectHierarchy",
+    "cropvolume": "CropVolume",
+    "volumerendering": "VolumeRendering",
+}
 
 
 class CoreModule(types.SimpleNamespace):
@@ -62,7 +66,7 @@ def createModules(applicationLogic, scene, shareDirectory: str) -> types.SimpleN
     for name, className in _LOGICS.items():
         logic = getattr(slicer, className)()
         if hasattr(logic, "SetModuleShareDirectory"):
-            logic.SetModuleShareDirectory(shareDirectory)      # wanted before the scene
+            logic.SetModuleShareDirectory(shareDirectory)  # wanted before the scene
         logic.SetMRMLScene(scene)
         logic.SetMRMLApplicationLogic(applicationLogic)
         applicationLogic.SetModuleLogic(_CAPITALIZED.get(name, name.capitalize()), logic)

@@ -2,6 +2,7 @@
 
 Differs from the application: no "Reload & Test" section, and `takeScreenshot` only shows its message.
 """
+
 from __future__ import annotations
 
 import os
@@ -97,14 +98,17 @@ class ScriptedLoadableModuleLogic:
         if self.isSingletonParameterNode:
             node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
             if node:
-                node.SetAttribute("ModuleName", self.moduleName)     # closing a scene takes it away
+                node.SetAttribute("ModuleName", self.moduleName)  # closing a scene takes it away
         else:
             node = next(iter(self.getAllParameterNodes()), None)
         return node or slicer.mrmlScene.AddNode(self.createParameterNode())
 
     def getAllParameterNodes(self) -> list:
-        return [node for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-                if node.GetAttribute("ModuleName") == self.moduleName]
+        return [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
+            if node.GetAttribute("ModuleName") == self.moduleName
+        ]
 
     def createParameterNode(self):
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")

@@ -3,6 +3,7 @@
 As in Slicer the button is enabled only with at least one segment, its state follows the segmentation, and the
 binary labelmap stays what slice views show. Differs from the application: no menu for smoothing.
 """
+
 from __future__ import annotations
 
 import slicer
@@ -26,8 +27,12 @@ class qMRMLSegmentationShow3DButton(qt.QPushButton):
         for tag in self._tags:
             self._node.RemoveObserver(tag)
         self._node = node if node and node.IsA("vtkMRMLSegmentationNode") else None
-        events = ("ModifiedEvent", slicer.vtkSegmentation.SegmentAdded, slicer.vtkSegmentation.SegmentRemoved,
-                  slicer.vtkSegmentation.ContainedRepresentationNamesModified)
+        events = (
+            "ModifiedEvent",
+            slicer.vtkSegmentation.SegmentAdded,
+            slicer.vtkSegmentation.SegmentRemoved,
+            slicer.vtkSegmentation.ContainedRepresentationNamesModified,
+        )
         self._tags = [self._node.AddObserver(event, self._update) for event in events] if self._node else []
         self._update()
 

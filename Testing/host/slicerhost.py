@@ -3,6 +3,7 @@
 It fills the real `slicer` package with what the application adds (`slicer.mrmlScene`, `.app`, `.modules`, widget
 classes, `ScriptedLoadableModule`, ...) and takes it back in `close()`. Only one can be open at a time.
 """
+
 from __future__ import annotations
 
 import functools
@@ -71,14 +72,22 @@ class SlicerHost:
         QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, self.folder)
 
     def _installPackages(self) -> None:
-        packages = {"qt": qt, "ctk": ctk, "slicer.ScriptedLoadableModule": scripted, "slicer.i18n": i18n,
-                    "slicer.parameterNodeWrapper": parameters}
+        packages = {
+            "qt": qt,
+            "ctk": ctk,
+            "slicer.ScriptedLoadableModule": scripted,
+            "slicer.i18n": i18n,
+            "slicer.parameterNodeWrapper": parameters,
+        }
         for name, package in packages.items():
             sys.modules[name] = package
             if name.startswith("slicer."):
                 self._set(slicer, name.partition(".")[2], package)
-        for widgetClass in (*MRML_WIDGETS.values(), modules.qSlicerScriptedLoadableModule,
-                            modules.qSlicerScriptedLoadableModuleWidget):
+        for widgetClass in (
+            *MRML_WIDGETS.values(),
+            modules.qSlicerScriptedLoadableModule,
+            modules.qSlicerScriptedLoadableModuleWidget,
+        ):
             self._set(slicer, widgetClass.__name__, widgetClass)
 
     def _recordUncaught(self, error: BaseException, trace: types.TracebackType) -> None:

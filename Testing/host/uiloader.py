@@ -3,6 +3,7 @@
 The stand-ins' slots are Python methods, so the file's connections are made here, not by Qt.
 Differs from the application: an unknown widget class, signal or slot is an error (Qt warns and goes on).
 """
+
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
@@ -16,8 +17,10 @@ from host.nodecombobox import qMRMLNodeComboBox
 from host.qtmodule import qt
 from host.show3dbutton import qMRMLSegmentationShow3DButton
 
-MRML_WIDGETS = {cls.__name__: cls for cls in (
-    qMRMLWidget, qMRMLNodeComboBox, qMRMLCheckableNodeComboBox, qMRMLSegmentationShow3DButton)}
+MRML_WIDGETS = {
+    cls.__name__: cls
+    for cls in (qMRMLWidget, qMRMLNodeComboBox, qMRMLCheckableNodeComboBox, qMRMLSegmentationShow3DButton)
+}
 
 
 class QUiLoader(QtUiTools.QUiLoader):
@@ -43,8 +46,10 @@ class QUiLoader(QtUiTools.QUiLoader):
         """Load from an open QFile or a path; -> the root widget."""
         path = file.fileName() if isinstance(file, QtCore.QFile) else str(file)
         tree = ElementTree.parse(path).getroot()
-        connections = [[entry.findtext(part) for part in ("sender", "signal", "receiver", "slot")]
-                       for entry in tree.iter("connection")]
+        connections = [
+            [entry.findtext(part) for part in ("sender", "signal", "receiver", "slot")]
+            for entry in tree.iter("connection")
+        ]
         for section in tree.findall("connections"):
             tree.remove(section)
         buffer = QtCore.QBuffer()

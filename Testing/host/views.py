@@ -4,6 +4,7 @@
 Differs from the application: no corner annotations, no mouse, one drawing per `picture()`; text and lines may differ
 by a few pixels between graphics drivers, so compare with a tolerance. Close a view before its host.
 """
+
 from __future__ import annotations
 
 import os
@@ -15,14 +16,23 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")     # do not try X first
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # do not try X first
 
-_SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLModelSliceDisplayableManager",
-                   "vtkMRMLMarkupsDisplayableManager", "vtkMRMLRulerDisplayableManager",
-                   "vtkMRMLOrientationMarkerDisplayableManager")
-_THREE_D_MANAGERS = ("vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager",
-                     "vtkMRMLModelDisplayableManager", "vtkMRMLSegmentationsDisplayableManager3D",
-                     "vtkMRMLMarkupsDisplayableManager", "vtkMRMLOrientationMarkerDisplayableManager")
+_SLICE_MANAGERS = (
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+)
+_THREE_D_MANAGERS = (
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+)
 
 
 class _View:
@@ -89,7 +99,7 @@ class SliceView(_View):
         self.sliceNode = self._logic.AddSliceNode(slicer.mrmlScene.GenerateUniqueName(orientation))
         self.sliceNode.SetOrientation(orientation)
         slicer.app.applicationLogic().GetSliceLogics().AddItem(self._logic)
-        mapper = self._addImageActor()                         # wanted before the managers
+        mapper = self._addImageActor()  # wanted before the managers
         self._manage(slicer.vtkMRMLSliceViewDisplayableManagerFactory, _SLICE_MANAGERS, self.sliceNode)
         self._logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
         self.sliceNode.SetDimensions(*size, 1)
@@ -150,8 +160,12 @@ def fourUp(volume, ras=None, size: tuple[int, int] = (400, 400)) -> np.ndarray:
 
     ras: a point in mm that the three slices go through (default: center). -> RGB pixels, uint8.
     """
-    views = [SliceView(volume, "Axial", ras, size), ThreeDView(size),
-             SliceView(volume, "Coronal", ras, size), SliceView(volume, "Sagittal", ras, size)]
+    views = [
+        SliceView(volume, "Axial", ras, size),
+        ThreeDView(size),
+        SliceView(volume, "Coronal", ras, size),
+        SliceView(volume, "Sagittal", ras, size),
+    ]
     axial, threeD, coronal, sagittal = (view.picture() for view in views)
     for view in views:
         view.close()

@@ -25,15 +25,22 @@ def card_entry(result: dict[str, Any]) -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """Errors by case and what follows from them."""
-    lines = [f"{name}: {_change(figures)}; {figures['reference_ml']:.0f} mL, found {figures['found_ml']:.0f}, interval "
-             f"{_ends(figures, 'before')} -> {_ends(figures, 'after')}" for name, figures in result["cases"].items()]
+    lines = [
+        f"{name}: {_change(figures)}; {figures['reference_ml']:.0f} mL, found {figures['found_ml']:.0f}, interval "
+        f"{_ends(figures, 'before')} -> {_ends(figures, 'after')}"
+        for name, figures in result["cases"].items()
+    ]
     lines += [f"{part} together: {_change(result[part])}" for part in ("fitted", "unseen")]
     verdict = "helps" if result["helps"] else "does not help (so it stays out of the card)"
-    lines.append(f"Temperature {result['temperature']:g}, fitted on {', '.join(result['fitted_on'])}: {verdict} on "
-                 f"{', '.join(result['measured_on'])}.")
+    lines.append(
+        f"Temperature {result['temperature']:g}, fitted on {', '.join(result['fitted_on'])}: {verdict} on "
+        f"{', '.join(result['measured_on'])}."
+    )
     if result["levels"] is None:
-        lines.append(f"No levels for the volume's interval: they need {FEWEST_FOR_LEVELS} fitted cases or more, whose "
-                     "volumes they hold.")
+        lines.append(
+            f"No levels for the volume's interval: they need {FEWEST_FOR_LEVELS} fitted cases or more, whose "
+            "volumes they hold."
+        )
     else:
         lines.append(f"Levels of the volume's interval: {result['levels']}.")
     return "\n".join(lines)
@@ -60,8 +67,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
         for when, label in (("before", "as it is"), ("after", f"temperature {result['temperature']:g}")):
             bins = [b for b in result["diagram"][part][when] if b["share"] > 0]
             error = result[part][f"ece_{when}"]
-            above.plot([b["probability"] for b in bins], [b["liver"] for b in bins], marker="o", markersize=3,
-                       label=f"{label}: ECE {error:.3f}")
+            above.plot(
+                [b["probability"] for b in bins],
+                [b["liver"] for b in bins],
+                marker="o",
+                markersize=3,
+                label=f"{label}: ECE {error:.3f}",
+            )
             below.step([b["probability"] for b in bins], [b["share"] for b in bins], where="mid")
         names = result["fitted_on" if part == "fitted" else "measured_on"]
         above.set_title(f"{part}: {', '.join(names)}", fontsize=8)
@@ -75,8 +87,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def _change(figures: dict[str, Any]) -> str:
-    return (f"ECE {figures['ece_before']:.4f} -> {figures['ece_after']:.4f}, cross entropy "
-            f"{figures['nll_before']:.4f} -> {figures['nll_after']:.4f}")
+    return (
+        f"ECE {figures['ece_before']:.4f} -> {figures['ece_after']:.4f}, cross entropy "
+        f"{figures['nll_before']:.4f} -> {figures['nll_after']:.4f}"
+    )
 
 
 def _ends(figures: dict[str, Any], when: str) -> str:

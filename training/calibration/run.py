@@ -62,20 +62,32 @@ def calibrate(student: Student, cases: Sequence[Case], fit: Sequence[str]) -> di
     near = {part: [t.near for t in group] for part, group in parts.items()}
     temperature = best_temperature(near["fitted"])
     before_after = {part: errors(group, temperature) for part, group in near.items()}
-    return {"student": student.name, "sha256": student.sha256, "shell_mm": SHELL_MM, "bins": BINS,
-            "temperature": temperature, "levels": levels(parts["fitted"], temperature),
-            "fitted_on": [n.case for n in near["fitted"]], "measured_on": [n.case for n in near["unseen"]],
-            "helps": helps(before_after["unseen"]), "ece_before": before_after["unseen"]["ece_before"],
-            "ece_after": before_after["unseen"]["ece_after"], **before_after,
-            "cases": {t.case.name: errors([t.near], temperature) | volumes(t, temperature) for t in tried},
-            "diagram": {part: diagram(group, temperature) for part, group in near.items()}}
+    return {
+        "student": student.name,
+        "sha256": student.sha256,
+        "shell_mm": SHELL_MM,
+        "bins": BINS,
+        "temperature": temperature,
+        "levels": levels(parts["fitted"], temperature),
+        "fitted_on": [n.case for n in near["fitted"]],
+        "measured_on": [n.case for n in near["unseen"]],
+        "helps": helps(before_after["unseen"]),
+        "ece_before": before_after["unseen"]["ece_before"],
+        "ece_after": before_after["unseen"]["ece_after"],
+        **before_after,
+        "cases": {t.case.name: errors([t.near], temperature) | volumes(t, temperature) for t in tried},
+        "diagram": {part: diagram(group, temperature) for part, group in near.items()},
+    }
 
 
 def errors(cases: Sequence[Near], temperature: float) -> dict[str, float]:
     """Calibration error and cross entropy before and after."""
     figures = {"ece": calibration_error, "nll": cross_entropy}
-    return {f"{name}_{when}": round(figure(cases, t), 4) for name, figure in figures.items()
-            for when, t in (("before", 1.0), ("after", temperature))}
+    return {
+        f"{name}_{when}": round(figure(cases, t), 4)
+        for name, figure in figures.items()
+        for when, t in (("before", 1.0), ("after", temperature))
+    }
 
 
 def helps(unseen: dict[str, float]) -> bool:
@@ -85,15 +97,16 @@ def helps(unseen: dict[str, float]) -> bool:
 
 def volumes(tried: Tried, temperature: float) -> dict[str, Any]:
     """Volumes in mL, with the interval at the product's usual levels before and after."""
-    ends = {f"interval_{when}": [round(i.low, 1), round(i.high, 1)] for when, i in
-            (("before", tried.interval(1.0)), ("after", tried.interval(temperature)))}
+    ends = {
+        f"interval_{when}": [round(i.low, 1), round(i.high, 1)]
+        for when, i in (("before", tried.interval(1.0)), ("after", tried.interval(temperature)))
+    }
     held = {"held_before": tried.held(1.0), "held_after": tried.held(temperature)}
     return {"reference_ml": round(tried.reference_ml, 1), "found_ml": round(tried.found_ml, 1)} | ends | held
 
 
 def levels(fitted: Sequence[Tried], temperature: float) -> list[float] | None:
-    """The narrowest levels whose intervals hold most of the fitted cases' volumes; None for too few cases or none such.
-    """
+    """The narrowest levels whose intervals hold most of the fitted cases' volumes; None for too few cases or none such."""
     if len(fitted) < FEWEST_FOR_LEVELS:
         return None
     for low in LOW_LEVELS:

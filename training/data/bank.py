@@ -54,8 +54,10 @@ class Bank:
                 _reserve(path / name, (count, *shape))
         except OSError as error:
             gigabytes = 2 * count * math.prod(shape) / 1e9
-            raise BankError(f"No room for a bank of {gigabytes:.1f} GB in {path} ({error.strerror}); "
-                            "choose another folder or fewer volumes.") from None
+            raise BankError(
+                f"No room for a bank of {gigabytes:.1f} GB in {path} ({error.strerror}); "
+                "choose another folder or fewer volumes."
+            ) from None
         (path / "index.jsonl").touch()
         meta = {"format": FORMAT, "count": count, "shape": list(shape), **meta}
         _write_atomically(path / "bank.json", json.dumps(meta, indent=1, default=str))

@@ -55,8 +55,9 @@ class Entry:
         return np.load(self.folder / "tissue.npy", mmap_mode="r")
 
 
-def prepare(scans: list[Scan], cache: Path, spacing_mm: float, workers: int = 1,
-            report: Callable[[str], None] = print) -> list[Entry]:
+def prepare(
+    scans: list[Scan], cache: Path, spacing_mm: float, workers: int = 1, report: Callable[[str], None] = print
+) -> list[Entry]:
     """Entries of all scans, made where they are not there yet.
 
     Every scan is looked at before anything is refused: UserError lists all problems, by case.
@@ -70,15 +71,20 @@ def prepare(scans: list[Scan], cache: Path, spacing_mm: float, workers: int = 1,
             problems[scan.name] = found
     if problems:
         listed = "\n".join(f"  {name}: {'; '.join(found)}" for name, found in problems.items())
-        raise UserError(f"{len(problems)} of {len(scans)} scans cannot be used; "
-                        f"correct or remove them (nothing was trained yet):\n{listed}")
+        raise UserError(
+            f"{len(problems)} of {len(scans)} scans cannot be used; "
+            f"correct or remove them (nothing was trained yet):\n{listed}"
+        )
     return [_entry(scan, _key(scan, cache, spacing_mm)) for scan in scans]
 
 
 def problems_of(scan: Scan) -> tuple[list[str], CtVolume | None, np.ndarray | None]:
     """What is wrong with a scan, and when nothing is, its CT and mask."""
-    absent = [f"{kind} missing: {path}" for kind, path in (("CT", scan.ct), ("mask", scan.mask))
-              if path is not None and not path.exists()]
+    absent = [
+        f"{kind} missing: {path}"
+        for kind, path in (("CT", scan.ct), ("mask", scan.mask))
+        if path is not None and not path.exists()
+    ]
     if absent:
         return absent, None, None
     try:

@@ -21,10 +21,15 @@ def lits(folder: Path) -> list[Scan]:
     """LiTS: `volume-N.nii` and `segmentation-N.nii`, anywhere below the folder; liver = 1 and tumor = 2."""
     volumes = {_number(p): p for p in _images(folder) if p.name.startswith("volume-")}
     masks = {_number(p): p for p in _images(folder) if p.name.startswith("segmentation-")}
-    return [Scan(f"lits-{n}", f"lits-{n}",
-                 volumes.get(n) or _sibling(masks.get(n), f"volume-{n}.nii", folder),
-                 masks.get(n) or _sibling(volumes.get(n), f"segmentation-{n}.nii", folder))
-            for n in sorted(volumes.keys() | masks.keys(), key=lambda n: (len(n), n))]
+    return [
+        Scan(
+            f"lits-{n}",
+            f"lits-{n}",
+            volumes.get(n) or _sibling(masks.get(n), f"volume-{n}.nii", folder),
+            masks.get(n) or _sibling(volumes.get(n), f"segmentation-{n}.nii", folder),
+        )
+        for n in sorted(volumes.keys() | masks.keys(), key=lambda n: (len(n), n))
+    ]
 
 
 def msd(folder: Path) -> list[Scan]:
@@ -47,9 +52,18 @@ def totalsegmentator(folder: Path) -> list[Scan]:
     Many of its scans show no liver; their masks are empty.
     """
     parts: dict[str, Part] = _totalsegmentator_parts(folder / "meta.csv")
-    return [Scan(f"totalsegmentator-{case.name}", f"totalsegmentator-{case.name}", case / "ct.nii.gz",
-                 case / "segmentations" / "liver.nii.gz", part=parts.get(case.name), may_lack_liver=True)
-            for case in sorted(folder.glob("s[0-9]*")) if case.is_dir()]
+    return [
+        Scan(
+            f"totalsegmentator-{case.name}",
+            f"totalsegmentator-{case.name}",
+            case / "ct.nii.gz",
+            case / "segmentations" / "liver.nii.gz",
+            part=parts.get(case.name),
+            may_lack_liver=True,
+        )
+        for case in sorted(folder.glob("s[0-9]*"))
+        if case.is_dir()
+    ]
 
 
 def chaos(folder: Path) -> list[Scan]:
@@ -90,9 +104,15 @@ def pairs(folder: Path) -> list[Scan]:
     """Two folders `images` and `labels` with a mask of the same name for every CT; every value above 0 is liver."""
     images = {_stem(p): p for p in _images(folder / "images", deep=False)}
     labels = {_stem(p): p for p in _images(folder / "labels", deep=False)}
-    return [Scan(name, name, images.get(name, folder / "images" / f"{name}.nii.gz"),
-                 labels.get(name, folder / "labels" / f"{name}.nii.gz"))
-            for name in sorted(images.keys() | labels.keys())]
+    return [
+        Scan(
+            name,
+            name,
+            images.get(name, folder / "images" / f"{name}.nii.gz"),
+            labels.get(name, folder / "labels" / f"{name}.nii.gz"),
+        )
+        for name in sorted(images.keys() | labels.keys())
+    ]
 
 
 def unlabelled(folder: Path) -> list[Scan]:
@@ -103,8 +123,14 @@ def unlabelled(folder: Path) -> list[Scan]:
 
 
 LAYOUTS: dict[str, Callable[[Path], list[Scan]]] = {
-    "lits": lits, "msd": msd, "totalsegmentator": totalsegmentator, "chaos": chaos, "nnunet": nnunet, "pairs": pairs,
-    "unlabelled": unlabelled}
+    "lits": lits,
+    "msd": msd,
+    "totalsegmentator": totalsegmentator,
+    "chaos": chaos,
+    "nnunet": nnunet,
+    "pairs": pairs,
+    "unlabelled": unlabelled,
+}
 
 
 def read(text: str) -> list[Scan]:

@@ -16,7 +16,10 @@ PACKAGE = "totalsegmentator==2.13.0"
 ARCHIVE_SHA256 = "c00ebc7f42cb02d0f7303a5d5672341a9e8117fe8f8bf07cdf0e6768dab7e9a6"
 INSIDE = "totalsegmentator-2.13.0/tests/reference_files/"
 WANTED = (
-    "example_ct.nii.gz", "example_seg_fast_force_split.nii.gz", "example_ct_dicom/", "example_seg_dicom.nii.gz",
+    "example_ct.nii.gz",
+    "example_seg_fast_force_split.nii.gz",
+    "example_ct_dicom/",
+    "example_seg_dicom.nii.gz",
     "example_mr_sm.nii.gz",
 )
 LIVER_LABEL = 5
@@ -41,8 +44,19 @@ def fetch() -> Path:
     if all((CACHE / name).exists() for name in WANTED):
         return CACHE
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-                   "--dest", folder, PACKAGE]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            folder,
+            PACKAGE,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         archives = sorted(Path(folder).glob("*.tar.gz"))
         if done.returncode or not archives:

@@ -87,8 +87,10 @@ def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else "unknown reason"
         raise ScanError(f"{path.name} cannot be read ({reason})") from None
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ScanError(f"{path.name} is no single 3-D volume ({image.GetDimension()} dimensions, "
-                        f"{image.GetNumberOfComponentsPerPixel()} components)")
+        raise ScanError(
+            f"{path.name} is no single 3-D volume ({image.GetDimension()} dimensions, "
+            f"{image.GetNumberOfComponentsPerPixel()} components)"
+        )
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
@@ -140,7 +142,8 @@ def _header(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         reader.ReadImageInformation()
         position, orientation, spacing = (
             np.array([float(v) for v in reader.GetMetaData(tag).split("\\")])
-            for tag in ("0020|0032", "0020|0037", "0028|0030"))
+            for tag in ("0020|0032", "0020|0037", "0028|0030")
+        )
     except RuntimeError:
         raise ScanError(f"{path.name} is no DICOM slice with position, orientation and pixel spacing") from None
     return position, orientation.reshape(2, 3), spacing

@@ -12,8 +12,9 @@ from training.config import UserError
 from training.data.scans import Part, Scan
 
 
-def split(scans: list[Scan], validation_share: float, seed: int,
-          recorded: dict[str, Part] | None = None) -> dict[str, Part]:
+def split(
+    scans: list[Scan], validation_share: float, seed: int, recorded: dict[str, Part] | None = None
+) -> dict[str, Part]:
     """Part of every scan by name. All scans of a patient get the same part.
 
     A recorded part comes first, then the data set's own, then a draw that depends on patient and seed alone, so that
@@ -29,8 +30,10 @@ def split(scans: list[Scan], validation_share: float, seed: int,
         known = {recorded.get(scan.name) or scan.part for scan in group} - {None}
         if len(known) > 1:
             names = ", ".join(scan.name for scan in group)
-            raise UserError(f"Patient {patient} is in the parts {' and '.join(sorted(known))} ({names}); "
-                            "correct the record of the split.")
+            raise UserError(
+                f"Patient {patient} is in the parts {' and '.join(sorted(known))} ({names}); "
+                "correct the record of the split."
+            )
         part = known.pop() if known else _draw(patient, group, validation_share, seed)
         parts.update({scan.name: part for scan in group})
     return parts
@@ -46,8 +49,15 @@ def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no record of a split ({error}); delete it to draw a new one.") from None
     parts = split(scans, validation_share, seed, before)
-    entries = {scan.name: {"part": parts[scan.name], "patient": scan.patient, "ct": str(scan.ct),
-                           "mask": str(scan.mask) if scan.mask else None} for scan in scans}
+    entries = {
+        scan.name: {
+            "part": parts[scan.name],
+            "patient": scan.patient,
+            "ct": str(scan.ct),
+            "mask": str(scan.mask) if scan.mask else None,
+        }
+        for scan in scans
+    }
     content = {"seed": seed, "validation_share": validation_share, "scans": entries}
     path.parent.mkdir(parents=True, exist_ok=True)
     part_file = path.with_suffix(".part")
@@ -68,8 +78,10 @@ def refuse_shared_content(hashes: dict[str, str], parts: dict[str, Part]) -> lis
     across = [names for names in doubled if len({parts[name] for name in names}) > 1]
     if across:
         listed = "; ".join(" = ".join(f"{name} ({parts[name]})" for name in names) for names in across)
-        raise UserError(f"The same scan lies in two parts of the split: {listed}. "
-                        "Remove one of each, or put them into the same part.")
+        raise UserError(
+            f"The same scan lies in two parts of the split: {listed}. "
+            "Remove one of each, or put them into the same part."
+        )
     return doubled
 
 

@@ -26,7 +26,7 @@ ADVICE = {
     "large hypodense tumor": "Parts of a large tumor may be left out; they belong to the liver and must be added.",
     "pleural effusion": "Fluid and collapsed lung on the dome may be taken for liver; look there in coronal cuts.",
     "pleural effusion on plain CT": "Fluid and collapsed lung on the dome are easily taken for liver; look there in "
-                                    "coronal cuts and remove what is not liver.",
+    "coronal cuts and remove what is not liver.",
     "ascites": "Fluid beside the liver may be taken for it, and shrunken livers may be outlined too large.",
     "splenomegaly": "Look at the border between the left lobe and the spleen.",
     "cropped field of view": "Look at the sides where the picture ends.",
@@ -60,9 +60,17 @@ def all_conditions(maps: list[Source], library: real.Library, volumes: int) -> l
 
 
 def _simulated(maps: list[Source], volumes: int) -> list[Condition]:
-    return [Condition(name, "simulated", _kind(name), _tried(setup),
-                      partial(simulated.volumes, setup, maps, volumes), ADVICE.get(name, ""))
-            for name, setup in simulated.SETUPS.items()]
+    return [
+        Condition(
+            name,
+            "simulated",
+            _kind(name),
+            _tried(setup),
+            partial(simulated.volumes, setup, maps, volumes),
+            ADVICE.get(name, ""),
+        )
+        for name, setup in simulated.SETUPS.items()
+    ]
 
 
 def _tried(setup: simulated.Setup) -> str:
@@ -75,28 +83,45 @@ def _tried(setup: simulated.Setup) -> str:
 
 def _altered(library: real.Library) -> list[Condition]:
     examples = library.labelled()
-    return [Condition(name, "real", "reference", tried, partial(real.altered, examples, change), ADVICE.get(name, ""))
-            for name, (tried, change) in real.ALTERED.items()]
+    return [
+        Condition(name, "real", "reference", tried, partial(real.altered, examples, change), ADVICE.get(name, ""))
+        for name, (tried, change) in real.ALTERED.items()
+    ]
 
 
-FLUID_TRIED = ("plain chest CT with effusion and collapsed lung on the dome; mL of the mask between -20 and 32 HU "
-               "(smoothed), which is fluid")
-TUMOR_TRIED = ("giant tumor of the left lobe after embolization; mL of the mask between 40 and 110 HU (smoothed), "
-               "which is mostly tumor (liver has about 130)")
+FLUID_TRIED = (
+    "plain chest CT with effusion and collapsed lung on the dome; mL of the mask between -20 and 32 HU "
+    "(smoothed), which is fluid"
+)
+TUMOR_TRIED = (
+    "giant tumor of the left lobe after embolization; mL of the mask between 40 and 110 HU (smoothed), "
+    "which is mostly tumor (liver has about 130)"
+)
 
 
 def _unlabelled(library: real.Library) -> list[Condition]:
-    kinds = (("pleural effusion on plain CT", real.EFFUSION, FLUID_TRIED, "fluid_ml", real.ml_between(-20, 32)),
-             ("large hypodense tumor", real.GIANT_TUMOR, TUMOR_TRIED, "tumor_ml", real.ml_between(40, 110)))
-    return [Condition(name, "real", "unlabelled", tried, partial(library.unlabelled, ct), ADVICE[name], {figure: count})
-            for name, ct, tried, figure, count in kinds]
+    kinds = (
+        ("pleural effusion on plain CT", real.EFFUSION, FLUID_TRIED, "fluid_ml", real.ml_between(-20, 32)),
+        ("large hypodense tumor", real.GIANT_TUMOR, TUMOR_TRIED, "tumor_ml", real.ml_between(40, 110)),
+    )
+    return [
+        Condition(name, "real", "unlabelled", tried, partial(library.unlabelled, ct), ADVICE[name], {figure: count})
+        for name, ct, tried, figure, count in kinds
+    ]
 
 
 def _trunks(library: real.Library) -> list[Condition]:
     trunks = list(library.trunks())
-    return [Condition(name, "real", "empty", f"whole trunks: the part {real.MARGIN_MM:g} mm or more {side} the liver",
-                      partial(real.without_liver, trunks, above=side == "above"))
-            for name, side in (("chest only", "above"), ("pelvis only", "below"))]
+    return [
+        Condition(
+            name,
+            "real",
+            "empty",
+            f"whole trunks: the part {real.MARGIN_MM:g} mm or more {side} the liver",
+            partial(real.without_liver, trunks, above=side == "above"),
+        )
+        for name, side in (("chest only", "above"), ("pelvis only", "below"))
+    ]
 
 
 def _heads() -> Condition:

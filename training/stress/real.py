@@ -31,17 +31,25 @@ def unaltered(example: Example) -> Example:
 
 ALTERED: dict[str, tuple[str, Alteration]] = {
     "none": ("as it is", unaltered),
-    "slices of 5 mm": ("contiguous slices of 5 mm averaged from its own",
-                       partial(alterations.thick_slices, thickness_mm=5.0)),
-    "slices of 8 mm": ("contiguous slices of 8 mm averaged from its own",
-                       partial(alterations.thick_slices, thickness_mm=8.0)),
+    "slices of 5 mm": (
+        "contiguous slices of 5 mm averaged from its own",
+        partial(alterations.thick_slices, thickness_mm=5.0),
+    ),
+    "slices of 8 mm": (
+        "contiguous slices of 8 mm averaged from its own",
+        partial(alterations.thick_slices, thickness_mm=8.0),
+    ),
     "low dose": ("noise of 40 HU added, with the grain of a soft kernel", partial(alterations.low_dose, sd_hu=40.0)),
     "round field of view": ("only a circle of 260 mm reconstructed", partial(alterations.round_field, radius_mm=130.0)),
-    "cropped field of view": ("cropped left and right to 160 mm around the liver",
-                              partial(alterations.narrow, width_mm=160.0)),
+    "cropped field of view": (
+        "cropped left and right to 160 mm around the liver",
+        partial(alterations.narrow, width_mm=160.0),
+    ),
     "liver cut at the top": ("without the upper third of the liver", partial(alterations.cut, share=1 / 3, top=True)),
-    "liver cut at the bottom": ("without the lower third of the liver",
-                                partial(alterations.cut, share=1 / 3, top=False)),
+    "liver cut at the bottom": (
+        "without the lower third of the liver",
+        partial(alterations.cut, share=1 / 3, top=False),
+    ),
 }
 """Condition -> (what is done to the scan, the function that does it)."""
 

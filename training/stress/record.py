@@ -35,5 +35,10 @@ class Record:
 
 def records(result: dict[str, Any]) -> list[Record]:
     """The records of what `run.run` gives, also after JSON."""
-    return [Record(**{name: value for name, value in record.items() if name not in ("cases", "expectation")},
-                   cases=[Outcome(**case) for case in record["cases"]]) for record in result["records"]]
+    return [
+        Record(
+            **{name: value for name, value in record.items() if name not in ("cases", "expectation")},
+            cases=[Outcome(**case) for case in record["cases"]],
+        )
+        for record in result["records"]
+    ]

@@ -8,10 +8,18 @@ from typing import Any
 
 from .record import Record, records
 
-SHOWN = {"dice": "Dice {:.3f}", "dice_worst": "worst {:.3f}", "dice_loss": "{:+.3f} lost", "nsd3": "NSD at 3 mm {:.3f}",
-         "volume_error": "volume {:+.1%}", "found_ml": "{:.0f} mL found", "fluid_ml": "{:.0f} mL of it fluid",
-         "tumor_ml": "{:.0f} mL of it tumor", "found_ml_worst": "{:.0f} mL in the worst",
-         "not_empty": "{:.0f} not empty"}
+SHOWN = {
+    "dice": "Dice {:.3f}",
+    "dice_worst": "worst {:.3f}",
+    "dice_loss": "{:+.3f} lost",
+    "nsd3": "NSD at 3 mm {:.3f}",
+    "volume_error": "volume {:+.1%}",
+    "found_ml": "{:.0f} mL found",
+    "fluid_ml": "{:.0f} mL of it fluid",
+    "tumor_ml": "{:.0f} mL of it tumor",
+    "found_ml_worst": "{:.0f} mL in the worst",
+    "not_empty": "{:.0f} not empty",
+}
 """How a figure is written; others stay in the JSON."""
 GOOD, FAIR, POOR = 0.95, 0.92, 0.85
 """Mean Dice from which on an outline is as good as usual, needs a look at the border, needs correction."""
@@ -54,8 +62,10 @@ def _expected_of_none(record: Record) -> str:
     figures = record.figures
     if not figures["not_empty"]:
         return "The mask is empty, and the person is told that no liver is in view."
-    leak = (f"{figures['not_empty']:.0f} of {len(record.cases)} masks were not empty, with up to "
-            f"{figures['found_ml_worst']:.0f} mL.")
+    leak = (
+        f"{figures['not_empty']:.0f} of {len(record.cases)} masks were not empty, with up to "
+        f"{figures['found_ml_worst']:.0f} mL."
+    )
     if figures["not_told"]:
         return f"{leak} {figures['not_told']:.0f} came without a warning: judge by eye whether there is a liver."
     return f"{leak} Each came with a warning that hardly any liver is in view."
@@ -64,8 +74,11 @@ def _expected_of_none(record: Record) -> str:
 def _expected_of_trap(record: Record) -> str:
     """With how much of the mask was what the figure's name says."""
     whole = max(record.figures["found_ml"], 1e-6)
-    shares = [f"{record.figures[name] / whole:.0%} of the mask was {what}."
-              for name, what in (("fluid_ml", "fluid"), ("tumor_ml", "tumor")) if name in record.figures]
+    shares = [
+        f"{record.figures[name] / whole:.0%} of the mask was {what}."
+        for name, what in (("fluid_ml", "fluid"), ("tumor_ml", "tumor"))
+        if name in record.figures
+    ]
     return " ".join([*shares, record.advice])
 
 
@@ -74,18 +87,31 @@ def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
     entries = []
     for record in records(result):
         name = "none of these" if record.condition == "none" else record.condition
-        entries.append({"condition": f"{name} ({record.source})", "tried": record.tried,
-                        "figure": figure(record), "expectation": expectation(record)})
+        entries.append(
+            {
+                "condition": f"{name} ({record.source})",
+                "tried": record.tried,
+                "figure": figure(record),
+                "expectation": expectation(record),
+            }
+        )
     return entries
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    lines = [f"# Hard cases: {result['student']}", "", result["simulated"], "",
-             "| Condition | Source | Tried | Figures | Expect |", "|---|---|---|---|---|"]
+    lines = [
+        f"# Hard cases: {result['student']}",
+        "",
+        result["simulated"],
+        "",
+        "| Condition | Source | Tried | Figures | Expect |",
+        "|---|---|---|---|---|",
+    ]
     for record in records(result):
-        lines.append(f"| {record.condition} | {record.source} | {record.tried} | {figure(record)} | "
-                     f"{expectation(record)} |")
+        lines.append(
+            f"| {record.condition} | {record.source} | {record.tried} | {figure(record)} | {expectation(record)} |"
+        )
     return "\n".join([*lines, "", *_trained(result), *_messages(result)]) + "\n"
 
 
@@ -99,8 +125,9 @@ def write(result: dict[str, Any], path: Path) -> Path:
 
 
 def _trained(result: dict[str, Any]) -> list[str]:
-    names = sorted({case.case for record in records(result) if record.source == "real" for case in record.cases
-                    if case.trained_on})
+    names = sorted(
+        {case.case for record in records(result) if record.source == "real" for case in record.cases if case.trained_on}
+    )
     return [f"Parts of these scans were trained on: {', '.join(names)}.", ""] if names else []
 
 

@@ -32,9 +32,14 @@ def run(student: Student, conditions: list[Condition], report: Callable[[str], N
         if outcomes:
             records.append(_record(condition, outcomes, records))
             report(line(records[-1]))
-    return {"student": student.name, "sha256": student.sha256, "engine": ENGINE, "simulated": simulated.NOTE,
-            "first_seed": simulated.FIRST_SEED,
-            "records": [asdict(record) | {"expectation": expectation(record)} for record in records]}
+    return {
+        "student": student.name,
+        "sha256": student.sha256,
+        "engine": ENGINE,
+        "simulated": simulated.NOTE,
+        "first_seed": simulated.FIRST_SEED,
+        "records": [asdict(record) | {"expectation": expectation(record)} for record in records],
+    }
 
 
 def outcome(example: Example, engine: Engine, condition: Condition, trained: set[str]) -> Outcome:
@@ -42,8 +47,12 @@ def outcome(example: Example, engine: Engine, condition: Condition, trained: set
     analysis = segmenter.analyze(example.ct, engine)
     box = segmenter.mask(analysis)
     told = " ".join(finding.reason for finding in segmenter.check(analysis))
-    found = Outcome(example.name, round(measure.volume_ml(box, example.ct.ijk_to_ras), 2), told,
-                    example.name.partition(", seed")[0] in trained)
+    found = Outcome(
+        example.name,
+        round(measure.volume_ml(box, example.ct.ijk_to_ras), 2),
+        told,
+        example.name.partition(", seed")[0] in trained,
+    )
     if condition.kind == "reference":
         metrics = compare(box.full(), example.liver, tuple(example.ct.spacing[::-1]))
         figures = {name: round(float(getattr(metrics, name)), 4) for name in ("dice", "nsd3", "volume_error")}
@@ -57,28 +66,44 @@ def _record(condition: Condition, outcomes: list[Outcome], before: list[Record])
     baseline = next((r for r in before if (r.condition, r.source) == (BASELINE, condition.source)), None)
     if condition.kind == "reference" and baseline:
         figures["dice_loss"] = _loss(outcomes, baseline.cases)
-    return Record(condition.name, condition.source, condition.kind, condition.tried, outcomes,
-                  {name: round(value, 4) for name, value in figures.items()}, condition.advice)
+    return Record(
+        condition.name,
+        condition.source,
+        condition.kind,
+        condition.tried,
+        outcomes,
+        {name: round(value, 4) for name, value in figures.items()},
+        condition.advice,
+    )
 
 
 def _against_reference(outcomes: list[Outcome]) -> dict[str, float]:
     dice = np.array([o.dice for o in outcomes])
     errors = np.array([o.volume_error for o in outcomes])
-    return {"dice": float(dice.mean()), "dice_worst": float(dice.min()),
-            "nsd3": float(np.mean([o.nsd3 for o in outcomes])), "volume_error": float(errors.mean()),
-            "volume_error_size": float(np.abs(errors).mean())}
+    return {
+        "dice": float(dice.mean()),
+        "dice_worst": float(dice.min()),
+        "nsd3": float(np.mean([o.nsd3 for o in outcomes])),
+        "volume_error": float(errors.mean()),
+        "volume_error_size": float(np.abs(errors).mean()),
+    }
 
 
 def _empty(outcomes: list[Outcome]) -> dict[str, float]:
     found = [o.found_ml for o in outcomes]
-    return {"found_ml": float(np.mean(found)), "found_ml_worst": max(found), "not_empty": sum(ml > 0 for ml in found),
-            "not_told": sum(ml > 0 and not o.told for ml, o in zip(found, outcomes, strict=True))}
+    return {
+        "found_ml": float(np.mean(found)),
+        "found_ml_worst": max(found),
+        "not_empty": sum(ml > 0 for ml in found),
+        "not_told": sum(ml > 0 and not o.told for ml, o in zip(found, outcomes, strict=True)),
+    }
 
 
 def _unlabelled(outcomes: list[Outcome]) -> dict[str, float]:
     names = outcomes[0].counts
-    return ({"found_ml": float(np.mean([o.found_ml for o in outcomes]))}
-            | {name: float(np.mean([o.counts[name] for o in outcomes])) for name in names})
+    return {"found_ml": float(np.mean([o.found_ml for o in outcomes]))} | {
+        name: float(np.mean([o.counts[name] for o in outcomes])) for name in names
+    }
 
 
 def _loss(outcomes: list[Outcome], ordinary: list[Outcome]) -> float:

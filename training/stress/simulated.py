@@ -22,8 +22,10 @@ from training.synthesis.wish import Wish
 from .example import Example
 
 FIRST_SEED = 9_000
-NOTE = ("Volumes of the simulator that the student was trained with, from other seeds: the figures compare conditions "
-        "with each other; what to expect of real scans is told by the real ones.")
+NOTE = (
+    "Volumes of the simulator that the student was trained with, from other seeds: the figures compare conditions "
+    "with each other; what to expect of real scans is told by the real ones."
+)
 CLEAR_MM = 30.0
 """A window without liver ends this far from it."""
 LEAST_BODY_MM = 60.0
@@ -83,8 +85,13 @@ def placed(drawn: Placement, source: Source, shape: tuple[int, ...], window: str
     scale = max(drawn.scale[0], (last - first) / shape[0])
     half = scale * shape[0] / 2
     height = top - bottom
-    z = {"whole": (first + last) / 2, "lower": top - height / 3 - half, "upper": bottom + height / 3 + half,
-         "chest": top + half + CLEAR_MM * mm, "pelvis": bottom - half - CLEAR_MM * mm}[window]
+    z = {
+        "whole": (first + last) / 2,
+        "lower": top - height / 3 - half,
+        "upper": bottom + height / 3 + half,
+        "chest": top + half + CLEAR_MM * mm,
+        "pelvis": bottom - half - CLEAR_MM * mm,
+    }[window]
     _, y, x = source.body_center
     factor = scale / drawn.scale[0]
     bulges = () if window in ("chest", "pelvis") else drawn.bulges
@@ -141,8 +148,14 @@ def _hypodense(drawn):
 
 
 def _effusion(drawn):
-    return replace(drawn, right=True, level=max(drawn.level, 0.5), base_mm=max(drawn.base_mm, 15.0),
-                   collapse_mm=max(drawn.collapse_mm, 12.0), fluid_hu=12.0)
+    return replace(
+        drawn,
+        right=True,
+        level=max(drawn.level, 0.5),
+        base_mm=max(drawn.base_mm, 15.0),
+        collapse_mm=max(drawn.collapse_mm, 12.0),
+        fluid_hu=12.0,
+    )
 
 
 def _ascites(drawn):
@@ -169,18 +182,22 @@ SETUPS: dict[str, Setup] = {
     "slices of 5 mm": Setup(("thick_slices",), "slices of 5 mm", change={"thick_slices": _slices(5.0)}),
     "slices of 8 mm": Setup(("thick_slices",), "slices of 8 mm", change={"thick_slices": _slices(8.0)}),
     "low dose": Setup(("noise",), "noise of 45 HU instead of 10", change={"noise": _low_dose}),
-    "fatty liver": Setup((), "at least 20 HU darker than the spleen", phase="plain", liver="fatty",
-                         change={"contrast": _fatty}),
-    "large hypodense tumor": Setup(("giant_tumor",), "a mass of 8 to 50 % of the liver, 25 to 60 HU darker",
-                                   change={"giant_tumor": _hypodense}),
+    "fatty liver": Setup(
+        (), "at least 20 HU darker than the spleen", phase="plain", liver="fatty", change={"contrast": _fatty}
+    ),
+    "large hypodense tumor": Setup(
+        ("giant_tumor",), "a mass of 8 to 50 % of the liver, 25 to 60 HU darker", change={"giant_tumor": _hypodense}
+    ),
     "pleural effusion": Setup(("effusion",), EFFUSION, change={"effusion": _effusion}),
     "pleural effusion on plain CT": Setup(("effusion",), EFFUSION, phase="plain", change={"effusion": _effusion}),
-    "ascites": Setup(("ascites",), "fluid around a shrunken liver and within 25 mm of the organs or more",
-                     change={"ascites": _ascites}),
+    "ascites": Setup(
+        ("ascites",),
+        "fluid around a shrunken liver and within 25 mm of the organs or more",
+        change={"ascites": _ascites},
+    ),
     "splenomegaly": Setup((), "a spleen grown until it lies against the liver", first={"splenomegaly": Splenomegaly}),
     "cropped field of view": Setup(("cut",), "176 x 168 mm in view", change={"cut": _cropped}),
-    "round field of view": Setup(("round_field",), "a circle of 200 mm in view",
-                                 change={"round_field": _tight_circle}),
+    "round field of view": Setup(("round_field",), "a circle of 200 mm in view", change={"round_field": _tight_circle}),
     "liver cut at the top": Setup((), "upper third of the liver out of view", window="lower"),
     "liver cut at the bottom": Setup((), "lower third of the liver out of view", window="upper"),
     "arms down": Setup(("arms",), "one or two arms beside the trunk"),

@@ -31,8 +31,14 @@ class Mesentery:
         if not (scene.tissue == Tissue.CAVITY_FAT).any():
             return None
         contents = (Tissue.BOWEL_CONTENT, Tissue.BOWEL_CONTENT, Tissue.COLON_CONTENT, Tissue.OTHER, Tissue.GUT_WALL)
-        return cls(float(rng.uniform(-0.5, 1.0)), float(rng.uniform(18, 36)), float(rng.uniform(0, 0.4)),
-                   float(rng.uniform(16, 28)), int(rng.choice(contents)), draw_seed(rng))
+        return cls(
+            float(rng.uniform(-0.5, 1.0)),
+            float(rng.uniform(18, 36)),
+            float(rng.uniform(0, 0.4)),
+            float(rng.uniform(16, 28)),
+            int(rng.choice(contents)),
+            draw_seed(rng),
+        )
 
     def apply(self, scene: Scene) -> None:
         box = bounding_box(scene.tissue == Tissue.CAVITY_FAT)

@@ -52,8 +52,9 @@ def volume_seed(config: SynthesisConfig, number: int) -> int:
     return config.seed * 1_000_003 + number
 
 
-def choose_source(maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig,
-                  seed: int) -> Source:
+def choose_source(
+    maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig, seed: int
+) -> Source:
     """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
     elsewhere = stream(seed, "elsewhere")
     if elsewhere.random() < config.elsewhere_share:
@@ -70,11 +71,19 @@ def _open_or_create(config: SynthesisConfig) -> Bank:
     if (config.output / "bank.json").exists():
         bank = Bank.open(config.output, writable=True)
         if bank.meta.get("config") != wanted or bank.count != config.count:
-            raise BankError(f"{config.output} holds a bank of another configuration; "
-                            "choose another --output, or delete that folder to replace it.")
+            raise BankError(
+                f"{config.output} holds a bank of another configuration; "
+                "choose another --output, or delete that folder to replace it."
+            )
         return bank
-    meta = {"spacing_mm": config.spacing_mm, "hu_window": list(config.hu_window), "axes": "S, A, R",
-            "config": wanted, "versions": _versions(), "git": _git_hash()}
+    meta = {
+        "spacing_mm": config.spacing_mm,
+        "hu_window": list(config.hu_window),
+        "axes": "S, A, R",
+        "config": wanted,
+        "versions": _versions(),
+        "git": _git_hash(),
+    }
     if config.labels:
         meta["labels"] = json.loads((config.labels / "labels.json").read_text(encoding="utf-8"))
     return Bank.create(config.output, config.count, config.shape, meta)
@@ -89,14 +98,16 @@ def _comparable(config: SynthesisConfig) -> dict[str, Any]:
 
 def _fill(config: SynthesisConfig, entries: list[Entry], missing: list[int], report: Callable[[str], None]) -> None:
     start, last, finished = time.monotonic(), 0.0, 0
-    chunks = [missing[i:i + CHUNK] for i in range(0, len(missing), CHUNK)]
+    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
     for made in _in_processes(config, entries, chunks):
         finished += made
         seconds = time.monotonic() - start
         if seconds - last > REPORT_SECONDS or finished == len(missing):
             last, rate = seconds, finished / seconds
-            report(f"{finished}/{len(missing)} volumes, {rate:.2f} volumes/s, "
-                   f"{(len(missing) - finished) / rate / 60:.1f} min left")
+            report(
+                f"{finished}/{len(missing)} volumes, {rate:.2f} volumes/s, "
+                f"{(len(missing) - finished) / rate / 60:.1f} min left"
+            )
 
 
 def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[list[int]]) -> Iterator[int]:
@@ -111,8 +122,10 @@ def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[li
             for job in as_completed([pool.submit(_make, chunk) for chunk in chunks]):
                 yield job.result()
     except BrokenProcessPool:
-        raise BankError("A worker process ended, perhaps for want of memory; start the same command again with fewer "
-                        "--workers: finished volumes are kept.") from None
+        raise BankError(
+            "A worker process ended, perhaps for want of memory; start the same command again with fewer "
+            "--workers: finished volumes are kept."
+        ) from None
 
 
 _worker: dict[str, Any] = {}
@@ -120,8 +133,13 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(config: SynthesisConfig, entries: list[Entry]) -> None:
-    _worker.update(config=config, maps=load_maps(config), reals=[ct_source(entry) for entry in entries],
-                   drawn=drawn_sources(config.fine_mm), bank=Bank.open(config.output, writable=True))
+    _worker.update(
+        config=config,
+        maps=load_maps(config),
+        reals=[ct_source(entry) for entry in entries],
+        drawn=drawn_sources(config.fine_mm),
+        bank=Bank.open(config.output, writable=True),
+    )
 
 
 def _start_one_thread(config: SynthesisConfig, entries: list[Entry]) -> None:
@@ -138,9 +156,18 @@ def _make(numbers: list[int]) -> int:
         seed = volume_seed(config, number)
         source = choose_source(_worker["maps"], _worker["reals"], _worker["drawn"], config, seed)
         image, label, parameters = make_volume(source, config, seed)
-        _worker["bank"].write(number, image, label, {
-            "seed": seed, "source": source.name, "kind": "real" if source.real else "synthetic",
-            "labelled": source.labelled, "parameters": parameters})
+        _worker["bank"].write(
+            number,
+            image,
+            label,
+            {
+                "seed": seed,
+                "source": source.name,
+                "kind": "real" if source.real else "synthetic",
+                "labelled": source.labelled,
+                "parameters": parameters,
+            },
+        )
     return len(numbers)
 
 
@@ -149,8 +176,12 @@ def _versions() -> dict[str, str]:
     import SimpleITK
     import torch
 
-    return {"numpy": np.__version__, "torch": torch.__version__, "scipy": scipy.__version__,
-            "SimpleITK": SimpleITK.Version_VersionString()}
+    return {
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "scipy": scipy.__version__,
+        "SimpleITK": SimpleITK.Version_VersionString(),
+    }
 
 
 def _git_hash() -> str:

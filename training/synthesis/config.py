@@ -73,15 +73,22 @@ class SynthesisConfig:
     """Share of synthetic volumes that show pelvis or chest only."""
     elsewhere_share: float = 0.04
     """Share of volumes that show a drawn head or limb: there is no liver either."""
-    exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas", "lung_pet_ct_dx_a0002_thick",
-                                "lidc_idri_0001", "hcc_tace_seg_009_giant_tumour", "lidc_idri_0314_effusion")
+    exclude: tuple[str, ...] = (
+        "crlm_ct_1100_8bit",
+        "spl_abdominal_atlas",
+        "lung_pet_ct_dx_a0002_thick",
+        "lidc_idri_0001",
+        "hcc_tace_seg_009_giant_tumour",
+        "lidc_idri_0314_effusion",
+    )
     """CTs of `data` that no volume comes from: those for validation and tests, and those with doubtful labels."""
     unlabelled: tuple[str, ...] = ()
     """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
     labels: Path | None = None
     """Folder of masks NAME.nii.gz (of `pseudolabel`, looked at) that replace the pseudo-labels of `data`."""
-    weights: dict[str, float] = field(default_factory=lambda: {
-        "tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0})
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0}
+    )
     """How often a real CT is drawn compared with the others (1): plain scans are few."""
     shape: tuple[int, int, int] = (64, 96, 112)
     """Voxels of a volume along S, A, R."""

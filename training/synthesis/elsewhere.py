@@ -18,8 +18,11 @@ Part = tuple[int, tuple[float, float, float], tuple[float, float, float]]  # cod
 def drawn_sources(spacing_mm: float) -> list[Source]:
     """Heads and limbs on the fine grid."""
     kinds = {"head": head, "limb": limbs}
-    return [Source(f"drawn-{kind}-{number}", draw(parts(np.random.default_rng([number, 41])), spacing_mm), spacing_mm)
-            for kind, parts in kinds.items() for number in range(COUNT)]
+    return [
+        Source(f"drawn-{kind}-{number}", draw(parts(np.random.default_rng([number, 41])), spacing_mm), spacing_mm)
+        for kind, parts in kinds.items()
+        for number in range(COUNT)
+    ]
 
 
 def draw(parts: list[Part], spacing_mm: float) -> np.ndarray:
@@ -52,10 +55,12 @@ def head(rng: np.random.Generator) -> list[Part]:
         (brain, (6, -3, 0), (high - wall, long - wall - 3, wide - wall)),
     ]
     for side in (-1, 1):
-        parts += [(Tissue.URINE, (12, 5, side * 14), (14 * rng.uniform(0.5, 1.6), 32, 7 * rng.uniform(0.5, 1.8))),
-                  (Tissue.GAS, (-55, 62 * size, side * 26), (17, 16, 13)),
-                  (Tissue.URINE, (-25, 76 * size, side * 32), (12, 12, 12)),
-                  (Tissue.CORTICAL_BONE, (-82, 45 * size, side * 38), (14, 42, 7))]
+        parts += [
+            (Tissue.URINE, (12, 5, side * 14), (14 * rng.uniform(0.5, 1.6), 32, 7 * rng.uniform(0.5, 1.8))),
+            (Tissue.GAS, (-55, 62 * size, side * 26), (17, 16, 13)),
+            (Tissue.URINE, (-25, 76 * size, side * 32), (12, 12, 12)),
+            (Tissue.CORTICAL_BONE, (-82, 45 * size, side * 38), (14, 42, 7)),
+        ]
     return [*parts, (Tissue.GAS, (-40, 72 * size, 0), (22, 22, 13 * rng.uniform(0.5, 1.3)))]
 
 
@@ -67,10 +72,14 @@ def limbs(rng: np.random.Generator) -> list[Part]:
         middle = (number - (count - 1) / 2) * 2.15 * radius
         fat, muscle = radius * rng.uniform(0.9, 0.97), radius * rng.uniform(0.65, 0.88)
         bones = [(0.0, 0.0)] if rng.random() < 0.6 else [(-0.2, -0.25), (0.1, 0.3)]
-        parts += [(code, (0, 0, middle), (1000, r, r)) for code, r in (
-            (Tissue.SKIN, radius), (Tissue.FAT, fat), (Tissue.MUSCLE, muscle))]
+        parts += [
+            (code, (0, 0, middle), (1000, r, r))
+            for code, r in ((Tissue.SKIN, radius), (Tissue.FAT, fat), (Tissue.MUSCLE, muscle))
+        ]
         for dy, dx in bones:
             at = (0, dy * radius, middle + dx * radius)
-            parts += [(Tissue.CORTICAL_BONE, at, (1000, 0.24 * radius, 0.24 * radius)),
-                      (Tissue.FAT, at, (1000, 0.13 * radius, 0.13 * radius))]
+            parts += [
+                (Tissue.CORTICAL_BONE, at, (1000, 0.24 * radius, 0.24 * radius)),
+                (Tissue.FAT, at, (1000, 0.13 * radius, 0.13 * radius)),
+            ]
     return parts

@@ -15,7 +15,7 @@ def smooth_noise(shape: tuple[int, ...], wavelength: float | tuple[float, ...], 
     values = torch.randn([1, 1, *nodes], generator=torch.Generator().manual_seed(seed))
     field = resize(values[0, 0].numpy(), shape)
     # Linear interpolation between independent nodes leaves (2/3) of the variance along every axis.
-    return field * np.float32(1.5 ** 1.5)
+    return field * np.float32(1.5**1.5)
 
 
 def white_noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def blur(array: np.ndarray, sigma_zyx: tuple[float, float, float]) -> np.ndarray
 def _gaussian(sigma: float) -> torch.Tensor:
     radius = max(1, int(np.ceil(2.5 * sigma)))
     at = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-(at / sigma) ** 2 / 2)
+    kernel = torch.exp(-((at / sigma) ** 2) / 2)
     return kernel / kernel.sum()
 
 

@@ -69,8 +69,16 @@ class Effusion:
         massive = rng.random() < 0.25
         level = rng.uniform(0.5, 1.1) if massive else rng.uniform(0.05, 0.6)
         base = rng.uniform(20, 80) if massive else rng.uniform(0, 35)
-        return cls(right, float(level), float(rng.uniform(0.1, 0.6)), float(base), float(rng.uniform(0, 35)),
-                   float(fluid_hu), float(rng.uniform(15, 130)), draw_seed(rng))
+        return cls(
+            right,
+            float(level),
+            float(rng.uniform(0.1, 0.6)),
+            float(base),
+            float(rng.uniform(0, 35)),
+            float(fluid_hu),
+            float(rng.uniform(15, 130)),
+            draw_seed(rng),
+        )
 
     def apply(self, scene: Scene) -> None:
         lung = _half_lung(scene, self.right)
@@ -110,8 +118,15 @@ class Consolidation:
         right = bool(rng.random() < 0.75)
         if _half_lung(scene, right).sum() < 3000:
             return None
-        return cls(right, float(rng.uniform(0, 40)), float(rng.uniform(0.8, 2.5)), float(rng.uniform(25, 60)),
-                   float(rng.uniform(10, 130)), float(rng.uniform(0, 0.25)), draw_seed(rng))
+        return cls(
+            right,
+            float(rng.uniform(0, 40)),
+            float(rng.uniform(0.8, 2.5)),
+            float(rng.uniform(25, 60)),
+            float(rng.uniform(10, 130)),
+            float(rng.uniform(0, 0.25)),
+            draw_seed(rng),
+        )
 
     def apply(self, scene: Scene) -> None:
         lung = _half_lung(scene, self.right)

@@ -81,11 +81,15 @@ class Lesion:
     def _part(self, scene: Scene) -> tuple[Scene, np.ndarray]:
         """The box around the lesion and, in it, the distance to the center in units of the (rough) radius."""
         radii = np.maximum(1.0, np.asarray(self.radii_mm) / scene.spacing_mm)
-        box = tuple(slice(max(0, int(c - 1.6 * r)), min(n, int(c + 1.6 * r) + 2))
-                    for c, r, n in zip(self.center, radii, scene.shape, strict=True))
+        box = tuple(
+            slice(max(0, int(c - 1.6 * r)), min(n, int(c + 1.6 * r) + 2))
+            for c, r, n in zip(self.center, radii, scene.shape, strict=True)
+        )
         part = scene.crop(box)
-        z, y, x = (((np.arange(s.start, s.stop) - c) / r).astype(np.float32) ** 2
-                   for s, c, r in zip(box, self.center, radii, strict=True))
+        z, y, x = (
+            ((np.arange(s.start, s.stop) - c) / r).astype(np.float32) ** 2
+            for s, c, r in zip(box, self.center, radii, strict=True)
+        )
         reach = np.sqrt(z[:, None, None] + y[None, :, None] + x[None, None, :])
         reach *= 1 + self.roughness * smooth_noise(part.shape, max(3.0, float(radii.mean()) * 0.8), self.seed)
         return part, reach

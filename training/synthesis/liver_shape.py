@@ -66,8 +66,14 @@ class Resection:
         normal = np.array([rng.normal(0, 0.4), rng.normal(0, 0.5), rng.choice([-1.0, 1.0])])
         normal /= np.linalg.norm(normal)
         filling = rng.choice([Tissue.CAVITY_FAT, Tissue.BOWEL_CONTENT, Tissue.FLUID], p=[0.7, 0.2, 0.1])
-        return cls(tuple(float(v) for v in normal), float(rng.uniform(0.1, 0.55)), float(rng.uniform(2, 12)),
-                   float(rng.uniform(30, 80)), int(filling), draw_seed(rng))
+        return cls(
+            tuple(float(v) for v in normal),
+            float(rng.uniform(0.1, 0.55)),
+            float(rng.uniform(2, 12)),
+            float(rng.uniform(30, 80)),
+            int(filling),
+            draw_seed(rng),
+        )
 
     def apply(self, scene: Scene) -> None:
         if not scene.liver.any():

@@ -25,7 +25,7 @@ def contact_sheet(bank: Bank, path: Path, count: int = 24, columns: int = 8, fir
         image, label, _ = bank[n]
         record = bank.record(n)
         axes[row, column].set_title(f"{record['i']} {record['source'][:20]}", color="white", fontsize=8)
-        for axis, picture, liver in zip(axes[row:row + 2, column], *_cuts(image, label), strict=True):
+        for axis, picture, liver in zip(axes[row : row + 2, column], *_cuts(image, label), strict=True):
             axis.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
             if liver.max() > 0:
                 axis.contour(liver, [0.5], colors="red", linewidths=0.6)

@@ -26,16 +26,35 @@ from .streaks import MetalStreaks, PhotonStarvation
 from .surroundings import Arms, Table, Wall
 from .wish import ANYTHING, Wish
 
-ANATOMY: dict[str, type[Effect]] = {"contour": Contour, "resection": Resection, "wall": Wall,
-                                    "ascites": Ascites, "mesentery": Mesentery, "bowel_gas": BowelGas}
+ANATOMY: dict[str, type[Effect]] = {
+    "contour": Contour,
+    "resection": Resection,
+    "wall": Wall,
+    "ascites": Ascites,
+    "mesentery": Mesentery,
+    "bowel_gas": BowelGas,
+}
 REAL: dict[str, type[Effect]] = {"gain": Gain, "liver_density": LiverDensity}
 DISEASE: dict[str, type[Effect]] = {
-    "hazy_fat": HazyFat, "vessels": LiverVessels, "effusion": Effusion, "consolidation": Consolidation,
-    "giant_tumor": GiantTumor, "lesions": Lesions}
+    "hazy_fat": HazyFat,
+    "vessels": LiverVessels,
+    "effusion": Effusion,
+    "consolidation": Consolidation,
+    "giant_tumor": GiantTumor,
+    "lesions": Lesions,
+}
 SCANNER: dict[str, type[Effect]] = {
-    "arms": Arms, "table": Table, "metal_streaks": MetalStreaks, "photon_starvation": PhotonStarvation,
-    "blur": Blur, "noise": Noise, "thick_slices": ThickSlices, "quantized": Quantized, "cut": Cut,
-    "round_field": RoundField}
+    "arms": Arms,
+    "table": Table,
+    "metal_streaks": MetalStreaks,
+    "photon_starvation": PhotonStarvation,
+    "blur": Blur,
+    "noise": Noise,
+    "thick_slices": ThickSlices,
+    "quantized": Quantized,
+    "cut": Cut,
+    "round_field": RoundField,
+}
 
 REAL_DISEASE = 0.7
 """Disease is drawn less often in real CTs: they have their own."""
@@ -48,8 +67,9 @@ def make_volume(source: Source, config: SynthesisConfig, seed: int) -> tuple[np.
     return image, label, parameters
 
 
-def make_scene(source: Source, config: SynthesisConfig, seed: int,
-               wish: Wish = ANYTHING) -> tuple[Scene, dict[str, Any]]:
+def make_scene(
+    source: Source, config: SynthesisConfig, seed: int, wish: Wish = ANYTHING
+) -> tuple[Scene, dict[str, Any]]:
     """The finished scan on the fine grid, in HU, and the parameters of all that was done."""
     rng = stream(seed, "placement")
     without_liver = not source.real and rng.random() < config.no_liver_share
@@ -70,8 +90,14 @@ def make_scene(source: Source, config: SynthesisConfig, seed: int,
     return scene, parameters
 
 
-def run(scene: Scene, effects: dict[str, type[Effect]], config: SynthesisConfig, seed: int,
-        factor: float = 1.0, wish: Wish = ANYTHING) -> dict[str, Any]:
+def run(
+    scene: Scene,
+    effects: dict[str, type[Effect]],
+    config: SynthesisConfig,
+    seed: int,
+    factor: float = 1.0,
+    wish: Wish = ANYTHING,
+) -> dict[str, Any]:
     """Draw and apply the effects in order; returns the parameters of those that took part."""
     done = {}
     for name, effect in effects.items():

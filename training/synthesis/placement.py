@@ -42,8 +42,14 @@ class Placement:
     seed: int
 
     @classmethod
-    def random(cls, source: Source, shape: tuple[int, ...], rng: np.random.Generator,
-               without_liver: bool = False, gentle: bool = False) -> Placement:
+    def random(
+        cls,
+        source: Source,
+        shape: tuple[int, ...],
+        rng: np.random.Generator,
+        without_liver: bool = False,
+        gentle: bool = False,
+    ) -> Placement:
         """`gentle` keeps a real CT's anatomy plausible: half the deformation."""
         weaker = 0.5 if gentle else 1.0
         size = rng.uniform(0.74, 1.12)
@@ -51,8 +57,10 @@ class Placement:
         turn = 25.0 if rng.random() < 0.1 else 9.0
         degrees = tuple(float(rng.uniform(-a, a)) for a in (turn, 7.0, 7.0))
         mm = 1 / source.spacing_mm
-        waves = ((float(rng.uniform(0, 9) * weaker * mm), float(rng.uniform(40, 90) * mm)),
-                 (float(rng.uniform(0, 1.6) * weaker * mm), float(rng.uniform(16, 28) * mm)))
+        waves = (
+            (float(rng.uniform(0, 9) * weaker * mm), float(rng.uniform(40, 90) * mm)),
+            (float(rng.uniform(0, 1.6) * weaker * mm), float(rng.uniform(16, 28) * mm)),
+        )
         center = _center(source, shape, scale, rng, without_liver)
         return cls(center, scale, degrees, waves, _bulges(source, rng, weaker), draw_seed(rng))
 
@@ -81,8 +89,14 @@ def place(source: Source, placement: Placement, shape: tuple[int, ...]) -> Scene
     grid = _grid(coordinates, box, shape)
     tissue = _sample(source.tissue[box], grid, "nearest").astype(np.uint8)
     if not source.real:
-        return Scene(tissue, np.zeros(shape, np.float32), (tissue == Tissue.LIVER).astype(np.float32),
-                     source.spacing_mm, "synthetic", source.name)
+        return Scene(
+            tissue,
+            np.zeros(shape, np.float32),
+            (tissue == Tissue.LIVER).astype(np.float32),
+            source.spacing_mm,
+            "synthetic",
+            source.name,
+        )
     hu = _sample(source.hu[box], grid, "bilinear")
     hu[(grid.abs() > 1).any(-1)[0].numpy()] = OUTSIDE_HU
     label = np.zeros(shape, np.float32)
@@ -122,8 +136,9 @@ def _rotation(degrees: tuple[float, float, float]) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
-def _center(source: Source, shape: tuple[int, ...], scale: tuple[float, ...], rng: np.random.Generator,
-            without_liver: bool) -> tuple[float, float, float]:
+def _center(
+    source: Source, shape: tuple[int, ...], scale: tuple[float, ...], rng: np.random.Generator, without_liver: bool
+) -> tuple[float, float, float]:
     """Around the liver along the body, or clear of it; in plane near the middle, sometimes far off (a tight crop)."""
     _, y, x = source.body_center
     mm = 1 / source.spacing_mm
@@ -146,5 +161,11 @@ def _bulges(source: Source, rng: np.random.Generator, weaker: float) -> tuple[Bu
     if not len(source.liver_voxels):
         return ()
     centers = source.liver_voxels[rng.integers(len(source.liver_voxels), size=rng.integers(0, 4))]
-    return tuple(Bulge(tuple(float(v) for v in center), float(rng.uniform(-0.45, 0.45) * weaker),
-                       float(rng.uniform(28, 64) / source.spacing_mm)) for center in centers)
+    return tuple(
+        Bulge(
+            tuple(float(v) for v in center),
+            float(rng.uniform(-0.45, 0.45) * weaker),
+            float(rng.uniform(28, 64) / source.spacing_mm),
+        )
+        for center in centers
+    )

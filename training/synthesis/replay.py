@@ -41,6 +41,8 @@ def _value(hint: Any, value: Any) -> Any:
         return None if value is None else _value(get_args(hint)[0], value)
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
-        return tuple(_value(kinds[0] if kinds[-1] is ... else kind, item)
-                     for kind, item in zip(kinds * len(value) if kinds[-1] is ... else kinds, value, strict=False))
+        return tuple(
+            _value(kinds[0] if kinds[-1] is ... else kind, item)
+            for kind, item in zip(kinds * len(value) if kinds[-1] is ... else kinds, value, strict=False)
+        )
     return value

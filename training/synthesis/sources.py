@@ -147,7 +147,7 @@ def _fill_missing_heart(tissue: np.ndarray, spacing_mm: float) -> None:
         return
     fat = (tissue == Tissue.FAT) & chest[:, None, None]
     lung_y = np.flatnonzero((tissue[chest] == Tissue.LUNG).any(axis=(0, 2)))
-    fat[:, : lung_y[0]] = fat[:, lung_y[-1]:] = False
+    fat[:, : lung_y[0]] = fat[:, lung_y[-1] :] = False
     deep = signed_distance(fat, spacing_mm) < -14
     core = signed_distance(deep, spacing_mm) < 12
     tissue[core & fat] = Tissue.HEART_WALL
@@ -159,8 +159,9 @@ def _to_axes(array: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     directions = ijk_to_ras[:3, :3] / _spacing_ijk(ijk_to_ras)
     order = [int(np.argmax(np.abs(directions[row]))) for row in (2, 1, 0)]
     turned = np.transpose(array, [2 - axis for axis in order])
-    flips = tuple(slice(None, None, -1 if directions[row, axis] < 0 else 1)
-                  for row, axis in zip((2, 1, 0), order, strict=True))
+    flips = tuple(
+        slice(None, None, -1 if directions[row, axis] < 0 else 1) for row, axis in zip((2, 1, 0), order, strict=True)
+    )
     return turned[flips]
 
 

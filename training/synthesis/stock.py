@@ -36,8 +36,9 @@ def load_maps(config: SynthesisConfig) -> list[Source]:
     if folder is None:
         from training.phantom import tissue_phantom
 
-        return [tissue_source(f"phantom-{n}", tissue_phantom(n, config.fine_mm), config.fine_mm)
-                for n in range(PHANTOMS)]
+        return [
+            tissue_source(f"phantom-{n}", tissue_phantom(n, config.fine_mm), config.fine_mm) for n in range(PHANTOMS)
+        ]
     maps = [read_tissue_map(p, config.fine_mm) for p in sorted((folder / "tissue_maps").glob("*.nii.gz"))]
     if not maps:
         raise UserError(f"{folder / 'tissue_maps'} holds no .nii.gz file; there is nothing to synthesize from.")

@@ -26,13 +26,28 @@ class MetalStreaks:
 
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator) -> MetalStreaks | None:
-        places = [m for m in (scene.liver, is_any(scene.tissue, (Tissue.SPONGY_BONE, Tissue.CORTICAL_BONE)),
-                              scene.tissue == Tissue.GUT_WALL) if m.any()]
+        places = [
+            m
+            for m in (
+                scene.liver,
+                is_any(scene.tissue, (Tissue.SPONGY_BONE, Tissue.CORTICAL_BONE)),
+                scene.tissue == Tissue.GUT_WALL,
+            )
+            if m.any()
+        ]
         if not places:
             return None
         center = random_voxel(places[rng.integers(len(places))], rng)
-        return cls(center, float(rng.uniform(1.5, 7)), int(rng.integers(2, 14)), float(rng.uniform(500, 2500)),
-                   float(rng.uniform(30, 250)), int(rng.integers(10, 50)), float(rng.uniform(20, 90)), draw_seed(rng))
+        return cls(
+            center,
+            float(rng.uniform(1.5, 7)),
+            int(rng.integers(2, 14)),
+            float(rng.uniform(500, 2500)),
+            float(rng.uniform(30, 250)),
+            int(rng.integers(10, 50)),
+            float(rng.uniform(20, 90)),
+            draw_seed(rng),
+        )
 
     def apply(self, scene: Scene) -> None:
         z, y, x = self.center

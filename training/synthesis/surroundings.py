@@ -59,8 +59,14 @@ class Table:
 
     @classmethod
     def random(cls, scene: Scene, rng: np.random.Generator) -> Table:
-        return cls(float(rng.uniform(0, 15)), float(rng.uniform(0, 0.0016)), int(rng.integers(1, 3)),
-                   float(rng.uniform(-500, 150)), float(rng.uniform(-950, -700)), float(rng.uniform(15, 50)))
+        return cls(
+            float(rng.uniform(0, 15)),
+            float(rng.uniform(0, 0.0016)),
+            int(rng.integers(1, 3)),
+            float(rng.uniform(-500, 150)),
+            float(rng.uniform(-950, -700)),
+            float(rng.uniform(15, 50)),
+        )
 
     def apply(self, scene: Scene) -> None:
         body = np.flatnonzero((scene.tissue != Tissue.AIR).any(axis=(0, 2)))
@@ -92,8 +98,15 @@ class Arms:
         sides = [s for s in (-1, 1) if rng.random() < 0.75]
         if not sides:
             return None
-        arms = tuple((float(y * rng.uniform(0.3, 0.65)), float(x / 2 + side * x * rng.uniform(0.42, 0.5)),
-                      float(rng.uniform(-0.15, 0.15)), float(rng.uniform(28, 48))) for side in sides)
+        arms = tuple(
+            (
+                float(y * rng.uniform(0.3, 0.65)),
+                float(x / 2 + side * x * rng.uniform(0.42, 0.5)),
+                float(rng.uniform(-0.15, 0.15)),
+                float(rng.uniform(28, 48)),
+            )
+            for side in sides
+        )
         return cls(arms, float(rng.uniform(40, 70)), float(rng.uniform(300, 1000)))
 
     def apply(self, scene: Scene) -> None:
@@ -102,7 +115,11 @@ class Arms:
         for center_y, center_x, drift, radius in self.arms:
             cx = center_x * scene.spacing_mm + drift * (z - z[-1] / 2)
             distance = np.sqrt((y - center_y * scene.spacing_mm) ** 2 + (x - cx) ** 2)
-            for share, hu, code in ((1.0, -100.0, Tissue.FAT), (0.85, self.muscle_hu, Tissue.MUSCLE),
-                                    (0.28, self.bone_hu, Tissue.CORTICAL_BONE), (0.17, 50.0, Tissue.SPONGY_BONE)):
+            for share, hu, code in (
+                (1.0, -100.0, Tissue.FAT),
+                (0.85, self.muscle_hu, Tissue.MUSCLE),
+                (0.28, self.bone_hu, Tissue.CORTICAL_BONE),
+                (0.17, 50.0, Tissue.SPONGY_BONE),
+            ):
                 mask = free & (distance < share * radius)
                 scene.hu[mask], scene.tissue[mask] = hu, code

@@ -42,14 +42,32 @@ class Tissue(IntEnum):
 
 COUNT = len(Tissue)
 
-ORGANS = (Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY, Tissue.GUT_WALL, Tissue.STOMACH_CONTENT,
-          Tissue.BOWEL_CONTENT, Tissue.COLON_CONTENT, Tissue.PANCREAS, Tissue.GALLBLADDER)
+ORGANS = (
+    Tissue.LIVER,
+    Tissue.SPLEEN,
+    Tissue.KIDNEY,
+    Tissue.GUT_WALL,
+    Tissue.STOMACH_CONTENT,
+    Tissue.BOWEL_CONTENT,
+    Tissue.COLON_CONTENT,
+    Tissue.PANCREAS,
+    Tissue.GALLBLADDER,
+)
 """What the abdominal cavity holds; its fat is the fat between them."""
 
 SOFT = tuple(t for t in Tissue if t not in (Tissue.AIR, Tissue.CORTICAL_BONE, Tissue.LUNG, Tissue.GAS, Tissue.METAL))
 
-DISPLACEABLE = (Tissue.CAVITY_FAT, Tissue.GUT_WALL, Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT,
-                Tissue.COLON_CONTENT, Tissue.PANCREAS, Tissue.GALLBLADDER, Tissue.OTHER, Tissue.FLUID)
+DISPLACEABLE = (
+    Tissue.CAVITY_FAT,
+    Tissue.GUT_WALL,
+    Tissue.STOMACH_CONTENT,
+    Tissue.BOWEL_CONTENT,
+    Tissue.COLON_CONTENT,
+    Tissue.PANCREAS,
+    Tissue.GALLBLADDER,
+    Tissue.OTHER,
+    Tissue.FLUID,
+)
 """What a growing liver or tumor pushes aside."""
 
 

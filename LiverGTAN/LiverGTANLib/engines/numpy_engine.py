@@ -126,9 +126,18 @@ class _Pass:
             steps.append((depth(first[n]), lambda p, n=n, a=above: self._down[n](a, p, store_in(first[n]))))
             steps.append((depth(first[n]), lambda p, n=n, e=encoded: self._encode[n](first[n], p, store_in(e))))
         for n in reversed(range(last)):
-            steps.append((depth(skips[n]), lambda planes, n=n: self._decode[n](
-                skips[n], planes, store_in(coarse[n]) if n else self._head.sink(logits), self._up[n], coarse[n + 1]
-            )))
+            steps.append(
+                (
+                    depth(skips[n]),
+                    lambda planes, n=n: self._decode[n](
+                        skips[n],
+                        planes,
+                        store_in(coarse[n]) if n else self._head.sink(logits),
+                        self._up[n],
+                        coarse[n + 1],
+                    ),
+                )
+            )
         return steps
 
 

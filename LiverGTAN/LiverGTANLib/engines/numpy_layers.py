@@ -104,7 +104,11 @@ class Convolution:
         self._slope, self._stride = slope, stride
 
     def __call__(
-        self, source: np.ndarray, planes: slice, sink: PlaneSink, finer: "Upsampling | None" = None,
+        self,
+        source: np.ndarray,
+        planes: slice,
+        sink: PlaneSink,
+        finer: "Upsampling | None" = None,
         coarse: np.ndarray | None = None,
     ) -> None:
         """Outputs of the planes `planes`, one after the other, to `sink`.

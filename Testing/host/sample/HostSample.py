@@ -1,4 +1,5 @@
 """A scripted module in Slicer's present manner, to show that the host runs such modules unchanged."""
+
 import enum
 from typing import Annotated, Optional
 
@@ -136,7 +137,8 @@ class HostSampleLogic(ScriptedLoadableModuleLogic):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(parameters.inputVolume)
         segmentId = segmentation.GetSegmentation().AddEmptySegment("", parameters.label)
         slicer.util.updateSegmentBinaryLabelmapFromArray(
-            mask.astype("uint8"), segmentation, segmentId, parameters.inputVolume)
+            mask.astype("uint8"), segmentation, segmentId, parameters.inputVolume
+        )
 
 
 class HostSampleTest(ScriptedLoadableModuleTest):
