@@ -39,15 +39,14 @@ test: $(VENV)/.installed-test
 test-slicer-python: VENV = .venv-slicer-python
 test-slicer-python:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.installed-slicer
-	QT_QPA_PLATFORM=offscreen $(VENV)/bin/python -m pytest --ignore-glob='*/test_training*' --ignore-glob='*/test_synthesis*' \
-		--ignore-glob='*/test_layouts*' --ignore-glob='*/test_bank*'
+	QT_QPA_PLATFORM=offscreen $(VENV)/bin/python -m pytest --ignore=Testing/training
 
 train-demo: $(VENV)/.installed-training
 	$(RUN) -m training demo
 
 benchmark: $(VENV)/.installed-test
-	QT_QPA_PLATFORM=offscreen PYTHONPATH=LiverGTAN:Testing:. $(RUN) Testing/benchmarks/click_to_mask.py
-	QT_QPA_PLATFORM=offscreen PYTHONPATH=LiverGTAN:Testing:. $(RUN) Testing/benchmarks/interaction.py
+	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) Testing/benchmarks/click_to_mask.py
+	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) Testing/benchmarks/interaction.py
 
 slicer:
 	"$(SLICER)" --additional-module-paths "$(CURDIR)/LiverGTAN"

@@ -51,9 +51,9 @@ class LiverGTAN(ScriptedLoadableModule):
 
 def _registerSampleData():
     if hasattr(slicer.modules, "sampledata"):
-        from LiverGTANLib import sampledata
+        from LiverGTANLib.mrml import sample_data
 
-        sampledata.register()
+        sample_data.register()
 
 
 @parameterNodeWrapper
@@ -76,7 +76,7 @@ class LiverGTANParameterNode:
     smoothing: Annotated[float, WithinRange(0, 6)] = 0.0
     largestComponent: bool = True
     fillHoles: bool = True
-    showDoubt: bool = False
+    showUncertainty: bool = False
     measurements: vtkMRMLTableNode
 
 
@@ -90,7 +90,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = None
 
     def setup(self):
-        from LiverGTANLib.panel import Panel
+        from LiverGTANLib.ui.panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/LiverGTAN.ui"))
@@ -146,7 +146,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     def session(self):
         """The work itself (LiverGTANLib.session); loaded at first use, with numpy."""
         if self._session is None:
-            from LiverGTANLib.session import Session
+            from LiverGTANLib.mrml.session import Session
 
             self._session = Session(slicer.mrmlScene)
         return self._session
@@ -180,9 +180,9 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             result = LiverGTANLogic().process(volumeNode)
             print(result.interval, result.segmentation.GetName())
         """
-        from LiverGTANLib import choices
+        from LiverGTANLib.mrml import parameters
 
-        chosen = choices.make(settings, region, liverPoints, notLiverPoints)
+        chosen = parameters.make(settings, region, liverPoints, notLiverPoints)
         request = self.session.prepare(inputVolume, outputSegmentation, student, engine, chosen.recipe, chosen)
         return self.apply(request, request.job.run())
 
@@ -191,14 +191,14 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         Returns what came of it: `results`, and `problems` (volume, reason) of those that could not be segmented.
         """
-        from LiverGTANLib import choices
-        from LiverGTANLib.batch import Batch
+        from LiverGTANLib.mrml import parameters
+        from LiverGTANLib.mrml.batch import VolumeBatch
 
         def prepare(volumeNode, segmentationNode):
-            chosen = choices.ofVolume(volumeNode, settings)
+            chosen = parameters.ofVolume(volumeNode, settings)
             return self.session.prepare(volumeNode, segmentationNode, student, engine, chosen.recipe, chosen)
 
-        batch = Batch(volumes, prepare, self.apply)
+        batch = VolumeBatch(volumes, prepare, self.apply)
         while (request := batch.next()) is not None:
             batch.finish(request, request.job.run)
         return batch
@@ -208,9 +208,9 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         moving: values of parameters that are being dragged and not set yet, by name.
         """
-        from LiverGTANLib import choices
+        from LiverGTANLib.mrml import parameters
 
-        p, chosen = parameterNode, choices.read(parameterNode, moving)
+        p, chosen = parameterNode, parameters.read(parameterNode, moving)
         return self.session.prepare(p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
 
     def apply(self, request, found, surfaceLater=False):
@@ -225,7 +225,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
     def table(self):
         """The table node with one row a segmentation."""
-        from LiverGTANLib import table
+        from LiverGTANLib.mrml import table
 
         parameterNode = self.getParameterNode()
         if parameterNode.measurements is None:
@@ -234,7 +234,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
     def exportTable(self, path):
         """Write the table as a CSV file. Raises OSError when that is not possible."""
-        from LiverGTANLib import table
+        from LiverGTANLib.mrml import table
 
         table.export(self.table(), path)
 
@@ -246,9 +246,9 @@ class LiverGTANTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        from LiverGTANLib import selftest
+        from LiverGTANLib.mrml import self_test
 
-        for journey in selftest.JOURNEYS:
+        for journey in self_test.JOURNEYS:
             self.setUp()
             self.delayDisplay(journey.__doc__.splitlines()[0])
             journey(self, LiverGTANLogic())

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import tyro
 
-from training import commands, rerun
-from training.config import Config, UserError, from_toml
-from training.nets import STUDENT_WIDTHS, TEACHER_WIDTHS
+from training import commands
+from training.errors import UserError
+from training.model.nets import STUDENT_WIDTHS, TEACHER_WIDTHS
+from training.options import Config, from_toml
+from training.release import reproduce
 from training.synthesis.config import SynthesisConfig
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -176,7 +178,7 @@ class Keep:
     """Keep one network of a checkpoint, in float16 with its settings and seed, to teach others."""
 
     checkpoint: First[Path]
-    output: Path = Path(rerun.TEACHER)
+    output: Path = Path(reproduce.TEACHER)
     role: str = "teacher"
     """Which network of the checkpoint."""
 

@@ -20,35 +20,36 @@ def synthesize(options: SynthesisConfig) -> None:
 
 def fit(options: cli.Fit) -> None:
     """Trains one stage, or all of them."""
-    from training import recipes
-    from training.config import to_toml
-    from training.validate import validator
+    from training.fit import train
+    from training.fit.validate import validator
+    from training.options import to_toml
 
     config, run = options.training, options.run
     validate = validator(config.data)
     run.mkdir(parents=True, exist_ok=True)
     (run / "fit.toml").write_text(to_toml(options), encoding="utf-8")
-    sizes = recipes.sizes(options.roles)
+    sizes = train.sizes(options.roles)
     teachers = list(options.roles.teacher)
     if options.stage == "teacher":
-        recipes.fit_teacher(sizes, config, run, validate)
+        train.fit_teacher(sizes, config, run, validate)
     elif options.stage == "all":
         everything(options, sizes, teachers, validate)
     else:
-        recipe = recipes.Recipe.parse(options.stage)
-        recipes.fit_student(recipe, sizes, teachers, config, run, run / "assistant", validate)
+        recipe = train.Method.parse(options.stage)
+        train.fit_student(recipe, sizes, teachers, config, run, run / "assistant", validate)
 
 
 def everything(options: cli.Fit, sizes, teachers: list[Path], validate) -> None:
     """Teacher (unless one is given), GTAN with its student, export, and evaluation when there are cases."""
-    from training import cli, machine, recipes
+    from training import cli
+    from training.fit import machine, train
 
     config, run = options.training, options.run
     if not teachers:
-        longer = recipes.teacher_config(options.roles, config)
-        teachers = [recipes.fit_teacher(sizes, longer, run / "teacher", validate)]
-    recipe = recipes.Recipe.parse("gtan")
-    student = recipes.fit_student(recipe, sizes, teachers, config, run / "gtan", run / "assistant", validate)
+        longer = train.teacher_config(options.roles, config)
+        teachers = [train.fit_teacher(sizes, longer, run / "teacher", validate)]
+    recipe = train.Method.parse("gtan")
+    student = train.fit_student(recipe, sizes, teachers, config, run / "gtan", run / "assistant", validate)
     if not machine.start(config).is_global_zero:
         return
     export(cli.Export(student, options.name, run))
@@ -60,9 +61,9 @@ def everything(options: cli.Fit, sizes, teachers: list[Path], validate) -> None:
 
 def evaluate(options: cli.Evaluate) -> None:
     """Prints and writes the figures of every case and their summary, or the table of the bundled students."""
-    from training import evaluate, picture
-    from training.config import UserError
     from training.data.cases import Case
+    from training.errors import UserError
+    from training.evaluation import evaluate, picture
 
     if options.bundled:
         evaluate_bundled(options)
@@ -87,48 +88,50 @@ def evaluate(options: cli.Evaluate) -> None:
 
 def evaluate_bundled(options: cli.Evaluate) -> None:
     """Prints and writes the table of real cases x bundled students x engines."""
-    from LiverGTANLib import student
-    from training import bundled
-    from training.config import UserError
+    from LiverGTANLib.core import weight_file
+    from training.errors import UserError
+    from training.release import bundled_table
 
     if options.model or options.cases or options.picture:
         raise UserError("--bundled takes the bundled students and the known real cases; give it nothing but --output.")
-    table = bundled.lines(list(bundled.rows(student.available(), bundled.cases())))
-    print(bundled.write(table, options.output), end="")
+    table = bundled_table.lines(list(bundled_table.rows(weight_file.available(), bundled_table.cases())))
+    print(bundled_table.write(table, options.output), end="")
     print(f"\nWrote {options.output} and {options.output.with_suffix('.md')}")
 
 
 def pseudolabel(options: cli.Pseudolabel) -> None:
     """Masks of CTs by a teacher."""
-    from training import pseudolabels
+    from training.studies import pseudolabels
 
     pseudolabels.run(options)
 
 
 def stress(options: cli.Stress) -> None:
     """Prints a line a condition and writes the table."""
-    from training import evaluate, rerun
     from training.data.cases import Case
-    from training.stress import conditions, real, report, run
-    from training.synthesis import stock
+    from training.evaluation import evaluate
+    from training.evaluation.stress import conditions, real, report, run
+    from training.release import reproduce
+    from training.synthesis import source_library
     from training.synthesis.config import SynthesisConfig
 
     config = SynthesisConfig(data=options.data)
-    library = real.Library(stock.data_folder(config), tuple(Case.parse(case) for case in options.cases))
-    tried = conditions.all_conditions(stock.load_maps(config), library, options.volumes)
-    result = run.run(evaluate.model(options.model), tried) | {"command": rerun.command("stress", options)}
+    library = real.Library(source_library.data_folder(config), tuple(Case.parse(case) for case in options.cases))
+    tried = conditions.all_conditions(source_library.load_maps(config), library, options.volumes)
+    result = run.run(evaluate.model(options.model), tried) | {"command": reproduce.command("stress", options)}
     beside = report.write(result, options.output)
     print(f"{options.output}, {beside}")
 
 
 def calibrate(options: cli.Calibrate) -> None:
     """Prints calibration errors and the temperature, writes them and the reliability diagram."""
-    from training import calibration, evaluate, rerun
     from training.data.cases import Case
+    from training.evaluation import calibration, evaluate
+    from training.release import reproduce
 
     cases = [Case.parse(case) for case in options.cases]
     result = calibration.calibrate(evaluate.model(options.model), cases, options.fit)
-    result |= {"command": rerun.command("calibrate", options)}
+    result |= {"command": reproduce.command("calibrate", options)}
     print(calibration.text(result))
     picture = options.picture or options.output.with_suffix(".png")
     calibration.write(result, options.output, picture)
@@ -137,39 +140,43 @@ def calibrate(options: cli.Calibrate) -> None:
 
 def average(options: cli.Average) -> None:
     """Writes the mean of several runs."""
-    from training import soup
+    from training.studies import average
 
-    print(f"wrote {soup.run(options)}")
+    print(f"wrote {average.run(options)}")
 
 
 def ablate(options: cli.Ablate) -> None:
     """Runs what is missing of the table and writes it anew after every run."""
-    from training import ablation
+    from training.studies import ablation
 
     ablation.run(options)
 
 
 def designs(options: cli.Designs) -> None:
     """Trains the designs that are missing, times all, and writes table and plot."""
-    from training import designs
+    from training.studies import designs
 
     designs.run(options)
 
 
 def export(options: cli.Export) -> None:
     """Writes student file and card, prints how far the engines are from the network, and installs if asked to."""
-    from training import install
+    from training.release import install
 
     install.run(options)
 
 
 def keep(options: cli.Keep) -> None:
     """Writes the network and prints what is kept with it."""
-    from training import cards, checkpoint, nets, progress, weights
+    from training.fit import checkpoint, network_file, run_log
+    from training.model import nets
+    from training.release import student_card
 
-    content = checkpoint.read(options.checkpoint) | {"training": cards.training(options.checkpoint, options.role)}
-    watched = progress.last_figures(options.checkpoint.with_name("log.csv"), options.role)
-    digest = weights.write(options.output, content, options.role, watched)
+    content = checkpoint.read(options.checkpoint) | {
+        "training": student_card.training(options.checkpoint, options.role)
+    }
+    watched = run_log.last_figures(options.checkpoint.with_name("log.csv"), options.role)
+    digest = network_file.write(options.output, content, options.role, watched)
     net = checkpoint.network(options.output)
     print(
         f"{options.output}: {nets.parameters(net):,} parameters of widths {net.widths}, "
@@ -183,17 +190,19 @@ def keep(options: cli.Keep) -> None:
 
 def card(options: cli.Card) -> None:
     """Prints the card, with new figures if given; or writes the model card."""
-    from training import cards, model_card
-    from training.config import UserError
+    from training.errors import UserError
+    from training.release import model_card, student_card
 
     if options.bundled == bool(options.student):
         raise UserError("Give a student's file, or --bundled for the model card of the bundled students.")
-    print(f"Wrote {model_card.rewrite()}" if options.bundled else cards.rewrite(options.student, options.metrics))
+    print(
+        f"Wrote {model_card.rewrite()}" if options.bundled else student_card.rewrite(options.student, options.metrics)
+    )
 
 
 def describe(options: cli.Describe) -> None:
     """Prints one line a network."""
-    from training.nets import STUDENT_WIDTHS, UNet3D, gmac, parameters
+    from training.model.nets import STUDENT_WIDTHS, UNet3D, gmac, parameters
 
     roles = options.roles
     plans = {"teacher": roles.teacher_widths, "assistant": roles.assistant_widths, **STUDENT_WIDTHS}
@@ -213,6 +222,6 @@ def describe(options: cli.Describe) -> None:
 
 def demo(options: cli.Demo) -> None:
     """Synthesize, fit all, evaluate, export: on the phantom only."""
-    from training import demo
+    from training.studies import demo
 
     demo.run(dataclasses.asdict(options)["output"])

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import numpy as np
 from benchmarks.click_to_mask import large
 
-from LiverGTANLib import doubt, engines, files, measure, segmenter, student
-from LiverGTANLib.clicks import Click
-from LiverGTANLib.region import Region
-from LiverGTANLib.segmenter import Settings
-from LiverGTANLib.volume import CtVolume
+from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core.clicks import Click
+from LiverGTANLib.core.region import Region
+from LiverGTANLib.core.segmenter import PostprocessSettings
+from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.standalone import image_files
 from training.data import samples
 
 RUNS = 15
@@ -22,9 +23,9 @@ RUNS = 15
 
 def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
     """What a person does -> the work of its n-th time."""
-    analysis = segmenter.analyze(ct, engines.create(student.load(student.DEFAULT), "numpy"))
+    analysis = segmenter.analyze(ct, engines.create(weight_file.load(weight_file.DEFAULT), "numpy"))
     whole = segmenter.mask(analysis)
-    volume_ml = measure.volume_ml(whole, ct.ijk_to_ras)
+    volume_ml = measurements.volume_ml(whole, ct.ijk_to_ras)
     rng = np.random.default_rng(0)
     voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * RUNS]
     points = [tuple((ct.ijk_to_ras @ [*kji[::-1], 1])[:3]) for kji in voxels]
@@ -37,8 +38,8 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
         return Region(matrix, (120.0, 120.0, 100.0))
 
     return {
-        "threshold moved": lambda n: segmenter.mask(analysis, Settings(threshold=0.3 + 0.01 * n)),
-        "smoothness moved": lambda n: segmenter.mask(analysis, Settings(smoothing_mm=2 + 0.1 * n)),
+        "threshold moved": lambda n: segmenter.mask(analysis, PostprocessSettings(threshold=0.3 + 0.01 * n)),
+        "smoothness moved": lambda n: segmenter.mask(analysis, PostprocessSettings(smoothing_mm=2 + 0.1 * n)),
         "ROI dragged, coarse": lambda n: segmenter.coarse_mask(analysis, region=region(n, 0)),
         "ROI released": lambda n: segmenter.mask(analysis, region=region(n, 0)),
         "ROI turned by 30 degrees, released": lambda n: segmenter.mask(analysis, region=region(n, 30)),
@@ -47,9 +48,11 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
         "first of ten clicks moved": lambda n: segmenter.mask(
             analysis, clicks=[Click(points[2 * RUNS + n], False), *nine]
         ),
-        "volume as an interval": lambda n: doubt.interval(analysis, volume_ml, Settings(threshold=0.5 + 0.001 * n)),
-        "overlay of doubt": lambda n: doubt.overlay(analysis),
-        "attenuation": lambda n: measure.attenuation(ct, whole),
+        "volume as an interval": lambda n: uncertainty.interval(
+            analysis, volume_ml, PostprocessSettings(threshold=0.5 + 0.001 * n)
+        ),
+        "overlay of doubt": lambda n: uncertainty.overlay(analysis),
+        "attenuation": lambda n: measurements.attenuation(ct, whole),
     }
 
 
@@ -64,7 +67,7 @@ def milliseconds(action: Callable[[int], object]) -> np.ndarray:
 
 def main() -> None:
     samples.fetch()
-    ct = files.read_ct(samples.CT)
+    ct = image_files.read_ct(samples.CT)
     for scan in (ct, large(ct)):
         print(f"\n| {'x'.join(str(n) for n in scan.shape[::-1])} | Median ms | 95th percentile ms |\n|---|---|---|")
         for name, action in actions(scan).items():

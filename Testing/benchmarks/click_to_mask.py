@@ -15,8 +15,9 @@ import slicer
 from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib import engines, files, parallel
-from LiverGTANLib.volume import CtVolume
+from LiverGTANLib.core import engines, threads
+from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.standalone import image_files
 from training.data import samples
 
 MODULE = Path(__file__).resolve().parent.parent.parent / "LiverGTAN" / "LiverGTAN.py"
@@ -73,10 +74,10 @@ def table(title: str, times: dict[str, list[dict[str, float]]]) -> None:
 
 def main() -> None:
     samples.fetch()
-    ct = files.read_ct(samples.CT)
+    ct = image_files.read_ct(samples.CT)
     names = engines.ENGINES if engines.has_torch() else ("numpy",)
     print(
-        f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
+        f"{platform.processor() or platform.machine()}, {threads.thread_count()} threads of {os.cpu_count()} "
         f"processors; Python {platform.python_version()}; {engines.describe()['numpy']}; "
         f"{RUNS} runs each, ms: median (95th percentile)"
     )

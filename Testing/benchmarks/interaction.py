@@ -19,8 +19,10 @@ import slicer
 from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib import engines, files, live, parallel, scene, student
-from LiverGTANLib.volume import CtVolume
+from LiverGTANLib.core import engines, threads, weight_file, worker
+from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.mrml import scene
+from LiverGTANLib.standalone import image_files
 from training.data import samples
 
 RUNS = 20
@@ -31,7 +33,7 @@ class Watch:
     """Adds up the worker's waiting time, which lets threads run and is no hold by our code."""
 
     def __init__(self):
-        self.waited, poll = 0.0, live.Worker.poll
+        self.waited, poll = 0.0, worker.Worker.poll
 
         def timed(worker, timeout=0.0):
             start = time.perf_counter()
@@ -40,7 +42,7 @@ class Watch:
             finally:
                 self.waited += time.perf_counter() - start
 
-        live.Worker.poll = timed
+        worker.Worker.poll = timed
 
 
 class Bench:
@@ -188,12 +190,12 @@ def table(title: str, times: dict[str, list[float]], holds: dict[str, list[tuple
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     samples.fetch()
-    ct = files.read_ct(samples.CT)
+    ct = image_files.read_ct(samples.CT)
     names = engines.ENGINES if engines.has_torch() else ("numpy",)
     print(
-        f"{platform.processor() or platform.machine()}, {parallel.thread_count()} threads of {os.cpu_count()} "
-        f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {student.DEFAULT}; {runs} runs, "
-        "ms: median (95th percentile)"
+        f"{platform.processor() or platform.machine()}, {threads.thread_count()} threads of {os.cpu_count()} "
+        f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {weight_file.DEFAULT}; "
+        f"{runs} runs, ms: median (95th percentile)"
     )
     watch = Watch()
     for scan in (ct, click_to_mask.large(ct)):

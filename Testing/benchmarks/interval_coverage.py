@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import real_cases
-from real_cases import RealCase
 
-from LiverGTANLib import doubt, engines, measure, segmenter, student
-from LiverGTANLib.evidence import Analysis
+from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core.postprocess import Analysis
+from support import real_cases
+from support.real_cases import RealCase
 
 NEAR_BORDER = 0.02
 """Cells whose probability lies between this and one less this."""
@@ -34,23 +34,23 @@ def cross_entropy(cases: list[tuple[RealCase, Analysis]], temperature: float) ->
     return float(np.mean(losses))
 
 
-def interval_at(analysis: Analysis, found_ml: float, low_level: float | None = None) -> doubt.Interval:
+def interval_at(analysis: Analysis, found_ml: float, low_level: float | None = None) -> uncertainty.VolumeInterval:
     """The interval with the card's levels, or with `low_level` and one less it."""
     if low_level is None:
-        return doubt.interval(analysis, found_ml)
+        return uncertainty.interval(analysis, found_ml)
     card = {**analysis.calibration, "levels": [low_level, 1 - low_level]}
-    return doubt.interval(replace(analysis, calibration=card), found_ml)
+    return uncertainty.interval(replace(analysis, calibration=card), found_ml)
 
 
 def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
     """(lines about one student, cases whose volume its intervals hold)."""
-    engine = engines.create(student.load(name), "numpy")
+    engine = engines.create(weight_file.load(name), "numpy")
     analyzed = [(case, segmenter.analyze(case.ct, engine)) for case in cases]
     lines, held = [], 0
     figures = []
     for case, analysis in analyzed:
-        found_ml = measure.volume_ml(segmenter.mask(analysis), case.ct.ijk_to_ras)
-        true_ml = np.count_nonzero(case.liver) * measure.voxel_ml(case.ct.ijk_to_ras)
+        found_ml = measurements.volume_ml(segmenter.mask(analysis), case.ct.ijk_to_ras)
+        true_ml = np.count_nonzero(case.liver) * measurements.voxel_ml(case.ct.ijk_to_ras)
         figures.append((analysis, found_ml, true_ml))
         interval = interval_at(analysis, found_ml)
         inside = interval.low <= true_ml <= interval.high
@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     cases = real_cases.load()
     lines, held = ["| Student | Case | Reference mL | Found mL (interval) | Held |", "|---|---|---|---|---|"], 0
-    for name in student.available():
+    for name in weight_file.available():
         more, count = report(name, cases)
         lines, held = lines + more, held + count
     lines += ["", f"The interval holds the reference volume in {held} of {len(lines) - 2} answers."]

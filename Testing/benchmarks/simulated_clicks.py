@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import real_cases
-from real_cases import RealCase
 
-from LiverGTANLib import engines, measure, parallel, pieces, segmenter, student
-from LiverGTANLib.clicks import Click
-from LiverGTANLib.evidence import Analysis
+from LiverGTANLib.core import components, engines, measurements, segmenter, threads, weight_file
+from LiverGTANLib.core.clicks import Click
+from LiverGTANLib.core.postprocess import Analysis
+from support import real_cases
+from support.real_cases import RealCase
 
 CLICKS = (0, 1, 3, 5, 10)
 NOISE = (0.1, 0.2)
@@ -37,7 +37,7 @@ class Run:
     seconds: list[float]
 
 
-def weakened(strong: student.Student, noise: float, seed: int) -> student.Student:
+def weakened(strong: weight_file.Student, noise: float, seed: int) -> weight_file.Student:
     """The same student with every weight multiplied by 1 + noise * N(0, 1)."""
     rng = np.random.default_rng(seed)
     weights = {
@@ -47,9 +47,9 @@ def weakened(strong: student.Student, noise: float, seed: int) -> student.Studen
     return replace(strong, name=f"{strong.name}, noise {noise:g}", weights=weights)
 
 
-def models() -> Iterator[student.Student]:
-    for name in student.available():
-        strong = student.load(name)
+def models() -> Iterator[weight_file.Student]:
+    for name in weight_file.available():
+        strong = weight_file.load(name)
         yield strong
         for noise in NOISE:
             for seed in SEEDS:
@@ -61,11 +61,11 @@ def next_click(case: RealCase, mask: np.ndarray) -> Click | None:
     from scipy.ndimage import distance_transform_edt, label
 
     wrong = mask != case.liver
-    box = pieces.bounding_box(wrong)
+    box = components.bounding_box(wrong)
     if box is None:
         return None
     regions, _ = label(np.pad(wrong[box], 1))
-    depth = distance_transform_edt(regions == pieces.largest(regions), sampling=case.ct.spacing[::-1])
+    depth = distance_transform_edt(regions == components.largest(regions), sampling=case.ct.spacing[::-1])
     kji = np.array(np.unravel_index(depth.argmax(), depth.shape)) - 1 + [part.start for part in box]
     ras = (case.ct.ijk_to_ras @ [*kji[::-1], 1])[:3]
     return Click(tuple(float(x) for x in ras), bool(case.liver[tuple(kji)]))
@@ -74,7 +74,7 @@ def next_click(case: RealCase, mask: np.ndarray) -> Click | None:
 def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
     clicks: list[Click] = []
     mask = segmenter.mask(analysis).full() > 0
-    run = Run(case.name, model, [measure.dice(mask, case.liver)], [])
+    run = Run(case.name, model, [measurements.dice(mask, case.liver)], [])
     while len(clicks) < CLICKS[-1]:
         click = next_click(case, mask)
         if click is None:
@@ -86,7 +86,7 @@ def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
         found = segmenter.mask(analysis, clicks=clicks)
         run.seconds.append(time.perf_counter() - start)
         mask = found.full() > 0
-        run.dice.append(measure.dice(mask, case.liver))
+        run.dice.append(measurements.dice(mask, case.liver))
     return run
 
 
@@ -114,7 +114,7 @@ def table(all_runs: list[Run]) -> str:
     ms = 1000 * np.array([s for run in all_runs for s in run.seconds])
     speed = (
         f"A click takes {np.median(ms):.0f} ms (median; 95th percentile {np.percentile(ms, 95):.0f} ms) from "
-        f"point to mask at native resolution: numpy {np.__version__}, {parallel.thread_count()} threads, "
+        f"point to mask at native resolution: numpy {np.__version__}, {threads.thread_count()} threads, "
         f"Python {platform.python_version()}."
     )
     return "\n".join([*lines, "", speed])

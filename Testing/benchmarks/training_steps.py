@@ -30,11 +30,12 @@ SHAPE = (2, 1, 64, 96, 112)
 def measure(role: str, setting: str, threads: int, steps: int) -> float:
     """Steps per second of forward, loss, backward and update on random volumes, without reading data."""
     if setting == "loop":
-        from training import waiting  # noqa: F401  before torch is loaded
+        from training import waiting
     import torch
 
-    from training import losses, machine
-    from training.nets import UNet3D
+    from training.fit import machine
+    from training.model import losses
+    from training.model.nets import UNet3D
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training.config import Config
 from training.data import augment
 from training.data.joined import Joined
-from training.losses import balance
+from training.model.losses import balance
+from training.options import Config
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """image and label are B1DHW float32, weights the loss weights of the voxels, labelled (B,) 0 or 1."""
 
     image: torch.Tensor
@@ -22,9 +22,9 @@ class Batch:
     weights: torch.Tensor
     labelled: torch.Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         parts = (self.image, self.label, self.weights, self.labelled)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        return TrainingBatch(*(part.to(device, non_blocking=True) for part in parts))
 
 
 class Batches:
@@ -34,7 +34,7 @@ class Batches:
         self.bank = Joined(config.data.bank)
         self.config, self.rank, self.world = config, rank, world
 
-    def at(self, step: int) -> Batch:
+    def at(self, step: int) -> TrainingBatch:
         """This process's share of the batch of a step. Raises FileNotFoundError when the bank was removed."""
         self.bank.still_there()
         size = self.config.loop.batch
@@ -42,7 +42,7 @@ class Batches:
         images, labels, labelled = zip(*(self.sample(position) for position in positions), strict=True)
         label = torch.stack(labels)[:, None]
         image = torch.stack(images)[:, None].contiguous(memory_format=torch.channels_last_3d)
-        return Batch(image, label, balance(label), torch.tensor(labelled, dtype=torch.float32))
+        return TrainingBatch(image, label, balance(label), torch.tensor(labelled, dtype=torch.float32))
 
     def sample(self, position: int) -> tuple[torch.Tensor, torch.Tensor, bool]:
         """The augmented volume at a position of the endless sequence of volumes."""

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.volume import CtVolume, ModelFrame, check
-from training.config import UserError
+from LiverGTANLib.core.volume import CtVolume, ModelGrid, check
 from training.data.scans import Scan, ScanError, content_hash
+from training.errors import UserError
 
 FORMAT = 1
 HU_RANGE = (-1024.0, 2000.0)
@@ -127,7 +127,7 @@ def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> list[str]:
 def _write(folder: Path, ct: CtVolume, mask: np.ndarray | None, spacing_mm: float) -> None:
     from training.synthesis.sources import coarse_tissue
 
-    frame = ModelFrame.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple=1)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple=1)
     hu = frame.down(ct.hu, clip=HU_RANGE, fill=HU_RANGE[0])
     label = None if mask is None else frame.down(mask.astype(np.float32), fill=0.0)
     np.save(folder / "hu.npy", np.round(hu).astype(np.int16))

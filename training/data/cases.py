@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.files import read_ct, read_labels, stem_of
-from LiverGTANLib.volume import CtVolume, ModelFrame, to_model_grid
-from training.config import UserError
+from LiverGTANLib.core.volume import CtVolume, ModelGrid, to_model_grid
+from LiverGTANLib.standalone.image_files import read_ct, read_labels, stem_of
 from training.data.unseen import DATA_VARIABLE, data_folder
+from training.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Case:
         return image, fraction(self.mask, frame)
 
 
-def fraction(mask: np.ndarray, frame: ModelFrame) -> np.ndarray:
+def fraction(mask: np.ndarray, frame: ModelGrid) -> np.ndarray:
     """The share of the mask in every cell of the model grid."""
     return frame.down(mask.astype(np.float32), fill=0.0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .bank import Bank, BankError
+from training.data.bank import Bank, BankError
 
 SAME = ("shape", "spacing_mm", "hu_window", "axes")
 

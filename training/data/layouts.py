@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from training.config import UserError
 from training.data.scans import Part, Scan
+from training.errors import UserError
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 TUMORS = ("tumor", "tumour", "cancer", "lesion")

@@ -83,8 +83,8 @@ def make_phantom() -> Path:
     """A generated CT with its liver, for machines without a network."""
     import SimpleITK as sitk
 
-    from LiverGTANLib.files import image_of
-    from LiverGTANLib.phantom import phantom_ct
+    from LiverGTANLib.core.phantom import phantom_ct
+    from LiverGTANLib.standalone.image_files import image_of
 
     CACHE.mkdir(parents=True, exist_ok=True)
     ct, liver = phantom_ct()

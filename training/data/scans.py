@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from LiverGTANLib.volume import CtVolume
+from LiverGTANLib.core.volume import CtVolume
 
 Part = Literal["train", "validation", "test"]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

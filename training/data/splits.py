@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.config import UserError
 from training.data.scans import Part, Scan
+from training.errors import UserError
 
 
 def split(

@@ -3,6 +3,6 @@
 Every effect is a frozen dataclass: `random` draws its parameters, `apply` uses them, its fields are logged.
 """
 
-from .config import Effects, SynthesisConfig
+from training.synthesis.config import Effects, SynthesisConfig
 
 __all__ = ["Effects", "SynthesisConfig"]

@@ -17,12 +17,11 @@ import numpy as np
 
 from training.data.bank import Bank, BankError
 from training.data.cache import Entry
-
-from .config import SynthesisConfig
-from .elsewhere import drawn_sources
-from .pipeline import make_volume, stream
-from .sources import Source, ct_source
-from .stock import load_maps, prepare_reals
+from training.synthesis.config import SynthesisConfig
+from training.synthesis.effects.heads_and_limbs import drawn_sources
+from training.synthesis.pipeline import make_volume, stream
+from training.synthesis.source_library import load_maps, prepare_reals
+from training.synthesis.sources import Source, ct_source
 
 CHUNK = 8
 REPORT_SECONDS = 15
@@ -41,7 +40,7 @@ def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -
         _fill(config, prepare_reals(config, report), missing, report)
         bank.refresh()
     if config.picture is not None:
-        from .picture import contact_sheet
+        from training.synthesis.contact_sheet import contact_sheet
 
         contact_sheet(bank, config.picture)
         report(f"Contact sheet: {config.picture}")

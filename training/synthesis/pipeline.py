@@ -8,23 +8,22 @@ from zlib import crc32
 
 import numpy as np
 
-from LiverGTANLib.volume import scale_hu
-
-from .anatomy import BowelGas, HazyFat, Mesentery
-from .config import SynthesisConfig
-from .field_of_view import Cut, RoundField
-from .fluid import Ascites, Consolidation, Effusion
-from .liver_inside import GiantTumor, Lesions, LiverVessels
-from .liver_shape import Contour, Resection
-from .phase import Contrast
-from .placement import Placement, place
-from .real import Gain, LiverDensity
-from .scanner import Blur, Noise, Quantized, ThickSlices
-from .scene import Effect, Scene
-from .sources import Source
-from .streaks import MetalStreaks, PhotonStarvation
-from .surroundings import Arms, Table, Wall
-from .wish import ANYTHING, Wish
+from LiverGTANLib.core.volume import scale_hu
+from training.synthesis.config import SynthesisConfig
+from training.synthesis.effects.anatomy import BowelGas, HazyFat, Mesentery
+from training.synthesis.effects.field_of_view import Cut, RoundField
+from training.synthesis.effects.fluid import Ascites, Consolidation, Effusion
+from training.synthesis.effects.liver_inside import GiantTumor, Lesions, LiverVessels
+from training.synthesis.effects.liver_shape import Contour, Resection
+from training.synthesis.effects.phase import Contrast
+from training.synthesis.effects.placement import Placement, place
+from training.synthesis.effects.real_scans import Gain, LiverDensity
+from training.synthesis.effects.scanner import Blur, Noise, Quantized, ThickSlices
+from training.synthesis.effects.streaks import MetalStreaks, PhotonStarvation
+from training.synthesis.effects.surroundings import Arms, Table, Wall
+from training.synthesis.overrides import ANYTHING, EffectOverrides
+from training.synthesis.sources import Source
+from training.synthesis.synthetic_scan import Effect, SyntheticScan
 
 ANATOMY: dict[str, type[Effect]] = {
     "contour": Contour,
@@ -68,8 +67,8 @@ def make_volume(source: Source, config: SynthesisConfig, seed: int) -> tuple[np.
 
 
 def make_scene(
-    source: Source, config: SynthesisConfig, seed: int, wish: Wish = ANYTHING
-) -> tuple[Scene, dict[str, Any]]:
+    source: Source, config: SynthesisConfig, seed: int, wish: EffectOverrides = ANYTHING
+) -> tuple[SyntheticScan, dict[str, Any]]:
     """The finished scan on the fine grid, in HU, and the parameters of all that was done."""
     rng = stream(seed, "placement")
     without_liver = not source.real and rng.random() < config.no_liver_share
@@ -91,12 +90,12 @@ def make_scene(
 
 
 def run(
-    scene: Scene,
+    scene: SyntheticScan,
     effects: dict[str, type[Effect]],
     config: SynthesisConfig,
     seed: int,
     factor: float = 1.0,
-    wish: Wish = ANYTHING,
+    wish: EffectOverrides = ANYTHING,
 ) -> dict[str, Any]:
     """Draw and apply the effects in order; returns the parameters of those that took part."""
     done = {}
@@ -110,7 +109,9 @@ def run(
     return done
 
 
-def _do(scene: Scene, effect: type[Effect], name: str, rng: np.random.Generator, wish: Wish) -> dict[str, Any] | None:
+def _do(
+    scene: SyntheticScan, effect: type[Effect], name: str, rng: np.random.Generator, wish: EffectOverrides
+) -> dict[str, Any] | None:
     drawn = effect.random(scene, rng)
     if drawn is None:
         return None
@@ -124,7 +125,7 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(name.encode())])
 
 
-def to_grid(scene: Scene, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def to_grid(scene: SyntheticScan, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Clip to the window, then average areas, then scale: the order of `LiverGTANLib.volume.to_model_grid`."""
     image = average_areas(np.clip(scene.hu, *hu_window))
     return scale_hu(image, hu_window), average_areas(scene.label)
@@ -141,7 +142,7 @@ def average_areas(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _render(scene: Scene, config: SynthesisConfig, seed: int, wish: Wish) -> dict[str, Any]:
+def _render(scene: SyntheticScan, config: SynthesisConfig, seed: int, wish: EffectOverrides) -> dict[str, Any]:
     allowed = {name: getattr(config.effects, name) > 0 for name in ("fatty", "iron", "odd")}
     contrast = Contrast.random(scene, stream(seed, "contrast"), **allowed, phase=wish.phase, liver_kind=wish.liver)
     contrast = wish.fulfilled("contrast", contrast)

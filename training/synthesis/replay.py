@@ -8,11 +8,11 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from .config import SynthesisConfig
-from .phase import Contrast
-from .pipeline import ANATOMY, DISEASE, REAL, SCANNER, to_grid
-from .placement import Placement, place
-from .sources import Source
+from training.synthesis.config import SynthesisConfig
+from training.synthesis.effects.phase import Contrast
+from training.synthesis.effects.placement import Placement, place
+from training.synthesis.pipeline import ANATOMY, DISEASE, REAL, SCANNER, to_grid
+from training.synthesis.sources import Source
 
 Built = TypeVar("Built")
 EFFECTS = {**ANATOMY, "contrast": Contrast, **REAL, **DISEASE, **SCANNER}

@@ -10,10 +10,9 @@ import numpy as np
 
 from training.data.cache import Entry
 from training.data.scans import read_image
-
-from .fields import signed_distance
-from .scene import bounding_box
-from .tissues import ORGANS, Tissue, is_any
+from training.data.tissues import ORGANS, Tissue, is_any
+from training.synthesis.effects.fields import signed_distance
+from training.synthesis.synthetic_scan import bounding_box
 
 
 @dataclass(eq=False)

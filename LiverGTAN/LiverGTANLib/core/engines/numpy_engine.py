@@ -1,0 +1,158 @@
+"""The student on numpy alone, in bounded memory."""
+
+import threading
+
+import numpy as np
+
+from .. import threads
+from ..weight_file import Student
+from . import Cancelled, IsCancelled, Progress
+from .numpy_layers import Convolution, Head, Stem, Upsampling, bordered, store_in
+
+MOST_PLANES = 320
+"""Planes of the model grid in one pass (96 cm at 3 mm); longer scans are tiled along D."""
+
+
+class NumpyEngine:
+    """Runs a student's U-Net on numpy. One forward pass at a time; buffers are kept for the next scan of the size."""
+
+    name = "numpy"
+
+    def __init__(self, student: Student, most_planes: int = MOST_PLANES):
+        self.student = student
+        self._most_planes = most_planes
+        self._lock = threading.Lock()
+        self._pass: _Pass | None = None
+
+    def forward(
+        self, x_DHW: np.ndarray, progress: Progress | None = None, cancelled: IsCancelled | None = None
+    ) -> np.ndarray:
+        """See `Engine.forward`."""
+        x = np.ascontiguousarray(x_DHW, np.float32)
+        check_grid(x, self.student.multiple)
+        logits = np.empty_like(x)
+        parts = tiles(len(x), self.student.multiple, self._most_planes)
+        with self._lock:
+            for number, (core, around) in enumerate(parts):
+
+                def tell(fraction: float, text: str, done: int = number) -> None:
+                    if progress:
+                        progress((done + fraction) / len(parts), text)
+
+                tile = self._run(x[around], tell, cancelled or _never)
+                logits[core] = tile[core.start - around.start : core.stop - around.start]
+        return logits
+
+    def _run(self, x: np.ndarray, progress: Progress, cancelled: IsCancelled) -> np.ndarray:
+        if self._pass is None or self._pass.shape != x.shape:
+            self._pass = _Pass(self.student, x.shape)
+        return self._pass(x, progress, cancelled)
+
+
+def check_grid(x: np.ndarray, multiple: int) -> None:
+    """Raise ValueError unless x is 3-D with sides that the levels can halve."""
+    if x.ndim != 3 or any(n == 0 or n % multiple for n in x.shape):
+        raise ValueError(f"The grid {x.shape} is not three multiples of {multiple}.")
+
+
+def tiles(depth: int, multiple: int, most_planes: int) -> list[tuple[slice, slice]]:
+    """(planes to keep, planes to compute) that cover `depth` with at most `most_planes` computed at once.
+
+    The margin holds all that an output can see (kernels down and up, and the deepest level's grid), so tiles change
+    nothing but rounding.
+    """
+    if depth <= most_planes:
+        return [(slice(0, depth), slice(0, depth))]
+    margin = 5 * multiple
+    core = max(multiple, (most_planes - 2 * margin) // multiple * multiple)
+    return [
+        (part, slice(max(0, part.start - margin), min(depth, part.stop + margin)))
+        for part in threads.ranges(depth, core)
+    ]
+
+
+class _Pass:
+    """Weights and buffers laid out for one grid size."""
+
+    def __init__(self, student: Student, shape: tuple[int, ...]):
+        self.shape = shape
+        w, widths, slope = student.weights, student.widths, student.negative_slope
+        self._last = len(widths) - 1
+        sizes = [tuple(n >> (level + 1) for n in shape) for level in range(len(widths))]
+        # Skips keep their channels; what is upsampled carries a channel of ones for the bias (see Upsampling).
+        self._skips = [bordered(*size, width) for size, width in zip(sizes[:-1], widths)]
+        self._coarse = [None] + [_with_ones(size, width) for size, width in zip(sizes[1:], widths[1:])]
+        self._first = [bordered(*size, width) for size, width in zip(sizes, widths)]
+        self._stem = Stem(w["stem.weight"], w["stem.bias"], slope)
+        self._head = Head(w["head.weight"], w["head.bias"])
+
+        def convolution(name: str, level: int, stride: int = 1) -> Convolution:
+            return Convolution(w[f"{name}.weight"], w[f"{name}.bias"], slope, sizes[level][2], stride)
+
+        self._down = [None] + [convolution(f"down{n}", n, stride=2) for n in range(1, len(widths))]
+        self._encode = [convolution(f"enc{n}", n) for n in range(len(widths))]
+        self._up = []
+        self._decode = []
+        for level in range(self._last):
+            weight, width = w[f"dec{level}.weight"], widths[level]
+            self._up.append(Upsampling(w[f"up{level}.weight"], w[f"up{level}.bias"], weight[:, :width]))
+            skip = np.ascontiguousarray(weight[:, width:])
+            self._decode.append(Convolution(skip, w[f"dec{level}.bias"], slope, sizes[level][2]))
+
+    def __call__(self, x: np.ndarray, progress: Progress, cancelled: IsCancelled) -> np.ndarray:
+        logits = np.empty(self.shape, np.float32)
+        steps = self._steps(x, logits)
+        for number, (depth, step) in enumerate(steps):
+            if cancelled():
+                raise Cancelled
+            threads.for_each(step, _shares(depth))
+            progress((number + 1) / len(steps), "Network")
+        return logits
+
+    def _steps(self, x: np.ndarray, logits: np.ndarray) -> list:
+        """(planes, function of a range of planes) for each layer in turn."""
+        first, skips, coarse, last = self._first, self._skips, self._coarse, self._last
+
+        def depth(volume: np.ndarray) -> int:
+            return volume.shape[0] - 2
+
+        steps = [
+            (depth(first[0]), lambda planes: self._stem(x, planes, store_in(first[0]))),
+            (depth(first[0]), lambda planes: self._encode[0](first[0], planes, store_in(skips[0]))),
+        ]
+        for n in range(1, last + 1):
+            encoded = skips[n] if n < last else coarse[n]
+            above = skips[n - 1]
+            steps.append((depth(first[n]), lambda p, n=n, a=above: self._down[n](a, p, store_in(first[n]))))
+            steps.append((depth(first[n]), lambda p, n=n, e=encoded: self._encode[n](first[n], p, store_in(e))))
+        for n in reversed(range(last)):
+            steps.append(
+                (
+                    depth(skips[n]),
+                    lambda planes, n=n: self._decode[n](
+                        skips[n],
+                        planes,
+                        store_in(coarse[n]) if n else self._head.sink(logits),
+                        self._up[n],
+                        coarse[n + 1],
+                    ),
+                )
+            )
+        return steps
+
+
+def _with_ones(size: tuple[int, ...], channels: int) -> np.ndarray:
+    volume = bordered(*size, channels + 1)
+    volume[1:-1, 1:-1, 1:-1, channels] = 1
+    return volume
+
+
+def _shares(depth: int) -> list[slice]:
+    """Even numbers of planes for each thread: fine planes come in pairs."""
+    pairs = -(-depth // 2)
+    share = -(-pairs // threads.thread_count())
+    return [slice(2 * s.start, min(2 * s.stop, depth)) for s in threads.ranges(pairs, share)]
+
+
+def _never() -> bool:
+    return False

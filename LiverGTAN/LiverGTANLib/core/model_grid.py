@@ -1,0 +1,266 @@
+"""The model grid of one scan: where its cells lie, and the way there and back.
+
+A scan whose axes are near the patient's (within 15 degrees, not sheared) is averaged and interpolated
+axis by axis with small banded matrices. Any other is sampled point by point on a grid along the patient's axes.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from . import blas, threads
+from .resample import average, averaging_matrix, interpolation_matrix, sample_trilinear
+
+LARGEST_OBLIQUITY_DEGREES = 15.0
+LARGEST_SHEAR_DEGREES = 2.0
+SLAB = 16  # native slices of one job on the way up
+
+Box = tuple[slice, slice, slice]
+"""Part of the native grid: slices along k, j, i."""
+
+
+class ModelGrid:
+    """Geometry of the model grid of one scan.
+
+    shape: (D, H, W), array axes growing to +S, +A, +R. ijk_to_ras: (4, 4) of that grid, whose i, j, k run along
+    W, H, D. native_shape, native_ijk_to_ras: (K, J, I) and matrix of the scan.
+    """
+
+    shape: tuple[int, int, int]
+    ijk_to_ras: np.ndarray
+    native_shape: tuple[int, int, int]
+    native_ijk_to_ras: np.ndarray
+
+    @staticmethod
+    def of(
+        shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float = 3.0, multiple: int = 16
+    ) -> "ModelGrid":
+        """The frame of a scan with this shape and geometry; its sides are multiples of `multiple` cells."""
+        matrix = np.asarray(ijk_to_ras, float)
+        kind = AlignedGrid if is_near_patient_axes(matrix) else ReslicedGrid
+        return kind(tuple(shape_kji), matrix, spacing_mm, multiple)
+
+    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+        """A native array averaged over the grid's cells: (D, H, W) float32; cells outside the scan hold `fill`.
+
+        With `clip` the values are limited to that range before they are averaged.
+        """
+        raise NotImplementedError
+
+    def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
+        """Jobs that each give the trilinear values of `grid` on some k-slices of the native box.
+
+        A job returns (slice along k within the box, (k, j, i) float32). Jobs are independent and may run in threads.
+        """
+        raise NotImplementedError
+
+    def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
+        """The part of the scan whose voxels can touch the cells low..high (inclusive, indices along D, H, W)."""
+        raise NotImplementedError
+
+    def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        """Where `up` reads the grid for a voxel of the scan: its place in cells along D, H, W, with fractions."""
+        raise NotImplementedError
+
+    def up(self, grid: np.ndarray, box: Box | None = None) -> np.ndarray:
+        """Trilinear values of a (D, H, W) grid at the voxels of a native box (default: the whole scan), float32."""
+        box = box or tuple(slice(0, n) for n in self.native_shape)
+        result = np.empty([s.stop - s.start for s in box], np.float32)
+
+        def fill(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
+            k, values = job()
+            result[k] = values
+
+        threads.for_each(fill, self.up_slabs(grid, box))
+        return result
+
+
+def is_near_patient_axes(ijk_to_ras: np.ndarray) -> bool:
+    """Whether every voxel axis lies within 15 degrees of its own patient axis and the axes are at right angles."""
+    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    nearest = np.abs(directions).argmax(axis=0)
+    if len(set(nearest)) < 3:
+        return False
+    if np.abs(directions).max(axis=0).min() < np.cos(np.deg2rad(LARGEST_OBLIQUITY_DEGREES)):
+        return False
+    cosines = directions.T @ directions - np.eye(3)
+    return bool(np.abs(cosines).max() < np.sin(np.deg2rad(LARGEST_SHEAR_DEGREES)))
+
+
+def padded(count: int, multiple: int) -> tuple[int, int]:
+    """(cells before, cells in all) that center `count` cells in the next multiple."""
+    total = -(-count // multiple) * multiple
+    return (total - count) // 2, total
+
+
+class AlignedGrid(ModelGrid):
+    """Grid along the scan's own axes, taken in the order and direction nearest to S, A, R."""
+
+    def __init__(self, shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float, multiple: int):
+        self.native_shape, self.native_ijk_to_ras = tuple(int(n) for n in shape_kji), ijk_to_ras
+        columns = ijk_to_ras[:3, :3]
+        spacing = np.linalg.norm(columns, axis=0)
+        nearest = np.abs(columns / spacing).argmax(axis=0)
+        # For model axes S, A, R: the voxel axis (0 = i, 1 = j, 2 = k) that runs along it, and its direction.
+        axes = [int(np.flatnonzero(nearest == world)[0]) for world in (2, 1, 0)]
+        signs = [float(np.sign(columns[world, axis])) for world, axis in zip((2, 1, 0), axes)]
+        self._array_axes = [2 - axis for axis in axes]
+        self._steps = [int(sign) for sign in signs]
+        self._cell_mm = float(spacing_mm)
+        self._spacing_kji = spacing[::-1]
+        self._cells_kji = [
+            max(1, int(np.ceil(n * s / spacing_mm - 1e-6))) for n, s in zip(self.native_shape, self._spacing_kji)
+        ]
+        core = [self._cells_kji[axis] for axis in self._array_axes]
+        before, total = zip(*(padded(count, multiple) for count in core))
+        self.shape = tuple(total)
+        self._core: Box = tuple(slice(b, b + n) for b, n in zip(before, core))
+        self.ijk_to_ras = self._grid_matrix(ijk_to_ras, axes, signs, before, core)
+
+    def _grid_matrix(self, ijk_to_ras, axes, signs, before, core) -> np.ndarray:
+        matrix = np.eye(4)
+        center_ijk = (np.asarray(self.native_shape[::-1], float) - 1) / 2
+        origin = ijk_to_ras[:3, :3] @ center_ijk + ijk_to_ras[:3, 3]
+        for column, (axis, sign, b, n) in enumerate(zip(axes, signs, before, core)):
+            direction = sign * ijk_to_ras[:3, axis] / np.linalg.norm(ijk_to_ras[:3, axis]) * self._cell_mm
+            matrix[:3, 2 - column] = direction
+            origin = origin - direction * (b + (n - 1) / 2)
+        matrix[:3, 3] = origin
+        return matrix
+
+    def _to_model_axes(self, array: np.ndarray) -> np.ndarray:
+        return array.transpose(self._array_axes)[tuple(slice(None, None, step) for step in self._steps)]
+
+    def _to_native_axes(self, array: np.ndarray) -> np.ndarray:
+        flipped = array[tuple(slice(None, None, step) for step in self._steps)]
+        return flipped.transpose(np.argsort(self._array_axes))
+
+    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+        matrices = [
+            averaging_matrix(n, cells, s, self._cell_mm)
+            for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
+        ]
+        grid = np.full(self.shape, fill, np.float32)
+        grid[self._core] = self._to_model_axes(average(array_kji, matrices, clip))
+        return grid
+
+    @blas.one_thread()
+    def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
+        values = self._to_native_axes(grid[self._core])
+        matrices = []
+        for axis, part in enumerate(box):
+            matrix = interpolation_matrix(
+                self.native_shape[axis], self._cells_kji[axis], self._spacing_kji[axis], self._cell_mm
+            )[part]
+            used = np.flatnonzero(matrix.any(axis=0))
+            values = values[(slice(None),) * axis + (slice(used[0], used[-1] + 1),)]
+            matrices.append(np.ascontiguousarray(matrix[:, used[0] : used[-1] + 1]))
+        along_k, along_j, along_i = matrices
+        rows = np.matmul(along_j, np.ascontiguousarray(values))
+        transposed_i = np.ascontiguousarray(along_i.T)
+
+        def job(k: slice) -> tuple[slice, np.ndarray]:
+            used = np.flatnonzero(along_k[k].any(axis=0))
+            near = slice(used[0], used[-1] + 1)
+            planes = (along_k[k, near] @ rows[near].reshape(near.stop - near.start, -1)).reshape(-1, rows.shape[2])
+            return k, (planes @ transposed_i).reshape(k.stop - k.start, rows.shape[1], -1)
+
+        return [lambda k=k: job(k) for k in threads.ranges(len(along_k), SLAB)]
+
+    def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
+        box: list[slice] = [slice(0, 0)] * 3
+        for model_axis, axis in enumerate(self._array_axes):
+            core, cells = self._core[model_axis], self._cells_kji[axis]
+            first, last = low[model_axis] - core.start, high[model_axis] - core.start
+            if self._steps[model_axis] < 0:
+                first, last = cells - 1 - last, cells - 1 - first
+            # A voxel touches a cell by interpolation when it is less than a cell from its center.
+            n, s = self.native_shape[axis], self._spacing_kji[axis]
+            edges = (np.array([first - 1, last + 1]) - (cells - 1) / 2) * self._cell_mm / s + (n - 1) / 2
+            start, stop = int(np.floor(edges[0])), int(np.ceil(edges[1])) + 1
+            box[axis] = slice(min(max(0, start), n), max(0, min(n, stop)))
+        return tuple(box)
+
+    def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        cell = np.empty(3)
+        for model_axis, axis in enumerate(self._array_axes):
+            n, cells, s = self.native_shape[axis], self._cells_kji[axis], self._spacing_kji[axis]
+            place = (voxel_kji[axis] - (n - 1) / 2) * s / self._cell_mm * self._steps[model_axis] + (cells - 1) / 2
+            cell[model_axis] = min(max(place, 0), cells - 1) + self._core[model_axis].start
+        return cell
+
+
+class ReslicedGrid(ModelGrid):
+    """Grid along the patient's axes for a scan that is oblique or sheared, sampled point by point.
+
+    On the way down the scan is first averaged along its own axes to cells of two thirds of the grid's spacing;
+    together with the trilinear sampling this averages over about one cell of the grid.
+    """
+
+    PREFILTER = 2 / 3
+
+    def __init__(self, shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float, multiple: int):
+        self.native_shape = tuple(int(n) for n in shape_kji)
+        self.native_ijk_to_ras = np.asarray(ijk_to_ras, float)
+        self._spacing_kji = np.linalg.norm(self.native_ijk_to_ras[:3, :3], axis=0)[::-1]
+        self._fine_mm = np.maximum(self._spacing_kji, spacing_mm * self.PREFILTER)
+        corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in self.native_shape[::-1]])).reshape(3, -1)
+        ras = self.native_ijk_to_ras[:3, :3] @ corners + self.native_ijk_to_ras[:3, 3:]
+        low, high = ras.min(axis=1), ras.max(axis=1)
+        counts = [int(np.ceil((b - a) / spacing_mm)) for a, b in zip(low, high)]
+        before, total = zip(*(padded(count, multiple) for count in counts))
+        first = (low + high) / 2 - (np.asarray(counts) - 1) / 2 * spacing_mm - np.asarray(before) * spacing_mm
+        self.shape = tuple(total[::-1])
+        self.ijk_to_ras = np.diag([spacing_mm] * 3 + [1.0])
+        self.ijk_to_ras[:3, 3] = first
+
+    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+        cells = [
+            max(1, int(np.ceil(n * s / f - 1e-6)))
+            for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)
+        ]
+        matrices = [
+            averaging_matrix(n, c, s, f)
+            for n, c, s, f in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)
+        ]
+        fine = average(array_kji, matrices, clip)
+        grid_to_native = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
+        # Index of a fine cell from a voxel index: both rows share their middle.
+        ratio = (self._spacing_kji / self._fine_mm)[::-1]
+        middle = (np.asarray(self.native_shape[::-1], float) - 1) / 2
+        to_fine = np.eye(4)
+        to_fine[:3, :3] = np.diag(ratio)
+        to_fine[:3, 3] = (np.asarray(cells[::-1], float) - 1) / 2 - ratio * middle
+        grid = np.empty(self.shape, np.float32)
+
+        def sample(d: slice) -> None:
+            grid[d] = sample_trilinear(fine, to_fine @ grid_to_native, d, self.shape, fill, margin=0.5)
+
+        threads.for_each(sample, threads.ranges(self.shape[0], 4))
+        return grid
+
+    def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
+        matrix = np.linalg.inv(self.ijk_to_ras) @ self.native_ijk_to_ras
+        shift = np.eye(4)
+        shift[:3, 3] = [part.start for part in box[::-1]]
+        shape = tuple(part.stop - part.start for part in box)
+
+        def job(k: slice) -> tuple[slice, np.ndarray]:
+            return k, sample_trilinear(grid, matrix @ shift, k, shape, fill=0.0, margin=np.inf)
+
+        return [lambda k=k: job(k) for k in threads.ranges(shape[0], 4)]
+
+    def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        ras = self.native_ijk_to_ras @ [*voxel_kji[::-1], 1]
+        cell = (np.linalg.inv(self.ijk_to_ras) @ ras)[2::-1]
+        return np.clip(cell, 0, np.array(self.shape) - 1)
+
+    def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
+        edges = [(a - 1, b + 1) for a, b in zip(low[::-1], high[::-1])]
+        corners = np.array(np.meshgrid(*edges)).reshape(3, -1)
+        matrix = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
+        native = (matrix[:3, :3] @ corners + matrix[:3, 3:])[::-1]
+        starts, stops = np.floor(native.min(axis=1)), np.ceil(native.max(axis=1)) + 1
+        return tuple(
+            slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n))) for a, b, n in zip(starts, stops, self.native_shape)
+        )

@@ -1,0 +1,126 @@
+"""Averaging and trilinear interpolation of 3-D arrays with numpy alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import blas, threads
+
+SLAB = 4  # native slices averaged at once: as float32 they stay in the second-level cache
+# Cells of one product in `average`: few enough to use the matrix's band alone, enough to run near full speed.
+ROWS_AT_ONCE = 4
+COLUMNS_AT_ONCE = 32
+
+
+def averaging_matrix(count: int, cells: int, spacing: float, cell_mm: float) -> np.ndarray:
+    """(cells, count) weights of a row of voxels in a centered row of cells.
+
+    Voxels smaller than a cell are weighed by their overlap with it; larger ones are interpolated linearly
+    (the two agree where voxel and cell are of one size).
+    """
+    voxels = (np.arange(count) - (count - 1) / 2) * spacing
+    centers = (np.arange(cells) - (cells - 1) / 2) * cell_mm
+    distance = np.abs(centers[:, None] - voxels)
+    if spacing <= cell_mm:
+        weights = np.clip((spacing + cell_mm) / 2 - distance, 0, spacing)
+    else:
+        nearest = np.clip(centers, voxels[0], voxels[-1])[:, None]
+        weights = np.clip(spacing - np.abs(nearest - voxels), 0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def interpolation_matrix(count: int, cells: int, spacing: float, cell_mm: float) -> np.ndarray:
+    """(count, cells) linear weights of cell centers at voxel centers, constant beyond the outer centers."""
+    voxels = (np.arange(count) - (count - 1) / 2) * spacing
+    centers = (np.arange(cells) - (cells - 1) / 2) * cell_mm
+    position = np.clip(voxels, centers[0], centers[-1])[:, None]
+    return np.clip(1 - np.abs(position - centers) / cell_mm, 0, None).astype(np.float32)
+
+
+def clipped(array: np.ndarray, clip: tuple[float, float] | None) -> np.ndarray:
+    """Values limited to `clip` as float32; integers are limited as such, which is several times faster."""
+    if clip is None:
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu" and array.dtype.itemsize >= 2:
+        limits = np.iinfo(array.dtype)
+        low, high = max(int(clip[0]), limits.min), min(int(clip[1]), limits.max)
+        return np.clip(array, low, high).astype(np.float32)
+    return np.clip(array.astype(np.float32), *clip)
+
+
+@dataclass(frozen=True)
+class _Band:
+    rows: slice
+    columns: slice
+    weights: np.ndarray
+
+
+def bands(matrix: np.ndarray, size: int) -> list[_Band]:
+    """A banded matrix as dense blocks of `size` rows, each with only the columns that it uses."""
+    result = []
+    for rows in threads.ranges(len(matrix), size):
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        columns = slice(used[0], used[-1] + 1)
+        result.append(_Band(rows, columns, np.ascontiguousarray(matrix[rows, columns])))
+    return result
+
+
+@blas.one_thread()
+def average(array: np.ndarray, matrices: list[np.ndarray], clip: tuple[float, float] | None = None) -> np.ndarray:
+    """(K, J, I) array times one averaging matrix for each axis: float32 of the matrices' row counts."""
+    along_k, along_j, along_i = matrices
+    bands_j, bands_i = bands(along_j, ROWS_AT_ONCE), bands(along_i, COLUMNS_AT_ONCE)
+    slices = np.empty((array.shape[0], len(along_j), len(along_i)), np.float32)
+
+    def reduce_slab(slab: slice) -> None:
+        values = clipped(array[slab], clip)
+        rows = np.empty((len(values), len(along_j), array.shape[2]), np.float32)
+        for band in bands_j:
+            np.matmul(band.weights, values[:, band.columns], out=rows[:, band.rows])
+        for band in bands_i:
+            np.matmul(rows[:, :, band.columns], band.weights.T, out=slices[slab][:, :, band.rows])
+
+    threads.for_each(reduce_slab, threads.ranges(array.shape[0], SLAB))
+    flat = slices.reshape(array.shape[0], -1)
+    return (along_k @ flat).reshape(len(along_k), *slices.shape[1:])
+
+
+def sample_trilinear(
+    source: np.ndarray, ijk_to_source_ijk: np.ndarray, slab: slice, shape: tuple[int, ...], fill: float, margin: float
+) -> np.ndarray:
+    """Trilinear values of `source` at the slices `slab` of a grid of `shape` (k, j, i), float32.
+
+    Points more than `margin` cells beyond the outer centers of `source` get `fill`, nearer ones the value at the edge.
+    """
+    k, j, i = np.ogrid[slab, : shape[1], : shape[2]]
+    outside = np.zeros(np.broadcast(k, j, i).shape, bool)
+    low, fraction = [], []
+    for axis in range(3):  # of the source: k, j, i
+        a, b, c, d = ijk_to_source_ijk[2 - axis]
+        position = (a * i + b * j + c * k + d).astype(np.float32)
+        last = source.shape[axis] - 1
+        outside |= (position < -margin) | (position > last + margin)
+        position = np.clip(position, 0, last)
+        floor = np.minimum(position.astype(np.int32), max(last - 1, 0))
+        low.append(floor)
+        fraction.append(position - floor)
+    values = _blend(source, low, fraction)
+    values[outside] = fill
+    return values
+
+
+def _blend(source: np.ndarray, low: list[np.ndarray], fraction: list[np.ndarray]) -> np.ndarray:
+    flat = np.ascontiguousarray(source, np.float32).ravel()
+    strides = [source.shape[1] * source.shape[2], source.shape[2], 1]
+    # An axis of a single cell has no upper neighbor.
+    steps = [stride if n > 1 else 0 for stride, n in zip(strides, source.shape)]
+    base = low[0] * strides[0] + low[1] * strides[1] + low[2]
+    result = np.zeros(base.shape, np.float32)
+    for corner in range(8):
+        offset, weight = 0, np.float32(1)
+        for axis in range(3):
+            upper = corner >> axis & 1
+            offset += upper * steps[axis]
+            weight = weight * (fraction[axis] if upper else 1 - fraction[axis])
+        result += weight * flat[base + offset]
+    return result

@@ -1,0 +1,190 @@
+"""From a CT to logits once, and from logits to a mask as often as a person moves a slider, a box or a point."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import components, threads
+from .clicks import Click
+from .engines import Cancelled, Engine, IsCancelled, Progress
+from .model_grid import Box, ModelGrid
+from .postprocess import (
+    DEFAULTS,
+    MIN_LIVER_ML,
+    Analysis,
+    PostprocessedLogits,
+    PostprocessSettings,
+    longest_known,
+    neighborhoods,
+    network_volume_ml,
+    postprocess_logits,
+)
+from .region import Region
+from .volume import CtVolume, Finding, require_usable, to_model_grid
+
+MIN_REPORTED_ML = 1.0
+"""Less than this is a few stray voxels, not worth a word."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoxMask:
+    """A mask on a grid (the scan's own, from `mask`), kept only in a box around the liver.
+
+    voxels: (k, j, i) uint8, 0 or 1, not to be changed. start: first (k, j, i) of the box. shape: (K, J, I) of the grid.
+    """
+
+    voxels: np.ndarray
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+
+    @property
+    def empty(self) -> bool:
+        return not self.voxels.any()
+
+    @property
+    def box(self) -> Box:
+        return tuple(slice(first, first + n) for first, n in zip(self.start, self.voxels.shape))
+
+    def full(self) -> np.ndarray:
+        """The mask of the whole grid, (K, J, I) uint8."""
+        whole = np.zeros(self.shape, np.uint8)
+        whole[self.box] = self.voxels
+        return whole
+
+
+def analyze(
+    ct: CtVolume, engine: Engine, progress: Progress | None = None, cancelled: IsCancelled | None = None
+) -> Analysis:
+    """Run the network on a scan. Raises InputError with the reasons when the scan cannot be segmented."""
+    require_usable(ct)
+    tell = progress or (lambda fraction, text: None)
+    start = time.perf_counter()
+    tell(0.0, "Resampling")
+    student = engine.student
+    x, frame = to_model_grid(ct, student.spacing_mm, student.hu_window)
+    if cancelled and cancelled():
+        raise Cancelled
+    middle = time.perf_counter()
+    logits = engine.forward(x, lambda fraction, text: tell(0.3 + 0.6 * fraction, text), cancelled)
+    seconds = {"resample": middle - start, "network": time.perf_counter() - middle}
+    calibration = student.card.get("calibration") or {}
+    return Analysis(logits, x, frame, student.spacing_mm, student.name, engine.name, calibration, seconds)
+
+
+def check(analysis: Analysis) -> list[Finding]:
+    """What the network's answer itself speaks against: no liver in view, or so little that none is outlined."""
+    found = network_volume_ml(analysis)
+    if found >= MIN_LIVER_ML:
+        return []
+    if found < MIN_REPORTED_ML:
+        return [Finding(False, "No liver is in view; choose a CT of the upper abdomen and check its orientation.")]
+    return [
+        Finding(
+            False,
+            f"Hardly any liver is in view ({found:.0f} mL, if it is one): too little to outline; "
+            "choose a CT that covers the upper abdomen.",
+        )
+    ]
+
+
+def mask(
+    analysis: Analysis,
+    settings: PostprocessSettings = DEFAULTS,
+    region: Region | None = None,
+    clicks: Sequence[Click] = (),
+) -> BoxMask:
+    """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold.
+
+    With a region, only the box that liver and region share is looked at, and nothing outside the region is liver.
+    Clicks are applied in their order to the finished answer of the network; beyond their reach no voxel changes.
+    Intermediate results stay with the analysis: a moved slider, box or point costs only what it changes.
+    """
+    clicks = tuple(clicks)
+    kept = analysis.kept.masks
+    done, base = longest_known(kept, lambda n: _mask_key(settings, region, clicks[:n]), len(clicks))
+    if base is None:
+        evidence = postprocess_logits(analysis, settings, region, ())
+        base = kept.keep(_mask_key(settings, region, ()), _cut(analysis.frame, evidence, region))
+    if done == len(clicks):
+        return base
+    evidence = postprocess_logits(analysis, settings, region, clicks)
+    touched = [near.cells for near in neighborhoods(analysis, clicks[done:])]
+    patched = _patched(analysis.frame, base, evidence, touched, region)
+    return kept.keep(_mask_key(settings, region, clicks), patched)
+
+
+def coarse_mask(
+    analysis: Analysis,
+    settings: PostprocessSettings = DEFAULTS,
+    region: Region | None = None,
+    clicks: Sequence[Click] = (),
+) -> BoxMask:
+    """The same on the model grid itself, in a few milliseconds: to be shown while something is being dragged.
+
+    Its grid has the shape `analysis.frame.shape` and the matrix `analysis.frame.ijk_to_ras`.
+    """
+    frame = analysis.frame
+    evidence = postprocess_logits(analysis, settings, region, tuple(clicks))
+    if evidence.cells is None:
+        return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.shape)
+    box = evidence.cells
+    if region is not None:
+        box = components.common(box, region.grid_box(frame.ijk_to_ras, frame.shape))
+    voxels = (evidence.values[box] > 0).view(np.uint8)
+    if region is not None:
+        region.clear_outside(voxels, box, frame.ijk_to_ras)
+    return BoxMask(voxels, tuple(part.start for part in box), frame.shape)
+
+
+def _mask_key(settings: PostprocessSettings, region: Region | None, clicks: tuple[Click, ...]) -> tuple:
+    return settings, region and region.key, clicks
+
+
+def _cut(frame: ModelGrid, evidence: PostprocessedLogits, region: Region | None) -> BoxMask:
+    """The mask where evidence and region meet."""
+    if evidence.cells is None:
+        return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.native_shape)
+    box = _native_box(frame, evidence.cells, region)
+    return BoxMask(_voxels(frame, evidence.values, box, region), tuple(part.start for part in box), frame.native_shape)
+
+
+def _native_box(frame: ModelGrid, cells: Box, region: Region | None) -> Box:
+    box = frame.native_box(np.array([c.start for c in cells]), np.array([c.stop - 1 for c in cells]))
+    if region is None:
+        return box
+    return components.common(box, region.grid_box(frame.native_ijk_to_ras, frame.native_shape))
+
+
+def _voxels(frame: ModelGrid, values: np.ndarray, box: Box, region: Region | None) -> np.ndarray:
+    """(k, j, i) uint8 of the native box: 1 where the interpolated values are positive and the region is."""
+    voxels = np.zeros([part.stop - part.start for part in box], np.uint8)
+    if components.is_empty(box):
+        return voxels
+
+    def cut(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
+        k, interpolated = job()
+        np.greater(interpolated, 0, out=voxels[k].view(bool))
+
+    threads.for_each(cut, frame.up_slabs(values, box))
+    if region is not None:
+        region.clear_outside(voxels, box, frame.native_ijk_to_ras)
+    return voxels
+
+
+def _patched(
+    frame: ModelGrid, base: BoxMask, evidence: PostprocessedLogits, touched: list[Box], region: Region | None
+) -> BoxMask:
+    """`base` with only those voxels made anew that interpolate from touched cells."""
+    boxes = [_native_box(frame, cells, region) for cells in touched]
+    whole = base.box
+    for box in boxes:
+        whole = components.around(whole, box)
+    voxels = np.zeros([part.stop - part.start for part in whole], np.uint8)
+    for box, content in [(base.box, base.voxels)] + [(b, _voxels(frame, evidence.values, b, region)) for b in boxes]:
+        voxels[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole))] = content
+    return BoxMask(voxels, tuple(part.start for part in whole), frame.native_shape)
+
+
+__all__ = ["DEFAULTS", "Analysis", "BoxMask", "PostprocessSettings", "analyze", "check", "coarse_mask", "mask"]

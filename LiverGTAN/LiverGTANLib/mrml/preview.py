@@ -1,0 +1,65 @@
+"""The mask while a hand is at it: a light one, in a segmentation of its own that is never saved and goes away after."""
+
+import slicer
+
+from ..core.segmentation_job import Preview
+from ..core.terminology import SEGMENT_COLOR
+from . import labelmaps, scene
+
+_NAME = "LiverGTAN preview"
+_SEGMENT = "preview"
+
+
+class PreviewSegment:
+    """Shows a preview instead of the liver segment in slice views; the surface in 3D stays as it is."""
+
+    def __init__(self, mrmlScene):
+        self._scene = mrmlScene
+        self._node = None
+        self._hidden = None
+
+    @property
+    def shown(self) -> bool:
+        return self._node is not None and self._scene.IsNodePresent(self._node)
+
+    def show(self, preview: Preview, segmentationNode) -> None:
+        """Show the preview; segmentationNode: where the finished mask will go, or None."""
+        if not self.shown:
+            self._node = self._create()
+        self._hide(segmentationNode)
+        image = labelmaps.orientedImage(preview.mask, preview.ijk_to_ras)
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        logic.SetBinaryLabelmapToSegment(image, self._node, _SEGMENT, logic.MODE_REPLACE)
+
+    def remove(self) -> None:
+        """Take the preview away and show the liver segment again as it was shown before."""
+        if self.shown:
+            self._scene.RemoveNode(self._node)
+        self._node = None
+        hidden, self._hidden = self._hidden, None
+        if hidden is not None and self._scene.IsNodePresent(hidden[0]):
+            display, segmentId, fill, outline = hidden
+            display.SetSegmentVisibility2DFill(segmentId, fill)
+            display.SetSegmentVisibility2DOutline(segmentId, outline)
+
+    def _create(self):
+        node = scene.addHiddenNode(self._scene, "vtkMRMLSegmentationNode", _NAME)
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetSaveWithScene(False)
+        node.GetDisplayNode().SetVisibility3D(False)
+        node.GetSegmentation().AddEmptySegment(_SEGMENT, _SEGMENT, SEGMENT_COLOR)
+        return node
+
+    def _hide(self, segmentationNode) -> None:
+        segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode else ""
+        display = segmentationNode.GetDisplayNode() if segmentId else None
+        if display is None or self._hidden is not None:
+            return
+        self._hidden = (
+            display,
+            segmentId,
+            display.GetSegmentVisibility2DFill(segmentId),
+            display.GetSegmentVisibility2DOutline(segmentId),
+        )
+        display.SetSegmentVisibility2DFill(segmentId, False)
+        display.SetSegmentVisibility2DOutline(segmentId, False)

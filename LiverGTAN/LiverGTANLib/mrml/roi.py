@@ -1,0 +1,69 @@
+"""A markups ROI as the region that restricts the mask. On the main thread."""
+
+import numpy as np
+from slicer.util import NodeModify, arrayFromVTKMatrix, vtkMatrixFromArray
+
+from ..core.region import Region
+from . import labelmaps, scene
+
+MARGIN_MM = 10.0
+"""A new ROI leaves this much around the liver."""
+
+_ROLE = "LiverGTAN.region"
+
+
+def find(volumeNode):
+    """The ROI of this volume, or None."""
+    return volumeNode.GetNodeReference(_ROLE) if volumeNode else None
+
+
+def adopt(volumeNode, roiNode) -> None:
+    """Make an ROI (or None) the one of this volume."""
+    scene.refer(volumeNode, _ROLE, roiNode)
+
+
+def readRegion(roiNode) -> Region | None:
+    """The box of the ROI in the world; None without an ROI and while it is still being placed."""
+    if roiNode is None or min(roiNode.GetSize()) <= 0:
+        return None
+    toWorld = arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix())
+    # The region's size is along its own axes; a scaling parent transform is in the matrix.
+    return Region(toWorld, tuple(roiNode.GetSize()))
+
+
+def writeRegion(roiNode, region: Region) -> None:
+    """Move the ROI to where the region is."""
+    toNode = np.linalg.inv(scene.localToWorld(roiNode)) @ region.object_to_ras
+    with NodeModify(roiNode):
+        roiNode.SetAndObserveObjectToNodeMatrix(vtkMatrixFromArray(toNode))
+        roiNode.SetSize(*region.size_mm)
+
+
+def fit(roiNode, volumeNode, segmentationNode) -> None:
+    """Put a new ROI around the liver, or, when there is none yet, around the whole volume."""
+    corners = _liverCorners(segmentationNode)
+    if corners is None:
+        corners = _corners(
+            np.zeros(3) - 0.5, np.array(volumeNode.GetImageData().GetDimensions()) - 0.5, scene.ijkToWorld(volumeNode)
+        )
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    matrix = np.eye(4)
+    matrix[:3, 3] = (low + high) / 2
+    writeRegion(roiNode, Region(matrix, tuple(high - low)))
+
+
+def _liverCorners(segmentationNode) -> np.ndarray | None:
+    """(8, 3) RAS mm of the corners of a box that holds the liver segment with a margin, None without one."""
+    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode else ""
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId) if segmentId else None
+    if labelmap is None or labelmap.IsEmpty():
+        return None
+    first, last = np.reshape(labelmap.GetExtent(), (3, 2)).T
+    margin = MARGIN_MM / np.array(labelmap.GetSpacing())
+    toWorld = scene.localToWorld(segmentationNode) @ labelmaps.imageToWorld(labelmap)
+    return _corners(first - 0.5 - margin, last + 0.5 + margin, toWorld)
+
+
+def _corners(low, high, ijkToWorld) -> np.ndarray:
+    ijk = np.array(np.meshgrid(*zip(low, high))).reshape(3, -1)
+    return (ijkToWorld[:3, :3] @ ijk + ijkToWorld[:3, 3:]).T

@@ -1,0 +1,156 @@
+"""MRML in and out: a volume node as `CtVolume`, and the segmentation node that receives its liver.
+
+Everything here runs on the main thread and opens no window. `segment_writer` puts the mask into the segmentation.
+"""
+
+import numpy as np
+import slicer
+import vtk
+from slicer.util import arrayFromVTKMatrix
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
+from ..core.volume import CtVolume, InputError
+
+SEGMENT_TAG = "LiverGTAN"
+"""Segment tag of the one segment that belongs to this module; its value names the student that made it."""
+
+# Surface nets make the surface of a liver in 0.6 times the time of the default and look as smooth. (Their own
+# smoothing is faster still but leaves terraces.)
+_SURFACE_NETS = "1"
+
+
+def readCt(volumeNode) -> CtVolume:
+    """The node's voxels, not copied, with their place in the world.
+
+    A linear parent transform is part of the geometry, so that a rotated scan is still seen upright. A warping one
+    is not: mask and scan then carry it alike. Raises InputError for what is not one 3-D scalar image.
+    """
+    imageData = volumeNode.GetImageData() if volumeNode else None
+    scalars = imageData.GetPointData().GetScalars() if imageData else None
+    if scalars is None:
+        raise InputError("The volume holds no image; load a CT or choose another volume.")
+    name = volumeNode.GetName()
+    if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(f"'{name}' is a label map; choose the CT that it was drawn on.")
+    if scalars.GetNumberOfComponents() != 1:
+        raise InputError(f"'{name}' has {scalars.GetNumberOfComponents()} values in each voxel; choose a scalar CT.")
+    # The array wraps the memory of the VTK array and keeps it alive, also when the node is deleted meanwhile.
+    hu = vtk_to_numpy(scalars).reshape(imageData.GetDimensions()[::-1])
+    return CtVolume(hu=hu, ijk_to_ras=ijkToWorld(volumeNode), name=name)
+
+
+def imageKey(volumeNode) -> tuple:
+    """Equal as long as the node shows the same voxels in the same place; what a cached analysis belongs to."""
+    return volumeNode.GetID(), imageTime(volumeNode), ijkToWorld(volumeNode).tobytes()
+
+
+def imageTime(volumeNode) -> int:
+    """Grows whenever the node's voxels change or are replaced."""
+    return volumeNode.GetImageData().GetMTime() if volumeNode.GetImageData() else 0
+
+
+def ijkToWorld(volumeNode) -> np.ndarray:
+    """(4, 4): voxel indices i, j, k to world RAS mm; a warping parent transform is left out."""
+    return localToWorld(volumeNode) @ ijkToLocal(volumeNode)
+
+
+def ijkToLocal(volumeNode) -> np.ndarray:
+    """(4, 4): voxel indices i, j, k to RAS mm as stored in the node, under its parent transform."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return arrayFromVTKMatrix(matrix)
+
+
+def localToWorld(transformableNode) -> np.ndarray:
+    """(4, 4) of the node's parent transform, the identity when there is none or it is not linear."""
+    transform = transformableNode.GetParentTransformNode()
+    matrix = vtk.vtkMatrix4x4()
+    if transform is not None and transform.IsTransformToWorldLinear():
+        transform.GetMatrixTransformToWorld(matrix)
+    return arrayFromVTKMatrix(matrix)
+
+
+def createSegmentation(volumeNode):
+    """A new segmentation "<volume> liver" on the volume's grid, beside it in the subject hierarchy."""
+    scene = volumeNode.GetScene()
+    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} {SEGMENT_NAME}")
+    segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    segmentationNode.CreateDefaultDisplayNodes()
+    segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    method = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetConversionMethodParameterName()
+    segmentationNode.GetSegmentation().SetConversionParameter(method, _SURFACE_NETS)
+    placeBeside(segmentationNode, volumeNode)
+    return segmentationNode
+
+
+def addHiddenNode(mrmlScene, className: str, name: str = "", singletonTag: str = ""):
+    """A new node that selectors do not offer and that is not saved with the scene."""
+    node = mrmlScene.CreateNodeByClass(className)
+    node.UnRegister(None)
+    node.SetName(name)
+    if singletonTag:
+        node.SetSingletonTag(singletonTag)
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    return mrmlScene.AddNode(node)
+
+
+def placeBeside(segmentationNode, volumeNode) -> None:
+    """Put the segmentation under the volume's study in the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
+    volumeItem = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
+    if not volumeItem:
+        return
+    study, item = hierarchy.GetItemParent(volumeItem), hierarchy.GetItemByDataNode(segmentationNode)
+    if item:
+        hierarchy.SetItemParent(item, study)
+    else:
+        hierarchy.CreateItem(study, segmentationNode)
+
+
+def findSegmentation(volumeNode):
+    """The segmentation that holds this volume's liver from an earlier run, or None."""
+    for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volumeNode.GetScene()):
+        if referenceVolume(segmentationNode) == volumeNode and liverSegmentId(segmentationNode):
+            return segmentationNode
+    return None
+
+
+def refer(node, role: str, other) -> None:
+    """Let a node refer to another one (or, with None, to none) in this role; saved with the scene."""
+    if other is None:
+        if node.GetNodeReferenceID(role):
+            node.RemoveNodeReferenceIDs(role)
+    elif node.GetNodeReference(role) != other:
+        node.SetNodeReferenceID(role, other.GetID())
+
+
+def referenceVolume(segmentationNode):
+    """The volume on whose grid the segmentation was made, or None."""
+    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def liverSegmentId(segmentationNode) -> str:
+    """ID of the segment that belongs to this module, empty when there is none.
+
+    A person's own segment called "liver" is not ours and stays untouched.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    for segmentId in segmentation.GetSegmentIDs():
+        if segmentation.GetSegment(segmentId).HasTag(SEGMENT_TAG):
+            return segmentId
+    return ""
+
+
+def addLiverSegment(segmentationNode) -> str:
+    """A new empty liver segment with name, color and terminology; returns its ID."""
+    segmentation = segmentationNode.GetSegmentation()
+    taken = bool(segmentation.GetSegmentIdBySegmentName(SEGMENT_NAME))
+    name = f"{SEGMENT_NAME} ({SEGMENT_TAG})" if taken else SEGMENT_NAME
+    segmentId = segmentation.AddEmptySegment(segmentation.GenerateUniqueSegmentID(SEGMENT_NAME), name, SEGMENT_COLOR)
+    segment = segmentation.GetSegment(segmentId)
+    segment.SetTag(segment.GetTerminologyEntryTagName(), TERMINOLOGY)
+    segment.SetNameAutoGenerated(False)
+    return segmentId

@@ -1,0 +1,86 @@
+"""The journeys of `LiverGTANTest`: what a person does first, checked on a generated CT in a running Slicer."""
+
+import numpy as np
+import slicer
+from slicer.util import arrayFromSegmentBinaryLabelmap, arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+
+from ..core import measurements
+from ..core.phantom import phantom_ct
+from ..core.volume import InputError
+from . import points, roi, scene
+
+
+def addPhantom(name: str = "Phantom"):
+    """Add the generated CT to the scene; returns (volume node, its liver as (K, J, I) uint8)."""
+    ct, liver = phantom_ct()
+    volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    volumeNode.SetIJKToRASMatrix(vtkMatrixFromArray(ct.ijk_to_ras))
+    updateVolumeFromArray(volumeNode, ct.hu)
+    volumeNode.CreateDefaultDisplayNodes()
+    return volumeNode, liver
+
+
+def segmentPhantom(test, logic) -> None:
+    """Segment a generated CT."""
+    volumeNode, liver = addPhantom()
+    result = logic.process(volumeNode)
+    segment = result.segmentation.GetSegmentation().GetSegment(result.segmentId)
+    mask = arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, volumeNode)
+    test.assertGreater(measurements.dice(mask, liver), 0.8)
+    test.assertAlmostEqual(
+        result.volumeMl, np.count_nonzero(mask) * measurements.voxel_ml(scene.ijkToWorld(volumeNode)), places=3
+    )
+    test.assertEqual(segment.GetName(), "liver")
+    test.assertEqual(scene.referenceVolume(result.segmentation), volumeNode)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    items = [hierarchy.GetItemByDataNode(node) for node in (volumeNode, result.segmentation)]
+    if all(items):  # made by the application's own subject hierarchy plugins
+        test.assertEqual(*[hierarchy.GetItemParent(item) for item in items])
+
+
+def segmentTwiceAndUndo(test, logic) -> None:
+    """Segment again beside a person's own segment, then undo."""
+    volumeNode, _ = addPhantom()
+    result = logic.process(volumeNode)
+    segmentation = result.segmentation.GetSegmentation()
+    segmentation.AddEmptySegment("tumor", "tumor")
+    again = logic.process(volumeNode, result.segmentation)
+    test.assertEqual(again.segmentId, result.segmentId)
+    test.assertEqual(segmentation.GetNumberOfSegments(), 2)
+    test.assertNotIn("network", again.seconds)  # the analysis of the same image was remembered
+    test.assertTrue(logic.session.canUndo(again.segmentation))
+    logic.session.undo()
+    logic.session.undo()
+    test.assertIsNone(segmentation.GetSegment(result.segmentId))
+
+
+def refuseWhatIsNoCt(test, logic) -> None:
+    """An image without negative values is refused with a sentence."""
+    volumeNode, _ = addPhantom("MR")
+    updateVolumeFromArray(volumeNode, (arrayFromVolume(volumeNode) // 8 + 130).astype(np.uint8))
+    with test.assertRaises(InputError):
+        logic.process(volumeNode)
+    test.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 0)
+
+
+def restrictAndCorrect(test, logic) -> None:
+    """Restrict the mask to an ROI, take a place out by a point, and measure."""
+    volumeNode, _ = addPhantom()
+    whole = logic.process(volumeNode)
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.fit(roiNode, volumeNode, whole.segmentation)
+    roiNode.SetCenterWorld(np.array(roiNode.GetCenterWorld()) + [0, 0, roiNode.GetSize()[2] / 2])
+    half = logic.process(volumeNode, whole.segmentation, region=roiNode)
+    test.assertLess(half.volumeMl, 0.8 * whole.volumeMl)
+    test.assertAlmostEqual(half.share, half.volumeMl / whole.volumeMl, delta=0.05)
+    mask = arrayFromSegmentBinaryLabelmap(half.segmentation, half.segmentId, volumeNode)
+    kji = np.argwhere(mask)[np.count_nonzero(mask) // 2]
+    pointsNode = points.create(volumeNode, False)
+    pointsNode.AddControlPointWorld((scene.ijkToWorld(volumeNode) @ [*kji[::-1], 1])[:3])
+    logic.process(volumeNode, whole.segmentation, region=roiNode, notLiverPoints=pointsNode)
+    mask = arrayFromSegmentBinaryLabelmap(half.segmentation, half.segmentId, volumeNode)
+    test.assertFalse(mask[tuple(kji)])
+    test.assertEqual(logic.table().GetNumberOfRows(), 1)
+
+
+JOURNEYS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect)

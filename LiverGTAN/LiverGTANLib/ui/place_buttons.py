@@ -1,0 +1,81 @@
+"""Part of the shell: buttons and keys with which points are placed. The keys work only while the module is open."""
+
+import qt
+import slicer
+from slicer.util import VTKObservationMixin
+
+from ..mrml import points
+
+KEYS = {True: "L", False: "N"}
+_PARAMETERS = {True: "liverPoints", False: "notLiverPoints"}
+
+
+class PlaceButtons(VTKObservationMixin):
+    """A button stays down as long as the mouse places points of its list; a second click or Escape ends that."""
+
+    def __init__(self, liverButton, notLiverButton):
+        VTKObservationMixin.__init__(self)
+        self._buttons = {True: liverButton, False: notLiverButton}
+        self._parameters = None
+        self._shortcuts = []
+        for liver, button in self._buttons.items():
+            button.connect("clicked(bool)", lambda checked, liver=liver: self._onClicked(liver, checked))
+
+    def open(self, parameters) -> None:
+        self.close()
+        self._parameters = parameters
+        for liver, key in KEYS.items():
+            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
+            shortcut.connect("activated()", lambda liver=liver: self._onKey(liver))
+            self._shortcuts.append(shortcut)
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        self.addObserver(interaction, interaction.InteractionModeChangedEvent, self._update)
+        self.addObserver(selection, selection.ActivePlaceNodeIDChangedEvent, self._update)
+        self._update()
+
+    def close(self) -> None:
+        """Stop placing; the keys mean nothing to the module any more."""
+        if any(self._isPlacing(liver) for liver in self._buttons):
+            self._stop()
+        self.removeObservers()
+        self._parameters = None
+        for shortcut in self._shortcuts:
+            shortcut.enabled = False
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    def _onKey(self, liver: bool) -> None:
+        if self._buttons[liver].enabled:
+            self._onClicked(liver, not self._isPlacing(liver))
+
+    def _onClicked(self, liver: bool, on: bool) -> None:
+        if on and self._parameters is not None and self._parameters.inputVolume is not None:
+            self._place(liver)
+        else:
+            self._stop()
+        self._update()
+
+    def _place(self, liver: bool) -> None:
+        node = getattr(self._parameters, _PARAMETERS[liver])
+        if node is None:
+            node = points.create(self._parameters.inputVolume, liver)
+            setattr(self._parameters, _PARAMETERS[liver], node)
+        logic = slicer.modules.markups.logic()
+        logic.SetActiveList(node)
+        logic.StartPlaceMode(True)
+
+    def _stop(self) -> None:
+        slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
+
+    def _isPlacing(self, liver: bool) -> bool:
+        node = getattr(self._parameters, _PARAMETERS[liver]) if self._parameters else None
+        logic = slicer.app.applicationLogic()
+        interaction = logic.GetInteractionNode()
+        placing = interaction.GetCurrentInteractionMode() == interaction.Place
+        return node is not None and placing and logic.GetSelectionNode().GetActivePlaceNodeID() == node.GetID()
+
+    def _update(self, caller=None, event=None) -> None:
+        for liver, button in self._buttons.items():
+            button.checked = self._isPlacing(liver)

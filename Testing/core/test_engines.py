@@ -1,0 +1,153 @@
+"""Both engines compute the same network, whole or in tiles, and stop when asked."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core import engines, volume, weight_file
+from LiverGTANLib.core.engines import Cancelled, EngineError, numpy_layers
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine, tiles
+from support.cases import randomStudent
+
+torch = pytest.importorskip("torch")
+
+
+def reference(network: weight_file.Student, x: np.ndarray) -> np.ndarray:
+    """The network of the student format in float64, written down plainly."""
+    w = {name: torch.from_numpy(array).double() for name, array in network.weights.items()}
+    f = torch.nn.functional
+
+    def act(t):
+        return f.leaky_relu(t, network.negative_slope)
+
+    def conv(name, t, stride=1):
+        return act(f.conv3d(t, w[f"{name}.weight"], w[f"{name}.bias"], stride=stride, padding=1))
+
+    levels = len(network.widths)
+    t = torch.from_numpy(x).double()[None, None]
+    t = conv("enc0", act(f.conv3d(t, w["stem.weight"], w["stem.bias"], stride=2)))
+    skips = [t]
+    for level in range(1, levels):
+        t = conv(f"enc{level}", conv(f"down{level}", t, stride=2))
+        skips.append(t)
+    for level in reversed(range(levels - 1)):
+        up = f.conv_transpose3d(t, w[f"up{level}.weight"], w[f"up{level}.bias"], stride=2)
+        t = conv(f"dec{level}", torch.cat([up, skips[level]], dim=1))
+    return f.conv_transpose3d(t, w["head.weight"], w["head.bias"], stride=2)[0, 0].numpy()
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "widths, shape",
+    [
+        ((4, 6, 11, 15), (32, 48, 64)),
+        ((5, 10, 20, 30), (16, 16, 16)),
+        ((5, 10, 20, 30), (48, 32, 80)),
+        ((3, 7), (12, 20, 28)),
+        ((2, 3, 5, 6, 9), (32, 32, 64)),
+        ((16, 32, 64, 128), (32, 32, 32)),
+    ],
+)
+def test_numpy_engine_computes_the_network(widths, shape):
+    network = randomStudent(widths)
+    expected = reference(network, noise(*shape))
+    found = NumpyEngine(network).forward(noise(*shape))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["student-100k", "student-30k"])
+def test_engines_agree_on_a_real_ct(sampleCt, name):
+    from LiverGTANLib.core.engines.torch_engine import TorchEngine
+
+    network = weight_file.load(name)
+    x, _ = volume.to_model_grid(sampleCt, network.spacing_mm, network.hu_window)
+    logits = engines.create(network, "numpy").forward(x)
+    assert (logits > 0).any(), "the student finds no liver in the sample"
+    np.testing.assert_allclose(logits, reference(network, x), atol=1e-3)
+    single = TorchEngine(network, device="cpu", dtype=torch.float32)
+    np.testing.assert_allclose(single.forward(x), logits, atol=1e-3)
+    half = TorchEngine(network, device="cpu", dtype=torch.bfloat16)
+    assert np.mean((half.forward(x) > 0) != (logits > 0)) < 1e-3
+
+
+@pytest.mark.parametrize("most_planes", [192, 240, 336])
+def test_tiling_changes_nothing_but_rounding(most_planes):
+    network, x = randomStudent(), noise(336, 32, 32)
+    whole = NumpyEngine(network, most_planes=400).forward(x)
+    np.testing.assert_allclose(NumpyEngine(network, most_planes).forward(x), whole, atol=1e-4)
+
+
+def test_tiles_cover_every_plane_once_and_stay_small():
+    for depth in (16, 320, 336, 1600):
+        parts = tiles(depth, 16, 320)
+        kept = np.concatenate([np.arange(depth)[core] for core, _ in parts])
+        np.testing.assert_array_equal(kept, np.arange(depth))
+        assert max(around.stop - around.start for _, around in parts) <= 320
+
+
+def test_a_second_scan_of_another_size_leaves_no_trace_of_the_first():
+    network = randomStudent()
+    engine = NumpyEngine(network)
+    expected = engine.forward(noise(32, 32, 48))
+    engine.forward(10 * noise(48, 32, 16))
+    np.testing.assert_array_equal(engine.forward(noise(32, 32, 48)), expected)
+
+
+def test_grids_that_the_levels_cannot_halve_are_refused():
+    for name in engines.ENGINES:
+        with pytest.raises(ValueError, match="multiples of 16"):
+            engines.create(randomStudent(), name).forward(noise(32, 32, 24))
+
+
+@pytest.mark.parametrize("name", engines.ENGINES)
+def test_progress_rises_to_one_and_cancel_stops(name):
+    engine, x = engines.create(randomStudent(), name), noise(32, 32, 32)
+    told = []
+    engine.forward(x, lambda fraction, text: told.append(fraction))
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+    with pytest.raises(Cancelled):
+        engine.forward(x, cancelled=lambda: True)
+    engine.forward(x)  # a canceled pass leaves the engine usable
+
+
+def test_composed_upsampling_sees_zeros_outside():
+    """Transposed convolution with bias, then convolution, against the composed product, at the border above all."""
+    rng = np.random.default_rng(0)
+    up, bias, weight = rng.normal(size=(3, 2, 2, 2, 2)), rng.normal(size=2), rng.normal(size=(4, 2, 3, 3, 3))
+    coarse = rng.normal(size=(2, 3, 4, 3))
+    bordered = numpy_layers.bordered(2, 3, 4, 4)
+    bordered[1:-1, 1:-1, 1:-1, :3], bordered[1:-1, 1:-1, 1:-1, 3] = coarse, 1
+    add = numpy_layers.Upsampling(up, bias, weight).planes(bordered)
+    result = np.zeros((4, 6, 8, 4), np.float32)
+    for plane in range(4):
+        add(plane, result[plane])
+    t = torch.from_numpy(coarse.transpose(3, 0, 1, 2))[None]
+    fine = torch.nn.functional.conv_transpose3d(t, torch.from_numpy(up), torch.from_numpy(bias), stride=2)
+    expected = torch.nn.functional.conv3d(fine, torch.from_numpy(weight), padding=1)[0].numpy().transpose(1, 2, 3, 0)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_automatic_takes_numpy_unless_torch_is_loaded_and_faster(monkeypatch):
+    assert engines.create(randomStudent(), "auto").name in engines.ENGINES
+    monkeypatch.delitem(sys.modules, "torch")
+    assert engines.create(randomStudent(), "auto").name == "numpy"
+
+
+def test_engines_that_do_not_exist_are_refused(monkeypatch):
+    with pytest.raises(EngineError, match="choose one of"):
+        engines.create(randomStudent(), "abacus")
+    monkeypatch.setattr(engines, "has_torch", lambda: False)
+    with pytest.raises(EngineError, match="choose the numpy engine"):
+        engines.create(randomStudent(), "torch")
+
+
+def test_a_torch_that_does_not_work_is_named_and_automatic_does_without(monkeypatch):
+    monkeypatch.setitem(sys.modules, "LiverGTANLib.core.engines.torch_engine", None)
+    with pytest.raises(EngineError, match="does not work"):
+        engines.create(randomStudent(), "torch")
+    assert engines.create(randomStudent(), "auto").name == "numpy"

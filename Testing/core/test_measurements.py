@@ -1,0 +1,93 @@
+"""Attenuation inside the mask, findings about tilt and about a missing liver."""
+
+import numpy as np
+import pytest
+from core.test_segmenter import LIVER, analysis_of
+
+from LiverGTANLib.core import engines, measurements, segmenter, volume, weight_file
+from LiverGTANLib.core.segmenter import BoxMask
+from LiverGTANLib.core.volume import CtVolume
+from support.cases import smallCt
+
+
+def mask_of(inside: np.ndarray) -> BoxMask:
+    return BoxMask(inside.astype(np.uint8), (0, 0, 0), inside.shape)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (3.0, 3.0, 3.0)])
+def test_attenuation_is_that_of_the_inside_and_not_of_the_rim(spacing):
+    shape = tuple(round(90 / s) for s in spacing[::-1])
+    place = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing[::-1])]
+    radius = np.sqrt(place[0][:, None, None] ** 2 + place[1][:, None] ** 2 + place[2] ** 2)
+    rng = np.random.default_rng(0)
+    hu = rng.normal(60, 12, shape)
+    hu[radius > 28] = -100  # the mask is 4 mm too wide all around
+    found = measurements.attenuation(CtVolume(hu.astype(np.float32), np.diag([*spacing, 1])), mask_of(radius < 32))
+    assert found.mean_hu == pytest.approx(60, abs=1)
+    assert found.sd_hu == pytest.approx(12, abs=1)
+
+
+def test_attenuation_of_a_part_is_read_at_its_place():
+    ct = smallCt()
+    whole = np.zeros(ct.shape, bool)
+    whole[4:20, 12:36, 12:40] = True
+    box = (slice(4, 20), slice(12, 36), slice(12, 40))
+    part = BoxMask(whole[box].astype(np.uint8), (4, 12, 12), ct.shape)
+    assert measurements.attenuation(ct, part) == measurements.attenuation(ct, mask_of(whole))
+
+
+def test_attenuation_of_a_real_liver_is_that_of_all_its_inner_voxels(sampleCt, sampleLiver):
+    from scipy.ndimage import distance_transform_edt
+
+    found = measurements.attenuation(sampleCt, mask_of(sampleLiver))
+    inner = sampleCt.hu[distance_transform_edt(sampleLiver, sampling=sampleCt.spacing[::-1]) > measurements.RIM_MM]
+    assert found.mean_hu == pytest.approx(inner.mean(), abs=1)
+    assert found.sd_hu == pytest.approx(inner.std(), rel=0.1)
+
+
+def test_a_mask_that_is_all_rim_has_no_attenuation():
+    thin = np.zeros(smallCt().shape, bool)
+    assert measurements.attenuation(smallCt(), mask_of(thin)) is None
+    thin[12, 10:30, 10:40] = True
+    assert measurements.attenuation(smallCt(), mask_of(thin)) is None
+    assert measurements.attenuation(smallCt(), BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), thin.shape)) is None
+
+
+def test_low_attenuation_is_called_a_hint_and_nothing_more():
+    assert measurements.hint(measurements.Attenuation(25, 10, 1000)).startswith("hint:")
+    assert measurements.hint(measurements.Attenuation(60, 10, 1000)) == ""
+    assert measurements.hint(None) == ""
+
+
+def test_every_column_of_a_row_has_a_heading():
+    assert list(measurements.TITLES) == list(vars(measurements.MeasurementRow("CT", 1489.0)))
+
+
+@pytest.mark.parametrize("degrees", [3, 12, 25])
+def test_gantry_tilt_is_told_with_its_angle_and_does_not_block(degrees):
+    sheared = smallCt().ijk_to_ras.copy()
+    sheared[1, 2] = np.tan(np.deg2rad(degrees)) * sheared[2, 2]
+    findings = volume.check(CtVolume(smallCt().hu, sheared))
+    assert [f.blocking for f in findings] == [False]
+    assert f"{degrees} degrees" in findings[0].reason
+
+
+def test_an_oblique_scan_is_not_tilted():
+    turn = np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    assert volume.check(CtVolume(smallCt().hu, turn @ smallCt().ijk_to_ras)) == []
+
+
+def test_no_liver_and_hardly_any_are_told():
+    assert segmenter.check(analysis_of(LIVER)) == []
+    assert "No liver is in view" in segmenter.check(analysis_of(LIVER - 100))[0].reason
+    [hardly] = segmenter.check(analysis_of(LIVER - 4))
+    assert not hardly.blocking
+    assert "Hardly any" in hardly.reason
+    assert segmenter.mask(analysis_of(LIVER - 4)).empty  # what is told to be none is not outlined
+    assert not segmenter.mask(analysis_of(LIVER - 4), segmenter.PostprocessSettings(largest_component=False)).empty
+
+
+def test_a_real_scan_with_a_liver_is_not_doubted(sampleCt):
+    engine = engines.create(weight_file.load("student-100k"), "numpy")
+    assert segmenter.check(segmenter.analyze(sampleCt, engine)) == []

@@ -1,0 +1,203 @@
+"""From logits to a mask: boxes, pieces, cavities, threshold, smoothing; and whole scans in any orientation."""
+
+import numpy as np
+import pytest
+from core.test_volume import ORIENTATIONS, reoriented
+
+from LiverGTANLib.core import engines, measurements, segmenter, weight_file
+from LiverGTANLib.core.engines import Cancelled
+from LiverGTANLib.core.model_grid import ModelGrid
+from LiverGTANLib.core.segmenter import Analysis, PostprocessSettings
+from LiverGTANLib.core.volume import CtVolume, InputError
+from support.cases import randomStudent, smallCt
+
+
+def ball(shape, center, radius):
+    distance = np.linalg.norm(np.indices(shape).T - np.array(center), axis=-1).T
+    return (radius - distance).astype(np.float32)
+
+
+def analysis_of(logits, ct=None) -> Analysis:
+    """An analysis whose logits are given on the core of the grid of a 3 mm scan of the same shape."""
+    matrix = np.diag([3.0, 3.0, 3.0, 1.0]) if ct is None else ct.ijk_to_ras
+    frame = ModelGrid.of(logits.shape, matrix)
+    grid = frame.down(logits, fill=-10.0)
+    return Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none")
+
+
+SHAPE = (30, 36, 42)
+LIVER = ball(SHAPE, (15, 18, 16), 9)
+
+
+def test_mask_is_the_positive_side_of_the_logits():
+    mask = segmenter.mask(analysis_of(LIVER))
+    np.testing.assert_array_equal(mask.full(), LIVER > 0)
+    assert mask.voxels.size < 0.4 * LIVER.size, "only the liver's box is kept"
+
+
+def test_an_empty_answer_is_an_empty_mask():
+    mask = segmenter.mask(analysis_of(LIVER - 100))
+    assert mask.empty
+    assert mask.full().shape == SHAPE
+    assert measurements.volume_ml(mask, np.eye(4)) == 0
+
+
+def test_only_the_largest_piece_is_kept_unless_told_otherwise():
+    logits = np.maximum(LIVER, ball(SHAPE, (15, 18, 35), 4))
+    np.testing.assert_array_equal(segmenter.mask(analysis_of(logits)).full(), LIVER > 0)
+    both = segmenter.mask(analysis_of(logits), PostprocessSettings(largest_component=False)).full()
+    np.testing.assert_array_equal(both, logits > 0)
+
+
+def test_a_lesion_inside_is_filled_and_one_at_the_rim_is_not():
+    logits = np.minimum(LIVER, -ball(SHAPE, (15, 18, 18), 3))
+    filled = segmenter.mask(analysis_of(logits)).full()
+    assert filled[15, 18, 18] == 1
+    assert segmenter.mask(analysis_of(logits), PostprocessSettings(fill_holes=False)).full()[15, 18, 18] == 0
+    at_the_rim = np.minimum(LIVER, -ball(SHAPE, (15, 18, 25), 3))
+    assert segmenter.mask(analysis_of(at_the_rim)).full()[15, 18, 25] == 0
+
+
+def test_a_cavity_open_at_the_scans_edge_stays_open():
+    logits = np.minimum(ball(SHAPE, (0, 18, 16), 9), -ball(SHAPE, (0, 18, 16), 4))
+    assert segmenter.mask(analysis_of(logits)).full()[0, 18, 16] == 0
+
+
+def test_threshold_moves_the_border_both_ways():
+    volumes = [
+        np.count_nonzero(segmenter.mask(analysis_of(LIVER), PostprocessSettings(threshold=t)).voxels)
+        for t in (0.05, 0.5, 0.95)
+    ]
+    assert volumes[0] > volumes[1] > volumes[2] > 0
+    strict = segmenter.mask(analysis_of(LIVER), PostprocessSettings(threshold=0.95)).full()
+    np.testing.assert_array_equal(strict, np.log(0.95 / 0.05) < LIVER)
+
+
+def test_smoothing_calms_a_ragged_border():
+    ragged = LIVER + np.random.default_rng(0).normal(0, 2, SHAPE).astype(np.float32)
+
+    def surface(settings):
+        full = segmenter.mask(analysis_of(ragged), settings).full().astype(int)
+        return sum(np.abs(np.diff(full, axis=axis)).sum() for axis in range(3))
+
+    assert surface(PostprocessSettings(smoothing_mm=4.0)) < 0.8 * surface(PostprocessSettings())
+
+
+def test_settings_leave_the_analysis_as_it_was():
+    analysis = analysis_of(LIVER)
+    before = analysis.logits.copy()
+    segmenter.mask(analysis, PostprocessSettings(threshold=0.3, smoothing_mm=3.0))
+    np.testing.assert_array_equal(analysis.logits, before)
+
+
+def test_edges_are_smooth_at_native_resolution():
+    """A 3 mm answer on a 1 mm scan: volume and surface of the ball, not of its 3 mm steps."""
+    ct = CtVolume(np.zeros((90, 108, 126), np.int16), np.eye(4))
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    fine = ball(ct.shape, (45, 54, 48), 27)
+    grid = frame.down(fine, fill=-30.0)
+    mask = segmenter.mask(Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none"))
+    assert measurements.dice(mask.full(), fine > 0) > 0.995
+
+
+def test_unusable_scans_do_not_reach_the_network():
+    ct = smallCt()
+    with pytest.raises(InputError, match="MR"):
+        segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), engines.create(randomStudent(), "numpy"))
+
+
+def test_analyze_tells_progress_and_can_be_canceled():
+    engine, told = engines.create(randomStudent(), "numpy"), []
+    analysis = segmenter.analyze(smallCt(), engine, lambda fraction, text: told.append((fraction, text)))
+    assert told[0] == (0.0, "Resampling")
+    assert told[-1][1] == "Network"
+    assert set(analysis.seconds) == {"resample", "network"}
+    with pytest.raises(Cancelled):
+        segmenter.analyze(smallCt(), engine, cancelled=lambda: True)
+
+
+def test_measures():
+    mask = segmenter.mask(analysis_of(LIVER))
+    tilted = np.array([[3, 0, 0, 5], [0, 3, 1, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])
+    assert measurements.volume_ml(mask, tilted) == pytest.approx(np.count_nonzero(LIVER > 0) * 0.027)
+    assert measurements.dice(LIVER > 0, LIVER > 0) == 1
+    assert measurements.dice(np.zeros(3), np.zeros(3)) == 1
+    assert measurements.dice([1, 1, 0, 0], [1, 0, 1, 0]) == 0.5
+
+
+@pytest.fixture(scope="module")
+def segment():
+    engine = engines.create(weight_file.load("student-100k"), "numpy")
+    return lambda ct: segmenter.mask(segmenter.analyze(ct, engine)).full()
+
+
+def test_48_orientations_of_a_real_ct_give_the_same_liver(sampleCt, segment):
+    expected = segment(sampleCt)
+    assert expected.any()
+    for axes, flips in ORIENTATIONS:
+        found = segment(reoriented(sampleCt, axes, flips))
+        back = np.transpose(found, np.argsort(axes))
+        for axis in np.flatnonzero(flips):
+            back = np.flip(back, axis)
+        assert measurements.dice(back, expected) >= 0.99
+
+
+def resliced_onto(ct: CtVolume, matrix: np.ndarray, shape: tuple[int, int, int]) -> CtVolume:
+    """The scan sampled on another grid, as a scanner set up that way would have stored it."""
+    from scipy.ndimage import affine_transform
+
+    to_source = np.linalg.inv(ct.ijk_to_ras) @ matrix
+    order = [2, 1, 0]
+    hu = affine_transform(
+        ct.hu.astype(np.float32),
+        to_source[:3, :3][np.ix_(order, order)],
+        to_source[order, 3],
+        shape,
+        order=1,
+        cval=-1000,
+    )
+    return CtVolume(hu.astype(np.int16), matrix, ct.name)
+
+
+def standard_answer(ct: CtVolume, expected: np.ndarray, matrix: np.ndarray, shape) -> np.ndarray:
+    return resliced_onto(CtVolume(expected * 100, ct.ijk_to_ras), matrix, shape).hu > 50
+
+
+def on_grid(ct: CtVolume, columns: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A matrix with these columns (mm for i, j, k) centered on the scan."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = columns
+    center = ct.ijk_to_ras @ [*((np.array(ct.shape[::-1]) - 1) / 2), 1]
+    matrix[:3, 3] = center[:3] - columns @ ((np.array(shape[::-1]) - 1) / 2)
+    return matrix
+
+
+TILT = np.tan(np.deg2rad(15))
+TURN = np.array([[np.cos(np.pi / 6), -np.sin(np.pi / 6), 0], [np.sin(np.pi / 6), np.cos(np.pi / 6), 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "columns, shape, least",
+    [
+        (3 * TURN, (112, 140, 140), 0.97),
+        (np.array([[3, 0, 0], [0, 3, 3 * TILT], [0, 0, 3]]), (112, 130, 122), 0.97),
+    ],
+    ids=["oblique 30 degrees", "gantry tilt 15 degrees"],
+)
+def test_oblique_and_sheared_scans_give_the_same_liver(sampleCt, segment, columns, shape, least):
+    matrix = on_grid(sampleCt, columns, shape)
+    expected = standard_answer(sampleCt, segment(sampleCt), matrix, shape)
+    found = segment(resliced_onto(sampleCt, matrix, shape))
+    assert measurements.dice(found, expected) >= least
+
+
+def test_an_anisotropic_scan_gives_the_same_liver_in_other_orientations(sampleCt, sampleLiver, segment):
+    columns, shape = np.diag([0.7, 0.7, 5.0]), (67, 430, 512)
+    ct = resliced_onto(sampleCt, on_grid(sampleCt, columns, shape), shape)
+    expected = segment(ct)
+    truth = standard_answer(sampleCt, sampleLiver, ct.ijk_to_ras, shape)
+    assert measurements.dice(expected, truth) > 0.85
+    for axes, flips in (((2, 1, 0), (1, 0, 1)), ((1, 0, 2), (0, 1, 1))):
+        found = np.transpose(segment(reoriented(ct, axes, flips)), np.argsort(axes))
+        found = np.flip(found, [axis for axis in range(3) if flips[axis]])
+        assert measurements.dice(found, expected) >= 0.99

@@ -1,0 +1,221 @@
+"""The CT on its way to the model grid and back: geometry, averaging and the checks with their reasons."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core import volume
+from LiverGTANLib.core.model_grid import AlignedGrid, ModelGrid, ReslicedGrid
+from LiverGTANLib.core.resample import averaging_matrix, interpolation_matrix
+from LiverGTANLib.core.volume import CtVolume, InputError
+from LiverGTANLib.standalone import image_files
+from support.cases import smallCt
+from training.data import samples
+
+
+def reoriented(ct: CtVolume, axes: tuple[int, ...], flips: tuple[int, ...]) -> CtVolume:
+    """The same scan stored with its axes in another order and direction."""
+    hu, matrix = ct.hu, ct.ijk_to_ras.copy()
+    for axis, flip in enumerate(flips):  # of the array: k, j, i
+        if flip:
+            hu = np.flip(hu, axis)
+            matrix[:3, 3] += matrix[:3, 2 - axis] * (ct.shape[axis] - 1)
+            matrix[:3, 2 - axis] *= -1
+    columns = [2 - axis for axis in axes][::-1]
+    matrix[:3, :3] = matrix[:3, columns]
+    return CtVolume(np.ascontiguousarray(hu.transpose(axes)), matrix, ct.name)
+
+
+def rotated(ct: CtVolume, degrees: float) -> CtVolume:
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return CtVolume(ct.hu, turn @ ct.ijk_to_ras, ct.name)
+
+
+ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product((0, 1), repeat=3)]
+
+
+def test_all_48_orientations_give_one_model_grid(sampleCt):
+    expected, frame = volume.to_model_grid(sampleCt)
+    assert len(ORIENTATIONS) == 48
+    for axes, flips in ORIENTATIONS:
+        x, other = volume.to_model_grid(reoriented(sampleCt, axes, flips))
+        np.testing.assert_allclose(x, expected, atol=1e-5)
+        np.testing.assert_allclose(other.ijk_to_ras, frame.ijk_to_ras, atol=1e-6)
+
+
+@pytest.mark.parametrize("matrix", [np.diag([3.0, 3.0, 3.0]), np.diag([-0.8, -0.8, 5.0])])
+def test_grid_cells_lie_where_their_matrix_says(matrix):
+    """A bright block is found at its own RAS position on the grid."""
+    ijk_to_ras = np.eye(4)
+    ijk_to_ras[:3, :3], ijk_to_ras[:3, 3] = matrix, (11, -7, 300)
+    hu = np.full((30, 60, 60), -1000, np.int16)
+    hu[10:16, 20:32, 36:48] = 200
+    center = ijk_to_ras @ [41.5, 25.5, 12.5, 1]
+    x, frame = volume.to_model_grid(CtVolume(hu, ijk_to_ras))
+    weights = x - x.min()
+    kji = [np.average(index, weights=weights) for index in np.indices(x.shape)]
+    assert np.linalg.norm((frame.ijk_to_ras @ [*kji[::-1], 1] - center)[:3]) < 0.3
+
+
+def test_axes_grow_to_superior_anterior_right(sampleCt):
+    frame = ModelGrid.of(sampleCt.shape, sampleCt.ijk_to_ras)
+    assert isinstance(frame, AlignedGrid)
+    np.testing.assert_allclose(frame.ijk_to_ras[:3, :3], 3 * np.eye(3), atol=1e-6)
+
+
+def test_averaging_keeps_the_mean_of_all_voxels():
+    """Every voxel counts with its own share: an isolated bright one is never stepped over."""
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-100, 200, (40, 128, 128)).astype(np.int16)
+    frame = ModelGrid.of(hu.shape, np.diag([0.75, 0.75, 1.5, 1]))
+    down = frame.down(hu, fill=np.nan)
+    assert np.nanmean(down) == pytest.approx(hu.mean(), abs=0.05)
+    for index in ((3, 64, 64), (20, 5, 127)):
+        spike = np.zeros(hu.shape, np.int16)
+        spike[index] = 1000
+        assert np.nansum(frame.down(spike)) == pytest.approx(1000 * 0.75 * 0.75 * 1.5 / 27, rel=1e-3)
+
+
+def test_voxels_of_cell_size_are_weighed_alike_by_averaging_and_interpolation():
+    below = averaging_matrix(31, 30, 2.9999, 3.0)
+    above = averaging_matrix(31, 30, 3.0001, 3.0)
+    np.testing.assert_allclose(below, above, atol=1e-3)
+
+
+def test_matrices_are_weights():
+    for count, cells, spacing in ((512, 98, 0.57), (20, 34, 5.0), (1, 1, 3.0)):
+        down, up = averaging_matrix(count, cells, spacing, 3.0), interpolation_matrix(count, cells, spacing, 3.0)
+        assert down.shape == (cells, count)
+        assert up.shape == (count, cells)
+        for matrix in (down, up):
+            assert matrix.min() >= 0
+            np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "degrees, kind",
+    [
+        (0, AlignedGrid),
+        (14, AlignedGrid),
+        (16, ReslicedGrid),
+        (30, ReslicedGrid),
+    ],
+)
+def test_obliquity_decides_on_reslicing(degrees, kind):
+    ct = rotated(smallCt(), degrees)
+    assert type(ModelGrid.of(ct.shape, ct.ijk_to_ras)) is kind
+
+
+def test_gantry_tilt_is_resliced():
+    sheared = smallCt().ijk_to_ras.copy()
+    sheared[1, 2] = np.tan(np.deg2rad(12)) * sheared[2, 2]
+    assert type(ModelGrid.of((24, 40, 48), sheared)) is ReslicedGrid
+
+
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_a_smooth_field_survives_the_way_there_and_back(degrees):
+    """Up and down in one frame cancel for what the grid can hold, at any place of the scan but its rim."""
+    ct = rotated(CtVolume(np.zeros((40, 70, 80), np.int16), np.diag([1.5, 1.5, 2.5, 1])), degrees)
+    k, j, i = np.indices(ct.shape)
+    field = (np.sin(i / 12) + np.cos(j / 15) + np.sin(k / 8)).astype(np.float32)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    back = frame.up(frame.down(field))
+    inner = (slice(4, -4),) * 3
+    assert np.abs(back - field)[inner].max() < 0.12
+
+
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_a_box_is_the_same_part_of_the_whole(degrees):
+    ct = rotated(smallCt(), degrees)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    grid = np.random.default_rng(1).normal(size=frame.shape).astype(np.float32)
+    box = (slice(3, 21), slice(7, 30), slice(11, 12))
+    np.testing.assert_allclose(frame.up(grid, box), frame.up(grid)[box], atol=1e-5)
+
+
+@pytest.mark.parametrize("degrees", [0, 10, 30])
+def test_native_box_holds_all_that_a_cell_touches(degrees):
+    ct = rotated(smallCt(), degrees)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    for cell in ((8, 20, 22), tuple(n // 2 for n in frame.shape)):
+        grid = np.zeros(frame.shape, np.float32)
+        grid[cell] = 1
+        touched = frame.up(grid) > 0
+        box = frame.native_box(np.array(cell), np.array(cell))
+        outside = touched.copy()
+        outside[box] = False
+        assert not outside.any()
+
+
+def test_clipping_comes_before_averaging():
+    """Half a cell of lung beside half a cell of liver is half way through the window."""
+    hu = np.full((24, 40, 48), 60, np.int16)
+    hu[:, ::2] = -900
+    x, _ = volume.to_model_grid(CtVolume(hu, np.diag([3.0, 1.5, 3.0, 1])), hu_window=(-160, 240))
+    core = x[x > -1]
+    assert np.median(core) == pytest.approx((-160 + 60) / 2 / 200 - 40 / 200, abs=1e-4)
+
+
+def test_integers_and_floats_are_averaged_alike():
+    ct = smallCt()
+    for dtype in (np.int32, np.float64, np.float32):
+        other, _ = volume.to_model_grid(CtVolume(ct.hu.astype(dtype), ct.ijk_to_ras))
+        np.testing.assert_allclose(other, volume.to_model_grid(ct)[0], atol=1e-6)
+
+
+def broken(change) -> CtVolume:
+    ct = smallCt()
+    hu, matrix = ct.hu.astype(np.float32), ct.ijk_to_ras.copy()
+    hu, matrix = change(hu, matrix) or (hu, matrix)
+    return CtVolume(hu, matrix)
+
+
+def set_value(value):
+    def change(hu, matrix):
+        hu[3, 4, 5] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (set_value(np.nan), "NaN"),
+        (set_value(np.inf), "infinite"),
+        (lambda hu, m: (hu[:3], m), "slices"),
+        (lambda hu, m: (hu[:, :, :0], m), "no voxels"),
+        (lambda hu, m: (hu[..., None], m), "dimensions"),
+        (lambda hu, m: (hu, m * np.diag([0, 1, 1, 1])), "spacing"),
+        (lambda hu, m: (hu, m * 100), "spacing"),
+        (lambda hu, m: (hu, m * np.nan), "geometry"),
+        (lambda hu, m: (hu, np.array([[3, 3, 0, 0], [0, 0.1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])), "axes"),
+        (lambda hu, m: (hu + 1024, m), "MR"),
+        (lambda hu, m: (np.clip(hu, 0, 255), m), "8-bit"),
+        (lambda hu, m: (hu / 1000, m), "nothing to see"),
+        (lambda hu, m: (hu * 0 - 1000 + np.arange(48) * 10, m), "soft tissue"),
+        (lambda hu, m: (hu.astype(complex), m), "Hounsfield"),
+    ],
+)
+def test_unusable_scans_are_refused_with_a_reason(change, words):
+    ct = broken(change)
+    with pytest.raises(InputError, match=words):
+        volume.require_usable(ct)
+    assert any(f.blocking and words in f.reason for f in volume.check(ct))
+
+
+def test_a_real_ct_has_a_clean_bill(sampleCt):
+    assert volume.check(sampleCt) == []
+
+
+def test_a_real_mr_is_refused(sampleFolder):
+    with pytest.raises(InputError, match="MR"):
+        volume.require_usable(image_files.read_ct(samples.MR))
+
+
+def test_very_thick_slices_are_a_warning_only():
+    findings = volume.check(smallCt(spacing=8.0))
+    assert [f.blocking for f in findings] == [False]
+    assert "8.0 mm apart" in findings[0].reason

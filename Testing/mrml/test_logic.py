@@ -1,0 +1,183 @@
+"""LiverGTANLogic: segmenting from a script, without a panel and without a pop-up."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFromArray
+
+from LiverGTANLib.core import engines, measurements, weight_file
+from LiverGTANLib.core.engines import EngineError
+from LiverGTANLib.core.volume import InputError
+from LiverGTANLib.core.weight_file import StudentError
+from LiverGTANLib.mrml import scene, self_test
+from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
+from support import band_student
+from support.module_fixtures import MODULE_FILE, students
+
+
+@pytest.fixture
+def logic(slicerHost, students):
+    slicerHost.loadModule(MODULE_FILE)
+    import LiverGTAN
+
+    yield LiverGTAN.LiverGTANLogic()
+    assert not slicerHost.dialogs.messages, "a script must never see a pop-up"
+
+
+@pytest.fixture
+def phantom(logic):
+    """(volume node, liver mask)"""
+    return self_test.addPhantom()
+
+
+def segmentationCount() -> int:
+    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+
+
+def test_process_writes_the_liver_and_tells_volume_and_time(logic, phantom):
+    volumeNode, liver = phantom
+    result = logic.process(volumeNode)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, volumeNode)
+    assert measurements.dice(mask, liver) > 0.93
+    assert result.volumeMl == pytest.approx(mask.sum() * 2 * 2 * 3 / 1000)
+    assert (result.engine in engines.ENGINES, result.student) == (True, "student-100k")
+    assert {"resample", "network", "mask", "write", "total"} <= set(result.seconds)
+    assert result.seconds["total"] >= max(result.seconds.values())
+    assert result.segmentation.GetName() == "Phantom liver"
+    assert result.segmentation.GetSegmentation().GetSegment(result.segmentId).HasTag("LiverGTAN")
+
+
+def test_the_journeys_of_the_self_test_pass(slicerHost, logic):
+    import LiverGTAN
+
+    LiverGTAN.LiverGTANTest().runTest()
+
+
+def test_the_self_test_passes_with_the_bundled_students(slicerHost):
+    """What `LiverGTANTest` will do in the desktop application."""
+    if not weight_file.available():
+        pytest.skip("no student is bundled yet")
+    slicerHost.loadModule(MODULE_FILE)
+    import LiverGTAN
+
+    LiverGTAN.LiverGTANTest().runTest()
+
+
+def test_an_image_is_analyzed_once_and_again_when_it_changed(logic, phantom):
+    volumeNode, _ = phantom
+    first = logic.process(volumeNode)
+    again = logic.process(volumeNode, first.segmentation)
+    assert "network" in first.seconds and "network" not in again.seconds
+    assert again.segmentId == first.segmentId and segmentationCount() == 1
+    assert "network" in logic.process(volumeNode, first.segmentation, student="student-30k").seconds
+    array = arrayFromVolume(volumeNode)
+    array[:, :, : array.shape[2] // 2] = -1000
+    arrayFromVolumeModified(volumeNode)
+    changed = logic.process(volumeNode, first.segmentation)
+    assert "network" in changed.seconds and changed.volumeMl < 0.6 * first.volumeMl
+
+
+def test_without_a_segmentation_each_call_makes_its_own(logic, phantom):
+    names = [logic.process(phantom[0]).segmentation.GetName() for _ in range(2)]
+    assert len(set(names)) == 2 and segmentationCount() == 2
+
+
+def test_a_student_file_of_ones_own_can_be_used(logic, phantom, tmp_path):
+    everything = band_student.save(tmp_path, "all-soft-tissue", low=0, high=200)
+    result = logic.process(phantom[0], student=str(everything))
+    assert result.student == "all-soft-tissue"
+    assert result.volumeMl > 2 * logic.process(phantom[0]).volumeMl
+
+
+def test_torch_finds_the_same_liver(logic, phantom):
+    pytest.importorskip("torch", reason="torch is not installed")
+    volumes = [logic.process(phantom[0], engine=engine).volumeMl for engine in ("numpy", "torch")]
+    assert volumes[0] == pytest.approx(volumes[1], rel=1e-3)
+
+
+def test_the_volume_counts_a_scaling_transform(logic, phantom):
+    volumeNode, _ = phantom
+    before = logic.process(volumeNode).volumeMl
+    double = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    double.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1, 1, 1.1, 1.0])))
+    volumeNode.SetAndObserveTransformNodeID(double.GetID())
+    after = logic.process(volumeNode)
+    assert "network" in after.seconds  # the same voxels in another place are another image
+    assert after.volumeMl == pytest.approx(1.1 * before, rel=0.02)
+    assert after.segmentation.GetParentTransformNode() == double
+
+
+# Refusals: a sentence, and nothing left behind
+
+
+def test_bad_inputs_are_refused(logic, phantom, monkeypatch):
+    volumeNode, _ = phantom
+    with pytest.raises(InputError, match="Choose a CT"):
+        logic.process(None)
+    with pytest.raises(StudentError, match="student-1k"):
+        logic.process(volumeNode, student="student-1k")
+    with pytest.raises(EngineError, match="abacus"):
+        logic.process(volumeNode, engine="abacus")
+    monkeypatch.setattr(engines, "has_torch", lambda: False)
+    with pytest.raises(InputError, match="torch is not installed"):
+        logic.process(volumeNode, engine="torch")
+    updateVolumeFromArray(volumeNode, np.full((20, 20, 20), 130, np.uint8))
+    with pytest.raises(InputError):
+        logic.process(volumeNode)
+    assert segmentationCount() == 0
+
+
+def test_no_liver_is_said_and_an_earlier_mask_kept(logic, phantom):
+    volumeNode, _ = phantom
+    result = logic.process(volumeNode)
+    array = arrayFromVolume(volumeNode)
+    array[array > 60] = 40
+    arrayFromVolumeModified(volumeNode)
+    for output in (result.segmentation, None):
+        with pytest.raises(InputError, match="No liver was found in 'Phantom'"):
+            logic.process(volumeNode, output)
+    assert segmentationCount() == 1
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, volumeNode)
+    assert mask.any()
+
+
+def test_a_failed_write_leaves_no_new_segmentation(logic, phantom, monkeypatch):
+    def refuse(*_):
+        raise WriteError("no")
+
+    monkeypatch.setattr(SegmentWriter, "write", refuse)
+    with pytest.raises(WriteError):
+        logic.process(phantom[0])
+    assert segmentationCount() == 0
+
+
+def test_nodes_that_left_the_scene_meanwhile_are_not_written_to(logic, phantom):
+    volumeNode, _ = phantom
+    output = scene.createSegmentation(volumeNode)
+    for gone in (output, volumeNode):
+        request = logic.session.prepare(volumeNode, output, "student-100k", "numpy")
+        found = request.job.run()
+        slicer.mrmlScene.RemoveNode(gone)
+        with pytest.raises(InputError, match="removed"):
+            logic.session.apply(request, found)
+        output = None
+    assert segmentationCount() == 0
+
+
+def test_an_image_that_changed_meanwhile_is_not_written_to(logic, phantom):
+    request = logic.session.prepare(phantom[0], None, "student-100k", "numpy")
+    found = request.job.run()
+    updateVolumeFromArray(phantom[0], np.zeros((8, 9, 10), np.int16))
+    with pytest.raises(InputError, match="changed while"):
+        logic.session.apply(request, found)
+    assert segmentationCount() == 0
+
+
+def test_undo_belongs_to_the_segmentation_written_last(logic, phantom):
+    session = logic.session
+    first, second = (logic.process(phantom[0]).segmentation for _ in range(2))
+    assert [session.canUndo(node) for node in (first, second, None)] == [False, True, False]
+    session.undo()
+    assert second.GetSegmentation().GetNumberOfSegments() == 0 and session.canRedo(second)
+    assert first.GetSegmentation().GetNumberOfSegments() == 1

@@ -1,0 +1,86 @@
+"""What a person has set under Masking in the Segment Editor holds for our writing too."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from slicer.util import updateVolumeFromArray
+
+from LiverGTANLib.mrml import scene
+from support.mrml_cases import (
+    SHAPE,
+    addSegment,
+    ball,
+    halfOfTheScan,
+    mrmlScene,
+    segmentationNode,
+    volumeNode,
+    voxels,
+    writer,
+)
+
+
+@pytest.fixture
+def segmentEditor(mrmlScene, volumeNode, segmentationNode):
+    """The application's Segment Editor node, editing our segmentation, with its default settings."""
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetSingletonTag("SegmentEditor")
+    editor = mrmlScene.AddNode(editor)
+    editor.SetAndObserveSegmentationNode(segmentationNode)
+    editor.SetAndObserveSourceVolumeNode(volumeNode)
+    return editor
+
+
+def test_the_mask_segment_of_the_segment_editor_is_respected(volumeNode, segmentationNode, writer, segmentEditor):
+    half = halfOfTheScan()
+    halfId = addSegment(segmentationNode, volumeNode, "half", half)
+    segmentEditor.SetSelectedSegmentID(halfId)
+    segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    segmentEditor.SetMaskSegmentID(halfId)
+    segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
+    np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full() & half)
+    np.testing.assert_array_equal(voxels(segmentationNode, halfId, volumeNode), half)
+    assert segmentEditor.GetSelectedSegmentID() == halfId  # what the person selected there stays selected
+    smaller = ball(radii=(1, 1, 1), start=(0, 0, 30))  # outside the mask: nothing there may change
+    segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedOutsideAllSegments)
+    before = voxels(segmentationNode, segmentId, volumeNode)
+    writer.write(volumeNode, smaller, segmentationNode, "a")
+    after = voxels(segmentationNode, segmentId, volumeNode)
+    np.testing.assert_array_equal(after[half > 0], before[half > 0])
+    np.testing.assert_array_equal(after[half == 0], smaller.full()[half == 0])
+
+
+def test_the_intensity_range_of_the_segment_editor_is_respected(volumeNode, segmentationNode, writer, segmentEditor):
+    values = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    updateVolumeFromArray(volumeNode, values)
+    segmentEditor.SetSourceVolumeIntensityMask(True)
+    segmentEditor.SetSourceVolumeIntensityMaskRange(8000, 14000)
+    segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
+    allowed = (values >= 8000) & (values <= 14000)
+    assert 0 < (ball().full() & allowed).sum() < ball().full().sum()
+    np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full() & allowed)
+
+
+@pytest.mark.parametrize(
+    "mode, erased", [("OverwriteVisibleSegments", True), ("OverwriteNone", False), ("OverwriteAllSegments", False)]
+)
+def test_overwriting_other_segments_needs_an_explicit_wish(
+    volumeNode, segmentationNode, writer, segmentEditor, mode, erased
+):
+    half = halfOfTheScan()
+    halfId = addSegment(segmentationNode, volumeNode, "half", half)
+    assert segmentEditor.GetOverwriteMode() == segmentEditor.OverwriteAllSegments  # the untouched default
+    segmentEditor.SetOverwriteMode(getattr(segmentEditor, mode))
+    segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
+    np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())
+    expected = half & ~ball().full() & 1 if erased else half
+    np.testing.assert_array_equal(voxels(segmentationNode, halfId, volumeNode), expected)
+
+
+def test_masking_set_for_another_segmentation_does_not_matter(volumeNode, segmentationNode, writer, segmentEditor):
+    segmentEditor.SetAndObserveSegmentationNode(scene.createSegmentation(volumeNode))
+    segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideAllSegments)
+    segmentEditor.SetSourceVolumeIntensityMask(True)
+    segmentEditor.SetSourceVolumeIntensityMaskRange(1, 2)
+    segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
+    np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())

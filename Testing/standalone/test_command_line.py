@@ -1,0 +1,227 @@
+"""`python -m LiverGTANLib segment` as a person calls it: formats, reports, pictures, batches and failures."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from LiverGTANLib.core import measurements, weight_file
+from LiverGTANLib.standalone import command_line as cli
+from LiverGTANLib.standalone import image_files
+from support.cases import ROOT
+from training.data import samples
+
+
+def run(*arguments) -> int:
+    """With the numpy engine: other tests have loaded torch, and comparing the two takes seconds."""
+    return cli.main(["segment", "--engine", "numpy", *map(str, arguments)])
+
+
+@pytest.fixture
+def sample(sampleFolder):
+    return samples.CT
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
+def test_every_output_format_lies_on_the_cts_grid(sample, sampleLiver, tmp_path, capsys, suffix):
+    output = tmp_path / f"liver{suffix}"
+    assert run(sample, "-o", output) == 0
+    ct, mask = sitk.ReadImage(str(sample)), sitk.ReadImage(str(output))
+    assert mask.GetSize() == ct.GetSize()
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(mask, name)(), getattr(ct, name)(), atol=1e-5)
+    assert measurements.dice(sitk.GetArrayFromImage(mask), sampleLiver) > 0.8
+    assert "Liver" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    (tmp_path / "other").touch()
+    assert output.stat().st_mode == (tmp_path / "other").stat().st_mode, "readable as any file of this person"
+
+
+def test_a_dicom_folder_is_read(sampleFolder, tmp_path, capsys):
+    reference = f"{samples.DICOM_REFERENCE}:{samples.LIVER_LABEL}"
+    assert run(samples.DICOM, "-o", tmp_path / "liver.nii.gz", "--reference", reference) == 0
+    assert float(capsys.readouterr().out.rsplit("Dice ", 1)[1]) > 0.8
+
+
+def test_seg_nrrd_is_a_slicer_segmentation(sample, tmp_path, slicerHost):
+    import slicer
+    import vtk
+
+    output = tmp_path / "liver.seg.nrrd"
+    assert run(sample, "-o", output) == 0
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(output))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert storage.ReadData(node)
+    segment = node.GetSegmentation().GetNthSegment(0)
+    assert segment.GetName() == "liver"
+    np.testing.assert_allclose(segment.GetColor(), np.array([221, 130, 101]) / 255, atol=1e-3)
+    terminology = vtk.mutable("")
+    assert segment.GetTag("TerminologyEntry", terminology)
+    assert "SCT^10200004^Liver" in str(terminology)
+
+
+def test_the_report_tells_what_was_done(sample, tmp_path):
+    report_file = tmp_path / "report.json"
+    assert (
+        run(
+            sample,
+            "-o",
+            tmp_path / "liver.nrrd",
+            "--report",
+            report_file,
+            "--student",
+            "student-30k",
+            "--reference",
+            f"{samples.CT_REFERENCE}:{samples.LIVER_LABEL}",
+        )
+        == 0
+    )
+    report = json.loads(report_file.read_text())
+    voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.nrrd")))
+    assert report["volume_ml"] == pytest.approx(voxels.sum() * 0.027, abs=0.01)
+    assert report["student"] == {"name": "student-30k", "sha256": weight_file.load("student-30k").sha256}
+    assert report["engine"] == "numpy"
+    assert set(report["seconds"]) == {"read", "resample", "network", "mask"}
+    assert report["geometry"]["shape_kji"] == [112, 101, 122]
+    assert 0.8 < report["dice"] <= 1
+
+
+def test_the_picture_shows_slices_and_a_surface(sample, tmp_path):
+    assert run(sample, "-o", tmp_path / "liver.nrrd", "--picture", tmp_path / "liver.png") == 0
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.png")))[..., :3].astype(int)
+    assert picture.shape[1] > 1000
+    for quarter in np.array_split(picture, 4, axis=1):
+        reddish = (quarter[..., 0] - quarter[..., 2] > 40).sum()
+        assert reddish > 100, "each view shows the liver in its color"
+
+
+def test_several_inputs_go_into_a_folder_and_errors_do_not_stop_it(sample, sampleFolder, tmp_path, capsys):
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"no image")
+    output = tmp_path / "out"
+    assert run(bad, sample, samples.MR, sample, "-o", output) == 2
+    with (output / "volumes.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [bool(row["error"]) for row in rows] == [True, False, True, False]
+    assert float(rows[1]["volume_ml"]) > 500
+    assert "MR" in rows[2]["error"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "example_ct-2.seg.nrrd",
+        "example_ct.seg.nrrd",
+        "volumes.csv",
+    ]
+    assert "2 of 4 segmented" in capsys.readouterr().out
+
+
+def make_input(kind: str, folder):
+    """Inputs that must be refused."""
+    # NIfTI readers turn NaN into 0 on their own; NRRD keeps it.
+    path = folder / (f"{kind}.nrrd" if kind == "nan" else f"{kind}.nii.gz")
+    rng = np.random.default_rng(0)
+    arrays = {
+        "color": rng.integers(0, 255, (20, 40, 40, 3)).astype(np.uint8),
+        "eight_bit": rng.integers(0, 255, (20, 40, 40)).astype(np.uint8),
+        "nan": np.where(rng.random((20, 40, 40)) > 0.99, np.nan, rng.normal(0, 100, (20, 40, 40))).astype(np.float32),
+        "flat": rng.normal(0, 100, (2, 40, 40)).astype(np.int16),
+    }
+    if kind in arrays:
+        image = sitk.GetImageFromArray(arrays[kind], isVector=kind == "color")
+        image.SetSpacing((3, 3, 3))
+        sitk.WriteImage(image, str(path))
+    elif kind == "four_d":
+        sitk.WriteImage(sitk.JoinSeries([sitk.Image([20, 20, 20], sitk.sitkInt16)] * 3), str(path))
+    elif kind == "damaged":
+        path.write_bytes(b"\x1f\x8b no gzip")
+    elif kind == "empty_folder":
+        path.mkdir()
+    elif kind == "text":
+        path = folder / "notes.txt"
+        path.write_text("no image")
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("missing", "does not exist"),
+        ("damaged", "cannot be read"),
+        ("empty_folder", "no DICOM series"),
+        ("text", "no image this program reads"),
+        ("color", "vector"),
+        ("four_d", "4 dimensions"),
+        ("eight_bit", "8-bit"),
+        ("nan", "NaN"),
+        ("flat", "slices"),
+    ],
+)
+def test_bad_inputs_end_with_one_line_and_status_2(kind, words, tmp_path, capsys):
+    path = make_input(kind, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert run(path, "-o", tmp_path / "liver.nrrd") == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    assert words in error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["-o", "liver.stl"], "no output this program writes"),
+        (["-o", "liver.nrrd", "--student", "student-1"], "bundled students"),
+        (["-o", "liver.nrrd", "--reference", f"{samples.DICOM_REFERENCE}:5"], "grid"),
+        (["-o", "missing.txt/liver.nrrd"], "missing.txt"),
+    ],
+)
+def test_bad_requests_leave_nothing_behind(sample, arguments, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "missing.txt").write_text("a file where a folder should be")
+    assert run(sample, *arguments) == 2
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["missing.txt"]
+
+
+def test_a_failure_keeps_the_former_output(tmp_path, capsys):
+    output = tmp_path / "liver.nrrd"
+    output.write_text("the former result")
+    assert run(make_input("eight_bit", tmp_path), "-o", output) == 2
+    assert output.read_text() == "the former result"
+
+
+def test_without_matplotlib_a_picture_is_refused_before_anything_is_written(sample, tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "LiverGTANLib.standalone.picture", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert run(sample, "-o", tmp_path / "liver.nrrd", "--picture", tmp_path / "liver.png") == 2
+    assert "needs matplotlib" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_with_odd_letters_works(sample, tmp_path):
+    folder = tmp_path / "Lékař 顎口腔 ř"
+    folder.mkdir()
+    odd = folder / "játra.nii.gz"
+    odd.write_bytes(sample.read_bytes())
+    assert run(odd, "-o", folder / "výsledek.nrrd") == 0
+    assert image_files.read_labels(folder / "výsledek.nrrd", image_files.read_ct(odd)).any()
+
+
+def test_the_module_runs_as_a_program_without_torch(sample, tmp_path):
+    program = (
+        "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['x', 'segment', *sys.argv[1:]];"
+        "runpy.run_module('LiverGTANLib', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(sample), "-o", str(tmp_path / "liver.nrrd")],
+        cwd=ROOT / "LiverGTAN",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(numpy, student-100k)" in done.stdout

@@ -1,0 +1,89 @@
+"""Volumes, masks and segments that the tests of MRML reading and writing share."""
+
+import numpy as np
+import pytest
+import slicer
+from slicer.util import arrayFromSegmentBinaryLabelmap, updateVolumeFromArray, vtkMatrixFromArray
+
+from LiverGTANLib.core.segmenter import BoxMask
+from LiverGTANLib.mrml import scene
+from LiverGTANLib.mrml.segment_writer import SegmentWriter
+
+SHAPE = (20, 30, 40)
+START = (4, 6, 9)
+
+STRAIGHT = np.diag([-0.7421875, -0.7421875, 2.5, 1.0])
+STRAIGHT[:3, 3] = 190.123456, 181.1, -300.0 / 7
+
+
+def rotation(axis: int, degrees: float) -> np.ndarray:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    matrix, (a, b) = np.eye(4), [n for n in range(3) if n != axis]
+    matrix[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
+    return matrix
+
+
+SHEARED = STRAIGHT.copy()
+SHEARED[1, 2] = 0.9
+GEOMETRIES = {
+    "straight": STRAIGHT,
+    "oblique": rotation(0, 30) @ rotation(2, 7) @ STRAIGHT,
+    "sheared": SHEARED,
+    "axes swapped": STRAIGHT[:, [2, 0, 1, 3]],
+}
+
+
+def addVolume(mrmlScene, matrix=STRAIGHT, name="CT", values=None):
+    node = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(vtkMatrixFromArray(matrix))
+    updateVolumeFromArray(node, np.zeros(SHAPE, np.int16) if values is None else values)
+    return node
+
+
+def addTransform(mrmlScene, matrix):
+    node = mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetMatrixTransformToParent(vtkMatrixFromArray(matrix))
+    return node
+
+
+def ball(radii=(5, 9, 11), start=START) -> BoxMask:
+    z, y, x = np.ogrid[tuple(slice(-r, r + 1) for r in radii)]
+    voxels = ((z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2 <= 1).astype(np.uint8)
+    return BoxMask(voxels, start, SHAPE)
+
+
+def halfOfTheScan() -> np.ndarray:
+    array = np.zeros(SHAPE, np.uint8)
+    array[:, :, :20] = 1
+    return array
+
+
+def addSegment(segmentationNode, volumeNode, name, array):
+    """A person's own segment, made the way slicer.util does it."""
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment(name, name)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentationNode, segmentId, volumeNode)
+    return segmentId
+
+
+def voxels(segmentationNode, segmentId, volumeNode):
+    return arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
+
+
+@pytest.fixture
+def mrmlScene(slicerHost):
+    return slicerHost.scene
+
+
+@pytest.fixture
+def volumeNode(mrmlScene):
+    return addVolume(mrmlScene)
+
+
+@pytest.fixture
+def segmentationNode(volumeNode):
+    return scene.createSegmentation(volumeNode)
+
+
+@pytest.fixture
+def writer(mrmlScene):
+    return SegmentWriter(mrmlScene)

@@ -1,0 +1,208 @@
+"""The loop: resuming, killing, two processes, signals, and errors a person can act on."""
+
+import dataclasses
+import resource
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from support.training_fixtures import logged, makeBank, options, smallConfig, trainingProcess, untold
+from training.errors import UserError
+from training.fit import checkpoint, loop, machine, methods, train
+
+WIDTHS = (2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def smallBank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
+
+
+def fit(config, folder, widths=WIDTHS):
+    return loop.fit(methods.plain("student", widths, config), config, folder, untold)
+
+
+def test_loss_falls(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=60, rate=0.02, warmup=5)
+    fit(config, tmp_path)
+    values = [value for _, name, value in logged(tmp_path) if name == "student seg"]
+    assert len(values) == 60
+    assert sum(values[-10:]) < 0.7 * sum(values[:10])
+
+
+def test_stopping_and_resuming_changes_nothing(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=8)
+    whole = checkpoint.read(fit(config, tmp_path / "whole"))
+    task, folder = methods.plain("student", WIDTHS, config), tmp_path / "parts"
+    fabric = machine.start(config)
+    run = loop.TrainingRun(task, config, fabric, folder / "checkpoint.pt")
+    with loop.Prefetcher(run) as batches:
+        for _ in range(3):
+            run.update(batches.next())
+    run.save()
+    resumed = checkpoint.read(fit(config, folder))
+    for part in ("weights", "average"):
+        for name, value in whole["nets"]["student"][part].items():
+            assert torch.equal(value, resumed["nets"]["student"][part][name]), (part, name)
+
+
+def test_a_killed_run_repeats_the_losses_bit_for_bit(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=400, checkpoint_seconds=0.2)
+    words = ("fit", "student", "--student-widths", *WIDTHS, *options(config), "--run")
+    process = trainingProcess(*words, tmp_path / "killed")
+    file = tmp_path / "killed" / "checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert 0 < checkpoint.read(file)["step"] < 400
+    fit(config, tmp_path / "killed")
+    fit(config, tmp_path / "whole")
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
+
+
+def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=8)
+    sizes = train.Sizes(student=(2, 3), assistant=(3, 4), teacher=(4, 6))
+    teacher = train.fit_teacher(sizes, config, tmp_path / "teacher", untold)
+    process = trainingProcess(
+        "fit",
+        "gtan",
+        "--student-widths",
+        *sizes.student,
+        "--teacher",
+        teacher,
+        *options(config),
+        "--devices",
+        2,
+        "--strategy",
+        "ddp",
+        "--run",
+        tmp_path / "two",
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    train.fit_student(train.Method("gtan"), sizes, [teacher], config, tmp_path / "one", tmp_path, untold)
+    pairs = list(zip(logged(tmp_path / "two"), logged(tmp_path / "one"), strict=True))
+    assert len(pairs) == 8 * 5  # four losses and the rate
+    for (step, name, ours), (_, _, theirs) in pairs:
+        assert ours == pytest.approx(theirs, abs=1e-4), (step, name)
+
+
+def test_a_terminated_run_leaves_a_checkpoint_and_says_how_to_go_on(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=1_000_000)
+    task, folder = methods.plain("student", WIDTHS, config), tmp_path
+    calls = []
+
+    def objective(outputs, batch, step):
+        calls.append(step)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return first(outputs, batch, step)
+
+    first, task.objective = task.objective, objective
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UserError, match="Stopped at step 3"):
+        loop.fit(task, config, folder, untold)
+    assert checkpoint.read(folder / "checkpoint.pt")["step"] == 3
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(smallBank, tmp_path):
+    config = smallConfig(smallBank)
+    task = methods.plain("student", WIDTHS, config)
+    task.objective = lambda outputs, batch, step: {"student seg": outputs["student"].sum() * float("nan")}
+    with pytest.raises(UserError, match="not finite at step 1"):
+        loop.fit(task, config, tmp_path, untold)
+
+
+def test_ruined_weights_do_not_replace_a_good_checkpoint(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=100, log_every=1000, checkpoint_seconds=0.0)
+    task = methods.plain("student", WIDTHS, config)
+    first = task.objective
+
+    def objective(outputs, batch, step):
+        parts = first(outputs, batch, step)
+        return {name: value * (float("nan") if step == 3 else 1) for name, value in parts.items()}
+
+    task.objective = objective
+    with pytest.raises(UserError, match=r"not finite at step 4.*goes on from"):
+        loop.fit(task, config, tmp_path, untold)
+    assert checkpoint.read(tmp_path / "checkpoint.pt")["step"] == 3
+
+
+def test_a_bank_that_vanishes_ends_with_a_sentence(smallBank, tmp_path):
+    bank = shutil.copytree(smallBank, tmp_path / "bank")
+    config = smallConfig(bank, steps=100_000, checkpoint_seconds=0.0)
+    task = methods.plain("student", WIDTHS, config)
+    first = task.objective
+
+    def objective(outputs, batch, step):
+        if step == 3:
+            shutil.rmtree(bank)
+        return first(outputs, batch, step)
+
+    task.objective = objective
+    with pytest.raises(UserError, match=r"data vanished.*goes on from"):
+        loop.fit(task, config, tmp_path / "run", untold)
+    assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["step"] >= 3
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_running_out_of_memory_is_said_plainly(error, tmp_path):
+    with pytest.raises(UserError, match=r"Out of memory.*lower --batch"), machine.clear_errors(tmp_path / "none"):
+        raise error
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=2)
+    file = fit(config, tmp_path)
+    before = file.read_bytes()
+    nets = checkpoint.read(file)["nets"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system refuses larger files, as a full disk would
+    try:
+        with pytest.raises(UserError, match=r"cannot be written .* make room"):
+            checkpoint.write(file, nets, 9, config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint.pt"]
+
+
+def test_other_widths_do_not_resume(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=2)
+    fit(config, tmp_path)
+    more = dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=4))
+    with pytest.raises(UserError, match="use another --run"):
+        fit(more, tmp_path, widths=(2, 3, 5))
+
+
+def test_rate_warms_up_decays_and_warms_up_again_after_growth(smallBank):
+    config = smallConfig(smallBank, steps=100, warmup=10, rate=1.0)
+    rates = [loop.rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01) and max(rates) == rates[9]
+    assert rates[9:] == sorted(rates[9:], reverse=True) and rates[-1] < 0.02
+    assert loop.rate(config, 50, born=50) == pytest.approx(rates[50] / 10)
+
+
+def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank):
+    from training.data.batches import Batches
+
+    config = smallConfig(smallBank)
+    ours, again = Batches(config, 0, 1), Batches(config, 0, 1)
+    assert torch.equal(ours.at(4).image, again.at(4).image)
+    shares = [Batches(config, rank, 2).at(4).image for rank in range(2)]
+    assert torch.equal(torch.cat(shares), ours.at(4).image)
+    assert sum(float(ours.at(step).labelled.sum()) for step in range(3)) == 5
+
+
+def test_average_follows_the_weights(smallBank, tmp_path):
+    config = smallConfig(smallBank, steps=20, average=0.5)
+    net = checkpoint.read(fit(config, tmp_path))["nets"]["student"]
+    gaps = [(net["average"][n] - net["weights"][n]).abs().max() for n in net["weights"] if n.endswith("weight")]
+    assert 0 < max(gaps) < 0.05

@@ -1,0 +1,137 @@
+"""A network kept by itself: what is lost in float16, what is known of it, and that it teaches."""
+
+import pytest
+import torch
+
+from support.training_fixtures import makeBank, options, smallConfig, untold
+from training import cli
+from training.errors import UserError
+from training.evaluation import evaluate
+from training.fit import checkpoint, loop, methods, network_file, train
+from training.model import nets
+from training.release import export
+
+WIDTHS = (3, 5)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
+
+
+@pytest.fixture(scope="module")
+def trained(bank, tmp_path_factory):
+    """The checkpoint of a small teacher, watched on a made-up case."""
+    config = smallConfig(bank, steps=4, rate=0.02, validate_every=2)
+    return loop.fit(
+        methods.plain("teacher", WIDTHS, config), config, tmp_path_factory.mktemp("run"), lambda net: {"case": 0.5}
+    )
+
+
+@pytest.fixture(scope="module")
+def kept(trained, tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
+    assert cli.main(["keep", str(trained), "--output", str(file)]) == 0
+    return file
+
+
+def test_only_the_rounding_to_float16_is_lost(trained, kept):
+    whole, half = checkpoint.network(trained), checkpoint.network(kept)
+    for name, array in whole.state_dict().items():
+        assert torch.allclose(half.state_dict()[name].double(), array.double(), rtol=2**-11, atol=2**-24), name
+    image = export.probe(whole.multiple)
+    assert abs(export.forward(half, image) - export.forward(whole, image)).max() < 0.05
+    assert not half.training
+
+
+def test_what_is_known_of_the_network_goes_along(trained, kept):
+    content, whole = checkpoint.read(kept), checkpoint.read(trained)
+    for name in ("step", "method", "code", "spent", "settings", "format"):
+        assert content[name] == whole[name]
+    assert content["watched"] == {"case": 0.5} and list(content["nets"]) == ["teacher"]
+
+
+def test_the_same_network_gives_the_same_bytes(trained, kept, tmp_path):
+    again = tmp_path / "again.safetensors"
+    assert cli.main(["keep", str(trained), "--output", str(again)]) == 0
+    assert network_file.sha256(again) == network_file.sha256(kept)
+
+
+def test_a_teacher_of_full_size_is_kept_whole(tmp_path):
+    net = nets.UNet3D(nets.TEACHER_WIDTHS)
+    state = {"widths": net.widths, "first_widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}
+    network_file.write(tmp_path / "teacher.safetensors", {"step": 0, "nets": {"teacher": state}}, "teacher", {})
+    again = checkpoint.network(tmp_path / "teacher.safetensors")
+    assert nets.parameters(again) == 1_255_697
+    assert (tmp_path / "teacher.safetensors").stat().st_size < 2_600_000
+
+
+def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
+    assert train.only_role(kept) == "teacher"
+    words = [
+        "fit",
+        "kd",
+        "--teacher",
+        str(kept),
+        "--student-widths",
+        "2",
+        "3",
+        "--run",
+        str(tmp_path / "run"),
+        *options(smallConfig(bank, steps=2)),
+    ]
+    assert cli.main(words) == 0
+    assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["method"].startswith("KD")
+
+
+def test_it_is_evaluated_like_a_checkpoint(trained, kept):
+    found, expected = evaluate.model(str(kept)), evaluate.model(f"{trained}:teacher")
+    assert found.widths == expected.widths == WIDTHS and found.name == "teacher"
+
+
+def test_what_cannot_be_kept_or_read_is_explained(trained, tmp_path, capsys):
+    output = tmp_path / "kept.safetensors"
+    assert cli.main(["keep", str(trained), "--role", "student", "--output", str(output)]) == 2
+    assert "no student" in capsys.readouterr().err and not output.exists()
+    content = checkpoint.read(trained)
+    content["nets"]["teacher"]["average"]["head.weight"].fill_(1e6)
+    with pytest.raises(UserError, match=r"head\.weight .* float16"):
+        network_file.write(output, content, "teacher", {})
+    output.write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.read(output)
+    with pytest.raises(UserError, match="There is no"):
+        checkpoint.network(tmp_path / "absent.safetensors")
+
+
+def test_a_run_without_a_log_has_watched_nothing(bank, tmp_path, capsys):
+    config = smallConfig(bank, steps=1)
+    file = loop.fit(methods.plain("student", WIDTHS, config), config, tmp_path, untold)
+    assert cli.main(["keep", str(file), "--role", "student", "--output", str(tmp_path / "s.safetensors")]) == 0
+    assert "watched: nothing" in capsys.readouterr().out
+
+
+def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
+    words = [
+        "fit",
+        "kd",
+        "--teacher",
+        str(trained),
+        "--student-widths",
+        "2",
+        "3",
+        "--run",
+        str(tmp_path / "run"),
+        *options(smallConfig(bank, steps=1)),
+    ]
+    assert cli.main(words) == 0
+    teachers = checkpoint.read(tmp_path / "run" / "checkpoint.pt")["teachers"]
+    digest = network_file.digest(checkpoint.network(kept).state_dict())
+    assert teachers == {"teacher0": {"widths": list(WIDTHS), "sha256": digest}}
+
+
+def test_the_digest_of_a_network_survives_rounding():
+    state = {"a": torch.randn(3), "n": torch.tensor(4)}
+    assert network_file.digest(state) == network_file.digest(
+        {name: array.half().float() if name == "a" else array for name, array in state.items()}
+    )

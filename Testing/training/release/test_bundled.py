@@ -1,0 +1,116 @@
+"""The bundled students: card, hash, budget, both engines, and the figures on the real sample scans, together."""
+
+import pytest
+
+from LiverGTANLib.core import weight_file
+from training.data import samples, unseen
+from training.data.cases import Case
+from training.fit import checkpoint, network_file
+from training.model import nets
+from training.release import bundled_table, install, model_card, reproduce, student_card
+
+LEAST_DICE = {"student-100k": 0.90, "student-30k": 0.85}
+NAMES = sorted(LEAST_DICE)
+SHOWN = {"dice": 0.003, "nsd2": 0.02, "nsd3": 0.02, "hd95": 0.5, "assd": 0.1, "volume_error": 0.005}
+"""How far a figure may be from the card's on another processor."""
+
+
+@pytest.fixture(scope="module")
+def rows(sampleFolder):
+    """Both students with both engines on the sample cases, by (student, case, engine)."""
+    cases = [Case(ct, mask, samples.LIVER_LABEL) for ct, mask in samples.CASES]
+    return {(row.model, row.case, row.engine): row for row in bundled_table.rows(NAMES, cases)}
+
+
+def test_the_bundled_students_are_those_of_the_budgets():
+    assert sorted(weight_file.available()) == sorted(install.BUDGETS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_engines_give_the_figures_of_the_card(name, rows):
+    said = {(row["case"], row["engine"]): row for row in weight_file.load(name).card["metrics"]}
+    found = {key[1:]: row for key, row in rows.items() if key[0] == name}
+    assert len(found) == 4 and found.keys() <= said.keys()
+    for key, row in found.items():
+        assert row.metrics.dice >= LEAST_DICE[name], key
+        for figure, tolerance in SHOWN.items():
+            assert getattr(row.metrics, figure) == pytest.approx(said[key][figure], abs=tolerance), (key, figure)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_engines_agree_on_the_samples(name, rows):
+    for case in {key[1] for key in rows}:
+        numpy_row, torch_row = (rows[name, case, engine].metrics for engine in ("numpy", "torch"))
+        assert numpy_row.dice == pytest.approx(torch_row.dice, abs=0.002), case
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_fits_the_weights_and_the_budget(name):
+    bundle = weight_file.load(name)  # refuses weights whose SHA-256 is not the card's
+    card, net = bundle.card, nets.UNet3D(bundle.widths)
+    assert card["name"] == name
+    assert card["parameters_before_folding"] == nets.parameters(net) <= install.BUDGETS[name]
+    assert card["parameters"] == sum(array.size for array in bundle.weights.values())
+    assert card["gmac"] == {"value": round(nets.gmac(net, nets.GRID), 3), "grid": list(nets.GRID)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_complete_and_honest(name):
+    card = weight_file.load(name).card
+    training = card["training"]
+    assert all(source["license"] and source["origin"] and source["label"] for source in training["data"])
+    trained = {source["name"] for source in training["data"]}
+    assert trained and not trained & {row["case"] for row in card["metrics"]}
+    assert all(row["reference"] != "not stated" for row in card["metrics"])
+    assert "dirty" not in training["code"] and len(card["limitations"]) >= 3
+    assert training["command"].startswith("python -m training fit") and training["banks"]
+    assert "Not a medical device" in card["intended_use"] and card["date"]
+
+
+CONDITIONS = (
+    "plain CT",
+    "arterial",
+    "slices of 5 mm",
+    "slices of 8 mm",
+    "low dose",
+    "fatty",
+    "tumor",
+    "effusion",
+    "ascites",
+    "splenomegaly",
+    "cropped field",
+    "cut at the top",
+    "cut at the bottom",
+    "arms down",
+    "chest",
+    "pelvis",
+    "head",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_holds_every_measurement(name):
+    card = weight_file.load(name).card
+    assert card["calibration"]["temperature"] > 0 and card["calibration"]["ece_before"] > 0
+    assert not set(card["calibration"]["measured_on"]) & set(card["calibration"]["fitted_on"])
+    assert all(one["tried"] and one["figure"] and one["expectation"] for one in card["hard_cases"])
+    measured = " ".join(one["condition"] for one in card["hard_cases"])
+    assert not [condition for condition in CONDITIONS if condition not in measured]
+    assert all(command in card["commands"] for command in ("calibrate", "stress"))
+    assert {"student", "kd", "takd", "dgkd", "gtan", "gtan-fresh"} <= {one["arm"] for one in card["ablation"]}
+    assert all(one["seeds"] >= 3 for one in card["ablation"] if one["arm"] not in ("start", "bundled"))
+    assert {row["case"] for row in card["metrics"]} >= set(unseen.HUMAN)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_names_the_kept_teacher_and_all_compute(name):
+    training = weight_file.load(name).card["training"]
+    teacher = training["teacher"]
+    assert teacher["file"] == reproduce.TEACHER and teacher["sha256"] == network_file.sha256(student_card.KEPT)
+    assert nets.parameters(checkpoint.network(student_card.KEPT)) == 1_255_697
+    assert all(minutes > 0 for part in (training, teacher) for minutes in part["minutes"].values())
+    assert teacher["watched_dice"] and "dirty" not in teacher["code"]
+
+
+def test_the_model_card_is_what_the_json_cards_say():
+    assert model_card.file().read_text(encoding="utf-8") == model_card.text(model_card.bundled_sheets())

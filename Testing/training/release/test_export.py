@@ -1,0 +1,195 @@
+"""From a checkpoint to a student file: folding, parity of the engines, card, evaluation."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from LiverGTANLib.core import weight_file
+from LiverGTANLib.standalone.image_files import image_of
+from support.training_fixtures import makeBank, measure_like, options, smallConfig, untold
+from training import cli
+from training.data.cases import Case
+from training.errors import UserError
+from training.evaluation import evaluate
+from training.evaluation.metrics import measure
+from training.fit import checkpoint, loop, methods
+from training.model import nets
+from training.release import export, provenance, student_card
+
+WIDTHS = (2, 3, 5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint of a network that has learned a little, so that its batch norms have statistics."""
+    folder = tmp_path_factory.mktemp("run")
+    config = smallConfig(makeBank(folder / "bank"), steps=10, rate=0.02)
+    return loop.fit(methods.plain("student", WIDTHS, config), config, folder, untold)
+
+
+@pytest.fixture(scope="module")
+def phantomCase(tmp_path_factory):
+    """A phantom's CT and mask as files."""
+    from training.studies.demo import write_case
+
+    return write_case(tmp_path_factory.mktemp("case"), 7)
+
+
+def write(trained, path):
+    net = checkpoint.network(trained)
+    card = student_card.complete(export.card("student-test", net, 3.0, (-160.0, 240.0)), trained)
+    return net, export.write(net, path, card)
+
+
+def test_folding_changes_nothing(trained):
+    net = checkpoint.network(trained)
+    exact = export.in_memory(net, "net", 3.0, (-160.0, 240.0))
+    image = export.probe(net.multiple)
+    expected = export.forward(net, image)
+    assert np.abs(expected).max() > 0.1
+    for engine in export.exact(exact):
+        assert np.abs(engine.forward(image) - expected).max() < 1e-4
+
+
+def test_the_written_student_runs_in_both_engines_like_the_network(trained, tmp_path):
+    net, written = write(trained, tmp_path / "student-test.npz")
+    assert set(export.differences(net, written)) == {"numpy", "torch"}
+    assert max(export.differences(net, written).values()) < 1e-4
+    image = export.probe(net.multiple)
+    assert np.abs(export.forward(export.rounded(net), image) - export.forward(net, image)).max() < 0.05
+    assert weight_file.load(tmp_path / "student-test.json").widths == WIDTHS
+
+
+def test_an_engine_that_departs_is_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(UserError, match="differs from the trained network"):
+        write(trained, tmp_path / "student-test.npz")
+
+
+def test_the_card_tells_where_the_student_comes_from(trained, tmp_path):
+    _, written = write(trained, tmp_path / "student-test.npz")
+    card = written.card
+    assert card["training"]["steps"] == 10 and [one["volumes"] for one in card["training"]["banks"]] == [6]
+    assert card["training"]["data"] == [
+        {"name": "phantom", "origin": provenance.origin("phantom")["origin"], "license": "Apache-2.0", "label": "exact"}
+    ]
+    assert card["metrics"] == [] and "Not a medical device" in card["intended_use"]
+    assert "phantom alone" in card["limitations"][0] and len(student_card.limitations([{"name": "scan"}])) >= 3
+    assert str(tmp_path) not in json.dumps(card)
+
+
+def test_data_of_unknown_origin_do_not_reach_a_card(trained, tmp_path):
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    (bank / "index.jsonl").write_text('{"i": 0, "source": "found_on_a_usb_stick", "kind": "real"}\n')
+    with pytest.raises(UserError, match="found_on_a_usb_stick"):
+        provenance.sources([bank])
+
+
+def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_path, capsys):
+    write(trained, tmp_path / "student-test.npz")
+    table = tmp_path / "evaluation.csv"
+    arguments = [
+        "evaluate",
+        str(tmp_path / "student-test.json"),
+        "--cases",
+        phantomCase,
+        "--engines",
+        "numpy",
+        "torch",
+        "--output",
+        str(table),
+        "--picture",
+        str(tmp_path / "cases.png"),
+    ]
+    assert cli.main(arguments) == 0
+    assert (tmp_path / "cases.png").stat().st_size > 10_000
+    assert cli.main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(table)]) == 0
+    rows = weight_file.load(tmp_path / "student-test.json").card["metrics"]
+    assert [row["engine"] for row in rows] == ["numpy", "torch"]
+    assert rows[0]["dice"] == pytest.approx(rows[1]["dice"], abs=0.01)
+    assert f"dice {rows[0]['dice']:.4f}" in capsys.readouterr().out
+
+
+def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_path):
+    words = [
+        "fit",
+        "all",
+        "--name",
+        "student-test",
+        "--run",
+        str(tmp_path / "run"),
+        "--cases",
+        phantomCase,
+        "--student-widths",
+        "2",
+        "3",
+        "--teacher-widths",
+        "3",
+        "5",
+        *options(smallConfig(makeBank(tmp_path / "bank"), steps=4)),
+    ]
+    assert cli.main(words) == 0
+    card = weight_file.load(tmp_path / "run" / "student-test.json").card
+    assert [row["engine"] for row in card["metrics"]] == ["numpy", "torch"]
+    assert card["training"]["method"].startswith("GTAN") and card["training"]["teacher"] == {"widths": [3, 5]}
+
+
+def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path):
+    write(trained, tmp_path / "student-test.npz")
+    case = Case.parse(phantomCase)
+    found = [
+        next(evaluate.evaluate(str(source), [case], ("numpy",)))[1]
+        for source in (trained, f"{trained}:student", tmp_path / "student-test.json")
+    ]
+    assert np.array_equal(found[0], found[1])
+    assert (found[0] != found[2]).mean() < 0.001
+
+
+def test_a_folder_of_masks_is_judged_too(phantomCase, tmp_path):
+    case = Case.parse(phantomCase)
+    moved = np.roll(case.mask, 1, 0).astype(np.uint8)
+    sitk.WriteImage(image_of(moved, case.ct.ijk_to_ras), str(tmp_path / f"{case.name}.nii.gz"))
+    row, mask = next(evaluate.evaluate(str(tmp_path), [case], ()))
+    assert row.metrics == measure(moved > 0, case.mask, tuple(case.ct.spacing[::-1]))
+    assert np.array_equal(mask, moved > 0)
+    other = dataclasses.replace(case, ct_path=case.ct_path.with_name("other.nii.gz"))
+    with pytest.raises(UserError, match="holds no mask named other"):
+        evaluate.saved_mask(tmp_path, other)
+
+
+def test_the_label_of_a_case_is_chosen(phantomCase):
+    files, case = phantomCase, Case.parse(f"{phantomCase}:1")
+    assert case.label == 1 and np.array_equal(case.mask, Case.parse(files).mask)
+    assert not Case.parse(f"{files}:5").mask.any()
+
+
+@pytest.mark.parametrize("text", ["ct.nii.gz", "ct.nii.gz=seg.nii.gz:liver", "absent.nii.gz=absent.nii.gz"])
+def test_bad_cases_are_refused(text):
+    with pytest.raises(UserError):
+        Case.parse(text)
+
+
+def test_summary_knows_which_way_is_worse():
+    rows = [evaluate.EvaluationRow(str(n), "m", "e", 0.0, measure_like(dice)) for n, dice in enumerate((0.5, 0.9, 1.0))]
+    table = {line["metric"]: line for line in evaluate.summary(rows)}
+    assert (table["dice"]["worst_decile"], table["dice"]["mean"], table["dice"]["cases"]) == ("0.5000", "0.8000", "3")
+    assert table["hd95"]["worst_decile"] == "5.0000" and table["volume_error"]["worst_decile"] == "-0.1000"
+
+
+def test_a_case_that_was_trained_on_reaches_no_card():
+    card = {"training": {"data": [{"name": "scan"}]}}
+    with pytest.raises(UserError, match="scan was trained on"):
+        student_card.unseen([{"case": "scan", "dice": 0.99}], card)
+
+
+def test_a_network_that_cannot_be_halved_is_refused(tmp_path):
+    net = nets.UNet3D((2, 3)).eval()
+    with torch.no_grad():
+        net.head.weight.fill_(1e6)
+    with pytest.raises(ValueError, match="float16"):
+        export.write(net, tmp_path / "student.npz", export.card("student", net, 3.0, (-160.0, 240.0)))

@@ -1,0 +1,225 @@
+"""One command replaces the bundled weights, or nothing; the cards say how it all was made."""
+
+import dataclasses
+import json
+
+import pytest
+
+from LiverGTANLib.core import weight_file
+from support.cases import smallCt
+from support.training_fixtures import makeBank, smallConfig, untold
+from training import cli
+from training.data.cases import Case
+from training.errors import UserError
+from training.evaluation.stress.conditions import Condition
+from training.evaluation.stress.example import Example
+from training.evaluation.stress.run import run
+from training.fit import checkpoint, loop, methods
+from training.release import bundled_table, export, install, model_card, student_card
+from training.studies import ablation
+
+WIDTHS = (2, 3, 5)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
+
+
+@pytest.fixture(scope="module")
+def trained(bank, tmp_path_factory):
+    """The checkpoint of a small student, taught by a small teacher that is kept."""
+    folder = tmp_path_factory.mktemp("run")
+    config = smallConfig(bank, steps=3, rate=0.02)
+    teacher = loop.fit(methods.plain("teacher", (3, 5, 7), config), config, folder / "teacher", untold)
+    assert cli.main(["keep", str(teacher), "--output", str(folder / "kept.safetensors")]) == 0
+    task = methods.distilled("student", WIDTHS, [checkpoint.network(teacher)], config)
+    return loop.fit(task, config, folder / "student", untold)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    from training.studies.demo import write_case
+
+    return Case.parse(write_case(tmp_path_factory.mktemp("case"), 7))
+
+
+@pytest.fixture
+def extension(monkeypatch, tmp_path, trained, case):
+    """An extension without students, the kept teacher in its place, and a phantom for the sample CTs."""
+    monkeypatch.setattr(weight_file, "MODELS", tmp_path / "Models")
+    monkeypatch.setattr(checkpoint, "ROOT", trained.parents[1])
+    monkeypatch.setattr(student_card, "KEPT", trained.parents[1] / "kept.safetensors")
+    monkeypatch.setattr(install.samples, "CASES", ((case.ct_path, case.mask_path),))
+    monkeypatch.setattr(bundled_table, "cases", lambda say=print: [case])
+    return tmp_path / "Models"
+
+
+@pytest.fixture
+def measured(trained, tmp_path):
+    """Options of `export --install` with files like those of `calibrate` and `stress` about the student."""
+    net = checkpoint.network(trained)
+    written = export.write(net, tmp_path / "x.npz", export.card("x", net, 3.0, (-160.0, 240.0)))
+    about = {"student": "student-30k", "sha256": written.sha256}
+    calibration = about | {
+        "temperature": 1.3,
+        "helps": True,
+        "levels": None,
+        "ece_before": 0.08,
+        "ece_after": 0.05,
+        "shell_mm": 15.0,
+        "fitted_on": ["a"],
+        "measured_on": ["b"],
+        "command": "python -m training calibrate s.npz --output c.json",
+    }
+    plain = Condition("plain CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
+    stress = run(written, [plain], report=lambda text: None)
+    stress |= {"command": "python -m training stress s.npz --output s.json"}
+    table = [
+        {
+            "cell": {"arm": arm, "student": "student-30k", "seed": seed},
+            "seconds": {"wall": 60.0, "cpu": 90.0},
+            "figures": dict.fromkeys(ablation.FIGURES, dice),
+        }
+        for arm, seed, dice in (("student", 0, 0.9), ("student", 1, 0.92), ("gtan", 0, 0.93))
+    ]
+    for name, content in (("c.json", calibration), ("s.json", stress), ("table.json", table)):
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    return cli.Export(
+        trained,
+        "student-30k",
+        tmp_path / "out",
+        calibration=tmp_path / "c.json",
+        stress=tmp_path / "s.json",
+        ablation=tmp_path / "table.json",
+        install=True,
+    )
+
+
+def test_all_that_is_known_is_installed(extension, measured):
+    install.run(measured, say=lambda text: None)
+    assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
+    card = weight_file.load("student-30k").card
+    assert [(row["case"], row["engine"]) for row in card["metrics"]] == [("phantom-7", "numpy"), ("phantom-7", "torch")]
+    assert card["calibration"]["temperature"] == 1.3 and card["hard_cases"][0]["condition"].startswith("plain CT")
+    teacher = card["training"]["teacher"]
+    assert teacher["file"] == "kept.safetensors" and teacher["steps"] == 3
+    assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
+    text = model_card.file().read_text(encoding="utf-8")
+    assert text == model_card.text(model_card.bundled_sheets())
+    for expected in (
+        "**plain CT",
+        "temperature: 1.3",
+        "expected calibration error: 0.08",
+        "phantom-7",
+        "fit teacher",
+        "keep runs/",
+        "fit takd",
+        "--install",
+        card["sha256"],
+    ):
+        assert expected in text, expected
+    assert card["ablation"] == [
+        {"arm": "student", "seeds": 2, "dice": 0.91, "sd": 0.0141, "wall_minutes": 1.0},
+        {"arm": "gtan", "seeds": 1, "dice": 0.93, "sd": None, "wall_minutes": 1.0},
+    ]
+    assert "| gtan | 1 | 0.9300 | unknown | 1 |" in text
+    assert str(measured.output) not in json.dumps(card)
+
+
+def test_nothing_is_installed_without_every_measurement(extension, measured):
+    for change, message in (({"stress": None}, "hard cases"), ({"name": "student-x"}, "bundles student-100k")):
+        with pytest.raises(UserError, match=message):
+            install.run(dataclasses.replace(measured, **change), say=lambda text: None)
+    assert not extension.exists()
+
+
+def test_measurements_of_other_weights_are_refused(extension, measured):
+    content = json.loads(measured.stress.read_text()) | {"sha256": "0" * 64}
+    measured.stress.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="about other weights"):
+        install.run(measured, say=lambda text: None)
+    measured.stress.write_text("{}")
+    with pytest.raises(UserError, match="cannot be read"):
+        install.run(measured, say=lambda text: None)
+    assert not extension.exists()
+
+
+def put(measured) -> None:
+    """Installs the student without the evaluation, which takes its time."""
+    install.put(install.run(dataclasses.replace(measured, install=False), say=lambda text: None))
+
+
+def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
+    put(measured)
+    before = {path: path.read_bytes() for path in extension.iterdir()}
+    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(UserError, match="differs from the trained network"):
+        install.run(measured, say=lambda text: None)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in extension.iterdir()} == before
+
+
+def test_an_ablation_without_this_student_is_refused(extension, measured):
+    measured.ablation.write_text("[]")
+    with pytest.raises(UserError, match="no run of student-30k"):
+        install.run(measured, say=lambda text: None)
+    assert not extension.exists()
+
+
+def test_a_student_that_is_too_large_for_its_name_is_refused(measured, monkeypatch):
+    monkeypatch.setitem(install.BUDGETS, "student-30k", 100)
+    with pytest.raises(UserError, match="may have 100 parameters"):
+        install.run(measured, say=lambda text: None)
+    assert not measured.output.exists()
+
+
+def test_samples_that_are_absent_forbid_it(extension, measured, monkeypatch, case):
+    monkeypatch.setattr(install.samples, "CASES", ((case.ct_path.with_name("other.nii.gz"), case.mask_path),))
+    with pytest.raises(UserError, match="sample CTs, which are absent"):
+        install.run(measured, say=lambda text: None)
+    assert not extension.exists()
+
+
+def test_a_teacher_that_was_not_kept_is_not_made_up(extension, trained, monkeypatch):
+    monkeypatch.setattr(student_card, "KEPT", trained.with_name("absent.safetensors"))
+    part = student_card.training(trained, "student-30k")
+    assert part["teacher"] == {"widths": [3, 5, 7]} and "runs/teacher/checkpoint.pt" in part["command"]
+    assert "not kept" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
+
+
+def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
+    for role in ("teacher", "start"):
+        card = {"training": {"data": [], role: {"data": [{"name": "scan"}]}}}
+        with pytest.raises(UserError, match="scan was trained on"):
+            student_card.unseen([{"case": "scan"}], card)
+
+
+def test_compute_is_that_of_all_runs():
+    part = {"minutes": {"wall": 10.0, "cpu": 20.0}, "teacher": {"minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}}}
+    assert model_card.compute(part) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
+    unknown = {"minutes": {"wall": 0.0, "cpu": 0.0}}
+    assert model_card.compute(part | unknown) == "5.0 min wall, 6.0 min CPU (teacher 5 / 6, own run not recorded)"
+    assert model_card.compute(unknown | {"teacher": {}}) == "not recorded"
+
+
+def test_a_source_with_labels_of_two_makers_names_both():
+    one = {"name": "ct", "origin": "somewhere", "license": "CC BY 4.0", "label": "a teacher"}
+    both = model_card.merged(one, one | {"label": "a surgeon; a teacher"})
+    assert both == one | {"label": "a teacher; a surgeon"}
+
+
+def test_steps_are_told_with_those_of_the_runs_before():
+    part = {"steps": 300, "batch": 2, "start": {"steps": 3000, "start": {"steps": 9000}}}
+    assert model_card.steps(part) == "300 of batch 2, after 3,000 and 9,000"
+    assert model_card.steps({"steps": 300, "batch": 2}) == "300 of batch 2"
+
+
+def test_the_model_card_is_written_by_a_command(extension, measured, capsys):
+    assert cli.main(["card", "--bundled"]) == 2
+    put(measured)
+    expected = model_card.file().read_text(encoding="utf-8")
+    model_card.file().write_text("by hand", encoding="utf-8")
+    assert cli.main(["card", "--bundled"]) == 0
+    assert model_card.file().read_text(encoding="utf-8") == expected
+    assert cli.main(["card"]) == 2 and "--bundled" in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""Where training data come from, for runs on one bank or on several."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.training_fixtures import makeBank
+from training.errors import UserError
+from training.release import model_card, provenance
+
+LABELING = "python -m training pseudolabel runs/teacher/checkpoint.pt --output runs/labels"
+
+
+@pytest.fixture
+def banks(tmp_path):
+    """A bank of phantoms, and one of a real CT whose label a teacher made."""
+    real = tmp_path / "real"
+    real.mkdir()
+    labels = {
+        "teacher": [16, 32],
+        "weights_sha256": "ab" * 32,
+        "scans": [{"name": "lidc_idri_0001"}],
+        "command": LABELING,
+    }
+    meta = {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "c" * 40, "labels": labels, "config": {"seed": 3}}
+    (real / "bank.json").write_text(json.dumps(meta), encoding="utf-8")
+    (real / "index.jsonl").write_text('{"i": 0, "source": "lidc_idri_0001", "kind": "real"}\n', encoding="utf-8")
+    return [makeBank(tmp_path / "drawn"), real]
+
+
+def test_a_label_is_said_to_be_by_whoever_made_the_one_that_was_used(banks, tmp_path):
+    _, real = banks
+    made = {source["name"]: source["label"] for source in provenance.sources(banks)}
+    assert made["lidc_idri_0001"] == provenance.ANEW and made["phantom"] == "exact"
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "bank.json").write_text("{}", encoding="utf-8")
+    (older / "index.jsonl").write_text((real / "index.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    [both] = provenance.sources([older, real])
+    assert both["label"] == f"{provenance.origin('lidc_idri_0001')['label']}; {provenance.ANEW}"
+
+
+def test_settings_name_one_bank_or_several():
+    assert provenance.banks({"data": {"bank": "runs/a"}}) == [Path("runs/a")]
+    assert provenance.banks({"data": {"bank": ["runs/a", "runs/b"]}}) == [Path("runs/a"), Path("runs/b")]
+
+
+def test_every_bank_is_described(banks):
+    drawn, real = map(provenance.describe_bank, banks)
+    assert (drawn["name"], drawn["volumes"], drawn["synthetic"], drawn["real"]) == ("drawn", 6, 6, 0)
+    assert drawn["git"] == "test" and "labels" not in drawn
+    assert (real["volumes"], real["real"], real["labels"]["teacher"]) == (1, 1, [16, 32])
+    assert real["command"] == "python -m training synthesize --output runs/real --count 1 --seed 3"
+    assert "by a teacher of widths 16-32 (weights abababababab)" in model_card.bank_line(real)
+    assert model_card.bank_commands(real) == [LABELING, real["command"]]
+
+
+def test_the_sources_of_all_banks_are_listed_once(banks):
+    found = provenance.sources([*banks, banks[0]])
+    assert [one["name"] for one in found] == ["lidc_idri_0001", "phantom"]
+    assert all(one["license"] and one["origin"] and one["label"] for one in found)
+
+
+def test_a_bank_that_is_gone_is_said(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        provenance.describe_bank(tmp_path / "gone")
+
+
+def test_the_makers_of_references_are_known():
+    assert "human-corrected" in provenance.maker("crlm_ct_1100_8bit") and provenance.maker("unknown") == "not stated"

@@ -1,0 +1,73 @@
+"""The mean of the weights of runs that began from one network."""
+
+import pytest
+import torch
+
+from support.training_fixtures import makeBank, smallConfig, untold
+from training import cli
+from training.evaluation import evaluate
+from training.fit import checkpoint, loop, methods
+from training.options import over
+from training.release import reproduce
+from training.studies.average import averaged
+
+WIDTHS = (2, 3)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A start and two runs from it with different seeds."""
+    folder = tmp_path_factory.mktemp("soup")
+    bank = makeBank(folder / "bank")
+    first = smallConfig(bank, steps=4)
+    start = loop.fit(methods.plain("student", WIDTHS, first), first, folder / "start", untold)
+    files = []
+    for seed in (1, 2):
+        config = smallConfig(bank, steps=4, start=start, seed=seed)
+        files.append(loop.fit(methods.plain("student", WIDTHS, config), config, folder / f"seed{seed}", untold))
+    return folder, start, files
+
+
+def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path):
+    _, _, files = runs
+    assert cli.main(["average", *map(str, files), "--run", str(tmp_path)]) == 0
+    content = checkpoint.read(tmp_path / "checkpoint.pt")
+    one, two = (checkpoint.network(file).state_dict() for file in files)
+    mean = checkpoint.network(tmp_path / "checkpoint.pt").state_dict()
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+    assert all(
+        torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean if mean[name].is_floating_point()
+    )
+    assert "mean of the weights of 2 runs (seeds 1, 2)" in content["method"] and content["step"] == 4
+    spent = [checkpoint.read(file)["spent"]["cpu"] for file in files]
+    assert content["spent"]["cpu"] == pytest.approx(sum(spent))
+    assert over(smallConfig(tmp_path), content["settings"], "").loop.start
+    assert evaluate.model(str(tmp_path / "checkpoint.pt")).widths == WIDTHS
+
+
+def test_the_network_that_all_began_from_may_take_part(runs, tmp_path):
+    _, start, files = runs
+    assert cli.main(["average", *map(str, files), str(start), "--run", str(tmp_path)]) == 0
+    content, one = checkpoint.read(tmp_path / "checkpoint.pt"), checkpoint.read(files[0])
+    assert content["method"].endswith("2 runs (seeds 1, 2) and of the network that all began from")
+    assert content["settings"]["loop"] == one["settings"]["loop"]
+    command = reproduce.fit(content, "mean", "")
+    assert command.count(" fit student ") == 2
+    assert command.endswith("runs/mean-seed2/checkpoint.pt runs/start/checkpoint.pt --role student --run runs/mean")
+
+
+def test_counters_are_kept():
+    states = [{"weight": torch.tensor([value]), "count": torch.tensor(value, dtype=torch.long)} for value in (1.0, 3.0)]
+    mean = averaged(states)
+    assert mean["weight"] == 2 and mean["count"] == 1
+
+
+def test_runs_of_different_beginnings_are_refused(runs, tmp_path, capsys):
+    folder, _, files = runs
+    config = smallConfig(folder / "bank", steps=2, seed=3)
+    stranger = loop.fit(methods.plain("student", WIDTHS, config), config, folder / "stranger", untold)
+    assert cli.main(["average", str(stranger), str(files[0]), "--run", str(tmp_path)]) == 2
+    assert "did not begin from one network" in capsys.readouterr().err
+    assert cli.main(["average", str(files[0]), "--run", str(tmp_path)]) == 2
+    assert cli.main(["average", *map(str, files), "--role", "teacher", "--run", str(tmp_path)]) == 2
+    assert "holds a teacher" in capsys.readouterr().err and not list(tmp_path.iterdir())

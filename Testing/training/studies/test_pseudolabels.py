@@ -1,0 +1,68 @@
+"""Masks of a network for CTs that have none, and how synthesis takes them in."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.standalone.image_files import read_ct, read_labels
+from training.cli import Pseudolabel
+from training.data import samples
+from training.studies import pseudolabels
+from training.synthesis.config import SynthesisConfig
+from training.synthesis.source_library import own_scans
+
+LEAST_DICE = 0.9
+
+
+@pytest.fixture(scope="module")
+def labels(sampleFolder, tmp_path_factory):
+    """The sample CT and a second name for it, outlined by the small student; a third was excluded."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "ct").mkdir()
+    for name in ("one", "two", "three"):
+        shutil.copy(samples.CT, folder / "ct" / f"{name}.nii.gz")
+    shutil.copy(samples.CT_REFERENCE, folder / "ct" / "two_liver_pseudo.nii.gz")
+    pseudolabels.run(Pseudolabel("student-30k", (str(folder / "ct"),), ("three",), folder / "labels"))
+    return folder
+
+
+def test_masks_lie_on_the_grid_of_their_ct_and_overlap_with_the_liver(labels):
+    ct = read_ct(samples.CT)
+    reference = read_labels(samples.CT_REFERENCE, ct) == samples.LIVER_LABEL
+    mask = read_labels(labels / "labels" / "one.nii.gz", ct) > 0  # refuses another grid
+    assert 2 * (mask & reference).sum() / (mask.sum() + reference.sum()) > LEAST_DICE
+    assert not (labels / "labels" / "three.nii.gz").exists()
+
+
+def test_the_record_names_the_network_and_says_how_sure_it_was(labels):
+    record = json.loads((labels / "labels" / "labels.json").read_text(encoding="utf-8"))
+    one, two = record["scans"]
+    assert record["teacher"] == list(weight_file.load("student-30k").widths) and len(record["weights_sha256"]) == 64
+    assert (one["name"], two["name"]) == ("one", "two")
+    assert one["ml"] > 900 and 0 < one["unsure"] < 0.5
+    assert "overlap_with_older" not in one and 0 < two["overlap_with_older"] < 1  # the older one holds many organs
+    assert (labels / "labels" / "labels.png").stat().st_size > 10_000
+
+
+def test_the_average_over_shifts_is_no_shift_itself(labels):
+    network = weight_file.load("student-30k")
+    image = np.full((16, 32, 48), -1, np.float32)
+    image[4:12, 8:24, 10:40] = 0.3
+    averaged, single = pseudolabels.Averaged(network, "numpy"), engines.create(network, "numpy")
+    moved = np.roll(image, (1, 1, 1), (0, 1, 2))
+    inside = (slice(2, -2),) * 3
+
+    def drift(engine) -> float:
+        answer, later = engine.forward(image), np.roll(engine.forward(moved), (-1, -1, -1), (0, 1, 2))
+        return float(np.abs(answer - later)[inside].mean())
+
+    assert drift(averaged) < 0.8 * drift(single)
+
+
+def test_synthesis_takes_the_new_masks_in_place_of_the_old_ones(labels):
+    config = SynthesisConfig(data=labels, labels=labels / "labels", exclude=("three",))
+    scans = {scan.name: scan.mask for scan, part in own_scans(config).items() if part == "train"}
+    assert scans == {name: labels / "labels" / f"{name}.nii.gz" for name in ("one", "two")}

@@ -1,0 +1,159 @@
+"""What is said before running, what is found out ahead of the first click, and the sample data."""
+
+import sys
+import threading
+import types
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from slicer.util import arrayFromVolume, arrayFromVolumeModified
+
+from LiverGTANLib.core import engines
+from LiverGTANLib.mrml import scene, self_test
+from support.interactive_cases import settle
+from support.module_fixtures import students
+from support.panel_cases import SlowEngine, panel, phantom, segmentations, workers
+
+
+def withoutLiver(volumeNode) -> None:
+    array = arrayFromVolume(volumeNode)
+    array[array > 60] = 40
+    arrayFromVolumeModified(volumeNode)
+
+
+def tilt(volumeNode) -> None:
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    volumeNode.GetIJKToRASMatrix(matrix)
+    array = slicer.util.arrayFromVTKMatrix(matrix)
+    array[1, 2] += 1.0
+    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(array))
+
+
+def test_the_first_click_finds_the_scan_analyzed(panel, phantom):
+    settle(panel)
+    request = panel.widget.logic.prepare(panel.widget.panel.parameters)
+    assert panel.widget.logic.session.isAnalyzed(request)
+    calls = []
+    panel.widget.logic.session._memory.engine = lambda *names: calls.append(names)
+    panel.segment()
+    assert panel.output is not None and not calls
+
+
+def test_no_liver_in_view_is_said_beforehand_and_can_be_overridden(panel, phantom):
+    withoutLiver(phantom)
+    settle(panel)
+    assert "No liver is in view" in panel.ui.messageLabel.text and panel.ui.messageLabel.visible
+    assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Segment anyway"
+    panel.segment()
+    assert "No liver was found" in panel.host.dialogs.texts("error")[0] and not segmentations()
+    assert len(panel.host.takeUncaught()) == 1
+
+
+@pytest.mark.parametrize("make, words", [(tilt, "gantry tilt"), (lambda node: node.SetSpacing(2, 2, 9), "apart")])
+def test_what_does_not_forbid_is_said_and_asked_for_by_name(panel, phantom, make, words):
+    make(phantom)
+    arrayFromVolumeModified(phantom)
+    settle(panel)
+    assert words in panel.ui.messageLabel.text and panel.ui.applyButton.text == "Segment anyway"
+    assert panel.ui.applyButton.enabled
+    panel.segment()
+    assert panel.output is not None
+
+
+def test_looking_ahead_shows_nothing_and_stops_when_the_module_is_left(panel, monkeypatch):
+    event = threading.Event()
+    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
+    panel.ui.studentComboBox.setCurrentIndex(1)
+    volumeNode, _ = self_test.addPhantom()
+    panel.host.wait(lambda: panel.widget.panel.live.errands.atWork[0] == "look")
+    assert not panel.running and panel.ui.applyButton.enabled and not panel.ui.progressBar.visible
+    panel.host.leaveModule()
+    assert not workers()
+    event.set()
+    arrayFromVolumeModified(volumeNode)
+    panel.host.processEvents()
+    assert not workers() and not any("LiverGTAN" in thread.name for thread in threading.enumerate())
+
+
+def test_a_click_while_looking_goes_on_with_the_same_work(panel, monkeypatch):
+    event, runs = threading.Event(), []
+
+    class Counted(SlowEngine):
+        def forward(self, *arguments):
+            runs.append(1)
+            return super().forward(*arguments)
+
+    monkeypatch.setattr(engines, "create", lambda student, name: Counted(student, event))
+    panel.ui.studentComboBox.setCurrentIndex(1)
+    self_test.addPhantom()
+    panel.host.wait(lambda: runs)
+    panel.click(panel.ui.applyButton)
+    assert panel.running
+    event.set()
+    panel.host.wait(lambda: not panel.running)
+    assert panel.output is not None and len(runs) == 1
+
+
+def test_another_volume_is_looked_at_instead(panel, phantom):
+    other, _ = self_test.addPhantom("Other")
+    panel.choose(other)
+    settle(panel)
+    memory = panel.widget.logic.session._memory
+    assert memory.analysis((scene.imageKey(other), "student-100k", "auto")) is not None
+
+
+def test_a_closed_panel_looks_at_nothing(panel):
+    panel.host.leaveModule()
+    volumeNode, _ = self_test.addPhantom()
+    panel.host.processEvents()
+    assert not workers() and panel.widget.panel.runner.task is None
+    memory = panel.widget.logic.session._memory
+    assert memory.analysis((scene.imageKey(volumeNode), "student-100k", "auto")) is None
+
+
+# Sample data. Slicer's own module is not in slicer-core: a stand-in with its two functions.
+
+
+@pytest.fixture
+def sampleModule(slicerHost, monkeypatch):
+    registered, asked = [], []
+    module = types.ModuleType("SampleData")
+    module.SampleDataLogic = types.SimpleNamespace(
+        registerCustomSampleDataSource=lambda **source: registered.append(source)
+    )
+    module.downloadSample = lambda name: asked.append(name) or self_test.addPhantom(name)[0]
+    module.registered, module.asked = registered, asked
+    monkeypatch.setitem(sys.modules, "SampleData", module)
+    monkeypatch.setattr(slicer.modules, "sampledata", object(), raising=False)
+    return module
+
+
+def test_the_sample_is_registered_when_the_application_has_started(sampleModule, panel):
+    assert sampleModule.registered == []
+    panel.host.completeStartup()
+    (source,) = sampleModule.registered
+    assert source["category"] == "LiverGTAN" and "MSD Task03 liver_100" in source["sampleName"]
+    assert source["checksums"].startswith("SHA256:") and source["checksums"][7:] in source["uris"]
+    assert sampleModule.asked == []  # nothing is downloaded for that
+
+
+def test_load_sample_is_a_link_and_names_its_origin(sampleModule, panel):
+    label = panel.ui.sampleLabel
+    assert label.visible and "MSD Task03 case liver_100" in label.text
+    label.linkActivated.emit("sample")
+    panel.host.processEvents()
+    assert sampleModule.asked == ["CTLiver"] and panel.ui.inputSelector.currentNode().GetName() == "CTLiver"
+
+
+def test_a_failed_download_is_told(sampleModule, panel):
+    sampleModule.downloadSample = lambda name: None
+    panel.ui.sampleLabel.linkActivated.emit("sample")
+    assert "could not be downloaded" in panel.host.dialogs.texts("error")[0]
+    assert len(panel.host.takeUncaught()) == 1
+
+
+def test_without_the_sample_data_module_there_is_no_link_and_no_harm(panel):
+    panel.host.completeStartup()
+    assert not panel.ui.sampleLabel.visible

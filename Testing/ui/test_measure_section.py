@@ -1,0 +1,198 @@
+"""Doubt shown and told, the table of volumes, its export, and what is told when masking had a say."""
+
+import csv
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from LiverGTANLib.core import measurements
+from LiverGTANLib.mrml import scene, self_test, table
+from support.interactive_cases import addRoi, drag, liver, segmented, settle
+from support.module_fixtures import students
+from support.panel_cases import panel, phantom
+
+ML = 0.012
+OVERLAY = "LiverGTAN uncertain border"
+
+
+def tables() -> list:
+    return slicer.util.getNodesByClass("vtkMRMLTableNode")
+
+
+def rows(panel) -> list[dict[str, str]]:
+    head, *cells = table.rows(panel.ui.tableSelector.currentNode())
+    return [dict(zip(head, row)) for row in cells]
+
+
+@pytest.fixture
+def sliceView(panel):
+    """The composite node of a slice view that shows a person's own foreground."""
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "own foreground")
+    composite = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    composite.SetForegroundVolumeID(own.GetID())
+    composite.SetForegroundOpacity(0.25)
+    return composite
+
+
+def overlays() -> list:
+    nodes = slicer.mrmlScene.GetNodesByName(OVERLAY)
+    return [nodes.GetItemAsObject(n) for n in range(nodes.GetNumberOfItems())]
+
+
+def test_the_overlay_comes_follows_and_goes_without_a_trace(panel, segmented, sliceView):
+    count, own = slicer.mrmlScene.GetNumberOfNodes(), sliceView.GetForegroundVolumeID()
+    panel.click(panel.ui.doubtCheckBox)
+    settle(panel)
+    (overlay,) = overlays()
+    assert sliceView.GetForegroundVolumeID() == overlay.GetID() and sliceView.GetForegroundOpacity() > 0.25
+    assert not overlay.GetSaveWithScene() and overlay.GetHideFromEditors()
+    shown = slicer.util.arrayFromVolume(overlay).copy()
+    assert 50 < shown.max() <= 100
+    panel.ui.smoothingSlider.value = 5
+    settle(panel)
+    assert not np.array_equal(slicer.util.arrayFromVolume(overlays()[0]), shown)
+    panel.click(panel.ui.doubtCheckBox)
+    settle(panel)
+    assert not overlays() and slicer.mrmlScene.GetNumberOfNodes() == count
+    assert (sliceView.GetForegroundVolumeID(), sliceView.GetForegroundOpacity()) == (own, 0.25)
+
+
+def test_the_overlay_lies_where_the_mask_is(panel, segmented):
+    from scipy.ndimage import binary_dilation, binary_erosion
+
+    panel.click(panel.ui.doubtCheckBox)
+    settle(panel)
+    voxels, (overlay,) = liver(panel, segmented), overlays()
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    overlay.GetRASToIJKMatrix(matrix)
+    toCell = slicer.util.arrayFromVTKMatrix(matrix) @ scene.ijkToWorld(segmented)
+
+    def percent(where):
+        kji = np.argwhere(where)
+        cells = (toCell @ np.c_[kji[:, ::-1], np.ones(len(kji))].T)[2::-1]
+        return slicer.util.arrayFromVolume(overlay)[tuple(np.rint(cells).astype(int))].mean()
+
+    # This student is nowhere quite sure of its liver, and quite sure of what is far from it.
+    assert percent(voxels & ~binary_erosion(voxels)) > 50 and percent(~binary_dilation(voxels, iterations=25)) < 1
+
+
+def test_leaving_the_module_takes_the_overlay_away_and_entering_brings_it(panel, segmented, sliceView):
+    panel.click(panel.ui.doubtCheckBox)
+    settle(panel)
+    panel.host.leaveModule()
+    assert not overlays() and sliceView.GetForegroundOpacity() == 0.25
+    panel.host.openModule("LiverGTAN")
+    settle(panel)
+    assert len(overlays()) == 1 and panel.ui.doubtCheckBox.checked
+
+
+def test_one_row_a_segmentation_and_it_follows_the_mask(panel, segmented):
+    (row,) = rows(panel)
+    before = liver(panel, segmented)
+    assert row["Volume"] == "Phantom" and float(row["Liver [mL]"]) == pytest.approx(before.sum() * ML, abs=0.06)
+    assert float(row["From [mL]"]) <= float(row["Liver [mL]"]) <= float(row["To [mL]"])
+    hu = slicer.util.arrayFromVolume(segmented)[before]
+    assert float(row["Mean [HU]"]) == pytest.approx(hu.mean(), abs=8) and 0 < float(row["SD [HU]"]) < 40
+    assert row["Share in ROI"] == "" and row["Hint"] == ""
+    roiNode = addRoi(panel)
+    drag(panel, roiNode, (0, 0, 40), steps=5)
+    settle(panel)
+    (row,) = rows(panel)
+    after = liver(panel, segmented)
+    assert float(row["Liver [mL]"]) == pytest.approx(after.sum() * ML, abs=0.06)
+    assert float(row["Share in ROI"]) == pytest.approx(after.sum() / before.sum(), abs=0.05)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert float(rows(panel)[0]["Liver [mL]"]) == pytest.approx(liver(panel, segmented).sum() * ML, abs=0.06)
+    other, _ = self_test.addPhantom("Other")
+    panel.choose(other)
+    panel.segment()
+    settle(panel)
+    assert [row["Volume"] for row in rows(panel)] == ["Phantom", "Other"] and len(tables()) == 1
+
+
+def test_a_fatty_liver_is_a_hint_and_says_so(panel, phantom, monkeypatch):
+    monkeypatch.setattr(measurements, "FATTY_HU", 200.0)
+    panel.segment()
+    settle(panel)
+    assert rows(panel)[0]["Hint"].startswith("hint:")
+    assert "hint of steatosis at most" in panel.ui.hintLabel.text
+
+
+def test_undoing_everything_takes_the_row_away(panel, segmented):
+    panel.click(panel.ui.undoButton)
+    assert rows(panel) == [] and panel.ui.resultLabel.text == ""
+    panel.click(panel.ui.redoButton)
+    assert len(rows(panel)) == 1
+
+
+def test_the_table_is_exported_from_the_panel_and_by_a_script(panel, segmented, tmp_path, monkeypatch):
+    import qt
+
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "panel.csv"))
+    panel.click(panel.ui.exportButton)
+    panel.widget.logic.exportTable(tmp_path / "script.csv")
+    texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("panel.csv", "script.csv")]
+    assert texts[0] == texts[1]
+    head, row = csv.reader(texts[0].splitlines())
+    assert head == list(measurements.TITLES.values()) and row[0] == "Phantom" and "nan" not in texts[0]
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: "")  # the person cancels
+    panel.click(panel.ui.exportButton)
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "no such folder" / "t.csv"))
+    panel.click(panel.ui.exportButton)
+    assert "could not be exported" in panel.host.dialogs.texts("error")[0]
+    assert len(panel.host.takeUncaught()) == 1
+
+
+def test_a_removed_segmentation_leaves_the_table(panel, segmented):
+    slicer.mrmlScene.RemoveNode(panel.output)
+    panel.host.processEvents()
+    panel.segment()
+    settle(panel)
+    assert [row["Volume"] for row in rows(panel)] == ["Phantom"]
+
+
+def test_show_table_opens_it_beside_the_views(panel, segmented):
+    panel.click(panel.ui.showTableButton)
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActiveTableID() == tables()[0].GetID()
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+
+
+def test_with_masking_the_line_tells_what_is_really_in_the_segment(panel, segmented):
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetSingletonTag("SegmentEditor")
+    editor = slicer.mrmlScene.AddNode(editor)
+    editor.SetAndObserveSegmentationNode(panel.output)
+    editor.SetAndObserveSourceVolumeNode(segmented)
+    editor.SetSourceVolumeIntensityMask(True)
+    editor.SetSourceVolumeIntensityMaskRange(105, 2000)
+    full = liver(panel, segmented).sum()
+    panel.click(panel.ui.undoButton)
+    panel.segment()
+    settle(panel)
+    held = liver(panel, segmented).sum()
+    assert 0 < held < full
+    assert panel.ui.resultLabel.text.startswith(f"Liver {held * ML:.0f} mL, as the Segment Editor's masking left it")
+    (row,) = rows(panel)
+    assert float(row["Liver [mL]"]) == pytest.approx(held * ML, abs=0.06) and row["From [mL]"] == row["Mean [HU]"] == ""
+
+
+def test_the_overlay_is_seen_in_a_slice_view_and_gone_after(panel, segmented):
+    from host.views import SliceView
+
+    middle = np.argwhere(liver(panel, segmented)).mean(axis=0)
+    view = SliceView(segmented, ras=(scene.ijkToWorld(segmented) @ [*middle[::-1], 1])[:3])
+    try:
+        before = view.picture().astype(int)
+        panel.click(panel.ui.doubtCheckBox)
+        settle(panel)
+        during = view.picture().astype(int)
+        panel.click(panel.ui.doubtCheckBox)
+        settle(panel)
+        after = view.picture().astype(int)
+    finally:
+        view.close()
+    changed = np.abs(during - before).max(axis=2) > 20
+    assert 0.005 < changed.mean() < 0.5 and np.abs(after - before).max() <= 1

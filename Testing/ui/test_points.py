@@ -1,0 +1,204 @@
+"""Points "liver" and "not liver": set by button or key, moved, deleted, undone, saved and found again."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import vtk
+from PySide6 import QtCore, QtTest
+
+from LiverGTANLib.core import clicks
+from LiverGTANLib.mrml import points, self_test
+from support.interactive_cases import liver, segmented, settle, undoStates, worldOf
+from support.module_fixtures import students
+from support.panel_cases import panel, phantom
+
+
+def placing() -> str:
+    """ID of the list that the mouse places points of, empty when it places none."""
+    logic = slicer.app.applicationLogic()
+    interaction = logic.GetInteractionNode()
+    return logic.GetSelectionNode().GetActivePlaceNodeID() if interaction.GetCurrentInteractionMode() == 1 else ""
+
+
+def clickInView(ras) -> None:
+    """What a slice view does on a click in place mode: the point that followed the mouse is set."""
+    node = slicer.mrmlScene.GetNodeByID(placing())
+    index = node.AddControlPointWorld(vtk.vtkVector3d(0, 0, 0))
+    node.UnsetNthControlPointPosition(index)
+    node.SetNthControlPointPositionWorld(index, *ras, node.PositionPreview)
+    slicer.app.processEvents()
+    node.SetNthControlPointPositionWorld(index, *ras, node.PositionDefined)
+
+
+def place(panel, button, ras) -> None:
+    panel.click(button)
+    clickInView(ras)
+    panel.click(button)
+    settle(panel)
+
+
+def surroundings(volumeNode, kji) -> np.ndarray:
+    """Voxels that a click at kji may change."""
+    shape = slicer.util.arrayFromVolume(volumeNode).shape
+    far = [clicks.REACH_MM / s + 2 * 3 / s for s in volumeNode.GetSpacing()[::-1]]
+    near = np.zeros(shape, bool)
+    near[tuple(slice(max(0, int(c - f)), int(c + f) + 2) for c, f in zip(kji, far))] = True
+    return near
+
+
+@pytest.fixture
+def inLiver(panel, segmented):
+    """(k, j, i) of a voxel well inside the liver."""
+    voxels = np.argwhere(liver(panel, segmented))
+    return tuple(voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()])
+
+
+def test_a_click_on_what_is_not_liver_takes_it_out_and_leaves_the_rest_alone(panel, segmented, inLiver):
+    before, states = liver(panel, segmented), undoStates(panel)
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    after = liver(panel, segmented)
+    assert before[inLiver] and not after[inLiver]
+    far = ~surroundings(segmented, inLiver)
+    np.testing.assert_array_equal(after[far], before[far])
+    assert undoStates(panel) == states + 1 and not placing()
+    assert not panel.ui.notLiverPointsButton.checked
+
+
+def test_a_click_on_liver_adds_it(panel, segmented, inLiver):
+    outside = (inLiver[0], inLiver[1], int(np.flatnonzero(liver(panel, segmented)[inLiver[:2]])[-1]) + 4)
+    before = liver(panel, segmented)
+    assert not before[outside]
+    place(panel, panel.ui.liverPointsButton, worldOf(segmented, outside))
+    after = liver(panel, segmented)
+    assert after[outside] and after[before].all()
+
+
+def test_moving_and_deleting_a_point_updates_the_mask(panel, segmented, inLiver):
+    before = liver(panel, segmented)
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    first, node = liver(panel, segmented), points.find(segmented, False)
+    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)
+    moved = worldOf(segmented, (1, 1, 1))
+    node.SetNthControlPointPositionWorld(0, *moved)
+    panel.host.processEvents()
+    node.InvokeCustomModifiedEvent(node.PointEndInteractionEvent)
+    settle(panel)
+    assert not np.array_equal(liver(panel, segmented), first) and liver(panel, segmented)[inLiver]
+    node.RemoveNthControlPoint(0)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+
+
+def test_the_point_under_the_moving_mouse_does_not_count_yet(panel, segmented, inLiver):
+    before, states = liver(panel, segmented), undoStates(panel)
+    panel.click(panel.ui.notLiverPointsButton)
+    node = slicer.mrmlScene.GetNodeByID(placing())
+    index = node.AddControlPointWorld(vtk.vtkVector3d(0, 0, 0))
+    node.UnsetNthControlPointPosition(index)
+    settle(panel)
+    for shift in range(5):
+        node.SetNthControlPointPositionWorld(index, *(worldOf(segmented, inLiver) + shift), node.PositionPreview)
+        panel.host.processEvents()
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    panel.click(panel.ui.notLiverPointsButton)
+    assert undoStates(panel) == states
+
+
+def test_keys_place_while_the_module_is_open_and_only_then(panel, segmented):
+    window = panel.host.mainWindow
+    QtTest.QTest.keyClick(window, QtCore.Qt.Key_L)
+    assert panel.ui.liverPointsButton.checked and placing() == points.find(segmented, True).GetID()
+    QtTest.QTest.keyClick(window, QtCore.Qt.Key_N)
+    assert panel.ui.notLiverPointsButton.checked and not panel.ui.liverPointsButton.checked
+    assert placing() == points.find(segmented, False).GetID()
+    QtTest.QTest.keyClick(window, QtCore.Qt.Key_N)
+    assert not placing() and not panel.ui.notLiverPointsButton.checked
+    QtTest.QTest.keyClick(window, QtCore.Qt.Key_L)
+    panel.host.leaveModule()
+    assert not placing()  # what was begun here ends here
+    QtTest.QTest.keyClick(window, QtCore.Qt.Key_L)
+    assert not placing()
+
+
+def test_ending_the_placing_elsewhere_lifts_the_button(panel, segmented):
+    panel.click(panel.ui.liverPointsButton)
+    assert panel.ui.liverPointsButton.checked
+    slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
+    assert not panel.ui.liverPointsButton.checked
+
+
+def test_undo_takes_the_point_back_so_that_the_next_click_does_not_bring_it_again(panel, segmented, inLiver):
+    before = liver(panel, segmented)
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    node = points.find(segmented, False)
+    assert node.GetNumberOfControlPoints() == 0
+    panel.click(panel.ui.redoButton)
+    settle(panel)
+    assert node.GetNumberOfControlPoints() == 1 and not liver(panel, segmented)[inLiver]
+
+
+def test_remove_points_brings_the_networks_answer_back_in_one_step(panel, segmented, inLiver):
+    before = liver(panel, segmented)
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    place(panel, panel.ui.liverPointsButton, worldOf(segmented, inLiver) + [10, 0, 0])
+    states = undoStates(panel)
+    panel.click(panel.ui.clearPointsButton)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    assert undoStates(panel) == states + 1
+
+
+def test_the_later_of_two_contradicting_points_counts(panel, segmented, inLiver):
+    ras = worldOf(segmented, inLiver)
+    place(panel, panel.ui.notLiverPointsButton, ras)
+    place(panel, panel.ui.liverPointsButton, ras)
+    assert liver(panel, segmented)[inLiver]
+    place(panel, panel.ui.notLiverPointsButton, ras)
+    assert not liver(panel, segmented)[inLiver]
+
+
+def test_points_belong_to_their_volume(panel, segmented, inLiver):
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    other, _ = self_test.addPhantom("Other")
+    panel.choose(other)
+    assert panel.widget.panel.parameters.notLiverPoints is None
+    panel.segment()
+    settle(panel)
+    assert liver(panel, other)[inLiver]
+    panel.choose(segmented)
+    settle(panel)
+    assert panel.widget.panel.parameters.notLiverPoints == points.find(segmented, False)
+
+
+def test_points_are_saved_with_the_scene_and_found_again(panel, segmented, inLiver, tmp_path):
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    place(panel, panel.ui.liverPointsButton, worldOf(segmented, inLiver) + [20, 0, 0])
+    panel.ui.thresholdSlider.value = 0.6
+    settle(panel)
+    corrected, name = liver(panel, segmented), segmented.GetName()
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    panel.host.processEvents()
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    settle(panel)
+    volumeNode = slicer.util.getNode(name)
+    parameters = panel.widget.panel.parameters
+    assert panel.ui.inputSelector.currentNode() == volumeNode and parameters.threshold == 0.6
+    assert [click.liver for click in points.read(parameters.liverPoints, parameters.notLiverPoints)] == [False, True]
+    np.testing.assert_array_equal(liver(panel, volumeNode), corrected)
+    parameters.notLiverPoints.RemoveNthControlPoint(0)
+    settle(panel)
+    assert liver(panel, volumeNode)[inLiver]
+
+
+def test_a_script_gives_its_points_and_its_roi(panel, segmented, inLiver):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    node.AddControlPointWorld(vtk.vtkVector3d(*worldOf(segmented, inLiver)))
+    result = panel.widget.logic.process(segmented, notLiverPoints=node)
+    held = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, segmented)
+    assert not held[inLiver] and held.any()

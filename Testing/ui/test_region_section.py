@@ -1,0 +1,235 @@
+"""The ROI in a person's hand: the mask follows, the last state wins, and a drag is one undo."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import vtk
+
+from LiverGTANLib.mrml import roi, self_test
+from support.interactive_cases import (
+    Traffic,
+    addRoi,
+    drag,
+    inside,
+    liver,
+    previews,
+    segmented,
+    settle,
+    undoStates,
+    worldOf,
+)
+from support.module_fixtures import students
+from support.panel_cases import panel, phantom, segmentations
+
+
+def test_a_new_roi_lies_around_the_liver_and_changes_nothing(panel, segmented):
+    before = liver(panel, segmented)
+    roiNode = addRoi(panel)
+    assert inside(roiNode, segmented)[before].all() and min(roiNode.GetSize()) > 0
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    assert not previews()
+
+
+def test_a_drag_is_a_burst_of_previews_and_one_mask(panel, segmented, monkeypatch):
+    before = liver(panel, segmented)
+    roiNode = addRoi(panel)
+    states, traffic = undoStates(panel), Traffic(monkeypatch)
+    seen = []
+    roiNode.AddObserver(roiNode.PointModifiedEvent, lambda *_: seen.append(len(previews())))
+    drag(panel, roiNode, (30, 0, 40))
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before & inside(roiNode, segmented))
+    assert 0 < liver(panel, segmented).sum() < before.sum()
+    assert traffic.most == 1 and traffic.full == 1 and traffic.coarse > 1
+    assert max(seen) == 1 and not previews()  # shown while it lasted, and gone
+    assert undoStates(panel) == states + 1
+
+
+def test_events_faster_than_the_event_loop_cost_one_preview_not_one_each(panel, segmented, monkeypatch):
+    roiNode = addRoi(panel)
+    traffic, center = Traffic(monkeypatch), np.array(roiNode.GetCenterWorld())
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    for step in range(300):
+        roiNode.SetCenterWorld(*(center + [0, 0, step / 10]))
+    for _ in range(20):
+        panel.host.processEvents()
+    assert traffic.coarse <= 3 and traffic.full == 0
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert traffic.full == 1
+
+
+def test_the_liver_segment_hides_behind_the_preview_and_comes_back(panel, segmented):
+    roiNode, output = addRoi(panel), panel.output
+    display, segmentId = output.GetDisplayNode(), output.GetSegmentation().GetNthSegmentID(0)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [20, 0, 0]))
+    panel.host.wait(previews)
+    assert not display.GetSegmentVisibility2DFill(segmentId) and not display.GetSegmentVisibility2DOutline(segmentId)
+    (shown,) = previews()
+    assert not shown.GetSaveWithScene() and not shown.GetDisplayNode().GetSaveWithScene()
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert display.GetSegmentVisibility2DFill(segmentId) and display.GetSegmentVisibility2DOutline(segmentId)
+    assert not slicer.mrmlScene.GetNodesByName("LiverGTAN preview").GetNumberOfItems()
+
+
+def test_let_go_where_it_was_nothing_is_written(panel, segmented):
+    roiNode = addRoi(panel)
+    states, center = undoStates(panel), np.array(roiNode.GetCenterWorld())
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    for shift in (5, 9, 4, 0):
+        roiNode.SetCenterWorld(*(center + [0, shift, 0]))
+        panel.host.processEvents()
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert undoStates(panel) == states and not previews()
+
+
+def test_a_script_moves_the_roi_and_the_mask_follows_when_it_rests(panel, segmented):
+    before, roiNode = liver(panel, segmented), addRoi(panel)
+    states = undoStates(panel)
+    for height in (60, 50, 40):
+        roiNode.SetSizeWorld(200, 200, height)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before & inside(roiNode, segmented))
+    assert undoStates(panel) == states + 1
+
+
+def test_a_handle_that_does_not_tell_its_grasp_still_makes_one_undo(panel, segmented):
+    roiNode = addRoi(panel)
+    states = undoStates(panel)
+    drag(panel, roiNode, (0, 0, 30), steps=10, tellsStart=False)
+    settle(panel)
+    assert undoStates(panel) == states + 1
+
+
+def test_a_turned_roi_under_a_transform(panel, segmented):
+    before, roiNode = liver(panel, segmented), addRoi(panel)
+    turn = vtk.vtkTransform()
+    turn.RotateZ(25)
+    turn.Translate(12, -5, 8)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetMatrixTransformToParent(turn.GetMatrix())
+    roiNode.SetSizeWorld(90, 70, 60)
+    roiNode.SetAndObserveTransformNodeID(node.GetID())
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before & inside(roiNode, segmented))
+    turn.RotateX(15)
+    node.SetMatrixTransformToParent(turn.GetMatrix())
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before & inside(roiNode, segmented))
+
+
+def test_without_the_roi_the_whole_volume_counts_again(panel, segmented):
+    before, roiNode = liver(panel, segmented), addRoi(panel)
+    drag(panel, roiNode, (30, 0, 40), steps=5)
+    settle(panel)
+    slicer.mrmlScene.RemoveNode(roiNode)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+
+
+def test_undo_takes_the_roi_back_too(panel, segmented):
+    roiNode = addRoi(panel)
+    drag(panel, roiNode, (0, 0, 20), steps=5)
+    settle(panel)
+    first, center = liver(panel, segmented), roiNode.GetCenterWorld()
+    drag(panel, roiNode, (0, 0, 25), steps=5)
+    settle(panel)
+    second = liver(panel, segmented)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    np.testing.assert_allclose(roiNode.GetCenterWorld(), center)
+    np.testing.assert_array_equal(liver(panel, segmented), first)
+    panel.click(panel.ui.redoButton)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), second)
+    assert panel.ui.resultLabel.text.startswith(f"Liver {second.sum() * 0.012:.0f} mL")
+
+
+def test_an_roi_beside_the_liver_keeps_the_segment_and_says_so(panel, segmented):
+    before, roiNode = liver(panel, segmented), addRoi(panel)
+    drag(panel, roiNode, (0, 0, 4000), steps=3)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    assert "No liver is left" in panel.ui.resultLabel.text and not panel.host.dialogs.messages
+
+
+def test_before_the_first_mask_nothing_is_written_unasked(panel, phantom):
+    settle(panel)
+    roiNode = addRoi(panel)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    roiNode.SetSizeWorld(80, 80, 40)
+    panel.host.wait(previews)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert not segmentations() and not previews()
+    panel.segment()
+    assert not (liver(panel, phantom) & ~inside(roiNode, phantom)).any()
+
+
+def test_each_volume_keeps_its_own_roi(panel, segmented):
+    roiNode = addRoi(panel)
+    other, _ = self_test.addPhantom("Other")
+    panel.choose(other)
+    assert panel.ui.regionSelector.currentNode() is None
+    otherRoi = addRoi(panel)
+    panel.choose(segmented)
+    assert panel.ui.regionSelector.currentNode() == roiNode
+    panel.choose(other)
+    assert panel.ui.regionSelector.currentNode() == otherRoi
+    settle(panel)
+
+
+def test_3d_is_left_alone_while_dragging_and_made_anew_on_release(panel, segmented):
+    roiNode = addRoi(panel)
+    panel.click(panel.ui.show3DButton)
+    segmentation = panel.output.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    surface = segmentation.GetNthSegment(0).GetRepresentation(name)
+    time = surface.GetMTime()
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    for _ in range(5):
+        roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [0, 0, 6]))
+        panel.host.processEvents()
+        assert segmentation.GetNthSegment(0).GetRepresentation(name) is surface and surface.GetMTime() == time
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    panel.host.wait(lambda: segmentation.ContainsRepresentation(name))
+    assert segmentation.GetNthSegment(0).GetRepresentation(name).GetMTime() > time
+    assert panel.ui.show3DButton.checked
+
+
+def test_an_roi_without_extent_restricts_nothing(panel, segmented):
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    assert roi.readRegion(empty) is None and roi.readRegion(None) is None
+
+
+def test_the_preview_is_what_a_slice_view_shows_meanwhile(panel, segmented):
+    """Drawn by the real displayable managers: the part outside the ROI vanishes while the ROI is still in the hand."""
+    from host.views import SliceView
+
+    roiNode, before = addRoi(panel), liver(panel, segmented)
+    middle = worldOf(segmented, np.argwhere(before).mean(axis=0))
+    roiNode.GetDisplayNode().SetVisibility(False) if roiNode.GetDisplayNode() else None
+    view = SliceView(segmented, ras=middle)
+    try:
+
+        def colored() -> int:
+            pixels = view.picture().astype(int)
+            return int((pixels[..., 0] - pixels[..., 2] > 25).sum())
+
+        whole = colored()
+        roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+        roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [roiNode.GetSize()[0] / 2, 0, 0]))
+        panel.host.wait(previews)
+        dragged = colored()
+        roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+        settle(panel)
+        released = colored()
+    finally:
+        view.close()
+    assert whole > 500 and dragged < 0.8 * whole
+    assert abs(dragged - released) < 0.15 * whole

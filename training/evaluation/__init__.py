@@ -1,0 +1,1 @@
+"""Figures and pictures of students on real CTs."""

@@ -1,0 +1,116 @@
+"""Real CTs at native resolution, through the engines that Slicer uses."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from LiverGTANLib.core import engines, segmenter, weight_file
+from training.data.cases import Case
+from training.errors import UserError
+from training.evaluation.metrics import Metrics, measure
+from training.fit import checkpoint, network_file
+from training.fit.validate import HU_WINDOW, SPACING_MM
+from training.release import export
+
+COLUMNS = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_ml", "reference_ml", "volume_error")
+SUMMARIZED = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_error")
+LARGER_IS_BETTER = ("dice", "nsd2", "nsd3")
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One case under one engine."""
+
+    case: str
+    model: str
+    engine: str
+    seconds: float
+    metrics: Metrics
+
+    def values(self) -> dict[str, str]:
+        figures = {name: getattr(self.metrics, name) for name in COLUMNS}
+        head = {"case": self.case, "model": self.model, "engine": self.engine, "seconds": f"{self.seconds:.3f}"}
+        return head | {name: f"{value:.4f}" for name, value in figures.items()}
+
+
+def model(source: str) -> weight_file.Student:
+    """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or kept network, folded in memory."""
+    file, found, role = source.partition(".pt")
+    if not (found or source.endswith(network_file.SUFFIX)):
+        return weight_file.load(source)
+    path = Path(file + found)
+    net = checkpoint.network(path, role.removeprefix(":") or None)
+    return export.in_memory(net, path.parent.name + role if found else path.stem, SPACING_MM, HU_WINDOW)
+
+
+def evaluate(
+    source: str, cases: list[Case], engine_names: tuple[str, ...]
+) -> Iterator[tuple[EvaluationRow, np.ndarray]]:
+    """(figures, mask) of every case with every engine; `source` is what `model` takes, or a folder of masks."""
+    if Path(source).is_dir():
+        for case in cases:
+            mask = saved_mask(Path(source), case)
+            yield judge(case, mask, Path(source).name, "file", 0.0), mask
+        return
+    network = model(source)
+    for name in engine_names:
+        engine = engines.create(network, name)
+        for case in cases:
+            began = time.perf_counter()
+            mask = segmenter.mask(segmenter.analyze(case.ct, engine)).full()
+            yield judge(case, mask, network.name, engine.name, time.perf_counter() - began), mask
+
+
+def judge(case: Case, mask: np.ndarray, model_name: str, engine: str, seconds: float) -> EvaluationRow:
+    """The metrics of one mask on the case's grid."""
+    metrics = measure(mask, case.mask, tuple(case.ct.spacing[::-1]))
+    return EvaluationRow(case.name, model_name, engine, seconds, metrics)
+
+
+def saved_mask(folder: Path, case: Case) -> np.ndarray:
+    """The case's mask from a folder of masks named like the CTs."""
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        path = folder / (case.name + suffix)
+        if path.exists():
+            return dataclasses.replace(case, mask_path=path, label=None).mask
+    raise UserError(f"{folder} holds no mask named {case.name}(.nii.gz, .nii, .nrrd or .mha).")
+
+
+def summary(rows: list[EvaluationRow]) -> list[dict[str, str]]:
+    """One line for each engine and metric: mean, sd, and mean of the worst tenth (at least one case)."""
+    lines = []
+    for engine in dict.fromkeys(row.engine for row in rows):
+        for name in SUMMARIZED:
+            values = np.array([getattr(row.metrics, name) for row in rows if row.engine == engine], float)
+            values = values[np.isfinite(values)]
+            if len(values):
+                figures = {
+                    "mean": values.mean(),
+                    "sd": values.std(ddof=1) if len(values) > 1 else float("nan"),
+                    "worst_decile": worst_tenth(values, name in LARGER_IS_BETTER),
+                }
+                counted = {"engine": engine, "metric": name, "cases": str(len(values))}
+                lines.append(counted | {key: f"{value:.4f}" for key, value in figures.items()})
+    return lines
+
+
+def worst_tenth(values: np.ndarray, larger_is_better: bool) -> float:
+    """Mean of the worst tenth: the smallest, or those farthest from zero."""
+    ordered = np.sort(values) if larger_is_better else values[np.argsort(-np.abs(values))]
+    return float(ordered[: max(1, len(values) // 10)].mean())
+
+
+def write_csv(lines: list[dict[str, str]], path: Path) -> None:
+    """The lines as a table, replaced whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)

@@ -1,0 +1,141 @@
+"""What a person reads of a stress run: lines, a table, the card's entries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.stress.record import Record, records
+
+SHOWN = {
+    "dice": "Dice {:.3f}",
+    "dice_worst": "worst {:.3f}",
+    "dice_loss": "{:+.3f} lost",
+    "nsd3": "NSD at 3 mm {:.3f}",
+    "volume_error": "volume {:+.1%}",
+    "found_ml": "{:.0f} mL found",
+    "fluid_ml": "{:.0f} mL of it fluid",
+    "tumor_ml": "{:.0f} mL of it tumor",
+    "found_ml_worst": "{:.0f} mL in the worst",
+    "not_empty": "{:.0f} not empty",
+}
+"""How a figure is written; others stay in the JSON."""
+GOOD, FAIR, POOR = 0.95, 0.92, 0.85
+"""Mean Dice from which on an outline is as good as usual, needs a look at the border, needs correction."""
+
+NOTABLE_ERROR = 0.05
+"""Mean size of the relative error of the volume from which on it is worth a sentence."""
+
+
+def figure(record: Record) -> str:
+    """The figures of a record on one line."""
+    shown = [text.format(record.figures[name]) for name, text in SHOWN.items() if name in record.figures]
+    return f"{', '.join(shown)} ({_count(len(record.cases), 'case')})"
+
+
+def line(record: Record) -> str:
+    return f"{record.condition} ({record.source}): {figure(record)}"
+
+
+def expectation(record: Record) -> str:
+    """What a person should expect, by the figures; one or two sentences."""
+    if record.kind == "empty":
+        return _expected_of_none(record)
+    if record.kind == "unlabelled":
+        return _expected_of_trap(record)
+    dice, worst = record.figures["dice"], record.figures["dice_worst"]
+    if dice >= GOOD and worst >= FAIR:
+        first = "The outline is about as good as on an ordinary scan."
+    elif dice >= FAIR:
+        first = "Expect to correct the border here and there."
+    elif dice >= POOR:
+        first = "Expect parts of the outline to be wrong and to need correction."
+    else:
+        first = "Expect a mask that is wrong in large parts; do not use it unseen."
+    off = record.figures["volume_error_size"]
+    second = f"Volumes were off by {off:.0%} on average." if off >= NOTABLE_ERROR else ""
+    return " ".join(sentence for sentence in (first, second, record.advice) if sentence)
+
+
+def _expected_of_none(record: Record) -> str:
+    figures = record.figures
+    if not figures["not_empty"]:
+        return "The mask is empty, and the person is told that no liver is in view."
+    leak = (
+        f"{figures['not_empty']:.0f} of {len(record.cases)} masks were not empty, with up to "
+        f"{figures['found_ml_worst']:.0f} mL."
+    )
+    if figures["not_told"]:
+        return f"{leak} {figures['not_told']:.0f} came without a warning: judge by eye whether there is a liver."
+    return f"{leak} Each came with a warning that hardly any liver is in view."
+
+
+def _expected_of_trap(record: Record) -> str:
+    """With how much of the mask was what the figure's name says."""
+    whole = max(record.figures["found_ml"], 1e-6)
+    shares = [
+        f"{record.figures[name] / whole:.0%} of the mask was {what}."
+        for name, what in (("fluid_ml", "fluid"), ("tumor_ml", "tumor"))
+        if name in record.figures
+    ]
+    return " ".join([*shares, record.advice])
+
+
+def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
+    """One entry a condition for a card: condition, tried, figure, expectation; from `run.run` or its file."""
+    entries = []
+    for record in records(result):
+        name = "none of these" if record.condition == "none" else record.condition
+        entries.append(
+            {
+                "condition": f"{name} ({record.source})",
+                "tried": record.tried,
+                "figure": figure(record),
+                "expectation": expectation(record),
+            }
+        )
+    return entries
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    lines = [
+        f"# Hard cases: {result['student']}",
+        "",
+        result["simulated"],
+        "",
+        "| Condition | Source | Tried | Figures | Expect |",
+        "|---|---|---|---|---|",
+    ]
+    for record in records(result):
+        lines.append(
+            f"| {record.condition} | {record.source} | {record.tried} | {figure(record)} | {expectation(record)} |"
+        )
+    return "\n".join([*lines, "", *_trained(result), *_messages(result)]) + "\n"
+
+
+def write(result: dict[str, Any], path: Path) -> Path:
+    """JSON at `path` and Markdown beside it; returns the path of the latter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside = path.with_suffix(".md")
+    beside.write_text(table(result), encoding="utf-8")
+    return beside
+
+
+def _trained(result: dict[str, Any]) -> list[str]:
+    names = sorted(
+        {case.case for record in records(result) if record.source == "real" for case in record.cases if case.trained_on}
+    )
+    return [f"Parts of these scans were trained on: {', '.join(names)}.", ""] if names else []
+
+
+def _messages(result: dict[str, Any]) -> list[str]:
+    """What the product said where there is no liver."""
+    told = {case.told for record in records(result) if record.kind == "empty" for case in record.cases}
+    return [f"Said where there is no liver: {message or '(nothing)'}" for message in sorted(told)]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

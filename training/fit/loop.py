@@ -1,0 +1,193 @@
+"""The one training loop: every stage of `stages.py` runs on it.
+
+Batch, view and learning rate are functions of (seed, step) alone, so a checkpoint needs no data-loader state and a
+resumed run repeats the lost steps bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from training.data.batches import Batches, TrainingBatch
+from training.errors import UserError
+from training.fit import checkpoint, machine, network_file
+from training.fit.run_log import Log
+from training.fit.trainee import Trainee, follow
+from training.model.nets import UNet3D
+from training.options import Config
+
+Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role
+Objective = Callable[[Outputs, TrainingBatch, int], dict[str, torch.Tensor]]
+Validate = Callable[[UNet3D], dict[str, float]]
+
+
+@dataclass
+class TrainingTask:
+    """What one run trains. `nets` are trained together, `teachers` are frozen; all see the same batch.
+
+    objective: (outputs, batch, step) -> named losses, whose sum is minimized.
+    growth: step -> role and widths that this network takes from there on.
+    method: one line for the student's card.
+    """
+
+    name: str
+    method: str
+    nets: dict[str, UNet3D]
+    objective: Objective
+    teachers: dict[str, UNet3D] = field(default_factory=dict)
+    growth: dict[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+
+
+def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) -> Path:
+    """Trains the task in `folder`, resuming what is there; returns its checkpoint.
+
+    Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when memory, disk or data give out;
+    the last checkpoint stays usable.
+    """
+    fabric = machine.start(config)
+    run = TrainingRun(task, config, fabric, folder / "checkpoint.pt")
+    if run.step >= config.loop.steps:
+        return run.file
+    with (
+        machine.clear_errors(run.file),
+        machine.Terminated() as stop,
+        Log(folder, task.name, config, run.step, fabric) as log,
+        Prefetcher(run) as batches,
+    ):
+        while run.step < config.loop.steps and not machine.any_process(stop.asked, fabric):
+            run.grow_if_due()
+            losses = run.update(batches.next())
+            log.losses(run.step, losses, rate(config, run.step))
+            if fabric.is_global_zero and due(run.step, config):
+                log.figures(run.step, {role: validate(one.average) for role, one in run.learners.items()})
+            run.save_if_due()
+    run.save()
+    if run.step < config.loop.steps:
+        raise UserError(f"Stopped at step {run.step} by a signal; the same command goes on from {run.file}.")
+    return run.file
+
+
+class TrainingRun:
+    """The state of a training run: learners, frozen teachers, step, time spent."""
+
+    def __init__(self, task: TrainingTask, config: Config, fabric: Fabric, file: Path) -> None:
+        self.task, self.config, self.fabric, self.file = task, config, fabric, file
+        checkpoint.commit()  # asked now: while a run goes on, its code may change on disk
+        self.taught_by = {
+            role: {"widths": list(net.widths), "sha256": network_file.digest(net.state_dict())}
+            for role, net in task.teachers.items()
+        }
+        self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
+        saved = checkpoint.read(file, fabric.device) if file.exists() else None
+        self.learners = self._learners(saved)
+        self.step = saved["step"] if saved else 0
+        self.spent = saved["spent"] if saved else {"wall": 0.0, "cpu": 0.0}
+        self.clock = self.saved = (time.monotonic(), time.process_time())
+
+    def _learners(self, saved: dict | None) -> dict[str, Trainee]:
+        """New learners, or those of the checkpoint at the widths to which they had grown."""
+        if saved is None:
+            return {role: Trainee.new(net, self.fabric, self.config) for role, net in self.task.nets.items()}
+        if set(saved["nets"]) != set(self.task.nets):
+            raise UserError(
+                f"{self.file} trains {', '.join(saved['nets'])}, not {', '.join(self.task.nets)}; use another --run."
+            )
+        for role, net in self.task.nets.items():
+            if tuple(saved["nets"][role]["first_widths"]) != net.widths:
+                raise UserError(f"{self.file} began with other widths for the {role}; use another --run.")
+        return {
+            role: Trainee.unpack(saved["nets"][role], net, self.fabric, self.config)
+            for role, net in self.task.nets.items()
+        }
+
+    def grow_if_due(self) -> None:
+        """Widens the network whose turn it is at this step."""
+        role, widths = self.task.growth.get(self.step, (None, ()))
+        if role:
+            self.learners[role] = self.learners[role].grown(widths, self.step, self.fabric, self.config)
+
+    def update(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
+        """One optimizer step of every learner on one batch; the losses."""
+        batch = batch.to(self.fabric.device)
+        with torch.no_grad(), self.fabric.autocast():
+            outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
+        outputs |= {role: one.net(batch.image).float() for role, one in self.learners.items()}
+        losses = self.task.objective(outputs, batch, self.step)
+        self.fabric.backward(sum(losses.values()))
+        for learner in self.learners.values():
+            for group in learner.optimizer.param_groups:
+                group["lr"] = rate(self.config, self.step, learner.born)
+            self.fabric.clip_gradients(
+                learner.net, learner.optimizer, max_norm=self.config.loop.clip, error_if_nonfinite=False
+            )
+            learner.optimizer.step()
+            learner.optimizer.zero_grad(set_to_none=True)
+            follow(learner, self.config.loop.average, self.step)
+        self.step += 1
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def save_if_due(self) -> None:
+        """A checkpoint every few minutes."""
+        if time.monotonic() - self.saved[0] > self.config.loop.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """A checkpoint now, from the first process. Raises UserError rather than replace a good one by a ruined one."""
+        ruined = [role for role, learner in self.learners.items() if not learner.finite()]
+        if ruined:
+            raise UserError(
+                f"The weights of the {', '.join(ruined)} are not finite at step {self.step}; lower --rate "
+                f"or use --precision 32-true. {machine.going_on(self.file)}"
+            )
+        now = (time.monotonic(), time.process_time())
+        self.spent = {
+            name: self.spent[name] + after - before
+            for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)
+        }
+        self.clock = self.saved = now
+        if self.fabric.is_global_zero:
+            nets = {role: learner.pack() for role, learner in self.learners.items()}
+            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent, self.taught_by)
+
+
+class Prefetcher:
+    """The run's batches, each prepared on a thread while the step before it computes."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.source = Batches(run.config, run.fabric.global_rank, run.fabric.world_size)
+        self.step = run.step
+
+    def __enter__(self) -> Prefetcher:
+        self.thread = ThreadPoolExecutor(1)
+        self.pending: Future[TrainingBatch] = self.thread.submit(self.source.at, self.step)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.shutdown(cancel_futures=True)
+
+    def next(self) -> TrainingBatch:
+        """The batch of the next step. Raises what its preparation raised."""
+        batch = self.pending.result()
+        self.step += 1
+        self.pending = self.thread.submit(self.source.at, self.step)
+        return batch
+
+
+def due(step: int, config: Config) -> bool:
+    """Whether the networks are validated after this step."""
+    return step % config.loop.validate_every == 0 or step == config.loop.steps
+
+
+def rate(config: Config, step: int, born: int = 0) -> float:
+    """Learning rate: linear warm-up after a network's birth or growth, on half a cosine down to 1 % of the peak."""
+    loop = config.loop
+    warm = min(1.0, (step - born + 1) / max(1, loop.warmup))
+    return loop.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / loop.steps))))

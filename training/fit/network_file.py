@@ -1,0 +1,85 @@
+"""Networks that are kept: one network of a checkpoint as safetensors in float16, with all that is known of it.
+
+`checkpoint.read` takes such a file for a checkpoint with this one network, so that it can teach, be begun from and be
+evaluated; it cannot be resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from training.errors import UserError
+
+SUFFIX = ".safetensors"
+ENTRY = "livergtan"  # of the file's metadata: JSON of the checkpoint without its arrays
+
+
+def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, float]) -> str:
+    """Keeps the averaged network of a role of a checkpoint's content; returns the SHA-256 of the file.
+
+    watched: Dice of the cases that were watched, at the last step. The same network gives the same bytes.
+    Raises UserError for a role that is not there and for weights that float16 cannot hold.
+    """
+    if role not in content["nets"]:
+        raise UserError(f"This checkpoint holds {', '.join(content['nets'])} but no {role}; choose one by --role.")
+    net = content["nets"][role]
+    arrays = {name: halved(name, array) for name, array in net["average"].items()}
+    sizes = {name: net[name] for name in ("widths", "first_widths", "stem")}
+    known = {name: value for name, value in content.items() if name != "nets"}
+    text = json.dumps(known | {"role": role, "sizes": sizes, "watched": watched}, ensure_ascii=False)
+    temporary = file.with_suffix(".tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, temporary, metadata={ENTRY: text})
+        os.replace(temporary, file)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{file} cannot be written ({error}); make room or choose another --output.") from error
+    return sha256(file)
+
+
+def halved(name: str, array: torch.Tensor) -> torch.Tensor:
+    """A float array in float16, counters as they are. Raises UserError for values that float16 cannot hold."""
+    if not array.is_floating_point():
+        return array.contiguous()
+    half = array.detach().cpu().to(torch.float16).contiguous()
+    if not torch.isfinite(half).all():
+        raise UserError(f"{name} has values that are not finite or too large for float16; this network cannot be kept.")
+    return half
+
+
+def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint that holds the one network, in float32, with `watched` beside the rest."""
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as source:
+            content = json.loads((source.metadata() or {})[ENTRY])
+            arrays = {name: source.get_tensor(name) for name in source.keys()}  # noqa: SIM118  not a dict
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {file}; write it with `python -m training keep`.") from error
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} is damaged or was not written by `python -m training keep` ({error}).") from error
+    single = {name: array.float() if array.is_floating_point() else array for name, array in arrays.items()}
+    role, sizes = content.pop("role"), content.pop("sizes")
+    return content | {"nets": {role: sizes | {"average": single}}}
+
+
+def digest(arrays: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a state in float16, names in order: a network, its checkpoint and its kept file have the same one."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name].detach().cpu()
+        total.update((array.to(torch.float16) if array.is_floating_point() else array).contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Of a file's bytes."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,139 @@
+"""What a run tells: a progress bar on a terminal (else lines), `log.csv` always, TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from training.errors import UserError
+from training.options import Config, to_toml
+
+HEADER = ["step", "name", "value"]
+
+
+class Log:
+    """Collects losses and writes their mean over steps and processes every `log_every` steps."""
+
+    def __init__(self, folder: Path, name: str, config: Config, done: int, fabric: Fabric) -> None:
+        self.folder, self.name, self.fabric = folder, name, fabric
+        self.loop, self.writes = config.loop, fabric.is_global_zero
+        self.sums: dict[str, torch.Tensor] = {}
+        self.count, self.done, self.settings = 0, done, to_toml(config)
+
+    def __enter__(self) -> Log:
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "config.toml").write_text(self.settings, encoding="utf-8")
+            forget_after(self.folder / "log.csv", self.done)
+            self.file = (self.folder / "log.csv").open("a", newline="", encoding="utf-8")
+            self.rows = csv.writer(self.file)
+            self.board = tensorboard(self.folder)
+        self.bar = tqdm(
+            desc=self.name,
+            total=self.loop.steps,
+            initial=self.done,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not (self.writes and sys.stderr.isatty()),
+        )
+        self.told = (self.done, time.monotonic())
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.close()
+        if self.writes:
+            self.file.close()
+            if self.board:
+                self.board.close()
+
+    def losses(self, step: int, losses: dict[str, torch.Tensor], rate: float) -> None:
+        """Adds one step's losses; every so often writes their mean. Raises UserError when one is not finite."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.count += 1
+        self.bar.update()
+        if step % self.loop.log_every and step != self.loop.steps:
+            return
+        totals = self.fabric.all_reduce(self.sums, reduce_op="mean") if self.fabric.world_size > 1 else self.sums
+        means = {name: float(total) / self.count for name, total in totals.items()}
+        self.sums, self.count = {}, 0
+        if not all(math.isfinite(v) for v in means.values()):
+            raise UserError(
+                f"A loss is not finite at step {step} ({means}); lower --rate or use --precision "
+                "32-true, and resume from the last checkpoint."
+            )
+        self.write(step, means | {"rate": rate})
+        self.tell(step, "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+
+    def figures(self, step: int, figures: dict[str, dict[str, float]]) -> None:
+        """Writes validation figures of every role."""
+        for role, values in figures.items():
+            self.write(step, {f"{role}/{name}": value for name, value in values.items()})
+            if values and self.writes:
+                self.say(f"  {role} at {step}: " + "  ".join(f"{n} {v:.4f}" for n, v in values.items()))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Rows to the CSV (every digit, so that runs can be compared) and scalars to TensorBoard."""
+        if not self.writes:
+            return
+        self.rows.writerows([step, name, repr(value)] for name, value in values.items())
+        self.file.flush()
+        for name, value in values.items() if self.board else ():
+            self.board.add_scalar(name, value, step)
+
+    def tell(self, step: int, text: str) -> None:
+        """Losses beside the bar, or a line where there is none."""
+        if not self.bar.disable:
+            self.bar.set_postfix_str(text)
+        elif self.writes:
+            (before, then), self.told = self.told, (step, time.monotonic())
+            speed = (step - before) / max(self.told[1] - then, 1e-9)
+            left = (self.loop.steps - step) / speed / 60
+            self.say(f"{self.name} {step}/{self.loop.steps}  {text}  {speed:.2f} steps/s  {left:.1f} min left")
+
+    def say(self, text: str) -> None:
+        """A line that does not tear the bar."""
+        if self.bar.disable:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
+
+
+def forget_after(file: Path, step: int) -> None:
+    """Removes rows of steps that will be done again, so that a resumed log reads like an uninterrupted one."""
+    kept = [row for row in rows(file) if int(row[0]) <= step]
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([HEADER, *kept])
+
+
+def last_figures(file: Path, role: str) -> dict[str, float]:
+    """The validation figures of a role that a log holds last: {case: Dice}."""
+    return {row[1].partition("/")[2]: float(row[2]) for row in rows(file) if row[1].startswith(f"{role}/")}
+
+
+def rows(file: Path) -> Iterator[list[str]]:
+    """The whole rows of a log; a torn last line of a killed run is skipped."""
+    if not file.exists():
+        return
+    with file.open(encoding="utf-8", newline="") as stream:
+        for row in csv.reader(stream):
+            if len(row) == 3 and row != HEADER and row[2]:
+                yield row
+
+
+def tensorboard(folder: Path):
+    """A writer where TensorBoard is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

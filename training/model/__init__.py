@@ -1,0 +1,1 @@
+"""Networks, how they grow, and losses; knows neither files nor real CTs."""

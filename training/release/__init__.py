@@ -1,0 +1,1 @@
+"""From a trained network to the bundled students and their cards."""

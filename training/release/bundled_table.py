@@ -1,0 +1,131 @@
+"""The table of real cases: students x engines at native resolution, printed by `evaluate --bundled`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from LiverGTANLib.core import engines, weight_file
+from training.data import unseen
+from training.data.cases import Case
+from training.errors import UserError
+from training.evaluation.evaluate import EvaluationRow, evaluate, write_csv
+from training.release import provenance, student_card
+
+Line = dict[str, str]
+HEADINGS = {
+    "case": "Case",
+    "model": "Student",
+    "engine": "Engine",
+    "dice": "Dice",
+    "nsd2": "NSD 2 mm",
+    "nsd3": "NSD 3 mm",
+    "hd95": "HD95 mm",
+    "assd": "ASSD mm",
+    "volume_ml": "Volume mL",
+    "reference_ml": "Reference mL",
+    "volume_error": "Volume error",
+}
+DIGITS = {"hd95": 2, "assd": 2, "volume_ml": 0, "reference_ml": 0}  # the others 4
+AVERAGED = ("dice", "nsd2", "nsd3", "hd95", "assd")
+MEAN = "mean"
+NOTE = (
+    "Native resolution. Dice and NSD (share of both surfaces within 2 or 3 mm): 1 is best; HD95 and ASSD: 0 mm is\n"
+    "best. Volume error is (ours - reference) / reference; the means are of its size, whatever its sign."
+)
+
+
+def cases(say: Callable[[str], None] = print) -> list[Case]:
+    """The real cases that can be had here. Raises UserError when there are none."""
+    found = [Case(*files) for files in unseen.found(say)]
+    if not found:
+        raise UserError(
+            "There is no real case to evaluate on: the sample CTs need a network once, the others "
+            f"{unseen.DATA_VARIABLE}."
+        )
+    return found
+
+
+def rows(models: Iterable[str], on: list[Case]) -> Iterator[EvaluationRow]:
+    """Every student on every case with both engines. Raises UserError for a case that a student was trained on."""
+    models = list(models)
+    for model in models:
+        student_card.unseen([{"case": case.name} for case in on], weight_file.load(model).card)
+    for model in models:
+        for row, _ in evaluate(model, on, engines.ENGINES):
+            yield row
+
+
+def lines(found: Iterable[EvaluationRow]) -> list[Line]:
+    """The rows as text with who made the reference, then the means."""
+    return with_means(
+        [values | {"reference": provenance.maker(values["case"])} for values in (row.values() for row in found)]
+    )
+
+
+def with_means(rows: list[Line]) -> list[Line]:
+    """The rows case by case, then a mean of each student and engine."""
+    cases, pairs = (dict.fromkeys(key(row) for row in rows) for key in (lambda row: row["case"], pair_of))
+    means = [mean([row for row in rows if pair_of(row) == pair]) for pair in pairs]
+    return [row for case in cases for row in rows if row["case"] == case] + means
+
+
+def pair_of(row: Line) -> tuple[str, str]:
+    """Student and engine."""
+    return row["model"], row["engine"]
+
+
+def mean(of: list[Line]) -> Line:
+    """One line over the cases of a student and an engine."""
+    figures = {name: np.nanmean([float(row[name]) for row in of]) for name in AVERAGED}
+    figures["volume_error"] = np.nanmean([abs(float(row["volume_error"])) for row in of])
+    head = dict.fromkeys(of[0], "") | {"case": MEAN, "model": of[0]["model"], "engine": of[0]["engine"]}
+    return head | {name: f"{value:.4f}" for name, value in figures.items()} | {"reference": f"{len(of)} cases"}
+
+
+def markdown(table: list[Line]) -> str:
+    """The lines as an aligned Markdown table, with what one must know to read it."""
+    cells = [list(HEADINGS.values()), *([shown(name, line) for name in HEADINGS] for line in table)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = 3  # case, student, engine; figures stand to the right
+    text = [
+        "| " + " | ".join(c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))) + " |"
+        for row in cells
+    ]
+    rule = ["-" * w if n < left else "-" * (w - 1) + ":" for n, w in enumerate(widths)]
+    makers = {line["case"]: line["reference"] for line in table if line["case"] != MEAN}
+    references = [f"- {case}: {maker}" for case, maker in makers.items()]
+    return (
+        "\n".join(
+            [
+                text[0],
+                "| " + " | ".join(rule) + " |",
+                *text[1:],
+                "",
+                NOTE,
+                "",
+                "References were made by:",
+                "",
+                *references,
+            ]
+        )
+        + "\n"
+    )
+
+
+def shown(name: str, line: Line) -> str:
+    """A cell as people read it."""
+    value = line[name]
+    if name == "volume_error":
+        return f"{float(value):{'' if line['case'] == MEAN else '+'}.1%}"
+    return f"{float(value):.{DIGITS[name]}f}" if name in DIGITS and value else value
+
+
+def write(table: list[Line], output: Path) -> str:
+    """The table as CSV in `output` and as Markdown beside it; returns the Markdown."""
+    write_csv(table, output)
+    text = markdown(table)
+    output.with_suffix(".md").write_text(text, encoding="utf-8")
+    return text

@@ -1,0 +1,112 @@
+"""From a trained network to the student file: fold, float16, card, parity of the engines."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from LiverGTANLib.core import engines, weight_file
+from training.errors import UserError
+from training.model.nets import GRID, NEGATIVE_SLOPE, UNet3D, gmac, parameters
+
+LARGEST_DIFFERENCE = 1e-3  # logits: engines against the trained network
+
+
+def fold(net: UNet3D) -> dict[str, np.ndarray]:
+    """Arrays of the student file, float32: every batch norm folded into the convolution before it (eval statistics)."""
+    arrays = {}
+    with torch.no_grad():
+        for name, convolution, norm in net.layers():
+            weight, bias = convolution.weight.double(), convolution.bias
+            if norm is not None:
+                scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+                weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+                bias = norm.bias.double() - norm.running_mean.double() * scale
+            arrays[f"{name}.weight"] = weight.float().contiguous().numpy()
+            arrays[f"{name}.bias"] = bias.float().numpy()
+    return arrays
+
+
+def card(name: str, net: UNet3D, spacing_mm: float, hu_window: tuple[float, float]) -> dict[str, Any]:
+    """What an engine must know; training and metrics are added by `cards`."""
+    return {
+        "name": name,
+        "architecture": {
+            "type": "unet3d",
+            "widths": list(net.widths),
+            "stem": net.stem_size,
+            "negative_slope": NEGATIVE_SLOPE,
+        },
+        "input": {"spacing_mm": spacing_mm, "hu_window": list(hu_window)},
+        "parameters_before_folding": parameters(net),
+        "gmac": {"value": round(gmac(net, GRID), 3), "grid": list(GRID)},
+    }
+
+
+def in_memory(net: UNet3D, name: str, spacing_mm: float, hu_window: tuple[float, float]) -> weight_file.Student:
+    """The network as engines take it, in float32, without a file."""
+    return weight_file.Student(name, card(name, net, spacing_mm, hu_window), fold(net))
+
+
+def write(net: UNet3D, path: Path, content: dict[str, Any]) -> weight_file.Student:
+    """Saves the student and returns it as read back. Raises UserError when an engine departs from the network."""
+    card_path = weight_file.save(path, fold(net), content | {"date": datetime.date.today().isoformat()})
+    written = weight_file.load(card_path)
+    for name, difference in differences(net, written).items():
+        if difference > LARGEST_DIFFERENCE:
+            raise UserError(
+                f"The {name} engine differs from the trained network by {difference:.2e} in a logit "
+                f"(allowed: {LARGEST_DIFFERENCE}); {card_path} must not be used."
+            )
+    return written
+
+
+def differences(net: UNet3D, written: weight_file.Student, image_DHW: np.ndarray | None = None) -> dict[str, float]:
+    """Engine name -> largest difference of a logit from the network whose weights are rounded like the file's.
+
+    The rounding to float16 itself is judged on masks by `evaluate`, not here: it depends on the image.
+    """
+    image = probe(net.multiple) if image_DHW is None else image_DHW
+    expected = forward(rounded(net), image)
+    return {engine.name: float(np.abs(engine.forward(image) - expected).max()) for engine in exact(written)}
+
+
+def exact(written: weight_file.Student) -> tuple[engines.Engine, ...]:
+    """Both engines in float32 (left alone, the torch engine may choose bf16)."""
+    from LiverGTANLib.core.engines.torch_engine import TorchEngine
+
+    return engines.create(written, "numpy"), TorchEngine(written, "cpu", torch.float32)
+
+
+def rounded(net: UNet3D) -> UNet3D:
+    """The folded network with float16-rounded arrays, as a UNet3D whose batch norms do nothing but add the bias."""
+    twin = UNet3D(net.widths, net.stem_size).eval()
+    arrays = {name: torch.from_numpy(a.astype(np.float16).astype(np.float32)) for name, a in fold(net).items()}
+    with torch.no_grad():
+        for name, convolution, norm in twin.layers():
+            convolution.weight.copy_(arrays[f"{name}.weight"])
+            if norm is None:
+                convolution.bias.copy_(arrays[f"{name}.bias"])
+            else:
+                norm.eps = 0.0
+                norm.bias.copy_(arrays[f"{name}.bias"])
+    return twin
+
+
+def forward(net: UNet3D, image_DHW: np.ndarray) -> np.ndarray:
+    """Logits (D, H, W) of the network in eval mode and float32."""
+    with torch.no_grad():
+        return net.eval()(torch.from_numpy(image_DHW)[None, None])[0, 0].numpy()
+
+
+def probe(multiple: int) -> np.ndarray:
+    """A smooth and noisy image for parity checks."""
+    generator = np.random.default_rng(0)
+    coarse = torch.from_numpy(generator.uniform(-1, 1, (1, 1, 4, 4, 4)).astype(np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, size=3 * [4 * multiple], mode="trilinear")[0, 0].numpy()
+    noise = 0.1 * generator.standard_normal(smooth.shape, dtype=np.float32)
+    return np.clip(smooth + noise, -1, 1).astype(np.float32)

@@ -1,0 +1,136 @@
+"""The bundled weights, replaced by one command: nothing is installed unless every step went well."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from LiverGTANLib.core import weight_file
+from training.data import samples
+from training.errors import UserError
+from training.evaluation import calibration, stress
+from training.fit import checkpoint
+from training.fit.validate import HU_WINDOW, SPACING_MM
+from training.model.nets import UNet3D, parameters
+from training.release import bundled_table, export, model_card, student_card
+from training.studies import ablation
+
+if TYPE_CHECKING:
+    from training.cli import Export
+
+BUDGETS = {"student-100k": 100_000, "student-30k": 30_000}
+
+
+def run(options: Export, say: Callable[[str], None] = print) -> Path:
+    """Writes, and if asked to installs, the student of a checkpoint; returns its card's path.
+
+    Raises UserError for a student that is too large, engines that depart from the network, files of another student.
+    """
+    if options.install:
+        require_all(options)
+    net = checkpoint.network(options.checkpoint, options.role)
+    require_budget(options.name, net)
+    content = student_card.complete(export.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
+    path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
+    written = export.write(net, path, content)
+    say(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
+    for engine, difference in export.differences(net, written).items():
+        say(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
+    card = written.card | measured(options, written.sha256)
+    student_card.write(path, card)
+    if options.install:
+        card["metrics"] = judged(path, say)
+        student_card.write(path, card)
+        for file in put(path.with_suffix(".json")):
+            say(f"installed {file}")
+    return path.with_suffix(".json")
+
+
+def require_budget(name: str, net: UNet3D) -> None:
+    """Raises UserError for a network with more parameters than its name promises."""
+    count, allowed = parameters(net), BUDGETS.get(name)
+    if allowed and count > allowed:
+        raise UserError(
+            f"{name} may have {allowed:,} parameters, but this network of widths {net.widths} has "
+            f"{count:,}; choose smaller widths or another --name."
+        )
+
+
+def require_all(options: Export) -> None:
+    """Raises UserError when a student is to be installed that was not measured, or under a name that nobody knows."""
+    if options.name not in BUDGETS:
+        raise UserError(f"The extension bundles {' and '.join(BUDGETS)}, not {options.name}; choose one by --name.")
+    if not (options.calibration and options.stress):
+        raise UserError(
+            "A student is installed with its calibration and its hard cases: export it without --install, "
+            f"run `calibrate` and `stress` on that {options.name}.npz, give --calibration and --stress."
+        )
+
+
+def measured(options: Export, sha256: str) -> dict[str, Any]:
+    """The card's entries from files that are given: calibration, hard cases, their commands, the ablation."""
+    entries: dict[str, Any] = {"commands": {}}
+    for file, command, key, entry in (
+        (options.calibration, "calibrate", "calibration", calibration.card_entry),
+        (options.stress, "stress", "hard_cases", stress.card_entries),
+    ):
+        if file:
+            content = result(file, sha256, command)
+            entries[key] = entry(content)
+            entries["commands"][command] = content["command"]
+    if options.ablation:
+        entries["ablation"] = ablation.card_entries(options.ablation, options.name)
+    return entries
+
+
+def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
+    """What a command wrote about these weights. Raises UserError when it cannot be read or is about other weights."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        about, _ = content["sha256"], content["command"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error!r}); write it with `python -m training {command}`.") from error
+    if about != sha256:
+        raise UserError(
+            f"{file} is about other weights (SHA-256 {about[:12]}, not {sha256[:12]}); run "
+            f"`python -m training {command}` on the student that this export writes."
+        )
+    return content
+
+
+def judged(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The student's figures on the real cases with both engines. Raises UserError when the sample cases are absent."""
+    cases = bundled_table.cases(say)
+    absent = {ct for ct, _ in samples.CASES} - {case.ct_path for case in cases}
+    if absent:
+        raise UserError(
+            "A student is installed with its figures on the sample CTs, which are absent; connect to a network once."
+        )
+    table = bundled_table.lines(list(bundled_table.rows([str(path)], cases)))
+    say(bundled_table.write(table, path.with_name(f"{path.stem}-cases.csv")))
+    return [student_card.figures(line) for line in table if line["case"] != bundled_table.MEAN]
+
+
+def put(card_file: Path) -> list[Path]:
+    """Copies a student into the extension and writes the model card anew: all three files, or none is touched."""
+    new = weight_file.load(card_file)
+    text = model_card.text(model_card.bundled_sheets() | {new.name: model_card.Sheet.of(card_file)})
+    weight_file.MODELS.mkdir(parents=True, exist_ok=True)
+    targets = [weight_file.MODELS / f"{new.name}{suffix}" for suffix in (".npz", ".json")] + [model_card.file()]
+    parts = [target.with_name(target.name + ".part") for target in targets]
+    try:
+        for target, part in zip(targets[:2], parts[:2], strict=True):
+            shutil.copy(card_file.with_suffix(target.suffix), part)
+        parts[2].write_text(text, encoding="utf-8")
+        for part, target in zip(parts, targets, strict=True):
+            os.replace(part, target)
+    except OSError as error:
+        raise UserError(f"The student cannot be put into {weight_file.MODELS} ({error}).") from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return targets

@@ -1,0 +1,151 @@
+"""The student's card: where it comes from and how well it does, written from files, never by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from LiverGTANLib.core import weight_file
+from LiverGTANLib.standalone.image_files import stem_of
+from training.errors import UserError
+from training.fit import checkpoint, network_file
+from training.release import provenance, reproduce
+
+KEPT = checkpoint.ROOT / reproduce.TEACHER
+INTENDED_USE = (
+    "Research and education: a liver outline on abdominal CT as a starting point for a person to check and correct. "
+    "Not a medical device; not for diagnosis, treatment or any clinical decision."
+)
+SCOPE = (
+    "Liver with its lesions and intrahepatic vessels; inferior vena cava, gallbladder and extrahepatic portal vein are "
+    "left out."
+)
+LIMITATIONS = [
+    "Trained mostly on synthesized volumes and on few real scans with machine-made labels; no radiologist has looked "
+    "at them.",
+    "Weakest where training data are thin: plain CT, thick slices, pleural effusion or ascites beside the liver, giant "
+    "or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
+    "Seen on unseen scans: in the arterial phase the upper pole of the right kidney taken for liver and a thin left "
+    "lobe beside the stomach left out; with pleural effusion a fifth of the mask was fluid.",
+    "Works at 3 mm: thin tips and narrow clefts are rounded off.",
+    "CT in Hounsfield units only; MR, cone-beam and rescaled images give nonsense.",
+]
+
+
+def training(file: Path, name: str) -> dict[str, Any]:
+    """The training part of the card of the network `name`, from its checkpoint and the banks that this names."""
+    content = checkpoint.read(file)
+    settings, banks = content["settings"], provenance.banks(content["settings"])
+    teacher, start = taught(content), settings["loop"].get("start")
+    return {
+        "method": content["method"],
+        "command": reproduce.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
+        "steps": content["step"],
+        "batch": settings["loop"]["batch"],
+        "seed": settings["loop"]["seed"],
+        "precision": settings["machine"]["precision"],
+        "torch": version("torch"),
+        "code": content["code"],
+        "minutes": minutes(content["spent"]),
+        "teacher": teacher,
+        "banks": [provenance.describe_bank(bank) for bank in banks],
+        "data": provenance.sources(banks),
+        "watched": [stem_of(Path(case.partition("=")[0])) for case in settings["data"]["validation"]],
+    } | ({"start": training(Path(start), Path(start).parent.name)} if start else {})
+
+
+def taught(content: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the first teacher: its own training if it is the one that is kept; {} without a teacher."""
+    first = next(iter(content.get("teachers", {}).values()), None)
+    if first is None:
+        return {}
+    kept = checkpoint.read(KEPT) if KEPT.is_file() else {"nets": {}}
+    for one in kept["nets"].values():
+        if network_file.digest(one["average"]) == first["sha256"]:
+            return {
+                "widths": first["widths"],
+                "file": KEPT.relative_to(checkpoint.ROOT).as_posix(),
+                "sha256": network_file.sha256(KEPT),
+                "watched_dice": kept["watched"],
+            } | kept["training"]
+    return {"widths": first["widths"]}
+
+
+def minutes(spent: dict[str, float]) -> dict[str, float]:
+    """Wall and CPU minutes of a run, an assistant in the same loop included."""
+    return {kind: round(seconds / 60, 1) for kind, seconds in spent.items()}
+
+
+def metrics(table: Path) -> list[dict[str, Any]]:
+    """The rows of an evaluation's CSV as a card holds them."""
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            return [figures(row) for row in csv.DictReader(stream)]
+    except OSError as error:
+        raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
+
+
+def figures(row: dict[str, str]) -> dict[str, Any]:
+    """A row with who made the reference; without what belongs to the machine or the card."""
+    kept = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
+    return kept | {"reference": provenance.maker(row["case"])}
+
+
+def rewrite(student_file: Path, table: Path | None) -> str:
+    """The card's text, with the figures of an evaluation when one is given; the file is rewritten."""
+    content = weight_file.load(student_file.with_suffix(".json")).card
+    if table:
+        content = content | {"metrics": unseen(metrics(table), content)}
+    return write(student_file, content)
+
+
+def write(student_file: Path, content: dict[str, Any]) -> str:
+    """Replaces the card beside a student's weights; returns its text."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    student_file.with_suffix(".json").write_text(text, encoding="utf-8")
+    return text
+
+
+def unseen(rows: list[dict[str, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows, if no case is among the training data. Raises UserError otherwise."""
+    trained = seen(card.get("training", {})) & {row["case"] for row in rows}
+    if trained:
+        raise UserError(f"{', '.join(sorted(trained))} was trained on; evaluate on other cases.")
+    return rows
+
+
+def seen(training: dict[str, Any]) -> set[str]:
+    """The names of all sources of a training, of what it began from and of its teacher."""
+    names = {source["name"] for source in training.get("data", [])}
+    return names.union(*(seen(training[role]) for role in ("start", "teacher") if role in training))
+
+
+def number(text: str) -> float | str | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if value == value else None  # NaN is no JSON
+
+
+def limitations(data: list[dict[str, str]]) -> list[str]:
+    """What a person must know, by what the network was trained on."""
+    if all(source["name"].startswith(("phantom", "drawn-")) for source in data):
+        return ["Trained on a drawn phantom alone: it shows that the training path runs and is of no use on people."]
+    return LIMITATIONS
+
+
+def complete(card: dict[str, Any], checkpoint_file: Path) -> dict[str, Any]:
+    """A bare card with training, intended use, limitations and license."""
+    trained = training(checkpoint_file, card["name"])
+    return card | {
+        "training": trained,
+        "metrics": [],
+        "scope": SCOPE,
+        "intended_use": INTENDED_USE,
+        "limitations": limitations(trained["data"]),
+        "license": "Apache-2.0",
+    }

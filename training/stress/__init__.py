@@ -1,8 +1,0 @@
-"""The hard cases one by one: what a student makes of plain CT, effusions, large spleens, chests without a liver ...
-
-`run.run` measures, `report.card_entries` gives a card its lines.
-"""
-
-from .report import card_entries
-
-__all__ = ["card_entries"]

@@ -1,0 +1,1 @@
+"""What is run once to learn something: ablation, designs, pseudo-labels, averaging."""

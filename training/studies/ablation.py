@@ -1,0 +1,285 @@
+"""The table: arms x students x seeds at equal student updates, on CTs that no step has seen.
+
+One folder a run; a finished one holds `result.json` and is never run again, an unfinished one goes on. Arms of a seed
+share TAKD's and DGKD's assistant; its cost is added to both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.data.cases import Case
+from training.errors import UserError
+from training.evaluation import evaluate, picture
+from training.fit import checkpoint, train
+from training.fit.validate import validator
+from training.model.nets import GRID, STUDENT_WIDTHS, UNet3D, gmac, parameters
+
+if TYPE_CHECKING:
+    from training.cli import Ablate
+
+HEAD = (
+    "Student",
+    "Parameters",
+    "GMAC",
+    "Arm",
+    "Seeds",
+    "Dice",
+    "NSD 2 mm",
+    "NSD 3 mm",
+    "HD95 mm",
+    "ASSD mm",
+    "Volume error %",
+    "Wall min",
+    "CPU min",
+)
+FIGURES = {"dice": 4, "nsd2": 4, "nsd3": 4, "hd95": 2, "assd": 2, "volume_error": 2}
+"""Digits of each figure in the table; the volume error is the mean of sizes, in percent."""
+START = "start"
+"""Label of the students that all arms begin from, as they are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of the table."""
+
+    arm: str
+    student: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.arm.replace(':', '-')}/{self.student}/seed{self.seed}"
+
+
+def run(options: Ablate) -> None:
+    """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each."""
+    cells = list(plan(options))
+    cases = [Case.parse(case) for case in options.cases]
+    validate = validator(options.training.data)
+    teacher = list(options.roles.teacher) or [train_teacher(options, validate)]
+    others = finished(options)
+    for cell, path in others.items():
+        file = options.folder / cell.folder / "result.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(judged(cell, 0, path, cases, []), indent=1), encoding="utf-8")
+    for number, cell in enumerate(cells, 1):
+        file = options.folder / cell.folder / "result.json"
+        if not file.exists():
+            print(f"run {number} of {len(cells)}: {cell.folder}", flush=True)
+            result = train_cell(options, cell, teacher, cases, validate)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        write(options, [*others, *cells], teacher)
+
+
+def plan(options: Ablate) -> Iterator[Cell]:
+    """All cells; seeds outermost, so that an early stop leaves whole tables. Raises UserError for an unknown arm."""
+    machine = options.training.machine
+    if machine.devices * machine.num_nodes > 1:
+        raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
+    for arm in options.arms:
+        train.Method.parse(arm)
+    started(options)
+    for student in options.students:
+        widths_of(student)
+    for seed in options.seeds:
+        for student in options.students:
+            yield from (Cell(arm, student, seed) for arm in options.arms)
+
+
+def train_teacher(options: Ablate, validate) -> Path:
+    """The teacher that all arms share."""
+    config = train.teacher_config(options.roles, options.training)
+    return train.fit_teacher(train.sizes(options.roles), config, options.folder / "teacher", validate)
+
+
+def train_cell(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Case], validate) -> dict[str, Any]:
+    """Trains one cell and measures it on every case; what `result.json` holds."""
+    config, start = options.training, started(options).get(cell.student)
+    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
+    recipe, folder = train.Method.parse(cell.arm), options.folder / cell.folder
+    sizes = dataclasses.replace(train.sizes(options.roles), student=widths_of(cell.student))
+    loss = recipe.configured(config).distill.loss
+    # From random weights an assistant does not depend on the student; from a student's weights it does.
+    name = f"{loss}-{cell.student}-seed{cell.seed}" if start else f"{loss}-seed{cell.seed}"
+    assistant = options.folder / "assistant" / name
+    file = train.fit_student(recipe, sizes, teachers, config, folder, assistant, validate)
+    costs = [file, assistant / "checkpoint.pt"] if recipe.kind in train.ASSISTED else [file]
+    return judged(cell, config.loop.steps, file, cases, costs)
+
+
+def judged(cell: Cell, steps: int, file: Path, cases: list[Case], costs: list[Path]) -> dict[str, Any]:
+    """The figures of a checkpoint's student, and what the runs of `costs` took."""
+    rows = [row for row, _ in evaluate.evaluate(str(file), cases, ("numpy",))]
+    return {
+        "cell": dataclasses.asdict(cell),
+        "figures": {name: mean([size(name, getattr(row.metrics, name)) for row in rows]) for name in FIGURES},
+        "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
+        "steps": steps,
+        "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")},
+    }
+
+
+def size(name: str, value: float) -> float:
+    """A figure as the table averages it: a volume may be too large here and too small there."""
+    return 100 * abs(value) if name == "volume_error" else value
+
+
+def started(options: Ablate) -> dict[str, Path]:
+    """Student -> the checkpoint that all its arms begin from. Raises UserError when some have none."""
+    if len(options.starts) not in (0, len(options.students)):
+        raise UserError(f"{len(options.starts)} --starts for {len(options.students)} students; give one for each.")
+    return dict(zip(options.students, options.starts))
+
+
+def finished(options: Ablate) -> dict[Cell, Path]:
+    """What the table shows besides the arms: the students that these begin from, and others by their labels."""
+    cells = {Cell(START, student, options.seeds[0]): file for student, file in started(options).items()}
+    for text in options.also:
+        label, _, file = text.partition("=")
+        widths = checkpoint.network(Path(file)).widths
+        student = next((one for one in options.students if widths_of(one) == widths), None)
+        if student is None:
+            raise UserError(f"{text}: widths {widths} are none of {', '.join(options.students)}.")
+        cells[Cell(label, student, options.seeds[0])] = Path(file)
+    return cells
+
+
+def widths_of(student: str) -> tuple[int, ...]:
+    """The widths of a known student, or those in its name. Raises UserError for neither."""
+    if student in STUDENT_WIDTHS:
+        return STUDENT_WIDTHS[student]
+    try:
+        return tuple(int(width) for width in student.split("-"))
+    except ValueError as error:
+        known = ", ".join(STUDENT_WIDTHS)
+        raise UserError(f"'{student}' is no student; give {known}, or widths like 5-10-20-30.") from error
+
+
+def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
+    """The table so far, for people (Markdown, plot) and for programs (JSON)."""
+    files = [options.folder / cell.folder / "result.json" for cell in cells]
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "table.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    others = [cell.arm for cell in cells if cell.arm not in options.arms]
+    shown = dict.fromkeys([START, *options.arms, *others])
+    rows = [summarize(results, arm, student) for student in options.students for arm in shown]
+    rows = [row for row in rows if row]
+    (options.folder / "table.md").write_text(markdown(rows, results, teachers), encoding="utf-8")
+    gap = (float("nan"), float("nan"))
+    found = {(row["student"], row["arm"]): row["dice"] for row in rows}
+    groups = {student: [found.get((student, arm), gap) for arm in shown] for student in options.students}
+    picture.bars(list(shown), groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
+
+
+def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
+    """One row: (mean, sd) over seeds of each figure and of the cost; None without a finished run."""
+    runs = [r for r in results if (r["cell"]["arm"], r["cell"]["student"]) == (arm, student)]
+    if not runs:
+        return None
+    row = {"arm": arm, "student": student, "seeds": len(runs)}
+    for name in FIGURES:
+        row[name] = spread([r["figures"][name] for r in runs])
+    for kind in ("wall", "cpu"):
+        row[kind] = spread([r["seconds"][kind] / 60 for r in runs])
+    return row
+
+
+def card_entries(table: Path, student: str) -> list[dict[str, Any]]:
+    """What a student's card says of the ablation: Dice by arm, mean and sd over seeds. From `table.json`.
+
+    Raises UserError when the file cannot be read or has no run of the student.
+    """
+    try:
+        results = json.loads(table.read_text(encoding="utf-8"))
+        arms = dict.fromkeys(one["cell"]["arm"] for one in results if one["cell"]["student"] == student)
+        rows = [summarize(results, arm, student) for arm in arms]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
+    if not rows:
+        raise UserError(f"{table} has no run of {student}; give the table of an ablation with it.")
+    return [
+        {
+            "arm": row["arm"],
+            "seeds": row["seeds"],
+            "dice": rounded(row["dice"][0]),
+            "sd": rounded(row["dice"][1]),
+            "wall_minutes": round(row["wall"][0], 1),
+        }
+        for row in rows
+    ]
+
+
+def rounded(value: float) -> float | None:
+    """Four digits; None for an unknown one, because NaN is no JSON."""
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """(mean, sample sd) of the defined values; the sd of a single one is NaN, because it is unknown."""
+    known = [value for value in values if math.isfinite(value)]
+    return mean(values), statistics.stdev(known) if len(known) > 1 else float("nan")
+
+
+def mean(values: list[float]) -> float:
+    """Mean of the defined values (a distance to an empty mask is not), NaN when there are none."""
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(known) if known else float("nan")
+
+
+def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:
+    """The table as Markdown, with what one must know to read it."""
+    lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
+    for row in rows:
+        net = UNet3D(widths_of(row["student"]))
+        figures = [shown(*row[name], n) for name, n in FIGURES.items()]
+        costs = [f"{row[kind][0]:.1f}" for kind in ("wall", "cpu")]
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    row["student"],
+                    f"{parameters(net):,}",
+                    f"{gmac(net, GRID):.3f}",
+                    row["arm"],
+                    str(row["seeds"]),
+                    *figures,
+                    *costs,
+                ]
+            )
+            + " |"
+        )
+    return "\n".join(lines + ["", *notes(results, teachers)]) + "\n"
+
+
+def shown(mean: float, deviation: float, digits: int) -> str:
+    """Mean ± sd; the mean alone where one run says nothing of the spread."""
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if math.isfinite(deviation) else "")
+
+
+def notes(results: list[dict], teachers: list[Path]) -> list[str]:
+    """Cases, student updates, and what the teacher cost and is."""
+    if not results:
+        return []
+    cases, steps = results[0]["cases"], sorted({str(result["steps"]) for result in results if result["steps"]})
+    lines = [
+        f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
+        "numpy engine.",
+        f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "
+        "teacher.",
+    ]
+    for path in teachers:
+        spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, train.only_role(path))
+        lines.append(
+            f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
+            f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU."
+        )
+    return lines

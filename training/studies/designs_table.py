@@ -1,0 +1,165 @@
+"""The comparison of designs for people (Markdown, plot) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.picture import save
+
+HEAD = (
+    "Design",
+    "Widths",
+    "Stem",
+    "Convolutions",
+    "Grid mm",
+    "Parameters",
+    "GMAC",
+    "Dice",
+    "Dice by case",
+    "Volume error",
+    "NumPy ms",
+    "torch ms",
+    "CPU min",
+    "Assistant grows to the teacher",
+)
+MARKERS = "osD^v<>PX*"
+COLORS = ("#c03028", "#2060a0", "#308040")
+KINDS = {"full": "3x3x3", "separable": "depthwise 3x3x3 + 1x1x1", "factorized": "3x1x1 + 1x3x1 + 1x1x3"}
+FOUND = 0.5
+"""Less mean Dice is a run that failed, not a point of a trade-off."""
+
+
+def write(folder: Path, results: list[dict], times: dict[str, Any]) -> None:
+    """`table.json`, `table.md` and `table.png` of the finished designs."""
+    times = times | {"load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
+    rows = [row(result, times["designs"][result["design"]["name"]]) for result in results]
+    content = {"results": results, "times": times}
+    (folder / "table.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (folder / "table.md").write_text(markdown(rows, results, times), encoding="utf-8")
+    plot(rows, folder / "table.png")
+
+
+def row(result: dict, times: dict[str, Any]) -> dict[str, Any]:
+    """What table and plot show of one design."""
+    cases = result["cases"].values()
+    errors = [abs(case["volume_ml"] / case["reference_ml"] - 1) for case in cases if case["reference_ml"]]
+    return {
+        **result["design"],
+        "parameters": result["parameters"],
+        "growth": result["growth"],
+        "dices": [case["dice"] for case in cases],
+        "dice": statistics.fmean(case["dice"] for case in cases),
+        "volume_error": statistics.fmean(errors) if errors else float("nan"),
+        "gmac": times["gmac"],
+        "numpy": times["numpy"]["median"],
+        "torch": times["torch"]["median"],
+        "cpu": result["seconds"]["cpu"] / 60,
+    }
+
+
+def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> str:
+    """The table, with what one must know to read it."""
+    lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
+    for one in rows:
+        number = "" if one["convolutions"] == 2 else ", one a level"
+        values = (
+            one["name"],
+            "-".join(map(str, one["widths"])),
+            str(one["stem"]),
+            KINDS[one["kind"]] + number,
+            f"{one['spacing_mm']:g}",
+            f"{one['parameters']:,}",
+            f"{one['gmac']:.3f}",
+            f"{one['dice']:.4f}",
+            " ".join(f"{dice:.4f}" for dice in one["dices"]),
+            f"{one['volume_error']:.1%}",
+            f"{one['numpy']:.1f}",
+            f"{one['torch']:.1f}",
+            f"{one['cpu']:.1f}",
+            one["growth"],
+        )
+        lines.append("| " + " | ".join(values) + " |")
+    return "\n".join([*lines, "", *notes(results, times)]) + "\n"
+
+
+def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
+    """Runs, cases, banks, and how time was taken."""
+    loop, cases = results[0]["loop"], results[0]["cases"]
+    banks = dict.fromkeys(bank(result) for result in results)
+    load = "" if times["load"] is None else f" (load average then: {times['load']:.1f})"
+    lost = [
+        one["design"]["name"]
+        for one in results
+        if statistics.fmean(case["dice"] for case in one["cases"].values()) <= FOUND
+    ]
+    composed = [name for name, one in times["designs"].items() if one["numpy"]["kind"] == "ComposedEngine"]
+    grids = dict.fromkeys(" x ".join(map(str, one["grid"])) for one in times["designs"].values())
+    return [
+        f"- Equal runs: {loop['steps']} steps of {loop['batch']} volumes, peak rate {loop['rate']:g}, seed "
+        f"{loop['seed']}, Dice + cross entropy; one seed, so differences of less than about a point may be chance.",
+        f"- Banks: {'; '.join(banks)}. Views are shifted by the same millimeters on every grid; their blur spans three "
+        "voxels on each.",
+        f"- Dice at native resolution, mean and by case ({', '.join(cases)}), of the moving average of the weights in "
+        "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
+        f"- Not in the plot, because they found next to no liver after so few steps: {', '.join(lost) or 'none'}.",
+        f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
+        f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads); NumPy on "
+        f"{times['numpy_threads']} threads, torch on {times['torch_threads']}{load}. torch computes in bf16 "
+        "where that is faster.",
+        f"- NumPy runs {', '.join(composed) or 'none'} on layers put together for this study: stem 4 and one "
+        "convolution a level on the extension's own; depthwise as shifted multiply-adds and the rest as plain matrix "
+        "products, without the tuning that the extension's layers had. All others run on the extension's engine.",
+    ]
+
+
+def bank(result: dict) -> str:
+    """What the volumes of a design's bank are."""
+    shape, spacing = result["bank"]["shape"], result["design"]["spacing_mm"]
+    extent = " x ".join(f"{n * spacing:.0f}" for n in shape)
+    return f"{result['bank']['volumes']} volumes of {' x '.join(map(str, shape))} at {spacing:g} mm ({extent} mm)"
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Dice against the time of each engine: one color a budget, one marker a design."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(13, 5.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    budgets = list(dict.fromkeys(one["budget"] for one in rows))
+    families = list(dict.fromkeys(family(one) for one in rows))
+    for panel, engine in zip(panels, ("numpy", "torch"), strict=True):
+        for one in rows:
+            panel.scatter(
+                one[engine],
+                one["dice"],
+                s=55,
+                color=COLORS[budgets.index(one["budget"]) % len(COLORS)],
+                marker=MARKERS[families.index(family(one)) % len(MARKERS)],
+                label=f"{one['name']} ({one['parameters']:,})",
+            )
+        panel.set_xlabel(f"{engine}: ms a forward pass")
+        panel.set_xscale("log")
+        for ticks in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
+            ticks(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.grid(alpha=0.3, which="both")
+    panels[0].set_ylim(*limits([one["dice"] for one in rows]))
+    panels[0].set_ylabel("Dice at native resolution (mean of cases)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8, title="Design (parameters)")
+    save(figure, path)
+
+
+def limits(dices: list[float]) -> tuple[float, float]:
+    """Of the axis: those that found a liver at all; one that found none would press the others together."""
+    found = [dice for dice in dices if dice > FOUND] or [0.0, 1.0]
+    return min(found) - 0.01, max(found) + 0.01
+
+
+def family(one: dict) -> str:
+    """A design's name without its budget."""
+    return one["name"].rpartition("-")[0]

@@ -1,0 +1,1 @@
+"""What changes a volume on its way from anatomy to CT, one concept a file."""

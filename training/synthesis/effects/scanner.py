@@ -1,0 +1,106 @@
+"""How the scanner sees: sharpness, noise, slice thickness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.synthesis.effects.fields import blur, white_noise
+from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Point spread: Gaussian sd in voxels in plane and along the body."""
+
+    in_plane: float
+    along: float
+
+    @classmethod
+    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Blur:
+        soft = 0.35 if scene.kind == "real" else 0.0
+        return cls(float(rng.uniform(0.35 - soft, 1.0 - soft)), float(rng.uniform(0.2 * (not soft), 0.8 - soft)))
+
+    def apply(self, scene: SyntheticScan) -> None:
+        scene.hu[:] = blur(scene.hu, (self.along, self.in_plane, self.in_plane))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Quantum noise of `sd` HU; a soft kernel correlates it over `grain` voxels (sd of a Gaussian) in plane."""
+
+    sd: float
+    grain: float
+    seed: int
+
+    @classmethod
+    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Noise:
+        low_dose = rng.random() < 0.2
+        sd = rng.uniform(25, 55) if low_dose else rng.uniform(2, 25)
+        weaker = 0.6 if scene.kind == "real" else 1.0
+        return cls(float(sd * weaker), float(rng.uniform(0, 0.9)), draw_seed(rng))
+
+    def apply(self, scene: SyntheticScan) -> None:
+        noise = white_noise(scene.shape, self.seed)
+        if self.grain > 0.3:
+            noise = blur(noise, (0.0, self.grain, self.grain))
+            noise /= noise[::4, ::4, ::4].std()
+        scene.hu += np.float32(self.sd) * noise
+
+
+@dataclass(frozen=True)
+class ThickSlices:
+    """Slices of `thickness_mm` every `interval_mm`, the first one `phase` intervals before the window."""
+
+    thickness_mm: float
+    interval_mm: float
+    phase: float
+
+    @classmethod
+    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> ThickSlices:
+        thickness = float(rng.choice([3.0, 3.75, 4.25, 5.0, 5.0, 5.0, 6.0, 7.0, 8.0, 8.0]))
+        interval = thickness * (rng.uniform(0.5, 0.8) if rng.random() < 0.2 else 1.0)
+        return cls(thickness, float(interval), float(rng.random()))
+
+    def apply(self, scene: SyntheticScan) -> None:
+        weights = self.matrix(scene.shape[0], scene.spacing_mm)
+        for array in (scene.hu, scene.label):
+            array[:] = (weights @ array.reshape(len(array), -1)).reshape(array.shape)
+
+    def matrix(self, count: int, spacing_mm: float) -> np.ndarray:
+        """(count, count) float32: average over a slice's thickness, then repeat it over the interval it stands for."""
+        slices = int(np.ceil(count * spacing_mm / self.interval_mm)) + 2
+        middle = (np.arange(slices) - self.phase + 0.5) * self.interval_mm
+        edges = np.arange(count + 1) * spacing_mm
+        seen = _overlap(middle - self.thickness_mm / 2, middle + self.thickness_mm / 2, edges)
+        shown = _overlap(middle - self.interval_mm / 2, middle + self.interval_mm / 2, edges)
+        seen /= np.maximum(seen.sum(axis=1, keepdims=True), 1e-6)
+        shown *= seen.sum(axis=1, keepdims=True) > 0.5
+        shown /= np.maximum(shown.sum(axis=0, keepdims=True), 1e-6)
+        return (shown.T @ seen).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """HU rebuilt from an 8-bit picture: coarse steps between two limits."""
+
+    step: float
+    low: float
+    high: float
+
+    @classmethod
+    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Quantized:
+        low, high = float(rng.uniform(-600, -200)), float(rng.uniform(300, 1500))
+        return cls((high - low) / 255, low, high)
+
+    def apply(self, scene: SyntheticScan) -> None:
+        np.clip(scene.hu, self.low, self.high, out=scene.hu)
+        scene.hu[:] = np.round((scene.hu - self.low) / self.step) * self.step + self.low
+
+
+def _overlap(starts: np.ndarray, ends: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(intervals, cells) mm of overlap of every interval with every cell."""
+    low = np.maximum(starts[:, None], edges[None, :-1])
+    high = np.minimum(ends[:, None], edges[None, 1:])
+    return np.clip(high - low, 0, None)
