@@ -13,7 +13,7 @@ from training import commands
 from training.errors import UserError
 from training.model.nets import STUDENT_WIDTHS, TEACHER_WIDTHS
 from training.options import Config, from_toml
-from training.release import reproduce
+from training.paths import TEACHER
 from training.synthesis.config import SynthesisConfig
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -178,7 +178,7 @@ class Keep:
     """Keep one network of a checkpoint, in float16 with its settings and seed, to teach others."""
 
     checkpoint: First[Path]
-    output: Path = Path(reproduce.TEACHER)
+    output: Path = Path(TEACHER)
     role: str = "teacher"
     """Which network of the checkpoint."""
 

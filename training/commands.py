@@ -108,30 +108,30 @@ def pseudolabel(options: cli.Pseudolabel) -> None:
 
 def stress(options: cli.Stress) -> None:
     """Prints a line a condition and writes the table."""
+    from training import command_line
     from training.data.cases import Case
     from training.evaluation import evaluate
     from training.evaluation.stress import conditions, real, report, run
-    from training.release import reproduce
     from training.synthesis import source_library
     from training.synthesis.config import SynthesisConfig
 
     config = SynthesisConfig(data=options.data)
     library = real.Library(source_library.data_folder(config), tuple(Case.parse(case) for case in options.cases))
     tried = conditions.all_conditions(source_library.load_maps(config), library, options.volumes)
-    result = run.run(evaluate.model(options.model), tried) | {"command": reproduce.command("stress", options)}
+    result = run.run(evaluate.model(options.model), tried) | {"command": command_line.command("stress", options)}
     beside = report.write(result, options.output)
     print(f"{options.output}, {beside}")
 
 
 def calibrate(options: cli.Calibrate) -> None:
     """Prints calibration errors and the temperature, writes them and the reliability diagram."""
+    from training import command_line
     from training.data.cases import Case
     from training.evaluation import calibration, evaluate
-    from training.release import reproduce
 
     cases = [Case.parse(case) for case in options.cases]
     result = calibration.calibrate(evaluate.model(options.model), cases, options.fit)
-    result |= {"command": reproduce.command("calibrate", options)}
+    result |= {"command": command_line.command("calibrate", options)}
     print(calibration.text(result))
     picture = options.picture or options.output.with_suffix(".png")
     calibration.write(result, options.output, picture)

@@ -10,8 +10,8 @@ import numpy as np
 
 from LiverGTANLib.core.volume import CtVolume, ModelGrid, to_model_grid
 from LiverGTANLib.standalone.image_files import read_ct, read_labels, stem_of
-from training.data.unseen import DATA_VARIABLE, data_folder
 from training.errors import UserError
+from training.paths import DATA_VARIABLE, data_folder
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ The sample CTs' references are another network's results, the two from LIVERGTAN
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from training.data import samples
+from training.paths import DATA_VARIABLE, data_folder
 
-DATA_VARIABLE = "LIVERGTAN_DATA"
 HUMAN = ("crlm_ct_1100_8bit", "spl_abdominal_atlas")
-ROOT = Path(__file__).resolve().parents[2]
 
 Files = tuple[Path, Path, int | None]  # CT, mask, and which of its values is liver (None: all above 0)
 
@@ -42,8 +40,3 @@ def human_cases(say: Callable[[str], None] = print) -> Iterator[Files]:
             yield ct, mask, None
         else:
             say(f"Left out: {name}, which is not below {data_folder()}; set {DATA_VARIABLE} to the folder that has it.")
-
-
-def data_folder() -> Path:
-    """Where CTs and tissue maps of one's own lie."""
-    return Path(os.environ.get(DATA_VARIABLE, ROOT.parent / "shared" / "data"))

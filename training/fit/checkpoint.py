@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.code_version import commit
 from training.errors import UserError
 from training.fit import network_file
 from training.model.nets import UNet3D
 from training.options import Config
 
-ROOT = Path(__file__).resolve().parents[2]
-CODE = ("training", *(f"LiverGTAN/LiverGTANLib/core/{name}.py" for name in ("volume", "model_grid", "resample")))
 FORMAT = "livergtan-checkpoint/1"
 
 
@@ -59,21 +56,6 @@ def write(
             f"The checkpoint {file} cannot be written ({error}); make room, then the same command "
             "goes on from the checkpoint before it."
         ) from error
-
-
-@functools.cache
-def commit() -> str:
-    """The commit of this code as the process began, marked where training or preprocessing differ from it."""
-
-    def git(*words: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-
-    try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        changed = git("diff", "--quiet", "HEAD", "--", *CODE)
-    except OSError:
-        return "unknown"
-    return head.stdout.strip() + ("-dirty" if changed.returncode else "") if head.returncode == 0 else "unknown"
 
 
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

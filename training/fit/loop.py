@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from training.code_version import commit
 from training.data.batches import Batches, TrainingBatch
 from training.errors import UserError
 from training.fit import checkpoint, machine, network_file
@@ -80,7 +81,7 @@ class TrainingRun:
 
     def __init__(self, task: TrainingTask, config: Config, fabric: Fabric, file: Path) -> None:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
-        checkpoint.commit()  # asked now: while a run goes on, its code may change on disk
+        commit()  # asked now: while a run goes on, its code may change on disk
         self.taught_by = {
             role: {"widths": list(net.widths), "sha256": network_file.digest(net.state_dict())}
             for role, net in task.teachers.items()

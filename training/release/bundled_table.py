@@ -12,6 +12,7 @@ from training.data import unseen
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow, evaluate, write_csv
+from training.paths import DATA_VARIABLE
 from training.release import provenance, student_card
 
 Line = dict[str, str]
@@ -42,8 +43,7 @@ def cases(say: Callable[[str], None] = print) -> list[Case]:
     found = [Case(*files) for files in unseen.found(say)]
     if not found:
         raise UserError(
-            "There is no real case to evaluate on: the sample CTs need a network once, the others "
-            f"{unseen.DATA_VARIABLE}."
+            f"There is no real case to evaluate on: the sample CTs need a network once, the others {DATA_VARIABLE}."
         )
     return found
 

@@ -1,53 +1,18 @@
-"""How to reproduce: the command line of a finished run, from the settings that it kept.
-
-Only what differs from the defaults is written, and no path of one machine: data lie below LIVERGTAN_DATA, results in
-`runs/`.
-"""
+"""How to reproduce: the command line of a finished run, from the settings that its checkpoint holds."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
-from training.data.unseen import data_folder
+from training.command_line import line, options
 from training.fit import checkpoint
 from training.model.nets import TEACHER_WIDTHS
 from training.options import Config
 
-PROGRAM = ("python", "-m", "training")
-TEACHER = "training/weights/teacher.safetensors"
-# Figures do not depend on these, or they are the machine's.
-IRRELEVANT = (
-    "log_every",
-    "validate_every",
-    "checkpoint_seconds",
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "precision",
-    "threads",
-)
-ALWAYS = ("steps", "seed")  # written even where they are the default, because people look for them
 MEAN = re.compile(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)( and of the network that all began from)?")
 METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
-
-
-def command(name: str, given: Any) -> str:
-    """The command line of a command's options, its one positional argument first."""
-    first, *others = dataclasses.fields(given)
-    values = plain(dataclasses.asdict(given))
-    words = [
-        word
-        for field in others
-        if field.name != "output" and values[field.name] != plain(field.default)
-        for word in option(field.name.replace("_", "-"), values[field.name])
-    ]
-    return line(name, portable(str(values[first.name])), *words, "--output", portable(values["output"]))
 
 
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
@@ -110,53 +75,3 @@ def roles(content: dict[str, Any], kind: str) -> list[str]:
 def widths(role: str, values: list[int]) -> list[str]:
     """The option with the widths of a role."""
     return [f"--{role}-widths", *map(str, values)]
-
-
-def options(defaults: Any, values: dict[str, Any], nested: bool = False, prefix: str = "") -> list[str]:
-    """`--name value ...` for every setting that is not the default; nested: inner names carry the outer one's."""
-    words: list[str] = []
-    for field in dataclasses.fields(defaults):
-        default = getattr(defaults, field.name)
-        if field.name not in values or field.name in IRRELEVANT:
-            continue
-        value, name = values[field.name], prefix + field.name.replace("_", "-")
-        if dataclasses.is_dataclass(default):
-            words += options(default, value, nested, f"{name}." if nested else "")
-        elif isinstance(value, dict):
-            changed = {f"{name}.{key}": one for key, one in value.items() if one != default.get(key)}
-            words += [word for pair in changed.items() for word in option(*pair)]
-        elif field.name in ALWAYS or value != plain(default):
-            words += option(name, value)
-    return words
-
-
-def plain(value: Any) -> Any:
-    """A default in JSON's types, as settings are kept."""
-    return json.loads(json.dumps(value, default=str))
-
-
-def option(name: str, value: Any) -> list[str]:
-    """The words of one option."""
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", *(portable(str(one)) for one in (value if isinstance(value, list) else [value]))]
-
-
-def portable(text: str) -> str:
-    """Every path in a value without the folders of one machine: as below the data folder, or in `runs/`."""
-    halves = [part.partition(":") for part in text.split("=")]
-    return "=".join(where(path) + colon + label for path, colon, label in halves)
-
-
-def where(text: str) -> str:
-    """One path; anything that is not absolute stays."""
-    path = Path(text)
-    if not path.is_absolute():
-        return text
-    data = data_folder().resolve()
-    return str(path.relative_to(data)) if path.is_relative_to(data) else f"runs/{path.name}"
-
-
-def line(*words: str) -> str:
-    """A command line that a shell reads back."""
-    return shlex.join([*PROGRAM, *words])

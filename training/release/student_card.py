@@ -12,9 +12,10 @@ from LiverGTANLib.core import weight_file
 from LiverGTANLib.standalone.image_files import stem_of
 from training.errors import UserError
 from training.fit import checkpoint, network_file
+from training.paths import ROOT, TEACHER
 from training.release import provenance, reproduce
 
-KEPT = checkpoint.ROOT / reproduce.TEACHER
+KEPT = ROOT / TEACHER
 INTENDED_USE = (
     "Research and education: a liver outline on abdominal CT as a starting point for a person to check and correct. "
     "Not a medical device; not for diagnosis, treatment or any clinical decision."
@@ -67,7 +68,7 @@ def taught(content: dict[str, Any]) -> dict[str, Any]:
         if network_file.digest(one["average"]) == first["sha256"]:
             return {
                 "widths": first["widths"],
-                "file": KEPT.relative_to(checkpoint.ROOT).as_posix(),
+                "file": KEPT.relative_to(ROOT).as_posix(),
                 "sha256": network_file.sha256(KEPT),
                 "watched_dice": kept["watched"],
             } | kept["training"]

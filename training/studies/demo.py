@@ -15,8 +15,8 @@ import tomllib
 
 from LiverGTANLib.standalone.image_files import image_of
 from training import cli, commands
-from training.data.cases import DATA_VARIABLE
 from training.options import over
+from training.paths import DATA_VARIABLE
 from training.synthesis.phantom import ct_phantom
 
 SETTINGS = Path(__file__).with_name("demo.toml")

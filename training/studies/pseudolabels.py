@@ -18,9 +18,9 @@ from LiverGTANLib.core import engines, segmenter
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.core.weight_file import Student
 from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, stem_of
+from training import command_line
 from training.data.cases import located
 from training.evaluation import evaluate, picture
-from training.release import reproduce
 
 if TYPE_CHECKING:
     from training.cli import Pseudolabel
@@ -63,7 +63,7 @@ def run(options: Pseudolabel) -> None:
         "teacher": list(network.widths),
         "weights_sha256": digest(network),
         "scans": records,
-        "command": reproduce.command("pseudolabel", options),
+        "command": command_line.command("pseudolabel", options),
     }
     (options.output / "labels.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     picture.sheet(columns, options.output / "labels.png")

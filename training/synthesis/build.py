@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from training.code_version import commit
 from training.data.bank import Bank, BankError
 from training.data.cache import Entry
 from training.synthesis.config import SynthesisConfig
@@ -81,7 +80,7 @@ def _open_or_create(config: SynthesisConfig) -> Bank:
         "axes": "S, A, R",
         "config": wanted,
         "versions": _versions(),
-        "git": _git_hash(),
+        "git": commit(),
     }
     if config.labels:
         meta["labels"] = json.loads((config.labels / "labels.json").read_text(encoding="utf-8"))
@@ -181,12 +180,3 @@ def _versions() -> dict[str, str]:
         "scipy": scipy.__version__,
         "SimpleITK": SimpleITK.Version_VersionString(),
     }
-
-
-def _git_hash() -> str:
-    """Commit of the code, or an empty text outside a repository."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -3,11 +3,12 @@
 import pytest
 
 from LiverGTANLib.core import weight_file
+from training import paths
 from training.data import samples, unseen
 from training.data.cases import Case
 from training.fit import checkpoint, network_file
 from training.model import nets
-from training.release import bundled_table, install, model_card, reproduce, student_card
+from training.release import bundled_table, install, model_card, student_card
 
 LEAST_DICE = {"student-100k": 0.90, "student-30k": 0.85}
 NAMES = sorted(LEAST_DICE)
@@ -106,7 +107,7 @@ def test_the_card_holds_every_measurement(name):
 def test_the_card_names_the_kept_teacher_and_all_compute(name):
     training = weight_file.load(name).card["training"]
     teacher = training["teacher"]
-    assert teacher["file"] == reproduce.TEACHER and teacher["sha256"] == network_file.sha256(student_card.KEPT)
+    assert teacher["file"] == paths.TEACHER and teacher["sha256"] == network_file.sha256(student_card.KEPT)
     assert nets.parameters(checkpoint.network(student_card.KEPT)) == 1_255_697
     assert all(minutes > 0 for part in (training, teacher) for minutes in part["minutes"].values())
     assert teacher["watched_dice"] and "dirty" not in teacher["code"]

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from support.training_fixtures import measure_like
-from training import cli
+from training import cli, paths
 from training.data import samples, unseen
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow
@@ -15,7 +15,7 @@ from training.release import bundled_table
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
     """No data folder, and no network for the samples."""
-    monkeypatch.setenv(unseen.DATA_VARIABLE, str(tmp_path / "nothing"))
+    monkeypatch.setenv(paths.DATA_VARIABLE, str(tmp_path / "nothing"))
 
     def fetch():
         raise samples.SampleError("The sample CT could not be downloaded (no network).")
@@ -36,7 +36,7 @@ def table() -> list[dict[str, str]]:
 def test_what_is_absent_is_said_in_a_sentence(nowhere):
     said = []
     assert unseen.found(said.append) == []
-    assert len(said) == 3 and "no network" in said[0] and unseen.DATA_VARIABLE in said[1]
+    assert len(said) == 3 and "no network" in said[0] and paths.DATA_VARIABLE in said[1]
 
 
 def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_path):
@@ -45,7 +45,7 @@ def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_p
 
 
 def test_the_case_with_a_human_reference_is_found_where_the_data_are(sharedData, monkeypatch):
-    monkeypatch.setenv(unseen.DATA_VARIABLE, str(sharedData))
+    monkeypatch.setenv(paths.DATA_VARIABLE, str(sharedData))
     assert [ct.name for ct, _, _ in unseen.human_cases()] == [f"{name}.nii.gz" for name in unseen.HUMAN]
 
 

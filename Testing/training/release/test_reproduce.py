@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from support.training_fixtures import makeBank, smallConfig, untold
-from training import cli
+from training import cli, command_line
 from training.fit import checkpoint, loop, methods
 from training.model import nets
 from training.release import model_card, reproduce
@@ -57,7 +57,7 @@ def test_a_bank_is_made_again_by_its_command():
 
 def test_the_options_of_a_measurement_are_said_again(tmp_path):
     given = cli.Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
-    name, again = cli.parse(shlex.split(reproduce.command("calibrate", given))[3:])
+    name, again = cli.parse(shlex.split(command_line.command("calibrate", given))[3:])
     assert name == "calibrate" and again == dataclasses.replace(given, output=again.output)
     assert str(again.output) == "runs/c.json"
 
@@ -65,9 +65,10 @@ def test_the_options_of_a_measurement_are_said_again(tmp_path):
 def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
     monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "data"))
     assert (
-        reproduce.portable(f"{tmp_path}/data/ct/a.nii.gz={tmp_path}/data/ct/b.nii.gz:5") == "ct/a.nii.gz=ct/b.nii.gz:5"
+        command_line.portable(f"{tmp_path}/data/ct/a.nii.gz={tmp_path}/data/ct/b.nii.gz:5")
+        == "ct/a.nii.gz=ct/b.nii.gz:5"
     )
-    assert reproduce.portable(f"{tmp_path}/bank") == "runs/bank" and reproduce.portable("0.5") == "0.5"
+    assert command_line.portable(f"{tmp_path}/bank") == "runs/bank" and command_line.portable("0.5") == "0.5"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""Options written as the command line that gives them again.
+
+Only what differs from the defaults is written, and no path of one machine: data lie below LIVERGTAN_DATA, results in
+`runs/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from training.paths import data_folder
+
+PROGRAM = ("python", "-m", "training")
+# Figures do not depend on these, or they are the machine's.
+IRRELEVANT = (
+    "log_every",
+    "validate_every",
+    "checkpoint_seconds",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "threads",
+)
+ALWAYS = ("steps", "seed")  # written even where they are the default, because readers look for them
+
+
+def command(name: str, given: Any) -> str:
+    """The command line of a command's options, its one positional argument first."""
+    first, *others = dataclasses.fields(given)
+    values = plain(dataclasses.asdict(given))
+    words = [
+        word
+        for field in others
+        if field.name != "output" and values[field.name] != plain(field.default)
+        for word in option(field.name.replace("_", "-"), values[field.name])
+    ]
+    return line(name, portable(str(values[first.name])), *words, "--output", portable(values["output"]))
+
+
+def options(defaults: Any, values: dict[str, Any], nested: bool = False, prefix: str = "") -> list[str]:
+    """`--name value ...` for every setting that is not the default; nested: inner names carry the outer one's."""
+    words: list[str] = []
+    for field in dataclasses.fields(defaults):
+        default = getattr(defaults, field.name)
+        if field.name not in values or field.name in IRRELEVANT:
+            continue
+        value, name = values[field.name], prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(default):
+            words += options(default, value, nested, f"{name}." if nested else "")
+        elif isinstance(value, dict):
+            changed = {f"{name}.{key}": one for key, one in value.items() if one != default.get(key)}
+            words += [word for pair in changed.items() for word in option(*pair)]
+        elif field.name in ALWAYS or value != plain(default):
+            words += option(name, value)
+    return words
+
+
+def plain(value: Any) -> Any:
+    """A value in JSON's types, as records hold settings."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def option(name: str, value: Any) -> list[str]:
+    """The words of one option."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", *(portable(str(one)) for one in (value if isinstance(value, list) else [value]))]
+
+
+def portable(text: str) -> str:
+    """Every path in a value without the folders of one machine: as below the data folder, or in `runs/`."""
+    halves = [part.partition(":") for part in text.split("=")]
+    return "=".join(portable_path(path) + colon + label for path, colon, label in halves)
+
+
+def portable_path(text: str) -> str:
+    """One path; anything that is not absolute stays."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    data = data_folder().resolve()
+    return str(path.relative_to(data)) if path.is_relative_to(data) else f"runs/{path.name}"
+
+
+def line(*words: str) -> str:
+    """A command line that a shell reads back."""
+    return shlex.join([*PROGRAM, *words])
