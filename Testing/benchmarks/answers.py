@@ -12,8 +12,8 @@ from benchmarks.click_to_mask import large
 
 from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
 from LiverGTANLib.core.clicks import Click
+from LiverGTANLib.core.postprocess import MaskParameters, PostprocessSettings
 from LiverGTANLib.core.region import Region
-from LiverGTANLib.core.segmenter import PostprocessSettings
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone import image_files
 from training.data import samples
@@ -37,21 +37,23 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
         matrix[:3, 3] = np.array(points[0]) + n
         return Region(matrix, (120.0, 120.0, 100.0))
 
+    def mask(*clicks: Click, box: Region | None = None, **settings: float) -> segmenter.BoxMask:
+        return segmenter.mask(analysis, MaskParameters(PostprocessSettings(**settings), box, clicks))
+
+    def interval(threshold: float) -> uncertainty.VolumeInterval:
+        return uncertainty.interval(analysis, volume_ml, MaskParameters(PostprocessSettings(threshold=threshold)))
+
     return {
-        "threshold moved": lambda n: segmenter.mask(analysis, PostprocessSettings(threshold=0.3 + 0.01 * n)),
-        "smoothness moved": lambda n: segmenter.mask(analysis, PostprocessSettings(smoothing_mm=2 + 0.1 * n)),
-        "ROI dragged, coarse": lambda n: segmenter.coarse_mask(analysis, region=region(n, 0)),
-        "ROI released": lambda n: segmenter.mask(analysis, region=region(n, 0)),
-        "ROI turned by 30 degrees, released": lambda n: segmenter.mask(analysis, region=region(n, 30)),
-        "first click": lambda n: segmenter.mask(analysis, clicks=[Click(points[n], False)]),
-        "tenth click": lambda n: segmenter.mask(analysis, clicks=[*nine, Click(points[RUNS + n], False)]),
-        "first of ten clicks moved": lambda n: segmenter.mask(
-            analysis, clicks=[Click(points[2 * RUNS + n], False), *nine]
-        ),
-        "volume as an interval": lambda n: uncertainty.interval(
-            analysis, volume_ml, PostprocessSettings(threshold=0.5 + 0.001 * n)
-        ),
-        "overlay of doubt": lambda n: uncertainty.overlay(analysis),
+        "threshold moved": lambda n: mask(threshold=0.3 + 0.01 * n),
+        "smoothness moved": lambda n: mask(smoothing_mm=2 + 0.1 * n),
+        "ROI dragged, coarse": lambda n: segmenter.coarse_mask(analysis, MaskParameters(region=region(n, 0))),
+        "ROI released": lambda n: mask(box=region(n, 0)),
+        "ROI turned by 30 degrees, released": lambda n: mask(box=region(n, 30)),
+        "first click": lambda n: mask(Click(points[n], False)),
+        "tenth click": lambda n: mask(*nine, Click(points[RUNS + n], False)),
+        "first of ten clicks moved": lambda n: mask(Click(points[2 * RUNS + n], False), *nine),
+        "volume as an interval": lambda n: interval(0.5 + 0.001 * n),
+        "uncertainty overlay": lambda n: uncertainty.overlay(analysis),
         "attenuation": lambda n: measurements.attenuation(ct, whole),
     }
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from LiverGTANLib.core import components, engines, measurements, segmenter, threads, weight_file
 from LiverGTANLib.core.clicks import Click
-from LiverGTANLib.core.postprocess import Analysis
+from LiverGTANLib.core.postprocess import Analysis, MaskParameters
 from support import real_cases
 from support.real_cases import RealCase
 
@@ -83,7 +83,7 @@ def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
             continue
         clicks.append(click)
         start = time.perf_counter()
-        found = segmenter.mask(analysis, clicks=clicks)
+        found = segmenter.mask(analysis, MaskParameters(clicks=tuple(clicks)))
         run.seconds.append(time.perf_counter() - start)
         mask = found.full() > 0
         run.dice.append(measurements.dice(mask, case.liver))

@@ -13,7 +13,7 @@ from core.test_volume import rotated
 from LiverGTANLib.core import clicks, engines, measurements, segmenter, weight_file
 from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.model_grid import ModelGrid
-from LiverGTANLib.core.segmenter import Analysis, PostprocessSettings
+from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
 from support.cases import smallCt
 from support.real_cases import RealCase
 
@@ -32,8 +32,8 @@ def on_tissue(field: np.ndarray, seen: bool = True) -> Analysis:
     return dataclasses.replace(analysis, image=(0.4 * inside - 0.1).astype(np.float32))
 
 
-def clicked(analysis, *points, **options) -> np.ndarray:
-    return segmenter.mask(analysis, clicks=points, **options).full()
+def clicked(analysis, *points) -> np.ndarray:
+    return segmenter.mask(analysis, MaskParameters(clicks=points)).full()
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +150,15 @@ def test_threshold_and_smoothing_do_not_overrule_a_click(sampleCt, sampleAnalysi
             PostprocessSettings(smoothing_mm=4.0),
             PostprocessSettings(fill_holes=False),
         ):
-            after = segmenter.mask(sampleAnalysis, settings, clicks=[click]).full()
+            after = segmenter.mask(sampleAnalysis, MaskParameters(settings, clicks=(click,))).full()
             assert after[voxel] == click.liver
 
 
 def test_nothing_outside_the_region_is_liver_whatever_is_clicked():
     analysis = analysis_of(LIVER)
     box = region(size=(15.0, 15.0, 15.0))
-    after = segmenter.mask(analysis, region=box, clicks=[at(15, 18, 26), at(15, 18, 16, liver=False)]).full()
+    points = at(15, 18, 26), at(15, 18, 16, liver=False)
+    after = segmenter.mask(analysis, MaskParameters(region=box, clicks=points)).full()
     assert after[15, 18, 26] == 0
     assert after[15, 18, 16] == 0
     assert after[13:18, 16:21, 14:19].sum() == after.sum()
@@ -170,14 +171,9 @@ def test_adding_moving_and_deleting_give_what_a_fresh_start_gives(sampleCt, samp
     for edit in edits:
         for where in (None, box):
             fresh = Analysis(sampleAnalysis.logits, sampleAnalysis.image, sampleAnalysis.frame, 3.0, "same", "numpy")
-            np.testing.assert_array_equal(
-                segmenter.mask(sampleAnalysis, region=where, clicks=edit).full(),
-                segmenter.mask(fresh, region=where, clicks=edit).full(),
-            )
-            np.testing.assert_array_equal(
-                segmenter.coarse_mask(sampleAnalysis, region=where, clicks=edit).full(),
-                segmenter.coarse_mask(fresh, region=where, clicks=edit).full(),
-            )
+            parameters = MaskParameters(region=where, clicks=tuple(edit))
+            for make in (segmenter.mask, segmenter.coarse_mask):
+                np.testing.assert_array_equal(make(sampleAnalysis, parameters).full(), make(fresh, parameters).full())
 
 
 def test_the_analysis_stays_untouched(sampleCt, sampleAnalysis):
@@ -195,7 +191,7 @@ def test_ten_clicks_are_answered_one_by_one_well_under_a_fifth_of_a_second(sampl
     times = []
     for count in range(1, len(points) + 1):
         start = time.perf_counter()
-        segmenter.mask(sampleAnalysis, clicks=points[:count])
+        segmenter.mask(sampleAnalysis, MaskParameters(clicks=tuple(points[:count])))
         times.append(time.perf_counter() - start)
     assert np.median(times) < 0.2
 

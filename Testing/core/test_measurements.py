@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from core.test_segmenter import LIVER, analysis_of
+from core.test_segmenter import LIVER, analysis_of, with_settings
 
 from LiverGTANLib.core import engines, measurements, segmenter, volume, weight_file
 from LiverGTANLib.core.segmenter import BoxMask
@@ -85,7 +85,7 @@ def test_no_liver_and_hardly_any_are_told():
     assert not hardly.blocking
     assert "Hardly any" in hardly.reason
     assert segmenter.mask(analysis_of(LIVER - 4)).empty  # what is told to be none is not outlined
-    assert not segmenter.mask(analysis_of(LIVER - 4), segmenter.PostprocessSettings(largest_component=False)).empty
+    assert not segmenter.mask(analysis_of(LIVER - 4), with_settings(largest_component=False)).empty
 
 
 def test_a_real_scan_with_a_liver_is_not_doubted(sampleCt):

@@ -7,8 +7,8 @@ import pytest
 from core.test_segmenter import LIVER, SHAPE, analysis_of, ball
 
 from LiverGTANLib.core import engines, measurements, segmenter, weight_file
+from LiverGTANLib.core.postprocess import MaskParameters, PostprocessSettings
 from LiverGTANLib.core.region import Region
-from LiverGTANLib.core.segmenter import PostprocessSettings
 
 CENTER = np.array([16, 18, 15]) * 3.0  # RAS mm of LIVER's middle
 
@@ -40,7 +40,7 @@ def inside(box: Region, shape, ijk_to_ras) -> np.ndarray:
 @pytest.mark.parametrize("degrees", [0, 90, 33, 180, 270.0001])
 def test_the_mask_is_the_liver_within_the_box(degrees):
     analysis, box = analysis_of(LIVER), region(turn=turned(degrees))
-    found = segmenter.mask(analysis, region=box)
+    found = segmenter.mask(analysis, MaskParameters(region=box))
     expected = (LIVER > 0) & inside(box, SHAPE, np.diag([3.0, 3.0, 3.0, 1.0]))
     assert expected.any()
     np.testing.assert_array_equal(found.full(), expected)
@@ -53,27 +53,28 @@ def test_a_scaled_box_is_as_large_as_its_matrix_says():
     same = region(turn=turned(20))
     analysis = analysis_of(LIVER)
     np.testing.assert_array_equal(
-        segmenter.mask(analysis, region=doubled).full(), segmenter.mask(analysis, region=same).full()
+        segmenter.mask(analysis, MaskParameters(region=doubled)).full(),
+        segmenter.mask(analysis, MaskParameters(region=same)).full(),
     )
 
 
 @pytest.mark.parametrize("center, size", [((1000, 0, 0), (50, 50, 50)), (CENTER + 40, (9, 9, 9))])
 def test_a_box_without_liver_gives_an_empty_mask(center, size):
     analysis, box = analysis_of(LIVER), region(center, size)
-    assert segmenter.mask(analysis, region=box).empty
-    assert segmenter.coarse_mask(analysis, region=box).empty
-    assert segmenter.mask(analysis, region=box).full().shape == SHAPE
+    assert segmenter.mask(analysis, MaskParameters(region=box)).empty
+    assert segmenter.coarse_mask(analysis, MaskParameters(region=box)).empty
+    assert segmenter.mask(analysis, MaskParameters(region=box)).full().shape == SHAPE
 
 
 def test_a_box_around_everything_changes_nothing():
     analysis = analysis_of(LIVER)
-    everything = segmenter.mask(analysis, region=region(size=(1e4, 1e4, 1e4)))
+    everything = segmenter.mask(analysis, MaskParameters(region=region(size=(1e4, 1e4, 1e4))))
     np.testing.assert_array_equal(everything.full(), segmenter.mask(analysis).full())
 
 
 def test_a_box_thinner_than_a_cell_still_shows_the_liver():
     analysis = analysis_of(LIVER)
-    thin = segmenter.mask(analysis, region=region(CENTER, (60, 60, 0.5)))
+    thin = segmenter.mask(analysis, MaskParameters(region=region(CENTER, (60, 60, 0.5))))
     np.testing.assert_array_equal(thin.full()[15], LIVER[15] > 0)
 
 
@@ -81,14 +82,14 @@ def test_the_piece_is_chosen_by_its_part_in_the_box():
     other = ball(SHAPE, (15, 18, 35), 4)
     analysis = analysis_of(np.maximum(LIVER, other))
     around_other = region(np.array([35, 18, 15]) * 3.0, (24, 24, 24))
-    np.testing.assert_array_equal(segmenter.mask(analysis, region=around_other).full(), other > 0)
+    np.testing.assert_array_equal(segmenter.mask(analysis, MaskParameters(region=around_other)).full(), other > 0)
 
 
 def test_a_box_that_cuts_the_liver_in_two_keeps_both_parts():
     bent = np.max([ball(SHAPE, (15, j, 16), radius) for j, radius in ((10, 6), (18, 5), (26, 6))], axis=0)
     analysis = analysis_of(bent)
     no_middle = region(np.array([11, 18, 15]) * 3.0, (15, 90, 90))
-    full = segmenter.mask(analysis, region=no_middle).full()
+    full = segmenter.mask(analysis, MaskParameters(region=no_middle)).full()
     assert full[15, 10, 12] == 1
     assert full[15, 26, 12] == 1
 
@@ -96,7 +97,7 @@ def test_a_box_that_cuts_the_liver_in_two_keeps_both_parts():
 @pytest.mark.parametrize("degrees", [0, 33])
 def test_the_coarse_mask_is_the_same_on_the_model_grid(degrees):
     analysis, box = analysis_of(LIVER), region(turn=turned(degrees))
-    coarse = segmenter.coarse_mask(analysis, region=box)
+    coarse = segmenter.coarse_mask(analysis, MaskParameters(region=box))
     frame = analysis.frame
     assert coarse.shape == frame.shape
     expected = (analysis.logits > 0) & inside(box, frame.shape, frame.ijk_to_ras)
@@ -130,9 +131,9 @@ def test_half_a_real_liver_and_the_other_half_are_the_whole(sampleCt, sampleAnal
     # Between two voxels, so that no center lies on the face that the halves share.
     middle = (sampleCt.ijk_to_ras @ [np.floor(kji[2]) + 0.5, kji[1], kji[0], 1])[:3]
     halves = [region(middle + np.array([side * 500, 0, 0]), (1000, 1000, 1000)) for side in (-1, 1)]
-    parts = [segmenter.mask(sampleAnalysis, region=half) for half in halves]
+    parts = [segmenter.mask(sampleAnalysis, MaskParameters(region=half)) for half in halves]
     np.testing.assert_array_equal(parts[0].full() + parts[1].full(), whole.full())
-    shares = [measurements.share_in_region(sampleAnalysis, half) for half in halves]
+    shares = [measurements.share_in_region(sampleAnalysis, MaskParameters(region=half)) for half in halves]
     assert sum(shares) == pytest.approx(1)
     counted = [np.count_nonzero(part.voxels) / np.count_nonzero(whole.voxels) for part in parts]
     assert shares == pytest.approx(counted, abs=0.02)
@@ -152,8 +153,10 @@ def test_dragging_a_box_costs_less_than_a_mask(sampleCt, sampleAnalysis):
     kji = np.argwhere(segmenter.mask(sampleAnalysis).full()).mean(axis=0)
     center = (sampleCt.ijk_to_ras @ [*kji[::-1], 1])[:3]
     size = np.array(segmenter.mask(sampleAnalysis).voxels.shape[::-1]) * 1.5
-    coarse = seconds(lambda n: segmenter.coarse_mask(sampleAnalysis, region=region(center + n, size)))
-    fine = seconds(lambda n: segmenter.mask(sampleAnalysis, region=region(center + n, size)))
-    whole = seconds(lambda n: segmenter.mask(sampleAnalysis, PostprocessSettings(threshold=0.5 + 0.01 * n)))
+    coarse = seconds(lambda n: segmenter.coarse_mask(sampleAnalysis, MaskParameters(region=region(center + n, size))))
+    fine = seconds(lambda n: segmenter.mask(sampleAnalysis, MaskParameters(region=region(center + n, size))))
+    whole = seconds(
+        lambda n: segmenter.mask(sampleAnalysis, MaskParameters(PostprocessSettings(threshold=0.5 + 0.01 * n)))
+    )
     assert coarse < whole
     assert fine < whole

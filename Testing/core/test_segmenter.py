@@ -7,7 +7,7 @@ from core.test_volume import ORIENTATIONS, reoriented
 from LiverGTANLib.core import engines, measurements, segmenter, weight_file
 from LiverGTANLib.core.engines import Cancelled
 from LiverGTANLib.core.model_grid import ModelGrid
-from LiverGTANLib.core.segmenter import Analysis, PostprocessSettings
+from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
 from LiverGTANLib.core.volume import CtVolume, InputError
 from support.cases import randomStudent, smallCt
 
@@ -23,6 +23,10 @@ def analysis_of(logits, ct=None) -> Analysis:
     frame = ModelGrid.of(logits.shape, matrix)
     grid = frame.down(logits, fill=-10.0)
     return Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none")
+
+
+def with_settings(**settings) -> MaskParameters:
+    return MaskParameters(PostprocessSettings(**settings))
 
 
 SHAPE = (30, 36, 42)
@@ -45,7 +49,7 @@ def test_an_empty_answer_is_an_empty_mask():
 def test_only_the_largest_piece_is_kept_unless_told_otherwise():
     logits = np.maximum(LIVER, ball(SHAPE, (15, 18, 35), 4))
     np.testing.assert_array_equal(segmenter.mask(analysis_of(logits)).full(), LIVER > 0)
-    both = segmenter.mask(analysis_of(logits), PostprocessSettings(largest_component=False)).full()
+    both = segmenter.mask(analysis_of(logits), with_settings(largest_component=False)).full()
     np.testing.assert_array_equal(both, logits > 0)
 
 
@@ -53,7 +57,7 @@ def test_a_lesion_inside_is_filled_and_one_at_the_rim_is_not():
     logits = np.minimum(LIVER, -ball(SHAPE, (15, 18, 18), 3))
     filled = segmenter.mask(analysis_of(logits)).full()
     assert filled[15, 18, 18] == 1
-    assert segmenter.mask(analysis_of(logits), PostprocessSettings(fill_holes=False)).full()[15, 18, 18] == 0
+    assert segmenter.mask(analysis_of(logits), with_settings(fill_holes=False)).full()[15, 18, 18] == 0
     at_the_rim = np.minimum(LIVER, -ball(SHAPE, (15, 18, 25), 3))
     assert segmenter.mask(analysis_of(at_the_rim)).full()[15, 18, 25] == 0
 
@@ -65,28 +69,28 @@ def test_a_cavity_open_at_the_scans_edge_stays_open():
 
 def test_threshold_moves_the_border_both_ways():
     volumes = [
-        np.count_nonzero(segmenter.mask(analysis_of(LIVER), PostprocessSettings(threshold=t)).voxels)
+        np.count_nonzero(segmenter.mask(analysis_of(LIVER), with_settings(threshold=t)).voxels)
         for t in (0.05, 0.5, 0.95)
     ]
     assert volumes[0] > volumes[1] > volumes[2] > 0
-    strict = segmenter.mask(analysis_of(LIVER), PostprocessSettings(threshold=0.95)).full()
+    strict = segmenter.mask(analysis_of(LIVER), with_settings(threshold=0.95)).full()
     np.testing.assert_array_equal(strict, np.log(0.95 / 0.05) < LIVER)
 
 
 def test_smoothing_calms_a_ragged_border():
     ragged = LIVER + np.random.default_rng(0).normal(0, 2, SHAPE).astype(np.float32)
 
-    def surface(settings):
-        full = segmenter.mask(analysis_of(ragged), settings).full().astype(int)
+    def surface(smoothing_mm):
+        full = segmenter.mask(analysis_of(ragged), with_settings(smoothing_mm=smoothing_mm)).full().astype(int)
         return sum(np.abs(np.diff(full, axis=axis)).sum() for axis in range(3))
 
-    assert surface(PostprocessSettings(smoothing_mm=4.0)) < 0.8 * surface(PostprocessSettings())
+    assert surface(4.0) < 0.8 * surface(0.0)
 
 
 def test_settings_leave_the_analysis_as_it_was():
     analysis = analysis_of(LIVER)
     before = analysis.logits.copy()
-    segmenter.mask(analysis, PostprocessSettings(threshold=0.3, smoothing_mm=3.0))
+    segmenter.mask(analysis, with_settings(threshold=0.3, smoothing_mm=3.0))
     np.testing.assert_array_equal(analysis.logits, before)
 
 

@@ -9,7 +9,7 @@ from core.test_region import region
 from core.test_segmenter import LIVER, analysis_of, ball
 
 from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
-from LiverGTANLib.core.segmenter import DEFAULTS, PostprocessSettings
+from LiverGTANLib.core.postprocess import DEFAULT_MASK_PARAMETERS, MaskParameters, PostprocessSettings
 
 MATRIX = np.diag([3.0, 3.0, 3.0, 1.0])
 
@@ -18,9 +18,9 @@ def calibrated(analysis, **card):
     return dataclasses.replace(analysis, calibration=card)
 
 
-def interval_of(analysis, settings=DEFAULTS, box=None, clicks=()):
-    mask = segmenter.mask(analysis, settings, box, clicks)
-    return uncertainty.interval(analysis, measurements.volume_ml(mask, MATRIX), settings, box, clicks)
+def interval_of(analysis, parameters=DEFAULT_MASK_PARAMETERS):
+    mask = segmenter.mask(analysis, parameters)
+    return uncertainty.interval(analysis, measurements.volume_ml(mask, MATRIX), parameters)
 
 
 def test_the_temperature_of_the_card_calms_probabilities():
@@ -68,12 +68,12 @@ def test_the_interval_holds_the_volume_and_follows_the_levels():
 def test_the_interval_moves_with_threshold_region_and_clicks():
     analysis = analysis_of(LIVER)
     plain = interval_of(analysis)
-    strict = interval_of(analysis, PostprocessSettings(threshold=0.8))
+    strict = interval_of(analysis, MaskParameters(PostprocessSettings(threshold=0.8)))
     assert strict.low < plain.low
     assert strict.low < strict.volume < strict.high
-    boxed = interval_of(analysis, box=region())
+    boxed = interval_of(analysis, MaskParameters(region=region()))
     assert boxed.high < plain.high
-    clicked = interval_of(analysis, clicks=(at(15, 18, 16, liver=False),))
+    clicked = interval_of(analysis, MaskParameters(clicks=(at(15, 18, 16, liver=False),)))
     assert clicked.low < plain.low
 
 
@@ -99,7 +99,7 @@ def test_the_overlay_is_bright_at_the_border_and_dark_within_and_far_away():
 
 def test_the_overlay_stays_in_the_region_and_is_empty_without_a_liver():
     analysis = analysis_of(LIVER)
-    boxed = uncertainty.overlay(analysis, region=region(size=(30, 30, 30)))
+    boxed = uncertainty.overlay(analysis, MaskParameters(region=region(size=(30, 30, 30))))
     assert boxed.percent.size < uncertainty.overlay(analysis).percent.size
     assert boxed.full().any()
     assert not uncertainty.overlay(analysis_of(LIVER - 100)).full().any()
@@ -109,4 +109,5 @@ def test_a_click_takes_away_doubt_where_it_was_set():
     analysis = analysis_of(LIVER)
     rim = at(15, 18, 25)
     cell = tuple(np.rint(analysis.frame.cell_of(np.array((15, 18, 25)))).astype(int))
-    assert uncertainty.overlay(analysis, clicks=[rim]).full()[cell] < uncertainty.overlay(analysis).full()[cell]
+    clicked = uncertainty.overlay(analysis, MaskParameters(clicks=(rim,)))
+    assert clicked.full()[cell] < uncertainty.overlay(analysis).full()[cell]

@@ -6,7 +6,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore, QtTest
 
-from LiverGTANLib.core import segmenter
+from LiverGTANLib.core import postprocess, segmenter
 from support.interactive_cases import Traffic, liver, previews, segmented, settle, undoStates
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
@@ -77,6 +77,6 @@ def test_before_the_first_mask_a_slider_is_only_a_setting(panel, phantom):
 
 
 def test_a_script_can_give_settings(panel, segmented):
-    strict = panel.widget.logic.process(segmented, settings=segmenter.PostprocessSettings(threshold=0.6))
-    loose = panel.widget.logic.process(segmented, settings=segmenter.PostprocessSettings(threshold=0.4))
+    strict = panel.widget.logic.process(segmented, settings=postprocess.PostprocessSettings(threshold=0.6))
+    loose = panel.widget.logic.process(segmented, settings=postprocess.PostprocessSettings(threshold=0.4))
     assert strict.volumeMl < loose.volumeMl

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .postprocess import DEFAULTS, Analysis, PostprocessSettings, postprocess_logits
-from .region import Region
+from .postprocess import Analysis, MaskParameters, postprocess_logits
 from .segmenter import BoxMask
 from .volume import CtVolume
 
@@ -88,11 +87,12 @@ def attenuation(ct: CtVolume, mask: BoxMask) -> Attenuation | None:
     return Attenuation(float(hu.mean()), float(hu.std()), hu.size) if hu.size else None
 
 
-def share_in_region(
-    analysis: Analysis, region: Region, settings: PostprocessSettings = DEFAULTS, clicks: tuple = ()
-) -> float | None:
-    """Part of the liver that lies in the region, 0 to 1, counted on the model grid; None when there is no liver."""
-    evidence = postprocess_logits(analysis, settings, region, tuple(clicks))
+def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | None:
+    """Part of the liver that lies in the region, 0 to 1, counted on the model grid; None without region or liver."""
+    region = parameters.region
+    if region is None:
+        return None
+    evidence = postprocess_logits(analysis, parameters)
     if evidence.cells is None:
         return None
     liver = (evidence.values[evidence.cells] > 0).view(np.uint8)

@@ -1,7 +1,7 @@
-"""What is liver on the model grid: the network's answer after settings and clicks, kept for the next question."""
+"""What is liver on the model grid: the network's logits after settings, region and clicks, cached for the next call."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,26 @@ class PostprocessSettings:
     smoothing_mm: float = 0.0
 
 
-DEFAULTS = PostprocessSettings()
+@dataclass(frozen=True, eq=False)
+class MaskParameters:
+    """All that decides on a mask of one analysis; none of it needs the network again. Equal keys give equal masks.
+
+    region: nothing outside of it is liver; None for no limit. clicks: applied in their order.
+    """
+
+    settings: PostprocessSettings = PostprocessSettings()
+    region: Region | None = None
+    clicks: tuple[Click, ...] = ()
+
+    @property
+    def key(self) -> Hashable:
+        return self.settings, self.region and self.region.key, self.clicks
+
+    def with_first_clicks(self, count: int) -> "MaskParameters":
+        return replace(self, clicks=self.clicks[:count])
+
+
+DEFAULT_MASK_PARAMETERS = MaskParameters()
 
 MIN_LIVER_ML = 50.0
 """Less than this is no liver to work with, or none at all (a neck, a bowel loop): nothing is outlined by itself."""
@@ -95,12 +114,11 @@ def longest_known(kept: LruCache, key: Callable[[int], tuple], count: int) -> tu
     return 0, None
 
 
-def postprocess_logits(
-    analysis: Analysis, settings: PostprocessSettings, region: Region | None, clicks: tuple[Click, ...]
-) -> PostprocessedLogits:
+def postprocess_logits(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> PostprocessedLogits:
     """What is liver on the model grid, clicks included; the region only chooses the piece."""
+    settings, clicks = parameters.settings, parameters.clicks
     labeled = analysis.kept.labeled.of(settings, lambda: _labeled(analysis, settings))
-    piece = _chosen_piece(labeled, analysis, region)
+    piece = _chosen_piece(labeled, analysis, parameters.region)
     kept = analysis.kept.evidence
     done, evidence = longest_known(kept, lambda n: (settings, piece, clicks[:n]), len(clicks))
     if evidence is None:

@@ -10,9 +10,8 @@ import numpy as np
 from . import engines, measurements, segmenter, uncertainty, weight_file
 from .engines import Cancelled, Engine, IsCancelled, Progress
 from .lru_cache import LruCache
-from .mask_parameters import DEFAULT_MASK_PARAMETERS, MaskParameters
 from .measurements import Attenuation
-from .postprocess import Analysis
+from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
 from .segmenter import BoxMask
 from .uncertainty import VolumeInterval
 from .volume import AIR, CtVolume
@@ -100,26 +99,26 @@ class SegmentationJob:
         analysis, seconds = self._analyze(progress, cancelled)
         _stop_if(cancelled)
         start = time.perf_counter()
-        mask = segmenter.mask(analysis, *self.recipe.parts)
+        mask = segmenter.mask(analysis, self.recipe)
         seconds["mask"] = time.perf_counter() - start
         _stop_if(cancelled)
         start = time.perf_counter()
-        interval = uncertainty.interval(analysis, measurements.volume_ml(mask, self.ct.ijk_to_ras), *self.recipe.parts)
+        interval = uncertainty.interval(analysis, measurements.volume_ml(mask, self.ct.ijk_to_ras), self.recipe)
         attenuation = measurements.attenuation(self.ct, mask)
-        share = self._share(analysis)
+        share = measurements.share_in_region(analysis, self.recipe)
         seconds["measure"] = time.perf_counter() - start
         return JobResult(mask, interval, attenuation, share, self.recipe, analysis.engine, analysis.student, seconds)
 
     def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
         """The mask on the model grid: in a few milliseconds, if the scan was analyzed before."""
         analysis, _ = self._analyze(progress, cancelled)
-        return Preview(segmenter.coarse_mask(analysis, *self.recipe.parts), analysis.frame.ijk_to_ras)
+        return Preview(segmenter.coarse_mask(analysis, self.recipe), analysis.frame.ijk_to_ras)
 
     def overlay(
         self, progress: Progress | None = None, cancelled: IsCancelled | None = None
     ) -> uncertainty.UncertaintyMap:
         """Where the border of the mask is uncertain."""
-        return uncertainty.overlay(self._analyze(progress, cancelled)[0], *self.recipe.parts)
+        return uncertainty.overlay(self._analyze(progress, cancelled)[0], self.recipe)
 
     def look(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> None:
         """Analyze ahead of any wish, so that the first mask and "no liver in view" need no network any more."""
@@ -127,11 +126,7 @@ class SegmentationJob:
         _stop_if(cancelled)
         segmenter.check(analysis)
         _stop_if(cancelled)
-        segmenter.mask(analysis, *self.recipe.parts)
-
-    def _share(self, analysis: Analysis) -> float | None:
-        settings, region, clicks = self.recipe.parts
-        return measurements.share_in_region(analysis, region, settings, clicks) if region is not None else None
+        segmenter.mask(analysis, self.recipe)
 
     def _analyze(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
         known = self.memory.analysis(self.analysis_key)

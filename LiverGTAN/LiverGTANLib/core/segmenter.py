@@ -1,21 +1,20 @@
 """From a CT to logits once, and from logits to a mask as often as a person moves a slider, a box or a point."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import components, threads
-from .clicks import Click
 from .engines import Cancelled, Engine, IsCancelled, Progress
 from .model_grid import Box, ModelGrid
 from .postprocess import (
-    DEFAULTS,
+    DEFAULT_MASK_PARAMETERS,
     MIN_LIVER_ML,
     Analysis,
+    MaskParameters,
     PostprocessedLogits,
-    PostprocessSettings,
     longest_known,
     neighborhoods,
     network_volume_ml,
@@ -89,44 +88,32 @@ def check(analysis: Analysis) -> list[Finding]:
     ]
 
 
-def mask(
-    analysis: Analysis,
-    settings: PostprocessSettings = DEFAULTS,
-    region: Region | None = None,
-    clicks: Sequence[Click] = (),
-) -> BoxMask:
+def mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
     """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold.
 
     With a region, only the box that liver and region share is looked at, and nothing outside the region is liver.
     Clicks are applied in their order to the finished answer of the network; beyond their reach no voxel changes.
     Intermediate results stay with the analysis: a moved slider, box or point costs only what it changes.
     """
-    clicks = tuple(clicks)
-    kept = analysis.kept.masks
-    done, base = longest_known(kept, lambda n: _mask_key(settings, region, clicks[:n]), len(clicks))
+    kept, region, clicks = analysis.kept.masks, parameters.region, parameters.clicks
+    done, base = longest_known(kept, lambda n: parameters.with_first_clicks(n).key, len(clicks))
     if base is None:
-        evidence = postprocess_logits(analysis, settings, region, ())
-        base = kept.keep(_mask_key(settings, region, ()), _cut(analysis.frame, evidence, region))
+        unclicked = parameters.with_first_clicks(0)
+        base = kept.keep(unclicked.key, _cut(analysis.frame, postprocess_logits(analysis, unclicked), region))
     if done == len(clicks):
         return base
-    evidence = postprocess_logits(analysis, settings, region, clicks)
     touched = [near.cells for near in neighborhoods(analysis, clicks[done:])]
-    patched = _patched(analysis.frame, base, evidence, touched, region)
-    return kept.keep(_mask_key(settings, region, clicks), patched)
+    patched = _patched(analysis.frame, base, postprocess_logits(analysis, parameters), touched, region)
+    return kept.keep(parameters.key, patched)
 
 
-def coarse_mask(
-    analysis: Analysis,
-    settings: PostprocessSettings = DEFAULTS,
-    region: Region | None = None,
-    clicks: Sequence[Click] = (),
-) -> BoxMask:
+def coarse_mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
     """The same on the model grid itself, in a few milliseconds: to be shown while something is being dragged.
 
     Its grid has the shape `analysis.frame.shape` and the matrix `analysis.frame.ijk_to_ras`.
     """
-    frame = analysis.frame
-    evidence = postprocess_logits(analysis, settings, region, tuple(clicks))
+    frame, region = analysis.frame, parameters.region
+    evidence = postprocess_logits(analysis, parameters)
     if evidence.cells is None:
         return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.shape)
     box = evidence.cells
@@ -136,10 +123,6 @@ def coarse_mask(
     if region is not None:
         region.clear_outside(voxels, box, frame.ijk_to_ras)
     return BoxMask(voxels, tuple(part.start for part in box), frame.shape)
-
-
-def _mask_key(settings: PostprocessSettings, region: Region | None, clicks: tuple[Click, ...]) -> tuple:
-    return settings, region and region.key, clicks
 
 
 def _cut(frame: ModelGrid, evidence: PostprocessedLogits, region: Region | None) -> BoxMask:
@@ -185,6 +168,3 @@ def _patched(
     for box, content in [(base.box, base.voxels)] + [(b, _voxels(frame, evidence.values, b, region)) for b in boxes]:
         voxels[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole))] = content
     return BoxMask(voxels, tuple(part.start for part in whole), frame.native_shape)
-
-
-__all__ = ["DEFAULTS", "Analysis", "BoxMask", "PostprocessSettings", "analyze", "check", "coarse_mask", "mask"]

@@ -4,15 +4,12 @@ A student's card may carry "calibration": {"temperature": t, "levels": [low, hig
 give probabilities that mean what they say, as far as the cases tell on which it was found.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import components, segmenter
-from .clicks import Click
-from .postprocess import DEFAULTS, Analysis, PostprocessSettings, postprocess_logits
-from .region import Region
+from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters, postprocess_logits
 
 LEVELS = (0.25, 0.75)
 """Probabilities between which the border is taken to lie: what is liver with 0.75 belongs to the smallest volume, what
@@ -81,15 +78,10 @@ def probabilities(analysis: Analysis) -> np.ndarray:
     return _sigmoid(analysis.logits / np.float32(Calibration.of(analysis).temperature))
 
 
-def overlay(
-    analysis: Analysis,
-    settings: PostprocessSettings = DEFAULTS,
-    region: Region | None = None,
-    clicks: Sequence[Click] = (),
-) -> UncertaintyMap:
-    """Doubt around the border of the mask that these settings, region and clicks give: 1 - |2p - 1| in percent."""
-    frame = analysis.frame
-    evidence = postprocess_logits(analysis, settings, region, tuple(clicks))
+def overlay(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> UncertaintyMap:
+    """Uncertainty around the border of the mask that these parameters give: 1 - |2p - 1| in percent."""
+    frame, region = analysis.frame, parameters.region
+    evidence = postprocess_logits(analysis, parameters)
     box = tuple(slice(0, 0) for _ in range(3))
     if evidence.cells is not None:
         box = tuple(
@@ -106,21 +98,18 @@ def overlay(
 
 
 def interval(
-    analysis: Analysis,
-    volume_ml: float,
-    settings: PostprocessSettings = DEFAULTS,
-    region: Region | None = None,
-    clicks: Sequence[Click] = (),
+    analysis: Analysis, volume_ml: float, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS
 ) -> VolumeInterval:
-    """The volume of a mask (made with the same settings, region and clicks) with its ends.
+    """The volume of a mask (made with the same parameters) with its ends.
 
     The ends are counted on the model grid, in a few milliseconds, and scaled to the volume found on the scan's own.
     """
     calibration = Calibration.of(analysis)
 
     def cells(level: float) -> int:
-        shifted = replace(settings, threshold=_shifted(settings.threshold, level, calibration.temperature))
-        return int(np.count_nonzero(segmenter.coarse_mask(analysis, shifted, region, clicks).voxels))
+        threshold = _shifted(parameters.settings.threshold, level, calibration.temperature)
+        shifted = replace(parameters, settings=replace(parameters.settings, threshold=threshold))
+        return int(np.count_nonzero(segmenter.coarse_mask(analysis, shifted).voxels))
 
     middle = cells(0.5)
     if middle == 0:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from slicer.util import NodeModify
 
-from ..core.mask_parameters import MaskParameters
-from ..core.postprocess import DEFAULTS, PostprocessSettings
+from ..core.postprocess import MaskParameters, PostprocessSettings
 from . import points, roi
 
 SETTINGS = {
@@ -45,7 +44,9 @@ def ofVolume(volumeNode, chosen: PostprocessSettings | None) -> ChosenParameters
 
 def make(chosen: PostprocessSettings | None, roiNode, liverNode, notLiverNode) -> ChosenParameters:
     """Nodes may be None; settings too, for the defaults. Raises ValueError when the ROI is no box."""
-    recipe = MaskParameters(chosen or DEFAULTS, roi.readRegion(roiNode), points.read(liverNode, notLiverNode))
+    recipe = MaskParameters(
+        chosen or PostprocessSettings(), roi.readRegion(roiNode), points.read(liverNode, notLiverNode)
+    )
     return ChosenParameters(recipe, roiNode, liverNode, notLiverNode)
 
 

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 from ..core import engines, measurements, segmenter, volume
-from ..core.mask_parameters import DEFAULT_MASK_PARAMETERS, MaskParameters
 from ..core.measurements import Attenuation, MeasurementRow
+from ..core.postprocess import DEFAULT_MASK_PARAMETERS, MaskParameters
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import InputError

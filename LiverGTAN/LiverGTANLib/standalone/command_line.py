@@ -14,7 +14,8 @@ import numpy as np
 
 from ..core import engines, measurements, segmenter, terminology, weight_file
 from ..core.engines import Engine, EngineError
-from ..core.segmenter import BoxMask, PostprocessSettings
+from ..core.postprocess import MaskParameters, PostprocessSettings
+from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError, check
 from ..core.weight_file import StudentError
 from .image_files import OUTPUT_SUFFIXES, appears_whole, read_ct, read_labels, stem_of, suffix_of, write_mask
@@ -89,20 +90,20 @@ class FileResult:
     report: dict[str, Any]
 
 
-def _segment(path: Path, engine: Engine, settings: PostprocessSettings) -> FileResult:
+def _segment(path: Path, engine: Engine, parameters: MaskParameters) -> FileResult:
     start = time.perf_counter()
     ct = read_ct(path)
     read = time.perf_counter()
     analysis = segmenter.analyze(ct, engine)
     analyzed = time.perf_counter()
-    mask = segmenter.mask(analysis, settings)
+    mask = segmenter.mask(analysis, parameters)
     seconds = {"read": read - start, **analysis.seconds, "mask": time.perf_counter() - analyzed}
     seconds = {stage: round(value, 4) for stage, value in seconds.items()}
-    return FileResult(ct, mask, _report(path, ct, mask, engine, settings, seconds))
+    return FileResult(ct, mask, _report(path, ct, mask, engine, parameters, seconds))
 
 
 def _report(
-    path: Path, ct: CtVolume, mask: BoxMask, engine: Engine, settings: PostprocessSettings, seconds: dict[str, float]
+    path: Path, ct: CtVolume, mask: BoxMask, engine: Engine, parameters: MaskParameters, seconds: dict[str, float]
 ) -> dict[str, Any]:
     return {
         "input": str(path),
@@ -110,7 +111,7 @@ def _report(
         "seconds": seconds,
         "engine": engine.name,
         "student": {"name": engine.student.name, "sha256": engine.student.sha256},
-        "settings": vars(settings),
+        "settings": vars(parameters.settings),
         "geometry": {
             "shape_kji": list(ct.shape),
             "spacing_ijk_mm": np.round(ct.spacing, 6).tolist(),
@@ -129,7 +130,7 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     _require_writable_name(options.output)
     if options.picture:
         from .picture import save_picture
-    result = _segment(path, engine, PostprocessSettings(threshold=options.threshold))
+    result = _segment(path, engine, _parameters(options))
     if options.reference:
         _add_dice(result, *options.reference)
     write_mask(options.output, result.mask, result.ct)
@@ -141,6 +142,10 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(_line(result))
     return 0
+
+
+def _parameters(options: argparse.Namespace) -> MaskParameters:
+    return MaskParameters(PostprocessSettings(threshold=options.threshold))
 
 
 def _require_writable_name(path: Path) -> None:
@@ -173,7 +178,7 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     for path, target in _with_progress(list(zip(options.inputs, _targets(options.inputs, options.output)))):
         row = {"input": str(path), "output": "", "volume_ml": "", "seconds": "", "error": ""}
         try:
-            result = _segment(path, engine, PostprocessSettings(threshold=options.threshold))
+            result = _segment(path, engine, _parameters(options))
             write_mask(target, result.mask, result.ct)
             row.update(
                 output=target.name,
