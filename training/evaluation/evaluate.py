@@ -70,7 +70,7 @@ def evaluate(
 
 def judge(case: Case, mask: np.ndarray, model_name: str, engine: str, seconds: float) -> EvaluationRow:
     """The metrics of one mask on the case's grid."""
-    metrics = measure(mask, case.mask, tuple(case.ct.spacing[::-1]))
+    metrics = measure(mask, case.mask, case.ct.ijk_to_ras)
     return EvaluationRow(case.name, model_name, engine, seconds, metrics)
 
 

@@ -1,7 +1,8 @@
 """Segmentation metrics in native millimetres, for two masks on one grid.
 
-Surface elements and distances come from MONAI; NSD, HD95 and ASSD weigh them by area, as DeepMind's surface-distance
-defines them (the test compares the two).
+Surfaces come from DeepMind's surface-distance: it measures in mm and weighs every surface element by its area, in NSD,
+HD95 and ASSD alike. MONAI does so for NSD alone; its HD95 and ASSD count a small element as much as a large one. A
+test compares the two.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+
+from LiverGTANLib.core.measurements import dice, voxel_ml
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of one case. Distances are mm and NaN where one mask is empty; volume_error is (ours - reference) / reference."""
+    """Of one case. Distances are mm and NaN where one mask is empty; volume_error is (ours - reference) / reference.
+
+    nsd2, nsd3: share of both surfaces within 2 or 3 mm of the other one (Nikolov et al., J Med Internet Res 2021).
+    """
 
     dice: float
     nsd2: float
@@ -31,59 +36,36 @@ class Metrics:
         return (self.volume_ml - self.reference_ml) / self.reference_ml if self.reference_ml else float("nan")
 
 
-def measure(mask: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, float, float]) -> Metrics:
-    """All metrics; `spacing_mm` along the arrays' axes. Two empty masks agree fully."""
+def measure(mask: np.ndarray, reference: np.ndarray, ijk_to_ras: np.ndarray) -> Metrics:
+    """All metrics of two masks (K, J, I) with one (4, 4) matrix from voxel indices to mm. Two empty masks agree fully.
+
+    Volumes hold for sheared grids, too; distances take the voxel axes as orthogonal. Raises ValueError for masks of
+    different shapes.
+    """
     mask, reference = np.asarray(mask, bool), np.asarray(reference, bool)
     if mask.shape != reference.shape:
         raise ValueError(f"The masks differ in shape: {mask.shape} and {reference.shape}.")
-    millilitres = float(np.prod(spacing_mm)) / 1000
-    total = int(mask.sum()) + int(reference.sum())
-    dice = 2 * int((mask & reference).sum()) / total if total else 1.0
-    volumes = mask.sum() * millilitres, reference.sum() * millilitres
-    if not mask.any() or not reference.any():
-        agree = 1.0 if not total else 0.0
-        return Metrics(dice, agree, agree, float("nan"), float("nan"), *map(float, volumes))
-    distances, areas = surface(mask, reference, spacing_mm)
-    return Metrics(
-        dice,
-        nsd(distances, areas, 2.0),
-        nsd(distances, areas, 3.0),
-        max(percentile(d, a, 95) for d, a in zip(distances, areas, strict=True)),
-        float(sum((d * a).sum() for d, a in zip(distances, areas, strict=True)) / sum(a.sum() for a in areas)),
-        *map(float, volumes),
-    )
+    overlap, voxel = dice(mask, reference), voxel_ml(ijk_to_ras)
+    volumes = np.count_nonzero(mask) * voxel, np.count_nonzero(reference) * voxel
+    if not all(volumes):
+        agreement = 0.0 if any(volumes) else 1.0
+        return Metrics(overlap, agreement, agreement, float("nan"), float("nan"), *volumes)
+    spacing_mm = np.linalg.norm(np.asarray(ijk_to_ras, float)[:3, :3], axis=0)[::-1]
+    return Metrics(overlap, *surface_metrics(mask, reference, spacing_mm), *volumes)
 
 
-Pair = tuple[np.ndarray, np.ndarray]
+def surface_metrics(mask: np.ndarray, reference: np.ndarray, spacing_mm: np.ndarray) -> tuple[float, ...]:
+    """(NSD at 2 mm, NSD at 3 mm, HD95, ASSD) of two masks that are not empty; `spacing_mm` along the arrays' axes."""
+    import surface_distance as surfaces
 
-
-def surface(mask: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[Pair, Pair]:
-    """((distances from ours, from theirs), (areas of ours, of theirs)) of the surface elements."""
-    from monai.metrics.utils import get_edge_surface_distance
-
-    box = tuple(slice(max(0, i.min() - 2), i.max() + 3) for i in np.nonzero(mask | reference))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        edges, distances, areas = get_edge_surface_distance(
-            torch.from_numpy(np.ascontiguousarray(mask[box])),
-            torch.from_numpy(np.ascontiguousarray(reference[box])),
-            spacing=list(spacing_mm),
-            use_subvoxels=True,
-            symmetric=True,
-        )
-    ours, theirs = (d.numpy().astype(np.float64) for d in distances)
-    weights = tuple(a[e].numpy().astype(np.float64) for a, e in zip(areas, edges, strict=True))
-    return (ours, theirs), weights
-
-
-def nsd(distances: Pair, areas: Pair, tolerance_mm: float) -> float:
-    """Share of both surfaces within the tolerance of the other."""
-    near = sum(a[d <= tolerance_mm].sum() for d, a in zip(distances, areas, strict=True))
-    return float(near / sum(a.sum() for a in areas))
-
-
-def percentile(distances: np.ndarray, areas: np.ndarray, percent: float) -> float:
-    """The distance below which `percent` of the area lies."""
-    order = np.argsort(distances)
-    share = np.cumsum(areas[order]) / areas.sum()
-    return float(distances[order][min(np.searchsorted(share, percent / 100), len(order) - 1)])
+        # Version 0.1 calls scipy.ndimage by its old module names.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = surfaces.compute_surface_distances(reference, mask, spacing_mm)
+    areas = found["surfel_areas_gt"].sum(), found["surfel_areas_pred"].sum()
+    return (
+        float(surfaces.compute_surface_dice_at_tolerance(found, 2.0)),
+        float(surfaces.compute_surface_dice_at_tolerance(found, 3.0)),
+        float(surfaces.compute_robust_hausdorff(found, 95)),
+        float(np.average(surfaces.compute_average_surface_distance(found), weights=areas)),
+    )

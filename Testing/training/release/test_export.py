@@ -155,7 +155,7 @@ def test_a_folder_of_masks_is_judged_too(phantomCase, tmp_path):
     moved = np.roll(case.mask, 1, 0).astype(np.uint8)
     sitk.WriteImage(image_of(moved, case.ct.ijk_to_ras), str(tmp_path / f"{case.name}.nii.gz"))
     row, mask = next(evaluate.evaluate(str(tmp_path), [case], ()))
-    assert row.metrics == measure(moved > 0, case.mask, tuple(case.ct.spacing[::-1]))
+    assert row.metrics == measure(moved > 0, case.mask, case.ct.ijk_to_ras)
     assert np.array_equal(mask, moved > 0)
     other = dataclasses.replace(case, ct_path=case.ct_path.with_name("other.nii.gz"))
     with pytest.raises(UserError, match="holds no mask named other"):

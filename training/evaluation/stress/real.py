@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.measurements import voxel_ml
 from LiverGTANLib.core.volume import check
 from training.data.cases import Case
 from training.evaluation.stress import alterations
@@ -124,6 +125,6 @@ def ml_between(low_hu: float, high_hu: float) -> Count:
     def count(example: Example, mask: np.ndarray) -> float:
         hu = smoothed_hu(example)
         found = (hu >= low_hu) & (hu < high_hu) & (mask > 0)
-        return float(np.count_nonzero(found) * np.prod(example.ct.spacing) / 1000)
+        return float(np.count_nonzero(found) * voxel_ml(example.ct.ijk_to_ras))
 
     return count

@@ -53,7 +53,7 @@ def outcome(example: Example, engine: Engine, condition: Condition, trained: set
         example.name.partition(", seed")[0] in trained,
     )
     if condition.kind == "reference":
-        metrics = compare(box.full(), example.liver, tuple(example.ct.spacing[::-1]))
+        metrics = compare(box.full(), example.liver, example.ct.ijk_to_ras)
         figures = {name: round(float(getattr(metrics, name)), 4) for name in ("dice", "nsd3", "volume_error")}
         return ConditionResult(**asdict(found) | figures)
     counts = {name: round(count(example, box.full()), 1) for name, count in condition.counts.items()}
