@@ -68,47 +68,80 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 class ctkSliderWidget(qt.QWidget):
     """A slider and a spin box that show one number.
 
-    As in CTK, without tracking a drag of the slider emits `valueChanging` and only its end `valueChanged`.
+    As in CTK's ctkSliderWidget.cpp: with `tracking` off every change, by hand or by program, emits `valueIsChanging`
+    (setSpinBoxValue). While the handle is held, `value` stays what it was and `valueChanged` waits (startChanging);
+    it comes on release, if the number is another one then (stopChanging).
     """
 
     valueChanged = QtCore.Signal(float)
-    valueChanging = QtCore.Signal(float)
-    cppSignals = ("valueChanged(double)", "valueChanging(double)")
+    valueIsChanging = QtCore.Signal(float)
     tracking = stored(bool, "tracking", True)
     pageStep = stored(float, "pageStep", 10.0)
-    _STEPS = 1000
 
     def __init__(self, parent=None):
         super().__init__(parent)
+        self._number, self._before = (
+            0.0,
+            None,
+        )  # before: the value when the handle was taken, None while nobody holds it
         self._slider, self._spinBox = qt.QSlider(QtCore.Qt.Horizontal), qt.QDoubleSpinBox()
-        self._slider.setRange(0, self._STEPS)
         layout = qt.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._slider)
         layout.addWidget(self._spinBox)
-        self._spinBox.valueChanged.connect(self._onSpinBox)
-        self._slider.sliderMoved.connect(self._onSlider)
+        self._spinBox.valueChanged.connect(self._onNumber)
+        self._slider.valueChanged.connect(lambda step: self._onNumber(self.minimum + step * self.singleStep))
+        self._slider.sliderPressed.connect(self._onPressed)
         self._slider.sliderReleased.connect(self._onReleased)
+        self._fitSlider()
 
-    minimum, maximum = forwarded(float, "_spinBox", "minimum"), forwarded(float, "_spinBox", "maximum")
-    value, singleStep = forwarded(float, "_spinBox", "value"), forwarded(float, "_spinBox", "singleStep")
     decimals = forwarded(int, "_spinBox", "decimals")
     prefix, suffix = forwarded(str, "_spinBox", "prefix"), forwarded(str, "_spinBox", "suffix")
 
-    def _onSpinBox(self, value: float) -> None:
-        width = self.maximum - self.minimum
-        self._slider.value = round(self._STEPS * (value - self.minimum) / width) if width else 0
+    def _inRange(name: str) -> QtCore.Property:
+        def write(self, value: float) -> None:
+            with QtCore.QSignalBlocker(self._spinBox):
+                setattr(self._spinBox, name, value)
+            self._fitSlider()
+
+        return QtCore.Property(float, lambda self: getattr(self._spinBox, name), write)
+
+    minimum, maximum, singleStep = _inRange("minimum"), _inRange("maximum"), _inRange("singleStep")
+
+    def _readValue(self) -> float:
+        return self._number if self._before is None else self._before
+
+    def _writeValue(self, value: float) -> None:
+        before, self._before = self._before, None
+        self._spinBox.value = value
+        self._before = before
+
+    value = QtCore.Property(float, _readValue, _writeValue)
+
+    def _fitSlider(self) -> None:
+        """Steps of the slider are single steps; a number outside of the range moves into it."""
+        with QtCore.QSignalBlocker(self._slider):
+            self._slider.setRange(0, round((self.maximum - self.minimum) / self.singleStep))
+        self._onNumber(min(max(self._number, self.minimum), self.maximum))
+
+    def _onNumber(self, number: float) -> None:
+        changed, self._number = number != self._number, number
+        with QtCore.QSignalBlocker(self._slider), QtCore.QSignalBlocker(self._spinBox):
+            self._slider.value = round((number - self.minimum) / self.singleStep)
+            self._spinBox.value = number
+        if changed and not self.tracking:
+            self.valueIsChanging.emit(number)
+        if changed and self._before is None:
+            self.valueChanged.emit(number)
+
+    def _onPressed(self) -> None:
         if not self.tracking:
-            self.valueChanging.emit(value)
-        if self.tracking or not self._slider.sliderDown:
-            self.valueChanged.emit(value)
+            self._before = self.value
 
     def _onReleased(self) -> None:
-        if not self.tracking:
-            self.valueChanged.emit(self.value)
-
-    def _onSlider(self, position: int) -> None:
-        self._spinBox.value = self.minimum + (self.maximum - self.minimum) * position / self._STEPS
+        before, self._before = self._before, None
+        if before is not None and abs(self._number - before) > 1e-9 * self.singleStep:
+            self.valueChanged.emit(self._number)
 
 
 @standIn

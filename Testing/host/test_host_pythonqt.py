@@ -134,15 +134,22 @@ def test_a_collapsed_section_hides_what_is_in_it():
     assert label.visible and heard == [True, False]
 
 
-def test_a_slider_widget_keeps_slider_and_number_together():
+def test_a_slider_widget_tells_of_every_step_and_of_the_end_of_a_drag():
     slider, heard = ctk.ctkSliderWidget(), []
-    slider.setMinimum(-100)
-    slider.setMaximum(500)
-    slider.connect("valueChanged(double)", heard.append)
-    slider.value = 200
-    assert heard == [200] and slider._slider.value == 500
-    slider.value = 1000
-    assert slider.value == 500
+    slider.minimum, slider.maximum, slider.singleStep, slider.tracking = 0, 1, 0.01, False
+    slider.connect("valueIsChanging(double)", lambda value: heard.append(("is changing", round(value, 2))))
+    slider.connect("valueChanged(double)", lambda value: heard.append(("changed", round(value, 2))))
+    slider.value = 0.5
+    assert heard == [("is changing", 0.5), ("changed", 0.5)]
+    del heard[:]
+    slider._slider.setSliderDown(True)
+    slider._slider.setSliderPosition(51)
+    slider._slider.setSliderPosition(52)
+    assert heard == [("is changing", 0.51), ("is changing", 0.52)] and slider.value == 0.5
+    slider._slider.setSliderDown(False)
+    assert heard[2:] == [("changed", 0.52)] and slider.value == pytest.approx(0.52)
+    slider.value = 7
+    assert slider.value == 1
 
 
 def test_a_destroyed_object_is_refused():

@@ -28,7 +28,7 @@ def test_pulling_the_threshold_previews_and_letting_go_writes_once(panel, segmen
     before, states = liver(panel, segmented), undoStates(panel)
     monkeypatch.setattr(segmenter, "analyze", None)  # the network is not to be asked again
     traffic, values = Traffic(monkeypatch), []
-    panel.ui.thresholdSlider.valueChanging.connect(lambda value: values.append((value, len(previews()))))
+    panel.ui.thresholdSlider.valueIsChanging.connect(lambda value: values.append((value, len(previews()))))
     pull(panel, panel.ui.thresholdSlider, 40)
     assert panel.widget.panel.parameters.threshold == panel.ui.thresholdSlider.value > 0.5
     settle(panel)

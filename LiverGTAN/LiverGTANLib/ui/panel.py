@@ -54,8 +54,8 @@ class Panel(VTKObservationMixin):
         ui.redoButton.connect("clicked(bool)", lambda: self.moveInHistory(self.session.redo))
         ui.fitRegionButton.connect("clicked(bool)", self.onFitRegion)
         ui.clearPointsButton.connect("clicked(bool)", self.onClearPoints)
-        ui.thresholdSlider.connect("valueChanging(double)", lambda value: self.live.drag("threshold", value))
-        ui.smoothingSlider.connect("valueChanging(double)", lambda value: self.live.drag("smoothing", value))
+        ui.thresholdSlider.connect("valueIsChanging(double)", lambda value: self.live.drag("threshold", value))
+        ui.smoothingSlider.connect("valueIsChanging(double)", lambda value: self.live.drag("smoothing", value))
 
     # Life of the panel
 
