@@ -25,7 +25,7 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
     """What a person does -> the work of its n-th time."""
     analysis = segmenter.analyze(ct, engines.create(weight_file.load(weight_file.DEFAULT), "numpy"))
     whole = segmenter.mask(analysis)
-    volume_ml = measurements.volume_ml(whole, ct.ijk_to_ras)
+    volume_ml = measurements.volume_ml(whole.voxels, ct.ijk_to_ras)
     rng = np.random.default_rng(0)
     voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * RUNS]
     points = [tuple((ct.ijk_to_ras @ [*kji[::-1], 1])[:3]) for kji in voxels]

@@ -43,7 +43,7 @@ def test_an_empty_answer_is_an_empty_mask():
     mask = segmenter.mask(analysis_of(LIVER - 100))
     assert mask.empty
     assert mask.full().shape == SHAPE
-    assert measurements.volume_ml(mask, np.eye(4)) == 0
+    assert measurements.volume_ml(mask.voxels, np.eye(4)) == 0
 
 
 def test_only_the_largest_piece_is_kept_unless_told_otherwise():
@@ -123,7 +123,7 @@ def test_analyze_tells_progress_and_can_be_canceled():
 def test_measures():
     mask = segmenter.mask(analysis_of(LIVER))
     tilted = np.array([[3, 0, 0, 5], [0, 3, 1, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])
-    assert measurements.volume_ml(mask, tilted) == pytest.approx(np.count_nonzero(LIVER > 0) * 0.027)
+    assert measurements.volume_ml(mask.voxels, tilted) == pytest.approx(np.count_nonzero(LIVER > 0) * 0.027)
     assert measurements.dice(LIVER > 0, LIVER > 0) == 1
     assert measurements.dice(np.zeros(3), np.zeros(3)) == 1
     assert measurements.dice([1, 1, 0, 0], [1, 0, 1, 0]) == 0.5

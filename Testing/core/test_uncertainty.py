@@ -20,7 +20,7 @@ def calibrated(analysis, **card):
 
 def interval_of(analysis, parameters=DEFAULT_MASK_PARAMETERS):
     mask = segmenter.mask(analysis, parameters)
-    return uncertainty.interval(analysis, measurements.volume_ml(mask, MATRIX), parameters)
+    return uncertainty.interval(analysis, measurements.volume_ml(mask.voxels, MATRIX), parameters)
 
 
 def test_the_temperature_of_the_card_calms_probabilities():

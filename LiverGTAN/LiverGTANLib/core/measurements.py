@@ -59,9 +59,9 @@ def voxel_ml(ijk_to_ras: np.ndarray) -> float:
     return float(abs(np.linalg.det(np.asarray(ijk_to_ras, float)[:3, :3])) / 1000)
 
 
-def volume_ml(mask: BoxMask, ijk_to_ras: np.ndarray) -> float:
-    """Volume of the mask in mL."""
-    return int(np.count_nonzero(mask.voxels)) * voxel_ml(ijk_to_ras)
+def volume_ml(mask: np.ndarray, ijk_to_ras: np.ndarray) -> float:
+    """Volume in mL of the voxels that are not zero."""
+    return int(np.count_nonzero(mask)) * voxel_ml(ijk_to_ras)
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:

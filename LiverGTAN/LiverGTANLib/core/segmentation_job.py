@@ -103,7 +103,7 @@ class SegmentationJob:
         seconds["mask"] = time.perf_counter() - start
         _stop_if(cancelled)
         start = time.perf_counter()
-        interval = uncertainty.interval(analysis, measurements.volume_ml(mask, self.ct.ijk_to_ras), self.recipe)
+        interval = uncertainty.interval(analysis, measurements.volume_ml(mask.voxels, self.ct.ijk_to_ras), self.recipe)
         attenuation = measurements.attenuation(self.ct, mask)
         share = measurements.share_in_region(analysis, self.recipe)
         seconds["measure"] = time.perf_counter() - start

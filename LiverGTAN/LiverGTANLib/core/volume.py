@@ -12,8 +12,17 @@ import numpy as np
 
 from .model_grid import LARGEST_SHEAR_DEGREES, Box, ModelGrid
 
+SPACING_MM = 3.0
+"""Side of a cell of the bundled students' grid."""
+
+HU_WINDOW = (-160.0, 240.0)
+"""HU that the bundled students tell apart: what lies beyond is limited to it."""
+
 AIR = -1.0
-"""Scaled value of everything outside the scan."""
+"""Scaled value of the window's lower end, and so of everything outside the scan."""
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From DICOM's and ITK's positions (left, posterior, superior) to Slicer's (right, anterior, superior), or back."""
 
 FEWEST_SLICES = 4
 SHORTEST_EXTENT_MM = 30.0
@@ -78,7 +87,7 @@ def scale_hu(hu: np.ndarray, hu_window: tuple[float, float]) -> np.ndarray:
 
 
 def to_model_grid(
-    ct: CtVolume, spacing_mm: float = 3.0, hu_window: tuple[float, float] = (-160, 240)
+    ct: CtVolume, spacing_mm: float = SPACING_MM, hu_window: tuple[float, float] = HU_WINDOW
 ) -> tuple[np.ndarray, ModelGrid]:
     """The student's input: (D, H, W) float32 in [-1, 1], and the frame that leads back.
 

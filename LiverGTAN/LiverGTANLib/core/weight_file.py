@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .files import atomic_write
+
 FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 DEFAULT = "student-100k"
@@ -104,10 +106,10 @@ def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any])
     }
     _check_card(complete, path)
     _check_shapes(halves, path, complete)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
     card_file = path.with_suffix(".json")
-    card_file.write_text(json.dumps(complete, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_write(path) as weights_part, atomic_write(card_file) as card_part:
+        weights_part.write_bytes(data)
+        card_part.write_text(json.dumps(complete, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return card_file
 
 

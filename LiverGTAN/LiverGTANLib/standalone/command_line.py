@@ -14,11 +14,12 @@ import numpy as np
 
 from ..core import engines, measurements, segmenter, terminology, weight_file
 from ..core.engines import Engine, EngineError
+from ..core.files import atomic_write
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError, check
 from ..core.weight_file import StudentError
-from .image_files import OUTPUT_SUFFIXES, appears_whole, read_ct, read_labels, stem_of, suffix_of, write_mask
+from .image_files import OUTPUT_SUFFIXES, read_ct, read_labels, stem_of, suffix_of, write_mask
 
 BAD_INPUT = 2
 ERRORS = (InputError, StudentError, EngineError, OSError, MemoryError)
@@ -107,7 +108,7 @@ def _report(
 ) -> dict[str, Any]:
     return {
         "input": str(path),
-        "volume_ml": round(measurements.volume_ml(mask, ct.ijk_to_ras), 2),
+        "volume_ml": round(measurements.volume_ml(mask.voxels, ct.ijk_to_ras), 2),
         "seconds": seconds,
         "engine": engine.name,
         "student": {"name": engine.student.name, "sha256": engine.student.sha256},
@@ -228,12 +229,12 @@ def _with_progress(items: list) -> Iterator:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with appears_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with appears_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -1,21 +1,17 @@
 """Images in and out of files with SimpleITK, for use without Slicer."""
 
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..core.files import atomic_write
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
-from ..core.volume import CtVolume, InputError
+from ..core.volume import LPS_TO_RAS, CtVolume, InputError
 
 INPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 OUTPUT_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def suffix_of(path: Path, suffixes: tuple[str, ...]) -> str | None:
@@ -87,7 +83,7 @@ def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
 def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:
     """Write the mask on the CT's grid; the suffix decides on the format, `.seg.nrrd` is a Slicer segmentation.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all; raises OSError with a sentence when it cannot be written.
     """
     path = Path(path)
     suffix = suffix_of(path, OUTPUT_SUFFIXES)
@@ -97,21 +93,11 @@ def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:
     if suffix == ".seg.nrrd":
         for key, value in _segment_header(mask).items():
             image.SetMetaData(key, value)
-    with appears_whole(path, suffix) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
-
-
-@contextmanager
-def appears_whole(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary file in the same folder that takes `path`'s place when the block ends well and vanishes otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix or path.suffix}")
-    temporary.touch(exist_ok=False)  # tells at once, and as an OSError, when the folder cannot be written to
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path, suffix) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:  # what SimpleITK raises for a full disk too
+            raise OSError(_last_line(error)) from error
 
 
 def _read_file(path: Path) -> sitk.Image:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import atomic_write
 from ..core.model_grid import ModelGrid
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR
-from ..core.volume import CtVolume, InputError
-from .image_files import appears_whole
+from ..core.volume import HU_WINDOW, CtVolume, InputError
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,7 +16,6 @@ try:
 except ImportError as error:
     raise InputError("A picture needs matplotlib, which this Python lacks; leave out the picture.") from error
 
-WINDOW_HU = (-160, 240)
 FINE_MM = 1.5
 SMOOTH_MM = 2.5  # of the shaded surface alone: it hides the steps of the voxels
 # The view comes from the front, 20 degrees from the patient's right and 10 degrees from above.
@@ -29,7 +28,7 @@ def save_picture(path: str | Path, ct: CtVolume, mask: BoxMask, title: str) -> N
     Slices are shown in radiological convention (the patient's right is on the left).
     """
     frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, FINE_MM, multiple=1)
-    image = frame.down(ct.hu, clip=WINDOW_HU, fill=WINDOW_HU[0])
+    image = frame.down(ct.hu, clip=HU_WINDOW, fill=HU_WINDOW[0])
     share = frame.down(mask.full())
     figure = Figure(figsize=(14, 4.2), facecolor="black", layout="constrained")
     figure.suptitle(title, color="white")
@@ -41,7 +40,7 @@ def save_picture(path: str | Path, ct: CtVolume, mask: BoxMask, title: str) -> N
         axis.set_axis_off()
     FigureCanvasAgg(figure)
     path = Path(path)
-    with appears_whole(path, ".png") as temporary:
+    with atomic_write(path, ".png") as temporary:
         figure.savefig(temporary, dpi=100, facecolor="black")
 
 
@@ -54,7 +53,7 @@ def _draw_slices(axes, image: np.ndarray, share: np.ndarray) -> None:
         # Rows grow upward, columns to the right of the picture: against +R, and against +A in the sagittal view.
         view = np.take(image, index, normal)[:, ::-1]
         outline = np.take(share, index, normal)[:, ::-1]
-        axis.imshow(view, cmap="gray", origin="lower", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1])
+        axis.imshow(view, cmap="gray", origin="lower", vmin=HU_WINDOW[0], vmax=HU_WINDOW[1])
         if (outline > 0.5).any():
             axis.contour(outline, [0.5], colors=[SEGMENT_COLOR], linewidths=1.2)
         axis.set_title(f"{left}      {name}      {right}", color="white", fontsize=9)

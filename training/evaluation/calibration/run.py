@@ -44,8 +44,8 @@ class CalibrationCase:
     @classmethod
     def of(cls, case: Case, engine: engines.Engine) -> CalibrationCase:
         analysis = segmenter.analyze(case.ct, engine)
-        reference = float(np.count_nonzero(case.mask) * measurements.voxel_ml(case.ct.ijk_to_ras))
-        found = measurements.volume_ml(segmenter.mask(analysis), case.ct.ijk_to_ras)
+        reference = measurements.volume_ml(case.mask, case.ct.ijk_to_ras)
+        found = measurements.volume_ml(segmenter.mask(analysis).voxels, case.ct.ijk_to_ras)
         return cls(case, analysis, near_border(analysis, case), reference, found)
 
     def interval(self, temperature: float, low: float = uncertainty.LEVELS[0]) -> uncertainty.Interval:

@@ -48,7 +48,7 @@ def outcome(example: Example, engine: Engine, condition: Condition, trained: set
     told = " ".join(finding.reason for finding in segmenter.check(analysis))
     found = ConditionResult(
         example.name,
-        round(measurements.volume_ml(box, example.ct.ijk_to_ras), 2),
+        round(measurements.volume_ml(box.voxels, example.ct.ijk_to_ras), 2),
         told,
         example.name.partition(", seed")[0] in trained,
     )
