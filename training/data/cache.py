@@ -21,6 +21,7 @@ import numpy as np
 
 from LiverGTANLib.core.volume import CtVolume, ModelGrid, check
 from training.data.scans import Scan, ScanError, content_hash
+from training.data.tissues import coarse_tissue
 from training.errors import UserError
 
 FORMAT = 1
@@ -125,8 +126,6 @@ def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> list[str]:
 
 
 def _write(folder: Path, ct: CtVolume, mask: np.ndarray | None, spacing_mm: float) -> None:
-    from training.synthesis.sources import coarse_tissue
-
     frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple=1)
     hu = frame.down(ct.hu, clip=HU_RANGE, fill=HU_RANGE[0])
     label = None if mask is None else frame.down(mask.astype(np.float32), fill=0.0)

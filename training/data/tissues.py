@@ -76,3 +76,33 @@ def is_any(tissue: np.ndarray, codes: tuple[int, ...]) -> np.ndarray:
     table = np.zeros(256, bool)
     table[list(codes)] = True
     return table[tissue]
+
+
+def coarse_tissue(hu: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    """Air, lung, fat, soft tissue, bone and liver by thresholds: enough for effects to find their place."""
+    from scipy.ndimage import binary_fill_holes, binary_opening
+    from scipy.ndimage import label as components
+
+    tissue = np.full(hu.shape, Tissue.OTHER, np.uint8)
+    tissue[hu < -20] = Tissue.FAT
+    tissue[hu > 250] = Tissue.SPONGY_BONE
+    body = binary_opening(hu > -300, iterations=2)
+    parts, count = components(body)
+    if count:
+        body = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    body = np.stack([binary_fill_holes(slice_) for slice_ in body])
+    tissue[hu < -300] = Tissue.GAS
+    tissue[_large_parts((hu < -300) & body, 12_000)] = Tissue.LUNG
+    tissue[~body] = Tissue.AIR
+    if label is not None:
+        tissue[label > 0.5] = Tissue.LIVER
+    return tissue
+
+
+def _large_parts(mask: np.ndarray, voxels: int) -> np.ndarray:
+    from scipy.ndimage import label as components
+
+    parts, _ = components(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return (sizes > voxels)[parts]

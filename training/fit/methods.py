@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data.batches import TrainingBatch
+from training.data.batches import TrainingBatch, voxel_weights
 from training.errors import UserError
 from training.fit import checkpoint
 from training.fit.loop import Outputs, TrainingTask
@@ -109,7 +109,7 @@ def emphasis(batch: TrainingBatch, teacher: torch.Tensor) -> torch.Tensor:
     """Voxel weights for distillation; where there is no label, the teacher's mask says what is near the liver."""
     if batch.labelled.all():
         return batch.weights
-    guessed = losses.balance((teacher.detach() > 0).float())
+    guessed = voxel_weights((teacher.detach() > 0).float())
     return torch.where(batch.labelled.reshape(-1, 1, 1, 1, 1) > 0, batch.weights, guessed)
 
 

@@ -17,7 +17,7 @@ from training.code_version import commit
 from training.data.bank import Bank, BankError
 from training.data.cache import Entry
 from training.synthesis.config import SynthesisConfig
-from training.synthesis.effects.heads_and_limbs import drawn_sources
+from training.synthesis.heads_and_limbs import drawn_sources
 from training.synthesis.pipeline import make_volume, stream
 from training.synthesis.source_library import load_maps, prepare_reals
 from training.synthesis.sources import Source, ct_source
@@ -54,9 +54,9 @@ def choose_source(
     maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig, seed: int
 ) -> Source:
     """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
-    elsewhere = stream(seed, "elsewhere")
-    if elsewhere.random() < config.elsewhere_share:
-        return drawn[elsewhere.integers(len(drawn))]
+    rng = stream(seed, "elsewhere")  # the stream's name is part of what a seed means; it outlived the option's
+    if rng.random() < config.elsewhere_share:
+        return drawn[rng.integers(len(drawn))]
     rng = stream(seed, "source")
     if reals and rng.random() < config.real_share:
         weights = np.array([config.weights.get(source.name, 1.0) for source in reals])

@@ -1,4 +1,4 @@
-"""What one volume shall show whatever chance says: for tests of one condition at a time."""
+"""What one volume shows whatever chance says: to study one condition at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.synthesis.synthetic_scan import Effect
 
 @dataclass(frozen=True)
 class EffectOverrides:
-    """Nothing by default: then a seed gives the volume that it gives in a bank.
+    """Without any, a seed gives the volume that it gives in a bank.
 
     phase, liver: contrast phase and kind of liver (`phase.PHASES`, `phase.LIVERS`).
     change: by name of an effect, of "placement" or of "contrast": from what was drawn to what is applied.
@@ -23,9 +23,9 @@ class EffectOverrides:
     change: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     first: Mapping[str, type[Effect]] = field(default_factory=dict)
 
-    def fulfilled(self, name: str, drawn: Any) -> Any:
-        """The drawn parameters, changed as wished."""
+    def applied(self, name: str, drawn: Any) -> Any:
+        """The drawn parameters of an effect with its change."""
         return self.change[name](drawn) if name in self.change else drawn
 
 
-ANYTHING = EffectOverrides()
+NO_OVERRIDES = EffectOverrides()

@@ -68,7 +68,7 @@ def ct_phantom(seed: int = 0, spacing_mm: float = 2.5) -> tuple[CtVolume, np.nda
     from training.synthesis.synthetic_scan import SyntheticScan
 
     codes = tissue_phantom(seed, spacing_mm)
-    scene = SyntheticScan(
+    scan = SyntheticScan(
         codes,
         np.zeros(codes.shape, np.float32),
         (codes == T.LIVER).astype(np.float32),
@@ -76,13 +76,13 @@ def ct_phantom(seed: int = 0, spacing_mm: float = 2.5) -> tuple[CtVolume, np.nda
         "synthetic",
         f"phantom-{seed}",
     )
-    Contrast.typical("portal", seed).apply(scene)
-    Blur(0.6, 0.4).apply(scene)
-    Noise(8.0, 0.5, seed).apply(scene)
-    hu = np.round(scene.hu[:, ::-1, ::-1]).astype(np.int16)
+    Contrast.typical("portal", seed).apply(scan)
+    Blur(0.6, 0.4).apply(scan)
+    Noise(8.0, 0.5, seed).apply(scan)
+    hu = np.round(scan.hu[:, ::-1, ::-1]).astype(np.int16)
     ijk_to_ras = np.diag([-spacing_mm, -spacing_mm, spacing_mm, 1.0])
     ijk_to_ras[:3, 3] = np.array([hu.shape[2], hu.shape[1], -hu.shape[0]]) * spacing_mm / 2
-    return CtVolume(hu, ijk_to_ras, f"phantom-{seed}"), scene.liver[:, ::-1, ::-1]
+    return CtVolume(hu, ijk_to_ras, f"phantom-{seed}"), scan.liver[:, ::-1, ::-1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The way of one volume: place, change anatomy, give densities, add disease, scan, bring to the model grid."""
+"""The steps of one volume: placement, anatomy, tissue densities, disease, scanner, model grid."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from training.synthesis.effects.fluid import Ascites, Consolidation, Effusion
 from training.synthesis.effects.liver_inside import GiantTumor, Lesions, LiverVessels
 from training.synthesis.effects.liver_shape import Contour, Resection
 from training.synthesis.effects.phase import Contrast
-from training.synthesis.effects.placement import Placement, place
 from training.synthesis.effects.real_scans import Gain, LiverDensity
 from training.synthesis.effects.scanner import Blur, Noise, Quantized, ThickSlices
 from training.synthesis.effects.streaks import MetalStreaks, PhotonStarvation
 from training.synthesis.effects.surroundings import Arms, Table, Wall
-from training.synthesis.overrides import ANYTHING, EffectOverrides
+from training.synthesis.overrides import NO_OVERRIDES, EffectOverrides
+from training.synthesis.placement import Placement, place
 from training.synthesis.sources import Source
 from training.synthesis.synthetic_scan import Effect, SyntheticScan
 
@@ -55,47 +55,48 @@ SCANNER: dict[str, type[Effect]] = {
     "round_field": RoundField,
 }
 
-REAL_DISEASE = 0.7
-"""Disease is drawn less often in real CTs: they have their own."""
+REAL_DISEASE = {name: effect for name, effect in DISEASE.items() if name != "vessels"}
+REAL_DISEASE_FACTOR = 0.7
+"""Real CTs have vessels and disease of their own; the factor was chosen by looking at contact sheets."""
 
 
 def make_volume(source: Source, config: SynthesisConfig, seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Image (D, H, W) float32 in [-1, 1], label float32 in [0, 1], and the parameters of all that was done."""
-    scene, parameters = make_scene(source, config, seed)
-    image, label = to_grid(scene, config.hu_window)
+    scan, parameters = make_scan(source, config, seed)
+    image, label = to_grid(scan, config.hu_window)
     return image, label, parameters
 
 
-def make_scene(
-    source: Source, config: SynthesisConfig, seed: int, wish: EffectOverrides = ANYTHING
+def make_scan(
+    source: Source, config: SynthesisConfig, seed: int, overrides: EffectOverrides = NO_OVERRIDES
 ) -> tuple[SyntheticScan, dict[str, Any]]:
     """The finished scan on the fine grid, in HU, and the parameters of all that was done."""
     rng = stream(seed, "placement")
     without_liver = not source.real and rng.random() < config.no_liver_share
     placement = Placement.random(source, config.fine_shape, rng, without_liver, gentle=source.real)
-    placement = wish.fulfilled("placement", placement)
-    scene = place(source, placement, config.fine_shape)
+    placement = overrides.applied("placement", placement)
+    scan = place(source, placement, config.fine_shape)
     parameters: dict[str, Any] = {"placement": asdict(placement)}
-    for name, effect in wish.first.items():
-        parameters[name] = _do(scene, effect, name, stream(seed, name), wish)
+    for name, effect in overrides.first.items():
+        parameters[name] = _draw_and_apply(scan, effect, name, stream(seed, name), overrides)
     if source.real:
-        parameters |= run(scene, REAL, config, seed, wish=wish)
-        parameters |= run(scene, {k: v for k, v in DISEASE.items() if k != "vessels"}, config, seed, REAL_DISEASE, wish)
+        parameters |= apply_effects(scan, REAL, config, seed, overrides=overrides)
+        parameters |= apply_effects(scan, REAL_DISEASE, config, seed, REAL_DISEASE_FACTOR, overrides)
     else:
-        parameters |= run(scene, ANATOMY, config, seed, wish=wish)
-        parameters["contrast"] = _render(scene, config, seed, wish)
-        parameters |= run(scene, DISEASE, config, seed, wish=wish)
-    parameters |= run(scene, SCANNER, config, seed, wish=wish)
-    return scene, parameters
+        parameters |= apply_effects(scan, ANATOMY, config, seed, overrides=overrides)
+        parameters["contrast"] = _render(scan, config, seed, overrides)
+        parameters |= apply_effects(scan, DISEASE, config, seed, overrides=overrides)
+    parameters |= apply_effects(scan, SCANNER, config, seed, overrides=overrides)
+    return scan, parameters
 
 
-def run(
-    scene: SyntheticScan,
+def apply_effects(
+    scan: SyntheticScan,
     effects: dict[str, type[Effect]],
     config: SynthesisConfig,
     seed: int,
     factor: float = 1.0,
-    wish: EffectOverrides = ANYTHING,
+    overrides: EffectOverrides = NO_OVERRIDES,
 ) -> dict[str, Any]:
     """Draw and apply the effects in order; returns the parameters of those that took part."""
     done = {}
@@ -103,20 +104,20 @@ def run(
         rng = stream(seed, name)
         if rng.random() >= factor * getattr(config.effects, name):
             continue
-        parameters = _do(scene, effect, name, rng, wish)
+        parameters = _draw_and_apply(scan, effect, name, rng, overrides)
         if parameters is not None:
             done[name] = parameters
     return done
 
 
-def _do(
-    scene: SyntheticScan, effect: type[Effect], name: str, rng: np.random.Generator, wish: EffectOverrides
+def _draw_and_apply(
+    scan: SyntheticScan, effect: type[Effect], name: str, rng: np.random.Generator, overrides: EffectOverrides
 ) -> dict[str, Any] | None:
-    drawn = effect.random(scene, rng)
+    drawn = effect.random(scan, rng)
     if drawn is None:
         return None
-    drawn = wish.fulfilled(name, drawn)
-    drawn.apply(scene)
+    drawn = overrides.applied(name, drawn)
+    drawn.apply(scan)
     return asdict(drawn)
 
 
@@ -125,10 +126,10 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(name.encode())])
 
 
-def to_grid(scene: SyntheticScan, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Clip to the window, then average areas, then scale: the order of `LiverGTANLib.volume.to_model_grid`."""
-    image = average_areas(np.clip(scene.hu, *hu_window))
-    return scale_hu(image, hu_window), average_areas(scene.label)
+def to_grid(scan: SyntheticScan, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Clip to the window, then average areas, then scale: the order of `LiverGTANLib.core.volume.to_model_grid`."""
+    image = average_areas(np.clip(scan.hu, *hu_window))
+    return scale_hu(image, hu_window), average_areas(scan.label)
 
 
 def average_areas(array: np.ndarray) -> np.ndarray:
@@ -142,9 +143,11 @@ def average_areas(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _render(scene: SyntheticScan, config: SynthesisConfig, seed: int, wish: EffectOverrides) -> dict[str, Any]:
+def _render(scan: SyntheticScan, config: SynthesisConfig, seed: int, overrides: EffectOverrides) -> dict[str, Any]:
     allowed = {name: getattr(config.effects, name) > 0 for name in ("fatty", "iron", "odd")}
-    contrast = Contrast.random(scene, stream(seed, "contrast"), **allowed, phase=wish.phase, liver_kind=wish.liver)
-    contrast = wish.fulfilled("contrast", contrast)
-    contrast.apply(scene)
+    contrast = Contrast.random(
+        scan, stream(seed, "contrast"), **allowed, phase=overrides.phase, liver_kind=overrides.liver
+    )
+    contrast = overrides.applied("contrast", contrast)
+    contrast.apply(scan)
     return asdict(contrast)

@@ -10,8 +10,8 @@ import numpy as np
 
 from training.synthesis.config import SynthesisConfig
 from training.synthesis.effects.phase import Contrast
-from training.synthesis.effects.placement import Placement, place
 from training.synthesis.pipeline import ANATOMY, DISEASE, REAL, SCANNER, to_grid
+from training.synthesis.placement import Placement, place
 from training.synthesis.sources import Source
 
 Built = TypeVar("Built")
@@ -21,11 +21,11 @@ EFFECTS = {**ANATOMY, "contrast": Contrast, **REAL, **DISEASE, **SCANNER}
 
 def replay(source: Source, config: SynthesisConfig, parameters: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Image and label (D, H, W) of a logged volume. `source` must be the one that the record names."""
-    scene = place(source, restore(Placement, parameters["placement"]), config.fine_shape)
+    scan = place(source, restore(Placement, parameters["placement"]), config.fine_shape)
     for name, effect in EFFECTS.items():
         if name in parameters:
-            restore(effect, parameters[name]).apply(scene)
-    return to_grid(scene, config.hu_window)
+            restore(effect, parameters[name]).apply(scan)
+    return to_grid(scan, config.hu_window)
 
 
 def restore(kind: type[Built], values: dict[str, Any]) -> Built:

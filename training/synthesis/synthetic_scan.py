@@ -16,8 +16,8 @@ Kind = Literal["synthetic", "real"]
 class SyntheticScan:
     """Arrays (Z, Y, X) on the fine grid; axes grow to superior, anterior and right.
 
-    tissue: uint8 codes. hu: float32, unclipped; meaningless for a synthetic scene before `phase.Contrast`.
-    label: float32 liver fraction in [0, 1]. Effects change the arrays in place: a scene serves one volume only.
+    tissue: uint8 codes. hu: float32, unclipped; meaningless for a synthetic scan before `phase.Contrast`.
+    label: float32 liver fraction in [0, 1]. Effects change the arrays in place: a scan serves one volume only.
     """
 
     tissue: np.ndarray
@@ -33,13 +33,15 @@ class SyntheticScan:
 
     @property
     def liver(self) -> np.ndarray:
+        """Boolean mask of the liver's tissue code."""
         return self.tissue == Tissue.LIVER
 
     def voxels(self, mm: float) -> float:
+        """A length in voxels."""
         return mm / self.spacing_mm
 
     def crop(self, box: tuple[slice, slice, slice]) -> SyntheticScan:
-        """A scene of views: what changes there changes here."""
+        """A scan of views: what changes there changes here."""
         return replace(self, tissue=self.tissue[box], hu=self.hu[box], label=self.label[box])
 
     def axes_mm(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,25 +49,27 @@ class SyntheticScan:
         z, y, x = (np.arange(n, dtype=np.float32) * self.spacing_mm for n in self.shape)
         return z[:, None, None], y[None, :, None], x[None, None, :]
 
-    def become_liver(self, mask: np.ndarray) -> None:
+    def set_liver(self, mask: np.ndarray) -> None:
+        """Make the voxels liver, in tissue and label."""
         self.tissue[mask] = Tissue.LIVER
         self.label[mask] = 1.0
 
-    def stop_being_liver(self, mask: np.ndarray, now: int) -> None:
-        self.tissue[mask] = now
+    def clear_liver(self, mask: np.ndarray, tissue: int) -> None:
+        """Make the voxels another tissue, and no liver in the label."""
+        self.tissue[mask] = tissue
         self.label[mask] = 0.0
 
 
 class Effect(Protocol):
-    """A deterministic change of a scene; its dataclass fields are the logged parameters.
+    """A deterministic change of a scan; its dataclass fields are the logged parameters.
 
-    `random` draws the parameters for a scene, or returns None where the effect has no place (no lung, no liver).
+    `random` draws the parameters for a scan, or returns None where the effect has no place (no lung, no liver).
     """
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Effect | None: ...
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Effect | None: ...
 
-    def apply(self, scene: SyntheticScan) -> None: ...
+    def apply(self, scan: SyntheticScan) -> None: ...
 
 
 def draw_seed(rng: np.random.Generator) -> int:

@@ -17,7 +17,7 @@ from training.evaluation.stress.example import Example
 from training.evaluation.stress.head import head_ct
 from training.synthesis.config import SynthesisConfig
 from training.synthesis.phantom import tissue_phantom
-from training.synthesis.pipeline import make_scene
+from training.synthesis.pipeline import make_scan
 from training.synthesis.sources import tissue_source
 
 STUDENTS = ("student-100k", "student-30k")
@@ -136,47 +136,47 @@ def test_a_cut_at_the_liver_needs_one(example):
 
 
 @pytest.fixture(scope="module")
-def scene(trunks):
-    """A function from the name of a condition to its first scene; each is made once."""
+def scan(trunks):
+    """A function from the name of a condition to its first scan; each is made once."""
     made = {}
 
     def of(condition):
         if condition not in made:
             setup = simulated.SETUPS[condition]
             config = SynthesisConfig(effects=setup.effects, no_liver_share=0.0)
-            made[condition], _ = make_scene(
-                trunks[0], config, simulated.FIRST_SEED, setup.wish(trunks[0], config.fine_shape)
+            made[condition], _ = make_scan(
+                trunks[0], config, simulated.FIRST_SEED, setup.overrides(trunks[0], config.fine_shape)
             )
         return made[condition]
 
     return of
 
 
-def density(scene, code):
-    return scene.hu[scene.tissue == code].mean()
+def density(scan, code):
+    return scan.hu[scan.tissue == code].mean()
 
 
-def test_simulated_conditions_show_what_they_name(scene):
-    ordinary = scene("none")
-    spleen = scene("splenomegaly").tissue == Tissue.SPLEEN
+def test_simulated_conditions_show_what_they_name(scan):
+    ordinary = scan("none")
+    spleen = scan("splenomegaly").tissue == Tissue.SPLEEN
     assert spleen.sum() > 1.5 * (ordinary.tissue == Tissue.SPLEEN).sum()
-    fatty = scene("fatty liver")
+    fatty = scan("fatty liver")
     assert fatty.hu[fatty.label > 0.5].mean() < density(fatty, Tissue.SPLEEN) - 10
-    effusion = scene("pleural effusion on plain CT")
+    effusion = scan("pleural effusion on plain CT")
     assert (effusion.tissue == Tissue.FLUID).sum() > 10_000
     assert density(effusion, Tissue.LIVER) < density(ordinary, Tissue.LIVER) - 15
 
 
-def test_conditions_are_tried_on_the_same_bodies(scene):
+def test_conditions_are_tried_on_the_same_bodies(scan):
     for condition in ("splenomegaly", "fatty liver", "pleural effusion on plain CT"):
-        assert np.array_equal(scene("none").label, scene(condition).label)
+        assert np.array_equal(scan("none").label, scan(condition).label)
 
 
 @pytest.mark.parametrize(("window", "end"), [("top", -1), ("bottom", 0)])
-def test_a_cut_liver_reaches_the_end_of_the_scan(window, end, scene):
-    cut = scene(f"liver cut at the {window}").label
-    assert cut[end].any() and not scene("none").label[end].any()
-    assert 0.3 < cut.sum() / scene("none").label.sum() < 0.95
+def test_a_cut_liver_reaches_the_end_of_the_scan(window, end, scan):
+    cut = scan(f"liver cut at the {window}").label
+    assert cut[end].any() and not scan("none").label[end].any()
+    assert 0.3 < cut.sum() / scan("none").label.sum() < 0.95
 
 
 @pytest.mark.parametrize("condition", ["chest only", "pelvis only"])

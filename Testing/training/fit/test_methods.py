@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from support.training_fixtures import logged, makeBank, smallConfig, untold
-from training.data.batches import TrainingBatch
+from training.data.batches import TrainingBatch, voxel_weights
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods, train
 from training.model import losses
@@ -91,7 +91,7 @@ def test_growth_ends_at_the_teacher_and_never_shrinks():
 def batch(labelled):
     label = torch.zeros(2, 1, 16, 16, 16)
     label[:, :, 4:12, 4:12, 4:12] = 1
-    return TrainingBatch(torch.zeros_like(label), label, losses.balance(label), torch.tensor(labelled))
+    return TrainingBatch(torch.zeros_like(label), label, voxel_weights(label), torch.tensor(labelled))
 
 
 def test_volumes_without_label_teach_through_the_teacher_alone():
@@ -111,7 +111,7 @@ def test_emphasis_follows_the_teacher_where_there_is_no_label():
     known = batch([1.0, 0.0])
     weights = methods.emphasis(known, teacher)
     assert torch.equal(weights[0], known.weights[0])
-    assert torch.equal(weights[1], losses.balance((teacher > 0).float())[1])
+    assert torch.equal(weights[1], voxel_weights((teacher > 0).float())[1])
 
 
 def test_dense_guidance_drops_teachers_by_step():

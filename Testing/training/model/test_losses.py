@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from training.data.batches import near_liver, voxel_weights
 from training.model import losses
 
 TERMS = sorted(losses.DISTILLATION)
@@ -138,7 +139,7 @@ def block_label():
 
 def test_near_and_far_weigh_the_same():
     label = block_label()
-    weights, near = losses.balance(label), losses.near(label).bool()
+    weights, near = voxel_weights(label), near_liver(label).bool()
     assert torch.allclose(weights.mean((1, 2, 3, 4)), torch.ones(2))
     assert torch.allclose((weights * near)[0].sum(), (weights * ~near)[0].sum())
     assert near[0].sum() > label[0].sum() and (label.bool() <= near).all()
@@ -164,5 +165,5 @@ def test_dice_agrees_with_its_definition_on_masks():
 
 def test_volumes_without_a_label_do_not_teach_segmentation():
     label, output = block_label(), logits(1, 0, (24, 24, 24)).float().requires_grad_()
-    losses.segmentation(output, label, losses.balance(label), torch.tensor([1.0, 0.0])).backward()
+    losses.segmentation(output, label, voxel_weights(label), torch.tensor([1.0, 0.0])).backward()
     assert output.grad[0].abs().sum() > 0 and output.grad[1].abs().sum() == 0

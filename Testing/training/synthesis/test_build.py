@@ -14,7 +14,7 @@ from training.data.tissues import Tissue
 from training.errors import UserError
 from training.synthesis import SynthesisConfig, build
 from training.synthesis.build import choose_source, synthesize
-from training.synthesis.effects.heads_and_limbs import drawn_sources
+from training.synthesis.heads_and_limbs import drawn_sources
 from training.synthesis.phantom import ct_phantom, tissue_phantom
 from training.synthesis.source_library import load_maps, own_scans
 from training.synthesis.sources import Source, read_tissue_map

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
-from training.data.tissues import Tissue
+from training.data.tissues import Tissue, coarse_tissue
 from training.synthesis import Effects, SynthesisConfig
-from training.synthesis.effects.fields import resize, signed_distance, smooth_noise
-from training.synthesis.effects.placement import Bulge, Placement, place
+from training.synthesis.effects.grid_operations import resize, signed_distance, smooth_noise
 from training.synthesis.phantom import ct_phantom, tissue_phantom
-from training.synthesis.pipeline import average_areas, make_volume, run, to_grid
+from training.synthesis.pipeline import apply_effects, average_areas, make_volume, to_grid
+from training.synthesis.placement import Bulge, Placement, place
 from training.synthesis.replay import EFFECTS, replay
-from training.synthesis.sources import Source, coarse_tissue, enclosed_by_liver, tissue_source
+from training.synthesis.sources import Source, enclosed_by_liver, tissue_source
 from training.synthesis.synthetic_scan import SyntheticScan
 
 CONFIG = SynthesisConfig(shape=(16, 24, 28), spacing_mm=9.0, fine_mm=6.0)
@@ -35,7 +35,7 @@ def ct():
     return Source("phantom-ct", coarse_tissue(hu.astype(np.float32), label / 255), MM, hu, label)
 
 
-def scene_of(hu, label):
+def scan_of(hu, label):
     return SyntheticScan(np.zeros(hu.shape, np.uint8), hu, label, 2.0, "synthetic", "x")
 
 
@@ -43,7 +43,7 @@ def test_the_model_grid_is_that_of_the_product():
     rng = np.random.default_rng(0)
     shape = (48, 72, 96)
     hu = rng.uniform(-1000, 1000, shape).astype(np.float32)
-    image, _ = to_grid(scene_of(hu, np.zeros(shape, np.float32)), (-160, 240))
+    image, _ = to_grid(scan_of(hu, np.zeros(shape, np.float32)), (-160, 240))
     # As a scanner stores it: rows to the left, columns to the back.
     native = CtVolume(hu[:, ::-1, ::-1], np.diag([-2.0, -2.0, 2.0, 1.0]))
     expected, frame = to_model_grid(native, 3.0, (-160, 240))
@@ -98,7 +98,7 @@ def test_effects_follow_their_probability(trunk):
         np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape, np.float32), 2.0, "real", "x"
     )
     config = replace(CONFIG, effects=replace(Effects(), noise=0.3))
-    hits = sum("noise" in run(air, {"noise": EFFECTS["noise"]}, config, seed) for seed in range(300))
+    hits = sum("noise" in apply_effects(air, {"noise": EFFECTS["noise"]}, config, seed) for seed in range(300))
     assert 60 < hits < 120
 
 
@@ -125,13 +125,13 @@ def test_a_placement_without_changes_cuts_the_window_out(trunk):
     shape = (12, 20, 24)
     first = [(n - w) // 2 for n, w in zip(trunk.tissue.shape, shape, strict=True)]
     center = tuple(f + (w - 1) / 2 for f, w in zip(first, shape, strict=True))
-    scene = place(trunk, still(center), shape)
-    assert np.array_equal(scene.tissue, trunk.tissue[tuple(slice(f, f + w) for f, w in zip(first, shape, strict=True))])
+    scan = place(trunk, still(center), shape)
+    assert np.array_equal(scan.tissue, trunk.tissue[tuple(slice(f, f + w) for f, w in zip(first, shape, strict=True))])
 
 
 def test_the_window_beyond_the_scan_is_air(ct):
-    scene = place(ct, still((-40.0, 10.0, 10.0)), (12, 20, 24))
-    assert (scene.hu == -1024).all() and not scene.label.any()
+    scan = place(ct, still((-40.0, 10.0, 10.0)), (12, 20, 24))
+    assert (scan.hu == -1024).all() and not scan.label.any()
 
 
 def test_a_bulge_enlarges_the_liver_locally(trunk):

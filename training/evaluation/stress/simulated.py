@@ -12,11 +12,11 @@ from LiverGTANLib.core.volume import CtVolume
 from training.data.tissues import Tissue
 from training.evaluation.stress.example import Example
 from training.synthesis.config import Effects, SynthesisConfig
-from training.synthesis.effects.placement import Placement
 from training.synthesis.effects.scanner import Noise
 from training.synthesis.effects.spleen import Splenomegaly
 from training.synthesis.overrides import EffectOverrides
-from training.synthesis.pipeline import make_scene
+from training.synthesis.pipeline import make_scan
+from training.synthesis.placement import Placement
 from training.synthesis.sources import Source
 from training.synthesis.synthetic_scan import Effect, SyntheticScan
 
@@ -57,7 +57,7 @@ class Setup:
     def effects(self) -> Effects:
         return replace(ORDINARY, **dict.fromkeys(self.on, 1.0))
 
-    def wish(self, source: Source, shape: tuple[int, ...]) -> EffectOverrides:
+    def overrides(self, source: Source, shape: tuple[int, ...]) -> EffectOverrides:
         change = {"noise": _ordinary_noise, "placement": lambda drawn: placed(drawn, source, shape, self.window)}
         return EffectOverrides(self.phase, self.liver, change | dict(self.change), self.first)
 
@@ -71,9 +71,9 @@ def volumes(setup: Setup, maps: list[Source], count: int, first_seed: int = FIRS
         if not _reaches(source, setup.window):
             continue
         seed = first_seed + number
-        scene, done = make_scene(source, config, seed, setup.wish(source, config.fine_shape))
+        scan, done = make_scan(source, config, seed, setup.overrides(source, config.fine_shape))
         if all(done.get(name) is not None for name in wanted):
-            yield Example(f"{source.name}, seed {seed}", _ct(scene), _reference(scene, setup.window))
+            yield Example(f"{source.name}, seed {seed}", _ct(scan), _reference(scan, setup.window))
 
 
 def placed(drawn: Placement, source: Source, shape: tuple[int, ...], window: str) -> Placement:
@@ -109,20 +109,20 @@ def _reaches(source: Source, window: str) -> bool:
     return room * source.spacing_mm > CLEAR_MM + LEAST_BODY_MM
 
 
-def _ct(scene: SyntheticScan) -> CtVolume:
+def _ct(scan: SyntheticScan) -> CtVolume:
     """The scan as scanners store it: indices growing to the left, the back and the head."""
-    hu = np.rint(np.clip(scene.hu[:, ::-1, ::-1], -1024, 3071)).astype(np.int16)
-    mm = scene.spacing_mm
+    hu = np.rint(np.clip(scan.hu[:, ::-1, ::-1], -1024, 3071)).astype(np.int16)
+    mm = scan.spacing_mm
     matrix = np.diag([-mm, -mm, mm, 1.0])
     matrix[:3, 3] = np.array([hu.shape[2], hu.shape[1], -hu.shape[0]]) * mm / 2
-    return CtVolume(hu, matrix, scene.source)
+    return CtVolume(hu, matrix, scan.source)
 
 
-def _reference(scene: SyntheticScan, window: str) -> np.ndarray:
+def _reference(scan: SyntheticScan, window: str) -> np.ndarray:
     """Bending may bring a sliver of liver into a window that shall have none; such a volume would be no test."""
-    liver = scene.label[:, ::-1, ::-1] > 0.5
+    liver = scan.label[:, ::-1, ::-1] > 0.5
     if window in ("chest", "pelvis") and liver.any():
-        raise RuntimeError(f"The {window} of {scene.source} shows liver; enlarge CLEAR_MM.")
+        raise RuntimeError(f"The {window} of {scan.source} shows liver; enlarge CLEAR_MM.")
     return liver
 
 

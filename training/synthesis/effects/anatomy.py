@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import Tissue
-from training.synthesis.effects.fields import smooth_noise
+from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
 
@@ -27,8 +27,8 @@ class Mesentery:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Mesentery | None:
-        if not (scene.tissue == Tissue.CAVITY_FAT).any():
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Mesentery | None:
+        if not (scan.tissue == Tissue.CAVITY_FAT).any():
             return None
         contents = (Tissue.BOWEL_CONTENT, Tissue.BOWEL_CONTENT, Tissue.COLON_CONTENT, Tissue.OTHER, Tissue.GUT_WALL)
         return cls(
@@ -40,12 +40,12 @@ class Mesentery:
             draw_seed(rng),
         )
 
-    def apply(self, scene: SyntheticScan) -> None:
-        box = bounding_box(scene.tissue == Tissue.CAVITY_FAT)
-        tissue = scene.tissue[box]
+    def apply(self, scan: SyntheticScan) -> None:
+        box = bounding_box(scan.tissue == Tissue.CAVITY_FAT)
+        tissue = scan.tissue[box]
         fat = tissue == Tissue.CAVITY_FAT
-        loop = smooth_noise(tissue.shape, scene.voxels(self.loop_wavelength_mm), self.seed)
-        strand = tubes(tissue.shape, scene.voxels(self.strand_wavelength_mm), self.strands, self.seed + 1)
+        loop = smooth_noise(tissue.shape, scan.voxels(self.loop_wavelength_mm), self.seed)
+        strand = tubes(tissue.shape, scan.voxels(self.strand_wavelength_mm), self.strands, self.seed + 1)
         tissue[fat & strand] = Tissue.VEIN
         tissue[fat & (loop > 1.3 - self.loops)] = Tissue.GUT_WALL
         tissue[fat & (loop > 1.65 - self.loops)] = self.content
@@ -64,22 +64,22 @@ class BowelGas:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> BowelGas:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> BowelGas:
         gas = tuple(float(rng.uniform(-1.6, low)) for low in (1.2, 0.4, 1.2))
         contrast = float(rng.uniform(-1.0, 1.5)) if rng.random() < 0.3 else None
         return cls(gas, contrast, float(rng.uniform(12, 32)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
+    def apply(self, scan: SyntheticScan) -> None:
         contents = (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT, Tissue.COLON_CONTENT)
-        inside = np.isin(scene.tissue, contents)
+        inside = np.isin(scan.tissue, contents)
         if not inside.any():
             return
         box = bounding_box(inside)
-        tissue = scene.tissue[box]
-        noise = smooth_noise(tissue.shape, scene.voxels(self.wavelength_mm), self.seed)
+        tissue = scan.tissue[box]
+        noise = smooth_noise(tissue.shape, scan.voxels(self.wavelength_mm), self.seed)
         front = np.linspace(-1.3, 1.3, tissue.shape[1], dtype=np.float32)[None, :, None]
         height = 0.5 * noise + front
-        pools = smooth_noise(tissue.shape, scene.voxels(50), self.seed + 1)
+        pools = smooth_noise(tissue.shape, scan.voxels(50), self.seed + 1)
         for code, level in zip(contents, self.gas, strict=True):
             lumen = tissue == code
             if self.contrast is not None:
@@ -96,15 +96,15 @@ class HazyFat:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> HazyFat | None:
-        if not (scene.tissue == Tissue.CAVITY_FAT).any():
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> HazyFat | None:
+        if not (scan.tissue == Tissue.CAVITY_FAT).any():
             return None
         return cls(float(rng.uniform(20, 140)), float(rng.uniform(0, 0.6)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        fat = scene.tissue == Tissue.CAVITY_FAT
-        haze = 1 + self.uneven * np.clip(smooth_noise(scene.shape, scene.voxels(30), self.seed), -1.5, 1)
-        scene.hu[fat] += self.more * haze[fat]
+    def apply(self, scan: SyntheticScan) -> None:
+        fat = scan.tissue == Tissue.CAVITY_FAT
+        haze = 1 + self.uneven * np.clip(smooth_noise(scan.shape, scan.voxels(30), self.seed), -1.5, 1)
+        scan.hu[fat] += self.more * haze[fat]
 
 
 def tubes(shape: tuple[int, ...], wavelength: float, radius: float, seed: int) -> np.ndarray:

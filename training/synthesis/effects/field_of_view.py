@@ -19,21 +19,21 @@ class Cut:
     high: tuple[int, int, int]
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Cut:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Cut:
         low, high = np.zeros(3, int), np.zeros(3, int)
         strong = rng.random() < 0.3
         for side in (low, high):
             if rng.random() < 0.6:
-                side[0] = rng.integers(0, int(scene.shape[0] * (0.4 if strong else 0.2)))
+                side[0] = rng.integers(0, int(scan.shape[0] * (0.4 if strong else 0.2)))
         if rng.random() < 0.25:
             for side in (low, high):
-                side[1:] = [rng.integers(0, int(n * 0.25)) for n in scene.shape[1:]]
+                side[1:] = [rng.integers(0, int(n * 0.25)) for n in scan.shape[1:]]
         return cls(tuple(int(v) for v in low), tuple(int(v) for v in high))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        outside = np.ones(scene.shape, bool)
-        outside[tuple(slice(a, n - b) for a, b, n in zip(self.low, self.high, scene.shape, strict=True))] = False
-        _blank(scene, outside)
+    def apply(self, scan: SyntheticScan) -> None:
+        outside = np.ones(scan.shape, bool)
+        outside[tuple(slice(a, n - b) for a, b, n in zip(self.low, self.high, scan.shape, strict=True))] = False
+        _blank(scan, outside)
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class RoundField:
     radius_mm: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> RoundField:
-        _, y, x = scene.shape
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> RoundField:
+        _, y, x = scan.shape
         center = (float(y / 2 + rng.uniform(-12, 12)), float(x / 2 + rng.uniform(-15, 15)))
         return cls(center, float(rng.uniform(105, 185)))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        _, y, x = scene.shape
-        radius = scene.voxels(self.radius_mm)
+    def apply(self, scan: SyntheticScan) -> None:
+        _, y, x = scan.shape
+        radius = scan.voxels(self.radius_mm)
         far = ((np.arange(y)[:, None] - self.center[0]) ** 2 + (np.arange(x) - self.center[1]) ** 2) > radius**2
-        _blank(scene, np.broadcast_to(far, scene.shape))
+        _blank(scan, np.broadcast_to(far, scan.shape))
 
 
-def _blank(scene: SyntheticScan, outside: np.ndarray) -> None:
-    scene.hu[outside] = OUTSIDE_HU
-    scene.label[outside] = 0.0
+def _blank(scan: SyntheticScan, outside: np.ndarray) -> None:
+    scan.hu[outside] = OUTSIDE_HU
+    scan.label[outside] = 0.0

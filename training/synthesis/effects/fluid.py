@@ -1,4 +1,4 @@
-"""Fluid and collapsed lung around the liver: the traps that look like liver."""
+"""Fluid and collapsed lung around the liver: confounders, which look like liver and are not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import Tissue, is_any
-from training.synthesis.effects.fields import COARSE, grow, signed_distance, smooth_noise
-from training.synthesis.effects.paint import paint
+from training.synthesis.effects.grid_operations import COARSE, grow, signed_distance, smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
 EDGE = 2
@@ -26,21 +25,21 @@ class Ascites:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Ascites | None:
-        if not scene.liver.any():
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Ascites | None:
+        if not scan.liver.any():
             return None
         return cls(float(rng.uniform(0, 14)), float(rng.uniform(2, 40)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        if not scene.liver.any():
+    def apply(self, scan: SyntheticScan) -> None:
+        if not scan.liver.any():
             return
-        noise = smooth_noise(scene.shape, scene.voxels(50), self.seed)
-        distance = signed_distance(scene.liver, scene.spacing_mm)
-        rim = scene.liver & (distance > -self.rim_mm * np.clip(0.4 + 0.6 * noise, 0, 1.5))
-        scene.stop_being_liver(rim, Tissue.FLUID)
-        organs = is_any(scene.tissue, (Tissue.LIVER, Tissue.SPLEEN, Tissue.GUT_WALL))
-        near = signed_distance(organs, scene.spacing_mm) < self.reach_mm * np.clip(0.5 + 0.5 * noise, 0, 1.5)
-        scene.tissue[(scene.tissue == Tissue.CAVITY_FAT) & near] = Tissue.FLUID
+        noise = smooth_noise(scan.shape, scan.voxels(50), self.seed)
+        distance = signed_distance(scan.liver, scan.spacing_mm)
+        rim = scan.liver & (distance > -self.rim_mm * np.clip(0.4 + 0.6 * noise, 0, 1.5))
+        scan.clear_liver(rim, Tissue.FLUID)
+        organs = is_any(scan.tissue, (Tissue.LIVER, Tissue.SPLEEN, Tissue.GUT_WALL))
+        near = signed_distance(organs, scan.spacing_mm) < self.reach_mm * np.clip(0.5 + 0.5 * noise, 0, 1.5)
+        scan.tissue[(scan.tissue == Tissue.CAVITY_FAT) & near] = Tissue.FLUID
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ class Effusion:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Effusion | None:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Effusion | None:
         right = bool(rng.random() < 0.7)
-        if _half_lung(scene, right).sum() < 3000:
+        if _half_lung(scan, right).sum() < 3000:
             return None
         fluid_hu = rng.uniform(-5, 25) if rng.random() < 0.8 else rng.uniform(25, 60)
         massive = rng.random() < 0.25
@@ -80,21 +79,21 @@ class Effusion:
             draw_seed(rng),
         )
 
-    def apply(self, scene: SyntheticScan) -> None:
-        lung = _half_lung(scene, self.right)
+    def apply(self, scan: SyntheticScan) -> None:
+        lung = _half_lung(scan, self.right)
         if not lung.any():
             return
         box = bounding_box(lung, margin=EDGE)
         lung = lung[box]
-        depth = _depth_mm(lung, scene.spacing_mm, self.tilt)
-        noise = smooth_noise(lung.shape, scene.voxels(45), self.seed)
-        above_base = np.cumsum(lung, axis=0, dtype=np.int16) * np.float32(scene.spacing_mm)
-        level = self.level * lung.shape[1] * scene.spacing_mm + 5 * noise
+        depth = _depth_mm(lung, scan.spacing_mm, self.tilt)
+        noise = smooth_noise(lung.shape, scan.voxels(45), self.seed)
+        above_base = np.cumsum(lung, axis=0, dtype=np.int16) * np.float32(scan.spacing_mm)
+        level = self.level * lung.shape[1] * scan.spacing_mm + 5 * noise
         base = self.base_mm * np.clip(0.7 + 0.5 * noise, 0, 2)
         fluid = lung & ((depth < level) | (above_base < base))
         beyond = self.collapse_mm * np.clip(0.5 + 0.6 * noise, 0, 2)
         collapsed = lung & ~fluid & ((depth < level + beyond) | (above_base < base + beyond))
-        part = scene.crop(box)
+        part = scan.crop(box)
         wet_edges(part, fluid, self.fluid_hu)
         wet_edges(part, collapsed, self.collapse_hu)
         paint(part, fluid, self.fluid_hu, 4.0, Tissue.FLUID, self.seed + 1)
@@ -114,9 +113,9 @@ class Consolidation:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Consolidation | None:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Consolidation | None:
         right = bool(rng.random() < 0.75)
-        if _half_lung(scene, right).sum() < 3000:
+        if _half_lung(scan, right).sum() < 3000:
             return None
         return cls(
             right,
@@ -128,43 +127,53 @@ class Consolidation:
             draw_seed(rng),
         )
 
-    def apply(self, scene: SyntheticScan) -> None:
-        lung = _half_lung(scene, self.right)
+    def apply(self, scan: SyntheticScan) -> None:
+        lung = _half_lung(scan, self.right)
         if not lung.any():
             return
         box = bounding_box(lung, margin=EDGE)
         lung = lung[box]
-        noise = smooth_noise(lung.shape, scene.voxels(self.wavelength_mm), self.seed)
-        above_base = np.cumsum(lung, axis=0, dtype=np.int16) * np.float32(scene.spacing_mm)
+        noise = smooth_noise(lung.shape, scan.voxels(self.wavelength_mm), self.seed)
+        above_base = np.cumsum(lung, axis=0, dtype=np.int16) * np.float32(scan.spacing_mm)
         solid = lung & ((above_base < self.thickness_mm * np.clip(noise, 0, 1.5)) | (noise > self.patch + 1))
         bronchi = np.abs(smooth_noise(lung.shape, 6.0, self.seed + 1)) < self.air * 0.4
-        part = scene.crop(box)
+        part = scan.crop(box)
         wet_edges(part, solid, self.hu)
         paint(part, solid & ~bronchi, self.hu, 10.0, Tissue.COLLAPSED_LUNG, self.seed + 2)
 
 
-def wet_edges(scene: SyntheticScan, filled: np.ndarray, hu: float) -> None:
+def paint(scan: SyntheticScan, mask: np.ndarray, hu: float, sd: float, code: int, seed: int) -> None:
+    """Set a region's code and, with a smooth texture of `sd`, its HU; what was liver there is no longer."""
+    if not mask.any():
+        return
+    texture = smooth_noise(scan.shape, 3.0, seed)
+    scan.hu[mask] = hu + sd * texture[mask]
+    scan.tissue[mask] = code
+    scan.label[mask] = 0.0
+
+
+def wet_edges(scan: SyntheticScan, filled: np.ndarray, hu: float) -> None:
     """Voxels at the edge of a real lung average air and tissue; once the lung is filled they must not stay dark.
 
     A dark seam between effusion and liver would tell a network apart what a real scan does not.
     """
-    seam = grow(filled, EDGE) & ~filled & (scene.tissue != Tissue.LUNG) & (scene.tissue != Tissue.AIR)
-    scene.hu[seam] = np.maximum(scene.hu[seam], np.float32(hu))
+    seam = grow(filled, EDGE) & ~filled & (scan.tissue != Tissue.LUNG) & (scan.tissue != Tissue.AIR)
+    scan.hu[seam] = np.maximum(scan.hu[seam], np.float32(hu))
 
 
-def _half_lung(scene: SyntheticScan, right: bool) -> np.ndarray:
+def _half_lung(scan: SyntheticScan, right: bool) -> np.ndarray:
     """Lung of one side. A part that reaches across (lungs joined by the airways) is cut at its own middle."""
     from scipy.ndimage import label as components
 
-    lung = scene.tissue == Tissue.LUNG
+    lung = scan.tissue == Tissue.LUNG
     parts, count = components(lung[::COARSE, ::COARSE, ::COARSE])
-    body = np.flatnonzero((scene.tissue != Tissue.AIR).any(axis=(0, 1)))
+    body = np.flatnonzero((scan.tissue != Tissue.AIR).any(axis=(0, 1)))
     half = np.zeros(parts.shape, bool)
     middle_of_body = (body[0] + body[-1]) / 2 / COARSE if len(body) else 0.0
     for number in range(1, count + 1):
         part = parts == number
         columns = np.flatnonzero(part.any(axis=(0, 1)))
-        if columns[-1] - columns[0] > scene.voxels(ONE_LUNG_MM) / COARSE:
+        if columns[-1] - columns[0] > scan.voxels(ONE_LUNG_MM) / COARSE:
             middle = (columns[0] + columns[-1]) / 2
             part[..., (np.arange(part.shape[2]) > middle) != right] = False
             half |= part

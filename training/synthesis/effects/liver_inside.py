@@ -8,7 +8,7 @@ import numpy as np
 
 from training.data.tissues import DISPLACEABLE, Tissue, is_any
 from training.synthesis.effects.anatomy import tubes
-from training.synthesis.effects.fields import smooth_noise
+from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed, random_voxel
 
 LESION_KINDS = {"hypodense": 0.45, "hyperdense": 0.13, "ring": 0.14, "cyst": 0.14, "necrotic": 0.1, "calcified": 0.04}
@@ -24,22 +24,22 @@ class LiverVessels:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> LiverVessels | None:
-        liver = scene.liver
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> LiverVessels | None:
+        liver = scan.liver
         if not liver.any():
             return None
-        veins, inside = scene.hu[scene.tissue == Tissue.VEIN], scene.hu[liver].mean()
+        veins, inside = scan.hu[scan.tissue == Tissue.VEIN], scan.hu[liver].mean()
         expected = float(veins.mean() - inside) if len(veins) and rng.random() < 0.7 else rng.uniform(-30, 70)
         delta = float(np.clip(expected, -50, 120) * rng.uniform(0.6, 1.0))
         if rng.random() < 0.03:  # air in the bile ducts
             delta = float(rng.uniform(-600, -200))
         return cls(delta, float(rng.uniform(0.12, 0.32)), float(rng.uniform(20, 42)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        if not scene.liver.any():
+    def apply(self, scan: SyntheticScan) -> None:
+        if not scan.liver.any():
             return
-        part = scene.crop(bounding_box(scene.liver))
-        wavelength = scene.voxels(self.wavelength_mm)
+        part = scan.crop(bounding_box(scan.liver))
+        wavelength = scan.voxels(self.wavelength_mm)
         vessel = tubes(part.shape, wavelength, self.radius, self.seed)
         vessel |= tubes(part.shape, wavelength / 2, self.radius * 0.8, self.seed + 1)
         part.hu[vessel & part.liver] += np.float32(self.delta)
@@ -60,34 +60,34 @@ class Lesion:
 
     @classmethod
     def random(
-        cls, scene: SyntheticScan, rng: np.random.Generator, center: tuple[int, int, int], radius_mm: float
+        cls, scan: SyntheticScan, rng: np.random.Generator, center: tuple[int, int, int], radius_mm: float
     ) -> Lesion:
         kind = str(rng.choice(list(LESION_KINDS), p=list(LESION_KINDS.values())))
-        body, rim, core = _contrast(kind, float(np.mean(scene.hu[scene.liver])), rng)
+        body, rim, core = _contrast(kind, float(np.mean(scan.hu[scan.liver])), rng)
         radii = tuple(float(radius_mm * rng.uniform(0.75, 1.3)) for _ in range(3))
         return cls(kind, center, radii, body, rim, core, float(rng.uniform(0, 0.25)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan, exophytic: bool = False) -> None:
+    def apply(self, scan: SyntheticScan, exophytic: bool = False) -> None:
         """Add the differences; an exophytic one turns what it displaces outside the liver into liver."""
-        part, reach = self._part(scene)
+        part, reach = self._part(scan)
         body = (reach < 1) & (part.liver | (exophytic & is_any(part.tissue, DISPLACEABLE)))
         if not body.any():
             return
         grown = body & ~part.liver
-        part.hu[grown] = np.float32(np.mean(scene.hu[scene.liver]))
-        part.become_liver(grown)
+        part.hu[grown] = np.float32(np.mean(scan.hu[scan.liver]))
+        part.set_liver(grown)
         change = np.where(reach > 0.8, self.rim, np.where(reach < 0.55, self.core, self.body)).astype(np.float32)
         change += 0.12 * abs(self.body) * smooth_noise(part.shape, 4.0, self.seed + 1)
         part.hu[body] += change[body]
 
-    def _part(self, scene: SyntheticScan) -> tuple[SyntheticScan, np.ndarray]:
+    def _part(self, scan: SyntheticScan) -> tuple[SyntheticScan, np.ndarray]:
         """The box around the lesion and, in it, the distance to the center in units of the (rough) radius."""
-        radii = np.maximum(1.0, np.asarray(self.radii_mm) / scene.spacing_mm)
+        radii = np.maximum(1.0, np.asarray(self.radii_mm) / scan.spacing_mm)
         box = tuple(
             slice(max(0, int(c - 1.6 * r)), min(n, int(c + 1.6 * r) + 2))
-            for c, r, n in zip(self.center, radii, scene.shape, strict=True)
+            for c, r, n in zip(self.center, radii, scan.shape, strict=True)
         )
-        part = scene.crop(box)
+        part = scan.crop(box)
         z, y, x = (
             ((np.arange(s.start, s.stop) - c) / r).astype(np.float32) ** 2
             for s, c, r in zip(box, self.center, radii, strict=True)
@@ -104,23 +104,23 @@ class Lesions:
     lesions: tuple[Lesion, ...]
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Lesions | None:
-        liver = scene.liver
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Lesions | None:
+        liver = scan.liver
         if liver.sum() < 500:
             return None
         count = int(rng.integers(1, 5)) if rng.random() < 0.7 else int(rng.integers(5, 14))
         largest = 25.0 if count < 5 else 12.0
-        first = Lesion.random(scene, rng, random_voxel(liver, rng), float(rng.uniform(3, largest)))
+        first = Lesion.random(scan, rng, random_voxel(liver, rng), float(rng.uniform(3, largest)))
         lesions = [first]
         for _ in range(count - 1):
-            made = Lesion.random(scene, rng, random_voxel(liver, rng), float(rng.uniform(2.5, largest)))
+            made = Lesion.random(scan, rng, random_voxel(liver, rng), float(rng.uniform(2.5, largest)))
             # Metastases of one person resemble each other.
             lesions.append(made if rng.random() < 0.3 else _like(made, first))
         return cls(tuple(lesions))
 
-    def apply(self, scene: SyntheticScan) -> None:
+    def apply(self, scan: SyntheticScan) -> None:
         for lesion in self.lesions:
-            lesion.apply(scene)
+            lesion.apply(scan)
 
 
 @dataclass(frozen=True)
@@ -136,20 +136,20 @@ class GiantTumor:
     sparse: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> GiantTumor | None:
-        liver = scene.liver
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> GiantTumor | None:
+        liver = scan.liver
         voxels = int(liver.sum())
         if voxels < 15_000:
             return None
         share = rng.uniform(0.08, 0.5)
-        radius = (share * voxels * 3 / (4 * np.pi)) ** (1 / 3) * scene.spacing_mm
-        lesion = Lesion.random(scene, rng, random_voxel(liver, rng), float(radius))
+        radius = (share * voxels * 3 / (4 * np.pi)) ** (1 / 3) * scan.spacing_mm
+        lesion = Lesion.random(scan, rng, random_voxel(liver, rng), float(radius))
         deposit = float(rng.uniform(60, 700)) if rng.random() < 0.25 else 0.0
         return cls(lesion, float(rng.uniform(0, 30)), deposit, float(rng.uniform(0.3, 1.8)))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        self.lesion.apply(scene, exophytic=True)
-        part, reach = self.lesion._part(scene)
+    def apply(self, scan: SyntheticScan) -> None:
+        self.lesion.apply(scan, exophytic=True)
+        part, reach = self.lesion._part(scan)
         inside = (reach < 1) & part.liver
         part.hu[inside] += self.mottle * smooth_noise(part.shape, 8.0, self.lesion.seed + 2)[inside]
         if self.deposit:

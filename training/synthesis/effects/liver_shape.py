@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import DISPLACEABLE, Tissue, is_any
-from training.synthesis.effects.fields import signed_distance, smooth_noise
+from training.synthesis.effects.grid_operations import signed_distance, smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
 
@@ -22,26 +22,26 @@ class Contour:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Contour | None:
-        if not scene.liver.any():
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Contour | None:
+        if not scan.liver.any():
             return None
         cirrhotic = rng.random() < 0.5
         nodules = rng.uniform(1.5, 4.5) if cirrhotic else rng.uniform(0, 1.5)
         filling = Tissue.FLUID if rng.random() < 0.25 else Tissue.CAVITY_FAT
         return cls(float(rng.uniform(-6, 4)), float(nodules), float(rng.uniform(10, 40)), int(filling), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        if not scene.liver.any():
+    def apply(self, scan: SyntheticScan) -> None:
+        if not scan.liver.any():
             return
-        box = bounding_box(scene.liver, margin=int(scene.voxels(16)))
-        tissue = scene.tissue[box]
-        distance = signed_distance(tissue == Tissue.LIVER, scene.spacing_mm)
-        noise = smooth_noise(tissue.shape, scene.voxels(self.wavelength_mm), self.seed)
+        box = bounding_box(scan.liver, margin=int(scan.voxels(16)))
+        tissue = scan.tissue[box]
+        distance = signed_distance(tissue == Tissue.LIVER, scan.spacing_mm)
+        noise = smooth_noise(tissue.shape, scan.voxels(self.wavelength_mm), self.seed)
         inside = distance < self.offset_mm + self.nodule_mm * noise
         grown = inside & is_any(tissue, DISPLACEABLE)
         lost = ~inside & (tissue == Tissue.LIVER)
-        tissue[lost], scene.label[box][lost] = self.filling, 0.0
-        tissue[grown], scene.label[box][grown] = Tissue.LIVER, 1.0
+        tissue[lost], scan.label[box][lost] = self.filling, 0.0
+        tissue[grown], scan.label[box][grown] = Tissue.LIVER, 1.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Resection:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Resection | None:
-        if scene.liver.sum() < 20_000:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Resection | None:
+        if scan.liver.sum() < 20_000:
             return None
         # Right or left hepatectomy more often than any other plane.
         normal = np.array([rng.normal(0, 0.4), rng.normal(0, 0.5), rng.choice([-1.0, 1.0])])
@@ -75,13 +75,13 @@ class Resection:
             draw_seed(rng),
         )
 
-    def apply(self, scene: SyntheticScan) -> None:
-        if not scene.liver.any():
+    def apply(self, scan: SyntheticScan) -> None:
+        if not scan.liver.any():
             return
-        part = scene.crop(bounding_box(scene.liver))
-        noise = smooth_noise(part.shape, scene.voxels(self.wavelength_mm), self.seed)
+        part = scan.crop(bounding_box(scan.liver))
+        noise = smooth_noise(part.shape, scan.voxels(self.wavelength_mm), self.seed)
         index = np.nonzero(part.liver)
-        along = np.stack(index, axis=1) @ np.asarray(self.normal) + scene.voxels(self.wave_mm) * noise[index]
+        along = np.stack(index, axis=1) @ np.asarray(self.normal) + scan.voxels(self.wave_mm) * noise[index]
         cut = along > np.quantile(along, 1 - self.share)
         removed = tuple(axis[cut] for axis in index)
         part.tissue[removed], part.label[removed] = self.filling, 0.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from training.data.tissues import COUNT, SOFT
 from training.data.tissues import Tissue as T
-from training.synthesis.effects.fields import smooth_noise, white_noise
+from training.synthesis.effects.grid_operations import smooth_noise, white_noise
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
 
 PHASES = {"plain": 0.34, "arterial": 0.2, "portal": 0.34, "delayed": 0.12}
@@ -94,7 +94,7 @@ class Contrast:
     @classmethod
     def random(
         cls,
-        scene: SyntheticScan,
+        scan: SyntheticScan,
         rng: np.random.Generator,
         fatty: bool = True,
         iron: bool = True,
@@ -123,11 +123,11 @@ class Contrast:
         sd = [0.5 * TEXTURE_SD.get(code, 0.0) for code in T]
         return cls(phase, "normal", _rounded(hu), _rounded(np.array(sd)), 2.0, seed)
 
-    def apply(self, scene: SyntheticScan) -> None:
-        texture = 0.75 * smooth_noise(scene.shape, self.grain, self.seed)
-        texture += 0.4 * white_noise(scene.shape, self.seed + 1)
-        scene.hu[:] = np.asarray(self.hu, np.float32)[scene.tissue]
-        scene.hu += np.asarray(self.sd, np.float32)[scene.tissue] * texture
+    def apply(self, scan: SyntheticScan) -> None:
+        texture = 0.75 * smooth_noise(scan.shape, self.grain, self.seed)
+        texture += 0.4 * white_noise(scan.shape, self.seed + 1)
+        scan.hu[:] = np.asarray(self.hu, np.float32)[scan.tissue]
+        scan.hu += np.asarray(self.sd, np.float32)[scan.tissue] * texture
 
 
 def _liver_kind(rng: np.random.Generator, fatty: bool, iron: bool) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthesis.effects.fields import smooth_noise
+from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
 
 
@@ -18,13 +18,13 @@ class Gain:
     offset: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Gain:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Gain:
         return cls(float(rng.uniform(0.75, 1.35)), float(rng.uniform(-15, 15)))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        hu = scene.hu
+    def apply(self, scan: SyntheticScan) -> None:
+        hu = scan.hu
         soft = np.clip(1 - np.abs(hu - 60) / 160, 0, 1)
-        scene.hu += soft * ((self.gain - 1) * (hu - 40) + self.offset)
+        scan.hu += soft * ((self.gain - 1) * (hu - 40) + self.offset)
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class LiverDensity:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> LiverDensity:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> LiverDensity:
         return cls(float(rng.uniform(-60, 35)), float(rng.uniform(0, 0.4)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        field = 1 - self.patchy * np.clip(smooth_noise(scene.shape, 25.0, self.seed), -1, 1)
-        scene.hu += self.shift * field * scene.label
+    def apply(self, scan: SyntheticScan) -> None:
+        field = 1 - self.patchy * np.clip(smooth_noise(scan.shape, 25.0, self.seed), -1, 1)
+        scan.hu += self.shift * field * scan.label

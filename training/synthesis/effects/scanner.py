@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthesis.effects.fields import blur, white_noise
+from training.synthesis.effects.grid_operations import blur, white_noise
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
 
 
@@ -18,12 +18,12 @@ class Blur:
     along: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Blur:
-        soft = 0.35 if scene.kind == "real" else 0.0
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Blur:
+        soft = 0.35 if scan.kind == "real" else 0.0
         return cls(float(rng.uniform(0.35 - soft, 1.0 - soft)), float(rng.uniform(0.2 * (not soft), 0.8 - soft)))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        scene.hu[:] = blur(scene.hu, (self.along, self.in_plane, self.in_plane))
+    def apply(self, scan: SyntheticScan) -> None:
+        scan.hu[:] = blur(scan.hu, (self.along, self.in_plane, self.in_plane))
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Noise:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Noise:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Noise:
         low_dose = rng.random() < 0.2
         sd = rng.uniform(25, 55) if low_dose else rng.uniform(2, 25)
-        weaker = 0.6 if scene.kind == "real" else 1.0
+        weaker = 0.6 if scan.kind == "real" else 1.0
         return cls(float(sd * weaker), float(rng.uniform(0, 0.9)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        noise = white_noise(scene.shape, self.seed)
+    def apply(self, scan: SyntheticScan) -> None:
+        noise = white_noise(scan.shape, self.seed)
         if self.grain > 0.3:
             noise = blur(noise, (0.0, self.grain, self.grain))
             noise /= noise[::4, ::4, ::4].std()
-        scene.hu += np.float32(self.sd) * noise
+        scan.hu += np.float32(self.sd) * noise
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class ThickSlices:
     phase: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> ThickSlices:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> ThickSlices:
         thickness = float(rng.choice([3.0, 3.75, 4.25, 5.0, 5.0, 5.0, 6.0, 7.0, 8.0, 8.0]))
         interval = thickness * (rng.uniform(0.5, 0.8) if rng.random() < 0.2 else 1.0)
         return cls(thickness, float(interval), float(rng.random()))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        weights = self.matrix(scene.shape[0], scene.spacing_mm)
-        for array in (scene.hu, scene.label):
+    def apply(self, scan: SyntheticScan) -> None:
+        weights = self.matrix(scan.shape[0], scan.spacing_mm)
+        for array in (scan.hu, scan.label):
             array[:] = (weights @ array.reshape(len(array), -1)).reshape(array.shape)
 
     def matrix(self, count: int, spacing_mm: float) -> np.ndarray:
@@ -90,13 +90,13 @@ class Quantized:
     high: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Quantized:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Quantized:
         low, high = float(rng.uniform(-600, -200)), float(rng.uniform(300, 1500))
         return cls((high - low) / 255, low, high)
 
-    def apply(self, scene: SyntheticScan) -> None:
-        np.clip(scene.hu, self.low, self.high, out=scene.hu)
-        scene.hu[:] = np.round((scene.hu - self.low) / self.step) * self.step + self.low
+    def apply(self, scan: SyntheticScan) -> None:
+        np.clip(scan.hu, self.low, self.high, out=scan.hu)
+        scan.hu[:] = np.round((scan.hu - self.low) / self.step) * self.step + self.low
 
 
 def _overlap(starts: np.ndarray, ends: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import DISPLACEABLE, Tissue, is_any
-from training.synthesis.effects.fields import signed_distance
+from training.synthesis.effects.grid_operations import signed_distance
 from training.synthesis.synthetic_scan import SyntheticScan
 
 FARTHEST_MM = 60.0
@@ -21,14 +21,14 @@ class Splenomegaly:
     reach_mm: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Splenomegaly | None:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Splenomegaly | None:
         """Far enough to lie broadly against the liver."""
-        spleen = scene.tissue == Tissue.SPLEEN
-        if spleen.sum() < 2000 or not scene.liver.any():
+        spleen = scan.tissue == Tissue.SPLEEN
+        if spleen.sum() < 2000 or not scan.liver.any():
             return None
-        gap = max(0.0, float(signed_distance(spleen, scene.spacing_mm)[scene.liver].min()))
+        gap = max(0.0, float(signed_distance(spleen, scan.spacing_mm)[scan.liver].min()))
         return cls(gap + float(rng.uniform(12, 25))) if gap < FARTHEST_MM else None
 
-    def apply(self, scene: SyntheticScan) -> None:
-        near = signed_distance(scene.tissue == Tissue.SPLEEN, scene.spacing_mm) < self.reach_mm
-        scene.tissue[near & is_any(scene.tissue, DISPLACEABLE)] = Tissue.SPLEEN
+    def apply(self, scan: SyntheticScan) -> None:
+        near = signed_distance(scan.tissue == Tissue.SPLEEN, scan.spacing_mm) < self.reach_mm
+        scan.tissue[near & is_any(scan.tissue, DISPLACEABLE)] = Tissue.SPLEEN

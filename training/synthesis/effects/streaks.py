@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import Tissue, is_any
-from training.synthesis.effects.fields import smooth_noise
+from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed, random_voxel
 
 
@@ -25,13 +25,13 @@ class MetalStreaks:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> MetalStreaks | None:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> MetalStreaks | None:
         places = [
             m
             for m in (
-                scene.liver,
-                is_any(scene.tissue, (Tissue.SPONGY_BONE, Tissue.CORTICAL_BONE)),
-                scene.tissue == Tissue.GUT_WALL,
+                scan.liver,
+                is_any(scan.tissue, (Tissue.SPONGY_BONE, Tissue.CORTICAL_BONE)),
+                scan.tissue == Tissue.GUT_WALL,
             )
             if m.any()
         ]
@@ -49,22 +49,22 @@ class MetalStreaks:
             draw_seed(rng),
         )
 
-    def apply(self, scene: SyntheticScan) -> None:
+    def apply(self, scan: SyntheticScan) -> None:
         z, y, x = self.center
         rows = slice(max(0, z - self.slices), z + self.slices + 1)
-        dy = (np.arange(scene.shape[1], dtype=np.float32) - y)[:, None] * scene.spacing_mm
-        dx = (np.arange(scene.shape[2], dtype=np.float32) - x)[None, :] * scene.spacing_mm
+        dy = (np.arange(scan.shape[1], dtype=np.float32) - y)[:, None] * scan.spacing_mm
+        dx = (np.arange(scan.shape[2], dtype=np.float32) - x)[None, :] * scan.spacing_mm
         distance = np.hypot(dy, dx)
         turn = ((np.arctan2(dy, dx) / np.pi) % 1.0 * (self.rays - 1)).astype(int)
         rays = np.random.default_rng(self.seed).normal(size=(rows.stop - rows.start, self.rays)).astype(np.float32)
         fade = self.strength * np.exp(-distance / self.reach_mm)
-        seen = (scene.tissue[rows] != Tissue.AIR) & (scene.tissue[rows] != Tissue.LUNG)
+        seen = (scan.tissue[rows] != Tissue.AIR) & (scan.tissue[rows] != Tissue.LUNG)
         count = seen.shape[0]
-        scene.hu[rows] += np.where(seen, rays[:count][:, turn] * fade, 0).astype(np.float32)
-        dot = np.zeros(scene.shape, bool)
+        scan.hu[rows] += np.where(seen, rays[:count][:, turn] * fade, 0).astype(np.float32)
+        dot = np.zeros(scan.shape, bool)
         core = slice(max(0, z - self.slices // 2), z + self.slices // 2 + 1)
         dot[core] = distance < self.radius_mm
-        scene.hu[dot & (scene.tissue != Tissue.AIR)] = self.hu
+        scan.hu[dot & (scan.tissue != Tissue.AIR)] = self.hu
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class PhotonStarvation:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> PhotonStarvation:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> PhotonStarvation:
         return cls(float(rng.uniform(5, 35)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        band = smooth_noise(scene.shape, (2.0, 2.0, scene.shape[2] * 0.8), self.seed)
-        where = np.clip(smooth_noise(scene.shape, (20.0, 40.0, 300.0), self.seed + 1), 0, 2)
-        scene.hu += np.float32(self.strength) * band * where * (scene.tissue != Tissue.AIR)
+    def apply(self, scan: SyntheticScan) -> None:
+        band = smooth_noise(scan.shape, (2.0, 2.0, scan.shape[2] * 0.8), self.seed)
+        where = np.clip(smooth_noise(scan.shape, (20.0, 40.0, 300.0), self.seed + 1), 0, 2)
+        scan.hu += np.float32(self.strength) * band * where * (scan.tissue != Tissue.AIR)

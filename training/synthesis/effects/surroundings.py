@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import Tissue, is_any
-from training.synthesis.effects.fields import grow, signed_distance, smooth_noise
+from training.synthesis.effects.grid_operations import grow, signed_distance, smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
 OUTER = (Tissue.LUNG, Tissue.MUSCLE, Tissue.CORTICAL_BONE, Tissue.SPONGY_BONE, Tissue.CARTILAGE)
@@ -29,17 +29,17 @@ class Wall:
     seed: int
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Wall | None:
-        if not scene.liver.any():
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Wall | None:
+        if not scan.liver.any():
             return None
         return cls(int(rng.integers(1, 4)), float(rng.uniform(6, 18)), float(rng.uniform(0, 0.3)), draw_seed(rng))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        if not scene.liver.any():
+    def apply(self, scan: SyntheticScan) -> None:
+        if not scan.liver.any():
             return
-        part = scene.crop(bounding_box(scene.liver, margin=self.thick + 1))
-        noise = smooth_noise(part.shape, scene.voxels(35), self.seed)
-        outer = signed_distance(is_any(part.tissue, OUTER), scene.spacing_mm) < self.reach_mm
+        part = scan.crop(bounding_box(scan.liver, margin=self.thick + 1))
+        noise = smooth_noise(part.shape, scan.voxels(35), self.seed)
+        outer = signed_distance(is_any(part.tissue, OUTER), scan.spacing_mm) < self.reach_mm
         rim = grow(part.liver, 1) | (grow(part.liver, self.thick) & (noise > 0))
         there = noise > np.quantile(noise, self.bare) if self.bare else True
         soft = is_any(part.tissue, (Tissue.FAT, Tissue.CAVITY_FAT, Tissue.LUNG))
@@ -58,7 +58,7 @@ class Table:
     foam_mm: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Table:
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Table:
         return cls(
             float(rng.uniform(0, 15)),
             float(rng.uniform(0, 0.0016)),
@@ -68,20 +68,20 @@ class Table:
             float(rng.uniform(15, 50)),
         )
 
-    def apply(self, scene: SyntheticScan) -> None:
-        body = np.flatnonzero((scene.tissue != Tissue.AIR).any(axis=(0, 2)))
+    def apply(self, scan: SyntheticScan) -> None:
+        body = np.flatnonzero((scan.tissue != Tissue.AIR).any(axis=(0, 2)))
         if not len(body):
             return
-        _, y, x = scene.shape
-        off = (np.arange(x) - x / 2) * scene.spacing_mm
-        surface = body[0] - scene.voxels(self.gap_mm) + scene.voxels(1) * self.sag_per_mm * off**2
+        _, y, x = scan.shape
+        off = (np.arange(x) - x / 2) * scan.spacing_mm
+        surface = body[0] - scan.voxels(self.gap_mm) + scan.voxels(1) * self.sag_per_mm * off**2
         below = surface[None, :] - np.arange(y)[:, None]
-        thickness = scene.voxels(self.foam_mm)
+        thickness = scan.voxels(self.foam_mm)
         foam = (below >= 0) & (below < thickness)
         wall = foam & ((below < self.wall) | (below >= thickness - self.wall))
-        air = scene.tissue == Tissue.AIR
-        scene.hu[air & foam] = self.foam_hu
-        scene.hu[air & wall] = self.wall_hu
+        air = scan.tissue == Tissue.AIR
+        scan.hu[air & foam] = self.foam_hu
+        scan.hu[air & wall] = self.wall_hu
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Arms:
     bone_hu: float
 
     @classmethod
-    def random(cls, scene: SyntheticScan, rng: np.random.Generator) -> Arms | None:
-        _, y, x = scene.shape
+    def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> Arms | None:
+        _, y, x = scan.shape
         sides = [s for s in (-1, 1) if rng.random() < 0.75]
         if not sides:
             return None
@@ -109,12 +109,12 @@ class Arms:
         )
         return cls(arms, float(rng.uniform(40, 70)), float(rng.uniform(300, 1000)))
 
-    def apply(self, scene: SyntheticScan) -> None:
-        free = scene.tissue == Tissue.AIR
-        z, y, x = scene.axes_mm()
+    def apply(self, scan: SyntheticScan) -> None:
+        free = scan.tissue == Tissue.AIR
+        z, y, x = scan.axes_mm()
         for center_y, center_x, drift, radius in self.arms:
-            cx = center_x * scene.spacing_mm + drift * (z - z[-1] / 2)
-            distance = np.sqrt((y - center_y * scene.spacing_mm) ** 2 + (x - cx) ** 2)
+            cx = center_x * scan.spacing_mm + drift * (z - z[-1] / 2)
+            distance = np.sqrt((y - center_y * scan.spacing_mm) ** 2 + (x - cx) ** 2)
             for share, hu, code in (
                 (1.0, -100.0, Tissue.FAT),
                 (0.85, self.muscle_hu, Tissue.MUSCLE),
@@ -122,4 +122,4 @@ class Arms:
                 (0.17, 50.0, Tissue.SPONGY_BONE),
             ):
                 mask = free & (distance < share * radius)
-                scene.hu[mask], scene.tissue[mask] = hu, code
+                scan.hu[mask], scan.tissue[mask] = hu, code

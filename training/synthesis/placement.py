@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from training.data.tissues import Tissue
 from training.synthesis.effects.field_of_view import OUTSIDE_HU
-from training.synthesis.effects.fields import smooth_noise
+from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.sources import Source
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
 
