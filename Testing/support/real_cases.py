@@ -1,13 +1,13 @@
-"""The real CTs with references good enough to judge by, read; see `training.data.unseen`."""
+"""The real CTs with references good enough to judge by, read; see `training.data.held_out`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from LiverGTANLib.core.volume import CtVolume
-from LiverGTANLib.standalone import image_files
-from training.data import unseen
+from training.data import held_out
+from training.data.cases import Case
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,16 +21,13 @@ class RealCase:
 
 def load() -> list[RealCase]:
     """The cases that can be had here; says which cannot."""
-    return list(_read(unseen.found()))
+    return list(map(_read, held_out.cases()))
 
 
 def load_samples() -> Iterator[RealCase]:
     """The sample CT, then the sample DICOM series; says so when they cannot be had."""
-    return _read(unseen.sample_cases())
+    return map(_read, held_out.sample_cases())
 
 
-def _read(found: Iterable[unseen.Files]) -> Iterator[RealCase]:
-    for ct_path, mask_path, label in found:
-        ct = image_files.read_ct(ct_path)
-        values = image_files.read_labels(mask_path, ct)
-        yield RealCase(ct.name, ct, values > 0 if label is None else values == label)
+def _read(case: Case) -> RealCase:
+    return RealCase(case.name, case.ct, case.mask)

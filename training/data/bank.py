@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from LiverGTANLib.core.files import atomic_write
+
 FORMAT = "livergtan-bank/1"
 
 
@@ -60,7 +62,8 @@ class Bank:
             ) from None
         (path / "index.jsonl").touch()
         meta = {"format": FORMAT, "count": count, "shape": list(shape), **meta}
-        _write_atomically(path / "bank.json", json.dumps(meta, indent=1, default=str))
+        with atomic_write(path / "bank.json") as file:
+            file.write_text(json.dumps(meta, indent=1, default=str), encoding="utf-8")
         return cls(path, "r+")
 
     @classmethod
@@ -139,12 +142,6 @@ def _end_last_line(path: Path) -> None:
     with path.open("a+b") as file:
         if file.tell() and path.read_bytes()[-1:] != b"\n":
             file.write(b"\n")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.core.volume import LPS_TO_RAS, CtVolume
+from LiverGTANLib.standalone import image_files
 
 Part = Literal["train", "validation", "test"]
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class ScanError(ValueError):
@@ -91,10 +91,7 @@ def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path.name} is no single 3-D volume ({image.GetDimension()} dimensions, "
             f"{image.GetNumberOfComponentsPerPixel()} components)"
         )
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
-    matrix[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image), LPS_TO_RAS @ matrix
+    return sitk.GetArrayFromImage(image), image_files.ijk_to_ras(image)
 
 
 def series_files(folder: Path) -> list[Path]:

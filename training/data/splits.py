@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.files import atomic_write
 from training.data.scans import Part, Scan
 from training.errors import UserError
 
@@ -59,10 +60,8 @@ def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed:
         for scan in scans
     }
     content = {"seed": seed, "validation_share": validation_share, "scans": entries}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part_file = path.with_suffix(".part")
-    part_file.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    part_file.replace(path)
+    with atomic_write(path) as file:
+        file.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return parts
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from LiverGTANLib.core import engines, weight_file
-from training.data import unseen
+from training.data import held_out
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow, evaluate, write_csv
 from training.paths import DATA_VARIABLE
-from training.release import provenance, student_card
+from training.release import student_card
 
 Line = dict[str, str]
 HEADINGS = {
@@ -40,7 +40,7 @@ NOTE = (
 
 def cases(say: Callable[[str], None] = print) -> list[Case]:
     """The real cases that can be had here. Raises UserError when there are none."""
-    found = [Case(*files) for files in unseen.found(say)]
+    found = held_out.cases(say)
     if not found:
         raise UserError(
             f"There is no real case to evaluate on: the sample CTs need a network once, the others {DATA_VARIABLE}."
@@ -61,7 +61,7 @@ def rows(models: Iterable[str], on: list[Case]) -> Iterator[EvaluationRow]:
 def lines(found: Iterable[EvaluationRow]) -> list[Line]:
     """The rows as text with who made the reference, then the means."""
     return with_means(
-        [values | {"reference": provenance.maker(values["case"])} for values in (row.values() for row in found)]
+        [values | {"reference": held_out.reference_maker(values["case"])} for values in (row.values() for row in found)]
     )
 
 

@@ -78,8 +78,3 @@ def origin(name: str) -> dict[str, str]:
     if name not in entries:
         raise UserError(f"{PROVENANCE.name} does not say where {name} comes from; add origin, license and label.")
     return entries[name]
-
-
-def maker(case: str) -> str:
-    """Who made the reference of a case, as `provenance.toml` says."""
-    return known().get(case, {}).get("label", "not stated")

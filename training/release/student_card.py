@@ -10,6 +10,7 @@ from typing import Any
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.standalone.image_files import stem_of
+from training.data import held_out
 from training.errors import UserError
 from training.fit import checkpoint, network_file
 from training.paths import ROOT, TEACHER
@@ -92,7 +93,7 @@ def metrics(table: Path) -> list[dict[str, Any]]:
 def figures(row: dict[str, str]) -> dict[str, Any]:
     """A row with who made the reference; without what belongs to the machine or the card."""
     kept = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
-    return kept | {"reference": provenance.maker(row["case"])}
+    return kept | {"reference": held_out.reference_maker(row["case"])}
 
 
 def rewrite(student_file: Path, table: Path | None) -> str:

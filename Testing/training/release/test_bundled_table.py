@@ -6,7 +6,7 @@ import pytest
 
 from support.training_fixtures import measure_like
 from training import cli, paths
-from training.data import samples, unseen
+from training.data import held_out, samples
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow
 from training.release import bundled_table
@@ -35,7 +35,7 @@ def table() -> list[dict[str, str]]:
 
 def test_what_is_absent_is_said_in_a_sentence(nowhere):
     said = []
-    assert unseen.found(said.append) == []
+    assert held_out.cases(said.append) == []
     assert len(said) == 3 and "no network" in said[0] and paths.DATA_VARIABLE in said[1]
 
 
@@ -46,7 +46,7 @@ def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_p
 
 def test_the_case_with_a_human_reference_is_found_where_the_data_are(sharedData, monkeypatch):
     monkeypatch.setenv(paths.DATA_VARIABLE, str(sharedData))
-    assert [ct.name for ct, _, _ in unseen.human_cases()] == [f"{name}.nii.gz" for name in unseen.HUMAN]
+    assert [case.name for case in held_out.human_labelled_cases()] == list(held_out.HUMAN_LABELLED)
 
 
 def test_rows_come_case_by_case_and_means_last():

@@ -65,7 +65,3 @@ def test_the_sources_of_all_banks_are_listed_once(banks):
 def test_a_bank_that_is_gone_is_said(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         provenance.describe_bank(tmp_path / "gone")
-
-
-def test_the_makers_of_references_are_known():
-    assert "human-corrected" in provenance.maker("crlm_ct_1100_8bit") and provenance.maker("unknown") == "not stated"

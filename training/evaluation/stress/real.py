@@ -12,12 +12,11 @@ import numpy as np
 from LiverGTANLib.core.measurements import voxel_ml
 from LiverGTANLib.core.volume import check
 from training.data.cases import Case
+from training.data.held_out import HUMAN_LABELLED
 from training.evaluation.stress import alterations
 from training.evaluation.stress.alterations import Alteration
 from training.evaluation.stress.example import Example
 
-HUMAN = ("crlm_ct_1100_8bit", "spl_abdominal_atlas")
-"""CTs of the data folder with human labels; no bank holds them."""
 TRUNKS = ("acrin_flt_breast_001", "tcga_thca_de_a4ma", "lidc_idri_0001", "lung_pet_ct_dx_a0002_thick")
 """CTs that reach far above or below the liver; their pseudo-label only says where it lies."""
 EFFUSION, GIANT_TUMOR = "lidc_idri_0314_effusion", "hcc_tace_seg_009_giant_tumour"
@@ -63,7 +62,7 @@ class Library:
 
     def labelled(self) -> list[Example]:
         """The given cases, and the human-labelled CTs of the folder."""
-        cases = [*self.cases, *(self._case(name, "_liver") for name in self._present(HUMAN))]
+        cases = [*self.cases, *(self._case(name, "_liver") for name in self._present(HUMAN_LABELLED))]
         once = {case.name: case for case in cases}.values()
         return [Example(case.name, case.ct, case.mask) for case in once]
 
