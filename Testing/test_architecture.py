@@ -20,6 +20,11 @@ ROOMS = {
 }
 # Each room of `training` may import from those before it.
 WORKSHOP = ["data", "synthesis", "model", "fit", "evaluation", "studies", "release"]
+# Beneath them: options, errors, and what all rooms say alike.
+GROUND = {
+    "training",
+    *(f"training.{name}" for name in ("code_version", "command_line", "errors", "options", "paths", "settings")),
+}
 WORKSHOP_ARROWS = {
     "data": set(),
     "synthesis": {"data"},
@@ -83,21 +88,20 @@ def test_a_room_of_the_extension_imports_only_what_its_folder_allows(room):
 def test_a_room_of_the_workshop_imports_only_what_lies_below_it(room):
     inside = {name for name in MODULES if name.startswith(f"training.{room}.")}
     assert inside
-    ground = {
-        "training",
-        "training.options",
-        "training.errors",
-        "training.paths",
-        "training.command_line",
-        "training.code_version",
-    }
     for name in inside:
         for target in ARROWS[name]:
             top = target.partition(".")[0]
             if top == "training":
-                assert target in ground or roomOf(target) in WORKSHOP_ARROWS[room] | {room}, f"{name} imports {target}"
+                assert target in GROUND or roomOf(target) in WORKSHOP_ARROWS[room] | {room}, f"{name} imports {target}"
             elif top == "LiverGTANLib":
                 assert roomOf(target) in ("core", "standalone"), f"{name} imports {target}"
+
+
+def test_the_ground_of_the_workshop_imports_no_room_and_no_torch():
+    for name in GROUND:
+        for target in ARROWS[name]:
+            top = target.partition(".")[0]
+            assert top not in ("torch", "LiverGTANLib") and (top != "training" or target in GROUND), f"{name}: {target}"
 
 
 def test_every_folder_is_a_room():

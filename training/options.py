@@ -1,18 +1,41 @@
-"""Typed settings of every run: defaults here, a TOML file over them, the command line over both."""
+"""The typed options of every command, with their defaults; `settings` reads and writes them as TOML."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-import tomllib
+import tyro
 
-from training.data.augment import Ranges
-from training.errors import UserError
+from training.paths import TEACHER
 
-Settings = TypeVar("Settings")
+Flat = tyro.conf.OmitArgPrefixes
+First = tyro.conf.Positional
+
+TEACHER_WIDTHS = (16, 32, 64, 128)
+STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
+"""Widths of the networks by level: the students with at most 100,000 and 30,000 parameters."""
+
+
+# What several commands share: synthesis, training.
+
+
+@dataclass(frozen=True)
+class AugmentRanges:
+    """What a random view of a training volume is drawn from; zero switches an effect off."""
+
+    shift: tuple[int, int, int] = (12, 8, 8)
+    """Voxels along S, A, R; what leaves the grid is cut like a short scan."""
+    offset: float = 0.08
+    """Of the half window: 0.05 is 10 HU."""
+    gain: float = 0.12
+    gamma: float = 0.2
+    noise: float = 0.08
+    noisy: float = 0.4
+    """Share of views with noise."""
+    blurred: float = 0.25
+    """Share of views blurred."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +46,7 @@ class DataSettings:
     """Folders made by `python -m training synthesize`; several are joined."""
     validation: tuple[str, ...] = ()
     """CT=LABEL pairs that are watched during training and never trained on."""
-    augment: Ranges = field(default_factory=Ranges)
+    augment: AugmentRanges = field(default_factory=AugmentRanges)
 
 
 @dataclass(frozen=True)
@@ -103,60 +126,305 @@ class Config:
     machine: MachineSettings = field(default_factory=MachineSettings)
 
 
-def from_toml(defaults: Settings, path: Path) -> Settings:
-    """The settings with the values of a TOML file over them.
+@dataclass(frozen=True)
+class Effects:
+    """Probability of each effect in a volume; 0 switches it off without changing what the others draw."""
 
-    Raises UserError for an unreadable file or an unknown key.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"The configuration {path} cannot be read ({error}); give a valid TOML file.") from error
-    return over(defaults, values, str(path))
+    contour: float = 0.45
+    """Nodular (cirrhotic), swollen or shrunken liver surface."""
+    resection: float = 0.06
+    wall: float = 0.75
+    """Diaphragm and muscle of the abdominal wall against the liver, where a tissue map has fat or lung."""
+    ascites: float = 0.14
+    mesentery: float = 0.9
+    """Bowel loops and vessels in the fat between the organs of a tissue map."""
+    bowel_gas: float = 0.85
+    hazy_fat: float = 0.15
+    """Edema, inflammation, or a lean person: fat between the organs of a tissue map nearly as dense as they are."""
+    effusion: float = 0.42
+    """Pleural fluid with collapsed lung."""
+    consolidation: float = 0.28
+    vessels: float = 0.75
+    lesions: float = 0.4
+    giant_tumor: float = 0.15
+    fatty: float = 1.0
+    """Whether livers may be fatty (their share among livers is in `phase.LIVERS`); 0 or 1."""
+    iron: float = 1.0
+    """Whether livers may hold iron; 0 or 1."""
+    odd: float = 1.0
+    """Whether a fifth of the scans may have tissues of unlikely density; 0 or 1."""
+    gain: float = 0.7
+    liver_density: float = 0.35
+    arms: float = 0.12
+    table: float = 0.6
+    metal_streaks: float = 0.08
+    photon_starvation: float = 0.15
+    blur: float = 1.0
+    noise: float = 0.95
+    thick_slices: float = 0.6
+    quantized: float = 0.08
+    cut: float = 0.55
+    round_field: float = 0.22
 
-
-def over(defaults: Settings, values: dict[str, Any], origin: str) -> Settings:
-    """`defaults` with nested `values` put over it; `origin` names them in messages."""
-    known = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise UserError(f"{origin}: unknown setting {', '.join(unknown)}; known here are {', '.join(known)}.")
-    return dataclasses.replace(defaults, **{k: adapt(known[k], v, f"{origin}: {k}") for k, v in values.items()})
-
-
-def adapt(default: Any, value: Any, origin: str) -> Any:
-    """A TOML value in the type of the default that it replaces."""
-    if dataclasses.is_dataclass(default):
-        return over(default, value, origin)
-    if isinstance(value, list):
-        paths = isinstance(default, tuple) and any(isinstance(one, Path) for one in default)
-        return tuple(Path(v) if paths else tuple(v) if isinstance(v, list) else v for v in value)
-    return Path(value) if isinstance(default, Path) else value
-
-
-def to_toml(settings: Any) -> str:
-    """The settings as TOML text that `from_toml` reads back; None is left out."""
-    plain, tables = [], []
-    for item in dataclasses.fields(settings):
-        value = getattr(settings, item.name)
-        if dataclasses.is_dataclass(value):
-            tables.append((item.name, value))
-        elif value is not None:
-            plain.append(f"{item.name} = {literal(value)}")
-    return "\n".join(plain + [indent(name, to_toml(value)) for name, value in tables]) + "\n"
-
-
-def indent(name: str, text: str) -> str:
-    """A sub-table's text below the table `name`."""
-    return f"\n[{name}]\n" + text.replace("\n[", f"\n[{name}.")
+    def without(self, *names: str) -> Effects:
+        """The same with some effects switched off."""
+        return replace(self, **dict.fromkeys(names, 0.0))
 
 
-def literal(value: Any) -> str:
-    """One TOML value."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(literal(v) for v in value) + "]"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """A bank of training volumes made of tissue maps and real CTs."""
+
+    output: Path = Path("runs/bank")
+    """Folder of the bank; an unfinished one is continued."""
+    count: int = 1200
+    """Volumes."""
+    data: Path | None = None
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
+    datasets: tuple[str, ...] = ()
+    """Real CTs as LAYOUT=FOLDER: lits, msd, totalsegmentator, chaos, nnunet, pairs or unlabelled."""
+    validation_share: float = 0.2
+    """Share of the patients of `datasets` that no volume comes from; split.json beside the bank names them."""
+    cache: Path = Path("runs/cache")
+    """Where CTs are kept on the fine grid."""
+    real_share: float = 0.23
+    """Share of volumes made of real CTs."""
+    no_liver_share: float = 0.07
+    """Share of synthetic volumes that show pelvis or chest only."""
+    elsewhere_share: float = 0.04
+    """Share of volumes that show a drawn head or limb: there is no liver either."""
+    exclude: tuple[str, ...] = (
+        "crlm_ct_1100_8bit",
+        "spl_abdominal_atlas",
+        "lung_pet_ct_dx_a0002_thick",
+        "lidc_idri_0001",
+        "hcc_tace_seg_009_giant_tumour",
+        "lidc_idri_0314_effusion",
+    )
+    """CTs of `data` that no volume comes from: those for validation and tests, and those with doubtful labels."""
+    unlabelled: tuple[str, ...] = ()
+    """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
+    labels: Path | None = None
+    """Folder of masks NAME.nii.gz (of `pseudolabel`, looked at) that replace the pseudo-labels of `data`."""
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0}
+    )
+    """How often a real CT is drawn compared with the others (1): plain scans are few."""
+    shape: tuple[int, int, int] = (64, 96, 112)
+    """Voxels of a volume along S, A, R."""
+    spacing_mm: float = 3.0
+    fine_mm: float = 2.0
+    """Voxel size of the simulation; two thirds of `spacing_mm`."""
+    hu_window: tuple[float, float] = (-160.0, 240.0)
+    seed: int = 0
+    workers: int = 2
+    picture: Path | None = None
+    """Write a contact sheet of the first volumes here."""
+    effects: Effects = Effects()
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.workers < 1:
+            raise ValueError("count and workers must be at least 1.")
+        if abs(self.fine_mm * 1.5 - self.spacing_mm) > 1e-6 or any(n % 2 for n in self.shape):
+            raise ValueError("fine_mm must be two thirds of spacing_mm, and every side of the shape even.")
+        for f in fields(self.effects):
+            if not 0 <= getattr(self.effects, f.name) <= 1:
+                raise ValueError(f"effects.{f.name} is a probability: give a number from 0 to 1.")
+
+    @property
+    def fine_shape(self) -> tuple[int, int, int]:
+        return tuple(n * 3 // 2 for n in self.shape)
+
+
+# The commands.
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Widths of the three roles and the frozen teachers."""
+
+    student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
+    assistant_widths: tuple[int, ...] = (9, 18, 36, 62)
+    """Of TAKD's and DGKD's assistant; GTAN's grows to the teacher's widths."""
+    teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
+    teacher: tuple[Path, ...] = ()
+    """Checkpoints of trained teachers, or networks kept as .safetensors; several are averaged."""
+    teacher_steps: int | None = None
+    """Steps of the teacher in `fit all` and `ablate`; by default as many as the student's."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Train networks; a run that was stopped goes on from its last checkpoint."""
+
+    stage: First[Literal["teacher", "student", "kd", "takd", "dgkd", "gtan", "all"]]
+    """all: a teacher, then GTAN with its student, then export and, given --cases, evaluation."""
+    run: Path = Path("runs/run")
+    """Folder of the run: settings, checkpoint, log."""
+    name: str = "student"
+    """Name of the student that `all` exports."""
+    cases: tuple[str, ...] = ()
+    """CT=MASK or CT=MASK:LABEL that `all` evaluates on."""
+    roles: Flat[Roles] = field(default_factory=Roles)
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Pseudolabel:
+    """A teacher outlines CTs without labels; look at the picture before `synthesize --labels` takes them in."""
+
+    teacher: First[str]
+    """A checkpoint (.pt or .pt:ROLE)."""
+    cts: tuple[str, ...] = ("ct",)
+    """CT files, or folders of .nii.gz; relative ones are also looked up in LIVERGTAN_DATA."""
+    exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas")
+    """Names to leave out: those that have a label of a person."""
+    output: Path = Path("runs/labels")
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """The table of arms x students x seeds at equal student updates; finished runs are kept."""
+
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL that no step has seen."""
+    arms: tuple[str, ...] = ("student", "kd", "takd", "dgkd", "gtan", "gtan-fresh", "kd:dist", "gtan:dist")
+    students: tuple[str, ...] = ("student-100k", "student-30k")
+    """Known names, or widths like 5-10-20-30."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    starts: tuple[Path, ...] = ()
+    """A checkpoint for each student that all its arms begin from; without, they begin from random weights."""
+    also: tuple[str, ...] = ()
+    """LABEL=CHECKPOINT of finished students to show in the table, too, as those that are bundled."""
+    folder: Path = Path("runs/ablation")
+    roles: Flat[Roles] = field(default_factory=Roles)
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of the weights of runs that began from one network (`--start`)."""
+
+    checkpoints: First[tuple[Path, ...]]
+    run: Path = Path("runs/average")
+    """Folder of the new checkpoint."""
+    role: str = "student"
+
+
+@dataclass(frozen=True)
+class Designs:
+    """The trade-off between accuracy and time of several students' designs, by short equal runs; finished ones stay."""
+
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL that no step has seen; times are taken on the first."""
+    designs: tuple[str, ...] = ()
+    """Names of `designs_plan.py`; by default all. Give --bank one folder for each of their grids."""
+    folder: Path = Path("runs/designs")
+    rounds: int = 9
+    """Timed forward passes of each design on each engine."""
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Dice, NSD, HD95, ASSD and volume error on real CTs at native resolution."""
+
+    model: First[str] = ""
+    """A bundled student's name, a student file, a checkpoint (.pt or .pt:ROLE), or a folder of masks."""
+    cases: tuple[str, ...] = ()
+    """CT=MASK or CT=MASK:LABEL."""
+    engines: tuple[Literal["numpy", "torch"], ...] = ("numpy",)
+    output: Path = Path("runs/evaluation.csv")
+    picture: Path | None = None
+    """Also a picture of every case with both outlines."""
+    bundled: bool = False
+    """Instead of model and cases: all bundled students with both engines on every real case that can be had here."""
+
+
+@dataclass(frozen=True)
+class Stress:
+    """The hard cases one by one, simulated and real, through the product's own path; JSON and Markdown."""
+
+    model: First[str]
+    """A bundled student's name, a student file, or a checkpoint (.pt or .pt:ROLE)."""
+    cases: tuple[str, ...] = ()
+    """CT=MASK or CT=MASK:LABEL to alter, besides the human-labelled CTs of `data`."""
+    output: Path = Path("runs/stress/student.json")
+    """A table is written beside it (.md)."""
+    data: Path | None = None
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
+    volumes: int = 8
+    """Simulated volumes a condition."""
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """How far the student's probabilities near the border can be believed; fits a temperature on some of the cases."""
+
+    model: First[str]
+    """A bundled student's name, a student file, or a checkpoint (.pt or .pt:ROLE)."""
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL."""
+    fit: tuple[str, ...]
+    """Names of the cases to fit the temperature on; the others tell whether it helps."""
+    output: Path = Path("runs/calibration/student.json")
+    picture: Path | None = None
+    """The reliability diagram; by default beside `output` (.png)."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a student file and its card from a checkpoint; checks that both engines agree with the network."""
+
+    checkpoint: First[Path]
+    name: str = "student"
+    output: Path | None = None
+    """Folder of the student file; by default that of the checkpoint."""
+    role: str | None = None
+    """Which network of the checkpoint; by default the student."""
+    calibration: Path | None = None
+    """JSON that `calibrate` wrote about this student, for the card."""
+    stress: Path | None = None
+    """JSON that `stress` wrote about this student, for the card."""
+    ablation: Path | None = None
+    """table.json of an ablation with a student of this name, for the card."""
+    install: bool = False
+    """Evaluate on the real cases and replace the bundled student and the model card; nothing, when a step fails."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Keep one network of a checkpoint, in float16 with its settings and seed, to teach others."""
+
+    checkpoint: First[Path]
+    output: Path = Path(TEACHER)
+    role: str = "teacher"
+    """Which network of the checkpoint."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Show a student's card, put an evaluation's figures on it, or write MODEL_CARD.md of the bundled ones anew."""
+
+    student: First[Path | None] = None
+    """The student's .json or .npz."""
+    metrics: Path | None = None
+    """CSV written by `evaluate`."""
+    bundled: bool = False
+    """Instead of a student: write the model card of the bundled ones from their JSON cards."""
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Parameters and multiply-accumulates of teacher, assistant and students."""
+
+    roles: Flat[Roles] = field(default_factory=Roles)
+    shape: tuple[int, int, int] = (64, 96, 112)
+    """Model grid for the multiply-accumulates."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole path on the built-in phantom alone, in about five minutes on two cores."""
+
+    output: Path = Path("runs/demo")

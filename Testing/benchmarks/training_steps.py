@@ -10,6 +10,7 @@ and threads are set for the whole process.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ SHAPE = (2, 1, 64, 96, 112)
 def measure(role: str, setting: str, threads: int, steps: int) -> float:
     """Steps per second of forward, loss, backward and update on random volumes, without reading data."""
     if setting == "loop":
-        from training import waiting
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `python -m training` does before torch is loaded
     import torch
 
     from training.fit import machine

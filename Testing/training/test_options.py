@@ -6,10 +6,11 @@ import json
 import pytest
 
 from support.training_fixtures import makeBank, options, smallConfig
-from training import cli
+from training.__main__ import COMMANDS, main, parse
 from training.errors import UserError
 from training.fit import checkpoint
-from training.options import Config, from_toml, to_toml
+from training.options import Config
+from training.settings import from_toml, to_toml
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_the_command_line_goes_over_the_file_over_the_defaults(tmp_path):
     file = tmp_path / "run.toml"
     text = 'run = "runs/x"\n[training.loop]\nsteps = 5\nbatch = 4\n[roles]\nstudent_widths = [2, 3]\n'
     file.write_text(text, encoding="utf-8")
-    name, fit = cli.parse(["fit", "kd", "--config", str(file), "--steps", "9"])
+    name, fit = parse(["fit", "kd", "--config", str(file), "--steps", "9"])
     assert (name, fit.stage, str(fit.run), fit.roles.student_widths) == ("fit", "kd", "runs/x", (2, 3))
     assert (fit.training.loop.steps, fit.training.loop.batch, fit.training.loop.seed) == (9, 4, 0)
 
@@ -36,21 +37,21 @@ def test_the_command_line_goes_over_the_file_over_the_defaults(tmp_path):
 def test_a_wrong_settings_file_is_explained(text, message, tmp_path, capsys):
     file = tmp_path / "run.toml"
     file.write_text(text, encoding="utf-8")
-    assert cli.main(["fit", "student", "--config", str(file)]) == 2
+    assert main(["fit", "student", "--config", str(file)]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_every_command_explains_itself(capsys):
-    for name in cli.COMMANDS:
+    for name in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
-            cli.main([name, "--help"])
+            main([name, "--help"])
         assert stopped.value.code == 0
         assert f"python -m training {name}" in capsys.readouterr().out
 
 
 def test_an_unknown_command_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["trian"])
+        main(["trian"])
     assert stopped.value.code == 2
 
 
@@ -65,22 +66,22 @@ def test_an_unknown_command_is_refused(capsys):
 )
 def test_missing_files_end_in_one_sentence(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == 2
+    assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and error.count("\n") == 1
 
 
 def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
-    from training.studies.demo import write_case
+    from training.synthesis.phantom import write_case
 
     case = write_case(tmp_path, 3)
     words = ["fit", "student", "--run", str(tmp_path / "run"), "--bank", str(smallBank), "--validation", case]
-    assert cli.main(words) == 2
+    assert main(words) == 2
     assert "phantom-3 is in a bank" in capsys.readouterr().err
 
 
 def test_describe_prints_the_sizes(capsys):
-    assert cli.main(["describe"]) == 0
+    assert main(["describe"]) == 0
     text = capsys.readouterr().out
     for figure in ("1,255,697", "97,021", "16-32-64-128"):
         assert figure in text
@@ -89,7 +90,7 @@ def test_describe_prints_the_sizes(capsys):
 @pytest.fixture(scope="module")
 def table(smallBank, tmp_path_factory):
     """An ablation of two arms, one student, two seeds; its folder and its arguments."""
-    from training.studies.demo import write_case
+    from training.synthesis.phantom import write_case
 
     folder = tmp_path_factory.mktemp("ablation")
     arguments = [
@@ -114,7 +115,7 @@ def table(smallBank, tmp_path_factory):
         "4",
         *options(smallConfig(smallBank, steps=3)),
     ]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     return folder / "table", arguments
 
 
@@ -132,7 +133,7 @@ def test_the_ablation_goes_on_where_it_stopped(table, capsys):
     folder, arguments = table
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")}
     (folder / "takd-dist" / "2-3" / "seed1" / "result.json").unlink()
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert "run 4 of 4" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == before
     assert len(json.loads((folder / "table.json").read_text(encoding="utf-8"))) == 4
@@ -140,13 +141,13 @@ def test_the_ablation_goes_on_where_it_stopped(table, capsys):
 
 def test_an_ablation_with_a_misspelled_arm_or_student_does_not_start(table, capsys):
     _, arguments = table
-    assert cli.main([word if word != "takd:dist" else "tadk" for word in arguments]) == 2
-    assert cli.main([word if word != "2-3" else "student-10k" for word in arguments]) == 2
+    assert main([word if word != "takd:dist" else "tadk" for word in arguments]) == 2
+    assert main([word if word != "2-3" else "student-10k" for word in arguments]) == 2
     assert "'tadk' is no arm" in capsys.readouterr().err
 
 
 def test_an_ablation_on_several_devices_is_refused(table, capsys):
-    assert cli.main([*table[1], "--devices", "2"]) == 2
+    assert main([*table[1], "--devices", "2"]) == 2
     assert "one device" in capsys.readouterr().err
 
 
@@ -162,15 +163,15 @@ def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
         *options(smallConfig(smallBank, steps=2)),
         "--deterministic",
     ]
-    assert cli.main(words) == 0
-    _, again = cli.parse(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")])
-    assert again == cli.parse(words)[1] and again.training.loop.deterministic
-    assert cli.main(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")]) == 0
+    assert main(words) == 0
+    _, again = parse(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")])
+    assert again == parse(words)[1] and again.training.loop.deterministic
+    assert main(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")]) == 0
 
 
 def test_no_settings_are_read_by_name_from_elsewhere(tmp_path):
     with pytest.raises(UserError, match="needs a TOML file"):
-        cli.parse(["fit", "student", "--config"])
+        parse(["fit", "student", "--config"])
 
 
 def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, tmp_path):
@@ -178,7 +179,7 @@ def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, t
     begin = folder / "student" / "2-3" / "seed0" / "checkpoint.pt"
     words = [str(tmp_path / "table") if word == str(folder) else word for word in arguments]
     words += ["--also", f"best={begin}", "--teacher", str(folder / "teacher" / "checkpoint.pt")]
-    assert cli.main([*words, "--starts", str(begin)]) == 0
+    assert main([*words, "--starts", str(begin)]) == 0
     text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
     assert [line.split("|")[4:6] for line in text.splitlines()[2:6]] == [
         [" start ", " 1 "],
@@ -193,10 +194,10 @@ def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, t
 
 def test_a_student_of_another_size_is_not_shown(table, capsys):
     teacher = table[0] / "teacher" / "checkpoint.pt"
-    assert cli.main([*table[1], "--also", f"large={teacher}"]) == 2
+    assert main([*table[1], "--also", f"large={teacher}"]) == 2
     assert "none of 2-3" in capsys.readouterr().err
 
 
 def test_each_student_needs_its_own_start(table, capsys):
-    assert cli.main([*table[1], "--starts", "a.pt", "b.pt"]) == 2
+    assert main([*table[1], "--starts", "a.pt", "b.pt"]) == 2
     assert "give one for each" in capsys.readouterr().err

@@ -12,20 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from training.options import AugmentRanges
+
 AIR = -1.0
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """What `draw` draws from; zero switches an effect off."""
-
-    shift: tuple[int, int, int] = (12, 8, 8)  # voxels along S, A, R; what leaves the grid is cut like a short scan
-    offset: float = 0.08  # of the half window: 0.05 is 10 HU
-    gain: float = 0.12
-    gamma: float = 0.2
-    noise: float = 0.08
-    noisy: float = 0.4  # share of views with noise
-    blurred: float = 0.25  # share of views blurred
 
 
 @dataclass(frozen=True)
@@ -41,7 +30,7 @@ class View:
     seed: int
 
 
-def draw(ranges: Ranges, random: np.random.Generator) -> View:
+def draw(ranges: AugmentRanges, random: np.random.Generator) -> View:
     """A view drawn uniformly from the ranges."""
     around = random.uniform(-1, 1, 3)
     return View(

@@ -14,10 +14,12 @@ import numpy as np
 from LiverGTANLib.core import engines, segmenter, weight_file
 from training.data.cases import Case
 from training.errors import UserError
+from training.evaluation import picture
 from training.evaluation.metrics import Metrics, measure
 from training.fit import checkpoint, network_file
 from training.fit.validate import HU_WINDOW, SPACING_MM
-from training.release import export
+from training.model.folding import in_memory
+from training.options import Evaluate
 
 COLUMNS = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_ml", "reference_ml", "volume_error")
 SUMMARIZED = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_error")
@@ -40,6 +42,26 @@ class EvaluationRow:
         return head | {name: f"{value:.4f}" for name, value in figures.items()}
 
 
+def evaluate_cases(options: Evaluate) -> None:
+    """Prints and writes the figures of every case and their summary, with a picture if asked for."""
+    if not (options.model and options.cases):
+        raise UserError("Say what to evaluate, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`.")
+    cases = [Case.parse(case) for case in options.cases]
+    rows, masks = [], {}
+    for row, mask in evaluate(options.model, cases, options.engines):
+        print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)
+        rows.append(row)
+        masks[row.case] = mask
+    lines = summary(rows)
+    for line in lines:
+        print("  ".join(f"{name} {value}" for name, value in line.items()))
+    write_csv([row.values() for row in rows], options.output)
+    write_csv(lines, options.output.with_suffix(".summary.csv"))
+    if options.picture:
+        picture.outlines(cases, masks, options.picture)
+        print(f"picture: {options.picture}")
+
+
 def model(source: str) -> weight_file.Student:
     """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or kept network, folded in memory."""
     file, found, role = source.partition(".pt")
@@ -47,7 +69,7 @@ def model(source: str) -> weight_file.Student:
         return weight_file.load(source)
     path = Path(file + found)
     net = checkpoint.network(path, role.removeprefix(":") or None)
-    return export.in_memory(net, path.parent.name + role if found else path.stem, SPACING_MM, HU_WINDOW)
+    return in_memory(net, path.parent.name + role if found else path.stem, SPACING_MM, HU_WINDOW)
 
 
 def evaluate(

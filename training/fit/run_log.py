@@ -15,7 +15,8 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from training.errors import UserError
-from training.options import Config, to_toml
+from training.options import Config
+from training.settings import to_toml
 
 HEADER = ["step", "name", "value"]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods
 from training.fit.loop import Validate
+from training.fit.validate import validator
 from training.model.nets import UNet3D
-from training.options import Config
-
-if TYPE_CHECKING:
-    from training.cli import Roles
+from training.options import Config, Fit, Roles
+from training.settings import to_toml
 
 ASSISTED = ("takd", "dgkd")
 KINDS = ("student", "kd", *ASSISTED, "gtan")
@@ -61,6 +59,25 @@ class Sizes:
     student: tuple[int, ...]
     assistant: tuple[int, ...]
     teacher: tuple[int, ...]
+
+
+def fit(options: Fit) -> None:
+    """Trains the teacher, or a student by one method."""
+    config, run = options.training, options.run
+    validate = validator(config.data)
+    write_settings(options)
+    widths = sizes(options.roles)
+    if options.stage == "teacher":
+        fit_teacher(widths, config, run, validate)
+    else:
+        method, teachers = Method.parse(options.stage), list(options.roles.teacher)
+        fit_student(method, widths, teachers, config, run, run / "assistant", validate)
+
+
+def write_settings(options: Fit) -> None:
+    """`fit.toml` in the folder of the run: `fit --config` starts it again."""
+    options.run.mkdir(parents=True, exist_ok=True)
+    (options.run / "fit.toml").write_text(to_toml(options), encoding="utf-8")
 
 
 def sizes(roles: Roles) -> Sizes:

@@ -12,12 +12,11 @@ import torch
 from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
+from training.options import STUDENT_WIDTHS, Describe
+
 NEGATIVE_SLOPE = 0.01
 STEM = 2
 GRID = (64, 96, 112)  # voxels of a training volume; multiply-accumulates are stated for it
-
-TEACHER_WIDTHS = (16, 32, 64, 128)
-STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
 
 
 class UNet3D(nn.Module):
@@ -114,6 +113,24 @@ def gmac(net: UNet3D, shape_DHW: tuple[int, int, int]) -> float:
         taps = convolution.weight.numel()
         total += taps * voxels // positions_per_weight(name, net.stem_size)
     return total / 1e9
+
+
+def describe(options: Describe) -> None:
+    """Prints one line a network: widths, parameters, multiply-accumulates."""
+    roles = options.roles
+    plans = {"teacher": roles.teacher_widths, "assistant": roles.assistant_widths, **STUDENT_WIDTHS}
+    if roles.student_widths not in plans.values():
+        plans["student"] = roles.student_widths
+    grid = " x ".join(map(str, options.shape))
+    print(f"{'network':14s}{'widths':>16s}{'parameters':>12s}{'of teacher':>12s}{'GMAC':>9s}   (grid {grid})")
+    whole = parameters(UNet3D(roles.teacher_widths))
+    for name, widths in plans.items():
+        net = UNet3D(widths)
+        count = parameters(net)
+        print(
+            f"{name:14s}{'-'.join(map(str, widths)):>16s}{count:12,d}{count / whole:12.1%}"
+            f"{gmac(net, options.shape):9.3f}"
+        )
 
 
 def positions_per_weight(name: str, stem: int) -> int:

@@ -12,6 +12,7 @@ from training.data import held_out
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow, evaluate, write_csv
+from training.options import Evaluate
 from training.paths import DATA_VARIABLE
 from training.release import student_card
 
@@ -36,6 +37,15 @@ NOTE = (
     "Native resolution. Dice and NSD (share of both surfaces within 2 or 3 mm): 1 is best; HD95 and ASSD: 0 mm is\n"
     "best. Volume error is (ours - reference) / reference; the means are of its size, whatever its sign."
 )
+
+
+def evaluate_bundled(options: Evaluate) -> None:
+    """Prints and writes the table of real cases x bundled students x engines."""
+    if options.model or options.cases or options.picture:
+        raise UserError("--bundled takes the bundled students and the known real cases; give it nothing but --output.")
+    table = lines(list(rows(weight_file.available(), cases())))
+    print(write(table, options.output), end="")
+    print(f"\nWrote {options.output} and {options.output.with_suffix('.md')}")
 
 
 def cases(say: Callable[[str], None] = print) -> list[Case]:

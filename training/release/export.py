@@ -11,45 +11,10 @@ import torch
 
 from LiverGTANLib.core import engines, weight_file
 from training.errors import UserError
-from training.model.nets import GRID, NEGATIVE_SLOPE, UNet3D, gmac, parameters
+from training.model.folding import fold, forward
+from training.model.nets import UNet3D
 
 LARGEST_DIFFERENCE = 1e-3  # logits: engines against the trained network
-
-
-def fold(net: UNet3D) -> dict[str, np.ndarray]:
-    """Arrays of the student file, float32: every batch norm folded into the convolution before it (eval statistics)."""
-    arrays = {}
-    with torch.no_grad():
-        for name, convolution, norm in net.layers():
-            weight, bias = convolution.weight.double(), convolution.bias
-            if norm is not None:
-                scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-                weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-                bias = norm.bias.double() - norm.running_mean.double() * scale
-            arrays[f"{name}.weight"] = weight.float().contiguous().numpy()
-            arrays[f"{name}.bias"] = bias.float().numpy()
-    return arrays
-
-
-def card(name: str, net: UNet3D, spacing_mm: float, hu_window: tuple[float, float]) -> dict[str, Any]:
-    """What an engine must know; training and metrics are added by `cards`."""
-    return {
-        "name": name,
-        "architecture": {
-            "type": "unet3d",
-            "widths": list(net.widths),
-            "stem": net.stem_size,
-            "negative_slope": NEGATIVE_SLOPE,
-        },
-        "input": {"spacing_mm": spacing_mm, "hu_window": list(hu_window)},
-        "parameters_before_folding": parameters(net),
-        "gmac": {"value": round(gmac(net, GRID), 3), "grid": list(GRID)},
-    }
-
-
-def in_memory(net: UNet3D, name: str, spacing_mm: float, hu_window: tuple[float, float]) -> weight_file.Student:
-    """The network as engines take it, in float32, without a file."""
-    return weight_file.Student(name, card(name, net, spacing_mm, hu_window), fold(net))
 
 
 def write(net: UNet3D, path: Path, content: dict[str, Any]) -> weight_file.Student:
@@ -95,12 +60,6 @@ def rounded(net: UNet3D) -> UNet3D:
                 norm.eps = 0.0
                 norm.bias.copy_(arrays[f"{name}.bias"])
     return twin
-
-
-def forward(net: UNet3D, image_DHW: np.ndarray) -> np.ndarray:
-    """Logits (D, H, W) of the network in eval mode and float32."""
-    with torch.no_grad():
-        return net.eval()(torch.from_numpy(image_DHW)[None, None])[0, 0].numpy()
 
 
 def probe(multiple: int) -> np.ndarray:

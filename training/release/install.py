@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from LiverGTANLib.core import weight_file
 from training.data import samples
 from training.errors import UserError
 from training.evaluation import calibration, stress
+from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint
 from training.fit.validate import HU_WINDOW, SPACING_MM
+from training.model import folding
 from training.model.nets import UNet3D, parameters
+from training.options import Export
 from training.release import bundled_table, export, model_card, student_card
-from training.studies import ablation
-
-if TYPE_CHECKING:
-    from training.cli import Export
 
 BUDGETS = {"student-100k": 100_000, "student-30k": 30_000}
 
 
-def run(options: Export, say: Callable[[str], None] = print) -> Path:
+def export_student(options: Export, say: Callable[[str], None] = print) -> Path:
     """Writes, and if asked to installs, the student of a checkpoint; returns its card's path.
 
     Raises UserError for a student that is too large, engines that depart from the network, files of another student.
@@ -34,7 +34,7 @@ def run(options: Export, say: Callable[[str], None] = print) -> Path:
         require_all(options)
     net = checkpoint.network(options.checkpoint, options.role)
     require_budget(options.name, net)
-    content = student_card.complete(export.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
+    content = student_card.complete(folding.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
     path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
     written = export.write(net, path, content)
     say(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
@@ -83,7 +83,7 @@ def measured(options: Export, sha256: str) -> dict[str, Any]:
             entries[key] = entry(content)
             entries["commands"][command] = content["command"]
     if options.ablation:
-        entries["ablation"] = ablation.card_entries(options.ablation, options.name)
+        entries["ablation"] = ablation_entries(options.ablation, options.name)
     return entries
 
 
@@ -100,6 +100,30 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
             f"`python -m training {command}` on the student that this export writes."
         )
     return content
+
+
+def ablation_entries(table: Path, student: str) -> list[dict[str, Any]]:
+    """What a student's card says of the ablation: Dice by arm, mean and sd over seeds. From `table.json`.
+
+    Raises UserError when the file cannot be read or has no run of the student.
+    """
+    try:
+        runs = [one for one in json.loads(table.read_text(encoding="utf-8")) if one["cell"]["student"] == student]
+        arms = dict.fromkeys(one["cell"]["arm"] for one in runs)
+        entries = [ablation_entry(arm, [one for one in runs if one["cell"]["arm"] == arm]) for arm in arms]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
+    if not entries:
+        raise UserError(f"{table} has no run of {student}; give the table of an ablation with it.")
+    return entries
+
+
+def ablation_entry(arm: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One arm over its seeds; an unknown figure is None, because NaN is no JSON."""
+    dice, sd = mean_and_sd([one["figures"]["dice"] for one in runs])
+    wall = mean([one["seconds"]["wall"] / 60 for one in runs])
+    rounded = [round(value, 4) if math.isfinite(value) else None for value in (dice, sd)]
+    return {"arm": arm, "seeds": len(runs), "dice": rounded[0], "sd": rounded[1], "wall_minutes": round(wall, 1)}
 
 
 def judged(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from LiverGTANLib.core import weight_file
 from training.errors import UserError
-from training.release import bundled_table
+from training.options import Card
+from training.release import bundled_table, student_card
 
 Part = dict[str, Any]
 UNKNOWN = "not recorded"
@@ -41,6 +42,13 @@ class Sheet:
         """From a card with its weights beside it."""
         content = json.loads(card_file.read_text(encoding="utf-8"))
         return cls(content, card_file.with_suffix(".npz").stat().st_size)
+
+
+def card(options: Card) -> None:
+    """Prints a student's card, with new figures if given; or writes the model card."""
+    if options.bundled == bool(options.student):
+        raise UserError("Give a student's file, or --bundled for the model card of the bundled students.")
+    print(f"Wrote {rewrite()}" if options.bundled else student_card.rewrite(options.student, options.metrics))
 
 
 def file() -> Path:

@@ -8,8 +8,7 @@ from typing import Any
 
 from training.command_line import line, options
 from training.fit import checkpoint
-from training.model.nets import TEACHER_WIDTHS
-from training.options import Config
+from training.options import TEACHER_WIDTHS, Config, SynthesisConfig
 
 MEAN = re.compile(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)( and of the network that all began from)?")
 METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
@@ -17,8 +16,6 @@ METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # fir
 
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
     """The command that makes a bank; `config` as its bank.json has it."""
-    from training.synthesis.config import SynthesisConfig
-
     words = ["--output", f"runs/{name}", "--count", str(count)]
     return line("synthesize", *words, *options(SynthesisConfig(), config, nested=True))
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import statistics
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import evaluate, picture
+from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint, train
 from training.fit.validate import validator
-from training.model.nets import GRID, STUDENT_WIDTHS, UNet3D, gmac, parameters
-
-if TYPE_CHECKING:
-    from training.cli import Ablate
+from training.model.nets import GRID, UNet3D, gmac, parameters
+from training.options import STUDENT_WIDTHS, Ablate
 
 HEAD = (
     "Student",
@@ -58,7 +56,7 @@ class Cell:
         return f"{self.arm.replace(':', '-')}/{self.student}/seed{self.seed}"
 
 
-def run(options: Ablate) -> None:
+def ablate(options: Ablate) -> None:
     """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each."""
     cells = list(plan(options))
     cases = [Case.parse(case) for case in options.cases]
@@ -187,52 +185,10 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
         return None
     row = {"arm": arm, "student": student, "seeds": len(runs)}
     for name in FIGURES:
-        row[name] = spread([r["figures"][name] for r in runs])
+        row[name] = mean_and_sd([r["figures"][name] for r in runs])
     for kind in ("wall", "cpu"):
-        row[kind] = spread([r["seconds"][kind] / 60 for r in runs])
+        row[kind] = mean_and_sd([r["seconds"][kind] / 60 for r in runs])
     return row
-
-
-def card_entries(table: Path, student: str) -> list[dict[str, Any]]:
-    """What a student's card says of the ablation: Dice by arm, mean and sd over seeds. From `table.json`.
-
-    Raises UserError when the file cannot be read or has no run of the student.
-    """
-    try:
-        results = json.loads(table.read_text(encoding="utf-8"))
-        arms = dict.fromkeys(one["cell"]["arm"] for one in results if one["cell"]["student"] == student)
-        rows = [summarize(results, arm, student) for arm in arms]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
-    if not rows:
-        raise UserError(f"{table} has no run of {student}; give the table of an ablation with it.")
-    return [
-        {
-            "arm": row["arm"],
-            "seeds": row["seeds"],
-            "dice": rounded(row["dice"][0]),
-            "sd": rounded(row["dice"][1]),
-            "wall_minutes": round(row["wall"][0], 1),
-        }
-        for row in rows
-    ]
-
-
-def rounded(value: float) -> float | None:
-    """Four digits; None for an unknown one, because NaN is no JSON."""
-    return round(value, 4) if math.isfinite(value) else None
-
-
-def spread(values: list[float]) -> tuple[float, float]:
-    """(mean, sample sd) of the defined values; the sd of a single one is NaN, because it is unknown."""
-    known = [value for value in values if math.isfinite(value)]
-    return mean(values), statistics.stdev(known) if len(known) > 1 else float("nan")
-
-
-def mean(values: list[float]) -> float:
-    """Mean of the defined values (a distance to an empty mask is not), NaN when there are none."""
-    known = [value for value in values if math.isfinite(value)]
-    return statistics.fmean(known) if known else float("nan")
 
 
 def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:

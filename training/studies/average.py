@@ -7,19 +7,17 @@ weight, so they are refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from training.errors import UserError
 from training.fit import checkpoint
-from training.options import Config, over
-
-if TYPE_CHECKING:
-    from training.cli import Average
+from training.options import Average, Config
+from training.settings import over
 
 
-def run(options: Average) -> Path:
+def average(options: Average) -> None:
     """Writes the checkpoint of the mean of all runs' networks of a role."""
     contents = [checkpoint.read(file) for file in options.checkpoints]
     require_kin(options.checkpoints, contents, options.role)
@@ -39,7 +37,7 @@ def run(options: Average) -> Path:
         spent,
         runs[0]["teachers"],
     )
-    return file
+    print(f"wrote {file}")
 
 
 def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -25,20 +25,17 @@ from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods
 from training.fit.validate import HU_WINDOW, SPACING_MM, refuse_trained
 from training.model.nets import parameters
-from training.options import Config
+from training.options import Config, Designs
 from training.studies import designs_table
 from training.studies.design_nets import DesignNet, gmac
 from training.studies.designs_engines import PlainEngine, TorchDesign, numpy_engine
 from training.studies.designs_plan import Design, chosen
 
-if TYPE_CHECKING:
-    from training.cli import Designs
-
 ROLE = "student"
 EQUAL = ("steps", "batch", "rate", "warmup", "average", "seed")
 
 
-def run(options: Designs) -> None:
+def compare_designs(options: Designs) -> None:
     """Trains every missing design, times them all side by side, and writes `table.md`, `table.json`, `table.png`."""
     designs = chosen(options.designs)
     cases = [Case.parse(case) for case in options.cases]

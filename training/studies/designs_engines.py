@@ -14,14 +14,14 @@ from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.engines.torch_engine import FASTER_BY, has_fast_bf16
 from LiverGTANLib.core.weight_file import Student
 from training.fit.validate import HU_WINDOW
-from training.release import export
+from training.model import folding
 from training.studies.design_nets import DesignNet
 from training.studies.designs_pass import PASSES, Pass
 
 
 def student_of(net: DesignNet) -> Student:
     """The network as the product's engines and preprocessing take it, in memory."""
-    return export.in_memory(net, net.design.name, net.design.spacing_mm, HU_WINDOW)
+    return folding.in_memory(net, net.design.name, net.design.spacing_mm, HU_WINDOW)
 
 
 def numpy_engine(net: DesignNet) -> engines.Engine:
@@ -41,7 +41,7 @@ class PlainEngine:
 
     def forward(self, x_DHW: np.ndarray, progress=None, cancelled=None) -> np.ndarray:
         """See `engines.Engine`."""
-        return export.forward(self._net, x_DHW)
+        return folding.forward(self._net, x_DHW)
 
 
 class TorchDesign:

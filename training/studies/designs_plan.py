@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.errors import UserError
-from training.model.nets import STEM, STUDENT_WIDTHS, TEACHER_WIDTHS
+from training.model.nets import STEM
+from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
 
 LARGE, SMALL = 100_000, 30_000
 Kind = Literal["full", "separable", "factorized"]

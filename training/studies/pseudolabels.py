@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, 
 from training import command_line
 from training.data.cases import located
 from training.evaluation import evaluate, picture
-
-if TYPE_CHECKING:
-    from training.cli import Pseudolabel
+from training.options import Pseudolabel
 
 AIR = -1.0
 DOUBT = (0.2, 0.8)
@@ -47,7 +45,7 @@ class Averaged:
         return total
 
 
-def run(options: Pseudolabel) -> None:
+def pseudolabel(options: Pseudolabel) -> None:
     """Writes NAME.nii.gz for every CT, `labels.json` and `labels.png`; prints one line each."""
     network = evaluate.model(options.teacher)
     engine, columns, records = Averaged(network), [], []

@@ -2,7 +2,3 @@
 
 Every effect is a frozen dataclass: `random` draws its parameters, `apply` uses them, its fields are logged.
 """
-
-from training.synthesis.config import Effects, SynthesisConfig
-
-__all__ = ["Effects", "SynthesisConfig"]

@@ -16,7 +16,7 @@ import numpy as np
 from training.code_version import commit
 from training.data.bank import Bank, BankError
 from training.data.cache import Entry
-from training.synthesis.config import SynthesisConfig
+from training.options import SynthesisConfig
 from training.synthesis.heads_and_limbs import drawn_sources
 from training.synthesis.pipeline import make_volume, stream
 from training.synthesis.source_library import load_maps, prepare_reals

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.standalone.image_files import image_of
 from training.data.tissues import Tissue as T
 
 EXTENT_MM = (380.0, 270.0, 400.0)
@@ -83,6 +85,18 @@ def ct_phantom(seed: int = 0, spacing_mm: float = 2.5) -> tuple[CtVolume, np.nda
     ijk_to_ras = np.diag([-spacing_mm, -spacing_mm, spacing_mm, 1.0])
     ijk_to_ras[:3, 3] = np.array([hu.shape[2], hu.shape[1], -hu.shape[0]]) * spacing_mm / 2
     return CtVolume(hu, ijk_to_ras, f"phantom-{seed}"), scan.liver[:, ::-1, ::-1]
+
+
+def write_case(folder: Path, seed: int) -> str:
+    """A phantom's CT and mask as files; the text CT=MASK that names the case."""
+    import SimpleITK as sitk
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ct, mask = ct_phantom(seed)
+    files = folder / f"phantom-{seed}.nii.gz", folder / f"phantom-{seed}-liver.nii.gz"
+    for file, array in zip(files, (ct.hu, mask.astype("uint8")), strict=True):
+        sitk.WriteImage(image_of(array, ct.ijk_to_ras), str(file))
+    return f"{files[0]}={files[1]}"
 
 
 @dataclass(frozen=True, eq=False)

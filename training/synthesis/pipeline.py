@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from LiverGTANLib.core.volume import scale_hu
-from training.synthesis.config import SynthesisConfig
+from training.options import SynthesisConfig
 from training.synthesis.effects.anatomy import BowelGas, HazyFat, Mesentery
 from training.synthesis.effects.field_of_view import Cut, RoundField
 from training.synthesis.effects.fluid import Ascites, Consolidation, Effusion

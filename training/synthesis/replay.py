@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from training.synthesis.config import SynthesisConfig
+from training.options import SynthesisConfig
 from training.synthesis.effects.phase import Contrast
 from training.synthesis.pipeline import ANATOMY, DISEASE, REAL, SCANNER, to_grid
 from training.synthesis.placement import Placement, place

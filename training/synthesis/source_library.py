@@ -11,7 +11,7 @@ from training.data.cache import Entry, prepare
 from training.data.scans import Part, Scan
 from training.data.splits import recorded_split, refuse_shared_content
 from training.errors import UserError
-from training.synthesis.config import SynthesisConfig
+from training.options import SynthesisConfig
 from training.synthesis.sources import Source, read_tissue_map, tissue_source
 
 DEFAULT_DATA = "../shared/data"

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from training.data import augment
-from training.data.augment import Ranges, View
+from training.data.augment import View
+from training.options import AugmentRanges
 
 STILL = View(shift=(0, 0, 0), gain=1.0, offset=0.0, gamma=1.0, blur=False, noise=0.0, seed=0)
 
@@ -29,7 +30,7 @@ def test_the_still_view_changes_nothing():
 
 
 def test_a_seed_names_a_view():
-    views = [augment.draw(Ranges(), np.random.default_rng(seed)) for seed in (5, 5, 6)]
+    views = [augment.draw(AugmentRanges(), np.random.default_rng(seed)) for seed in (5, 5, 6)]
     assert views[0] == views[1] != views[2]
     image, label = volume()
     assert torch.equal(augment.apply(image, label, views[0])[0], augment.apply(image, label, views[1])[0])
@@ -63,6 +64,6 @@ def test_noise_has_its_size_and_blur_smooths():
 
 
 def test_zero_ranges_switch_everything_off():
-    off = Ranges(shift=(0, 0, 0), offset=0, gain=0, gamma=0, noise=0, noisy=0, blurred=0)
+    off = AugmentRanges(shift=(0, 0, 0), offset=0, gain=0, gamma=0, noise=0, noisy=0, blurred=0)
     view = augment.draw(off, np.random.default_rng(3))
     assert View(**{**view.__dict__, "seed": 0}) == STILL

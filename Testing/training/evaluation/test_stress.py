@@ -15,7 +15,7 @@ from training.evaluation import stress
 from training.evaluation.stress import alterations, conditions, real, report, run, simulated
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.head import head_ct
-from training.synthesis.config import SynthesisConfig
+from training.options import SynthesisConfig
 from training.synthesis.phantom import tissue_phantom
 from training.synthesis.pipeline import make_scan
 from training.synthesis.sources import tissue_source
@@ -192,7 +192,7 @@ def test_records_hold_figures_and_expectations_for_the_card(trunks, example, tmp
     library = real.Library(None, ())
     wanted = ("none", "low dose")
     tried = [c for c in conditions.all_conditions(trunks, library, 1) if c.name in wanted and c.source == "simulated"]
-    result = run.run(weight_file.load("student-30k"), tried, report=lambda line: None)
+    result = run.measure_conditions(weight_file.load("student-30k"), tried, report=lambda line: None)
     beside = report.write(result, tmp_path / "stress.json")
     again = json.loads((tmp_path / "stress.json").read_text(encoding="utf-8"))
     assert stress.card_entries(again) == stress.card_entries(result)
@@ -204,7 +204,7 @@ def test_records_hold_figures_and_expectations_for_the_card(trunks, example, tmp
 
 
 def empty_record(name, condition):
-    return run.run(weight_file.load(name), [condition], report=lambda line: None)["records"][0]
+    return run.measure_conditions(weight_file.load(name), [condition], report=lambda line: None)["records"][0]
 
 
 @pytest.mark.parametrize("name", STUDENTS)

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from support.training_fixtures import makeBank, options, smallConfig, untold
-from training import cli
+from training.__main__ import main
 from training.errors import UserError
 from training.evaluation import evaluate
 from training.fit import checkpoint, loop, methods, network_file, train
-from training.model import nets
+from training.model import folding, nets
+from training.options import TEACHER_WIDTHS
 from training.release import export
 
 WIDTHS = (3, 5)
@@ -31,7 +32,7 @@ def trained(bank, tmp_path_factory):
 @pytest.fixture(scope="module")
 def kept(trained, tmp_path_factory):
     file = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
-    assert cli.main(["keep", str(trained), "--output", str(file)]) == 0
+    assert main(["keep", str(trained), "--output", str(file)]) == 0
     return file
 
 
@@ -40,7 +41,7 @@ def test_only_the_rounding_to_float16_is_lost(trained, kept):
     for name, array in whole.state_dict().items():
         assert torch.allclose(half.state_dict()[name].double(), array.double(), rtol=2**-11, atol=2**-24), name
     image = export.probe(whole.multiple)
-    assert abs(export.forward(half, image) - export.forward(whole, image)).max() < 0.05
+    assert abs(folding.forward(half, image) - folding.forward(whole, image)).max() < 0.05
     assert not half.training
 
 
@@ -53,12 +54,12 @@ def test_what_is_known_of_the_network_goes_along(trained, kept):
 
 def test_the_same_network_gives_the_same_bytes(trained, kept, tmp_path):
     again = tmp_path / "again.safetensors"
-    assert cli.main(["keep", str(trained), "--output", str(again)]) == 0
+    assert main(["keep", str(trained), "--output", str(again)]) == 0
     assert network_file.sha256(again) == network_file.sha256(kept)
 
 
 def test_a_teacher_of_full_size_is_kept_whole(tmp_path):
-    net = nets.UNet3D(nets.TEACHER_WIDTHS)
+    net = nets.UNet3D(TEACHER_WIDTHS)
     state = {"widths": net.widths, "first_widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}
     network_file.write(tmp_path / "teacher.safetensors", {"step": 0, "nets": {"teacher": state}}, "teacher", {})
     again = checkpoint.network(tmp_path / "teacher.safetensors")
@@ -80,7 +81,7 @@ def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
         str(tmp_path / "run"),
         *options(smallConfig(bank, steps=2)),
     ]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["method"].startswith("KD")
 
 
@@ -91,7 +92,7 @@ def test_it_is_evaluated_like_a_checkpoint(trained, kept):
 
 def test_what_cannot_be_kept_or_read_is_explained(trained, tmp_path, capsys):
     output = tmp_path / "kept.safetensors"
-    assert cli.main(["keep", str(trained), "--role", "student", "--output", str(output)]) == 2
+    assert main(["keep", str(trained), "--role", "student", "--output", str(output)]) == 2
     assert "no student" in capsys.readouterr().err and not output.exists()
     content = checkpoint.read(trained)
     content["nets"]["teacher"]["average"]["head.weight"].fill_(1e6)
@@ -107,7 +108,7 @@ def test_what_cannot_be_kept_or_read_is_explained(trained, tmp_path, capsys):
 def test_a_run_without_a_log_has_watched_nothing(bank, tmp_path, capsys):
     config = smallConfig(bank, steps=1)
     file = loop.fit(methods.plain("student", WIDTHS, config), config, tmp_path, untold)
-    assert cli.main(["keep", str(file), "--role", "student", "--output", str(tmp_path / "s.safetensors")]) == 0
+    assert main(["keep", str(file), "--role", "student", "--output", str(tmp_path / "s.safetensors")]) == 0
     assert "watched: nothing" in capsys.readouterr().out
 
 
@@ -124,7 +125,7 @@ def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
         str(tmp_path / "run"),
         *options(smallConfig(bank, steps=1)),
     ]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     teachers = checkpoint.read(tmp_path / "run" / "checkpoint.pt")["teachers"]
     digest = network_file.digest(checkpoint.network(kept).state_dict())
     assert teachers == {"teacher0": {"widths": list(WIDTHS), "sha256": digest}}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from training.model import nets
+from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
 
 
 @pytest.mark.parametrize(
@@ -15,9 +16,9 @@ def test_parameter_counts(widths, count):
 
 
 def test_roles_keep_their_budgets():
-    assert nets.parameters(nets.UNet3D(nets.STUDENT_WIDTHS["student-100k"])) <= 100_000
-    assert nets.parameters(nets.UNet3D(nets.STUDENT_WIDTHS["student-30k"])) <= 30_000
-    assert nets.parameters(nets.UNet3D(nets.TEACHER_WIDTHS)) == pytest.approx(1.25e6, rel=0.01)
+    assert nets.parameters(nets.UNet3D(STUDENT_WIDTHS["student-100k"])) <= 100_000
+    assert nets.parameters(nets.UNet3D(STUDENT_WIDTHS["student-30k"])) <= 30_000
+    assert nets.parameters(nets.UNet3D(TEACHER_WIDTHS)) == pytest.approx(1.25e6, rel=0.01)
 
 
 @pytest.mark.parametrize(("widths", "stem"), [((2, 3), 2), ((2, 3, 4), 2), ((2, 2, 3, 5), 2), ((2, 3), 4)])

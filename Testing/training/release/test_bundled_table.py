@@ -5,7 +5,8 @@ import csv
 import pytest
 
 from support.training_fixtures import measure_like
-from training import cli, paths
+from training import paths
+from training.__main__ import main
 from training.data import held_out, samples
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow
@@ -40,7 +41,7 @@ def test_what_is_absent_is_said_in_a_sentence(nowhere):
 
 
 def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_path):
-    assert cli.main(["evaluate", "--bundled", "--output", str(tmp_path / "table.csv")]) == 2
+    assert main(["evaluate", "--bundled", "--output", str(tmp_path / "table.csv")]) == 2
     assert "no real case" in capsys.readouterr().err and not (tmp_path / "table.csv").exists()
 
 
@@ -78,5 +79,5 @@ def test_a_case_that_was_trained_on_is_refused_before_anything_runs(monkeypatch)
     "words", [["evaluate"], ["evaluate", "student-100k"], ["evaluate", "student-100k", "--bundled"]]
 )
 def test_a_half_said_evaluation_is_explained(words, capsys):
-    assert cli.main(words) == 2
+    assert main(words) == 2
     assert "--bundled" in capsys.readouterr().err

@@ -11,13 +11,13 @@ import torch
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.standalone.image_files import image_of
 from support.training_fixtures import makeBank, measure_like, options, smallConfig, untold
-from training import cli
+from training.__main__ import main
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import evaluate
 from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods
-from training.model import nets
+from training.model import folding, nets
 from training.release import export, provenance, student_card
 
 WIDTHS = (2, 3, 5)
@@ -34,22 +34,22 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def phantomCase(tmp_path_factory):
     """A phantom's CT and mask as files."""
-    from training.studies.demo import write_case
+    from training.synthesis.phantom import write_case
 
     return write_case(tmp_path_factory.mktemp("case"), 7)
 
 
 def write(trained, path):
     net = checkpoint.network(trained)
-    card = student_card.complete(export.card("student-test", net, 3.0, (-160.0, 240.0)), trained)
+    card = student_card.complete(folding.card("student-test", net, 3.0, (-160.0, 240.0)), trained)
     return net, export.write(net, path, card)
 
 
 def test_folding_changes_nothing(trained):
     net = checkpoint.network(trained)
-    exact = export.in_memory(net, "net", 3.0, (-160.0, 240.0))
+    exact = folding.in_memory(net, "net", 3.0, (-160.0, 240.0))
     image = export.probe(net.multiple)
-    expected = export.forward(net, image)
+    expected = folding.forward(net, image)
     assert np.abs(expected).max() > 0.1
     for engine in export.exact(exact):
         assert np.abs(engine.forward(image) - expected).max() < 1e-4
@@ -60,7 +60,7 @@ def test_the_written_student_runs_in_both_engines_like_the_network(trained, tmp_
     assert set(export.differences(net, written)) == {"numpy", "torch"}
     assert max(export.differences(net, written).values()) < 1e-4
     image = export.probe(net.multiple)
-    assert np.abs(export.forward(export.rounded(net), image) - export.forward(net, image)).max() < 0.05
+    assert np.abs(folding.forward(export.rounded(net), image) - folding.forward(net, image)).max() < 0.05
     assert weight_file.load(tmp_path / "student-test.json").widths == WIDTHS
 
 
@@ -106,9 +106,9 @@ def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_p
         "--picture",
         str(tmp_path / "cases.png"),
     ]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert (tmp_path / "cases.png").stat().st_size > 10_000
-    assert cli.main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(table)]) == 0
+    assert main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(table)]) == 0
     rows = weight_file.load(tmp_path / "student-test.json").card["metrics"]
     assert [row["engine"] for row in rows] == ["numpy", "torch"]
     assert rows[0]["dice"] == pytest.approx(rows[1]["dice"], abs=0.01)
@@ -133,7 +133,7 @@ def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_pat
         "5",
         *options(smallConfig(makeBank(tmp_path / "bank"), steps=4)),
     ]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     card = weight_file.load(tmp_path / "run" / "student-test.json").card
     assert [row["engine"] for row in card["metrics"]] == ["numpy", "torch"]
     assert card["training"]["method"].startswith("GTAN") and card["training"]["teacher"] == {"widths": [3, 5]}
@@ -192,4 +192,4 @@ def test_a_network_that_cannot_be_halved_is_refused(tmp_path):
     with torch.no_grad():
         net.head.weight.fill_(1e6)
     with pytest.raises(ValueError, match="float16"):
-        export.write(net, tmp_path / "student.npz", export.card("student", net, 3.0, (-160.0, 240.0)))
+        export.write(net, tmp_path / "student.npz", folding.card("student", net, 3.0, (-160.0, 240.0)))

@@ -8,13 +8,15 @@ import pytest
 from LiverGTANLib.core import weight_file
 from support.cases import smallCt
 from support.training_fixtures import makeBank, smallConfig, untold
-from training import cli
+from training.__main__ import main
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation.stress.conditions import Condition
 from training.evaluation.stress.example import Example
-from training.evaluation.stress.run import run
+from training.evaluation.stress.run import measure_conditions
 from training.fit import checkpoint, loop, methods
+from training.model import folding
+from training.options import Export
 from training.release import bundled_table, export, install, model_card, student_card
 from training.studies import ablation
 
@@ -32,14 +34,14 @@ def trained(bank, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(bank, steps=3, rate=0.02)
     teacher = loop.fit(methods.plain("teacher", (3, 5, 7), config), config, folder / "teacher", untold)
-    assert cli.main(["keep", str(teacher), "--output", str(folder / "kept.safetensors")]) == 0
+    assert main(["keep", str(teacher), "--output", str(folder / "kept.safetensors")]) == 0
     task = methods.distilled("student", WIDTHS, [checkpoint.network(teacher)], config)
     return loop.fit(task, config, folder / "student", untold)
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    from training.studies.demo import write_case
+    from training.synthesis.phantom import write_case
 
     return Case.parse(write_case(tmp_path_factory.mktemp("case"), 7))
 
@@ -48,7 +50,7 @@ def case(tmp_path_factory):
 def extension(monkeypatch, tmp_path, trained, case):
     """An extension without students, the kept teacher in its place, and a phantom for the sample CTs."""
     monkeypatch.setattr(weight_file, "MODELS", tmp_path / "Models")
-    monkeypatch.setattr(checkpoint, "ROOT", trained.parents[1])
+    monkeypatch.setattr(student_card, "ROOT", trained.parents[1])
     monkeypatch.setattr(student_card, "KEPT", trained.parents[1] / "kept.safetensors")
     monkeypatch.setattr(install.samples, "CASES", ((case.ct_path, case.mask_path),))
     monkeypatch.setattr(bundled_table, "cases", lambda say=print: [case])
@@ -59,7 +61,7 @@ def extension(monkeypatch, tmp_path, trained, case):
 def measured(trained, tmp_path):
     """Options of `export --install` with files like those of `calibrate` and `stress` about the student."""
     net = checkpoint.network(trained)
-    written = export.write(net, tmp_path / "x.npz", export.card("x", net, 3.0, (-160.0, 240.0)))
+    written = export.write(net, tmp_path / "x.npz", folding.card("x", net, 3.0, (-160.0, 240.0)))
     about = {"student": "student-30k", "sha256": written.sha256}
     calibration = about | {
         "temperature": 1.3,
@@ -73,7 +75,7 @@ def measured(trained, tmp_path):
         "command": "python -m training calibrate s.npz --output c.json",
     }
     plain = Condition("plain CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
-    stress = run(written, [plain], report=lambda text: None)
+    stress = measure_conditions(written, [plain], report=lambda text: None)
     stress |= {"command": "python -m training stress s.npz --output s.json"}
     table = [
         {
@@ -85,7 +87,7 @@ def measured(trained, tmp_path):
     ]
     for name, content in (("c.json", calibration), ("s.json", stress), ("table.json", table)):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
-    return cli.Export(
+    return Export(
         trained,
         "student-30k",
         tmp_path / "out",
@@ -97,7 +99,7 @@ def measured(trained, tmp_path):
 
 
 def test_all_that_is_known_is_installed(extension, measured):
-    install.run(measured, say=lambda text: None)
+    install.export_student(measured, say=lambda text: None)
     assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
     card = weight_file.load("student-30k").card
     assert [(row["case"], row["engine"]) for row in card["metrics"]] == [("phantom-7", "numpy"), ("phantom-7", "torch")]
@@ -130,7 +132,7 @@ def test_all_that_is_known_is_installed(extension, measured):
 def test_nothing_is_installed_without_every_measurement(extension, measured):
     for change, message in (({"stress": None}, "hard cases"), ({"name": "student-x"}, "bundles student-100k")):
         with pytest.raises(UserError, match=message):
-            install.run(dataclasses.replace(measured, **change), say=lambda text: None)
+            install.export_student(dataclasses.replace(measured, **change), say=lambda text: None)
     assert not extension.exists()
 
 
@@ -138,16 +140,16 @@ def test_measurements_of_other_weights_are_refused(extension, measured):
     content = json.loads(measured.stress.read_text()) | {"sha256": "0" * 64}
     measured.stress.write_text(json.dumps(content))
     with pytest.raises(UserError, match="about other weights"):
-        install.run(measured, say=lambda text: None)
+        install.export_student(measured, say=lambda text: None)
     measured.stress.write_text("{}")
     with pytest.raises(UserError, match="cannot be read"):
-        install.run(measured, say=lambda text: None)
+        install.export_student(measured, say=lambda text: None)
     assert not extension.exists()
 
 
 def put(measured) -> None:
     """Installs the student without the evaluation, which takes its time."""
-    install.put(install.run(dataclasses.replace(measured, install=False), say=lambda text: None))
+    install.put(install.export_student(dataclasses.replace(measured, install=False), say=lambda text: None))
 
 
 def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
@@ -155,7 +157,7 @@ def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
     before = {path: path.read_bytes() for path in extension.iterdir()}
     monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(UserError, match="differs from the trained network"):
-        install.run(measured, say=lambda text: None)
+        install.export_student(measured, say=lambda text: None)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in extension.iterdir()} == before
 
@@ -163,21 +165,21 @@ def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
 def test_an_ablation_without_this_student_is_refused(extension, measured):
     measured.ablation.write_text("[]")
     with pytest.raises(UserError, match="no run of student-30k"):
-        install.run(measured, say=lambda text: None)
+        install.export_student(measured, say=lambda text: None)
     assert not extension.exists()
 
 
 def test_a_student_that_is_too_large_for_its_name_is_refused(measured, monkeypatch):
     monkeypatch.setitem(install.BUDGETS, "student-30k", 100)
     with pytest.raises(UserError, match="may have 100 parameters"):
-        install.run(measured, say=lambda text: None)
+        install.export_student(measured, say=lambda text: None)
     assert not measured.output.exists()
 
 
 def test_samples_that_are_absent_forbid_it(extension, measured, monkeypatch, case):
     monkeypatch.setattr(install.samples, "CASES", ((case.ct_path.with_name("other.nii.gz"), case.mask_path),))
     with pytest.raises(UserError, match="sample CTs, which are absent"):
-        install.run(measured, say=lambda text: None)
+        install.export_student(measured, say=lambda text: None)
     assert not extension.exists()
 
 
@@ -216,10 +218,10 @@ def test_steps_are_told_with_those_of_the_runs_before():
 
 
 def test_the_model_card_is_written_by_a_command(extension, measured, capsys):
-    assert cli.main(["card", "--bundled"]) == 2
+    assert main(["card", "--bundled"]) == 2
     put(measured)
     expected = model_card.file().read_text(encoding="utf-8")
     model_card.file().write_text("by hand", encoding="utf-8")
-    assert cli.main(["card", "--bundled"]) == 0
+    assert main(["card", "--bundled"]) == 0
     assert model_card.file().read_text(encoding="utf-8") == expected
-    assert cli.main(["card"]) == 2 and "--bundled" in capsys.readouterr().err
+    assert main(["card"]) == 2 and "--bundled" in capsys.readouterr().err

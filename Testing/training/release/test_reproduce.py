@@ -7,11 +7,12 @@ import shlex
 import pytest
 
 from support.training_fixtures import makeBank, smallConfig, untold
-from training import cli, command_line
+from training import command_line
+from training.__main__ import parse
 from training.fit import checkpoint, loop, methods
 from training.model import nets
+from training.options import Calibrate, SynthesisConfig
 from training.release import model_card, reproduce
-from training.synthesis.config import SynthesisConfig
 
 WIDTHS = (2, 3, 5)
 
@@ -28,7 +29,7 @@ def taught(tmp_path_factory):
 def test_a_run_is_started_again_by_its_command(taught):
     words = shlex.split(reproduce.fit(taught, "student-30k", "kept.safetensors"))
     assert words[:3] == ["python", "-m", "training"]
-    _, options = cli.parse(words[3:])
+    _, options = parse(words[3:])
     assert (options.stage, options.roles.student_widths) == ("takd", WIDTHS)  # no teacher of the known size
     assert options.roles.assistant_widths == (3, 5, 7) and str(options.run) == "runs/student-30k"
     assert options.training.loop.steps == 3 and options.training.loop.rate == 0.02
@@ -38,7 +39,7 @@ def test_a_run_is_started_again_by_its_command(taught):
 def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
     content = taught | {"method": taught["method"] + "; mean of the weights of 2 runs (seeds 4, 7)"}
     command = reproduce.fit(content, "student-30k", "kept.safetensors")
-    first, second, mean = (cli.parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
+    first, second, mean = (parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
     assert (first.training.loop.seed, second.training.loop.seed) == (4, 7) and first.stage == second.stage == "takd"
     assert [file.parent for file in mean.checkpoints] == [first.run, second.run]
     assert model_card.checkpoint_of({"command": command}) == f"{mean.run}/checkpoint.pt"
@@ -51,13 +52,13 @@ def test_a_bank_is_made_again_by_its_command():
         config, effects=config.effects.without("ascites"), weights=config.weights | {"acrin_flt_breast_001": 3.0}
     )
     values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    _, again = cli.parse(shlex.split(reproduce.synthesize("bank", 7, values))[3:])
+    _, again = parse(shlex.split(reproduce.synthesize("bank", 7, values))[3:])
     assert dataclasses.replace(again, count=config.count) == config and again.count == 7
 
 
 def test_the_options_of_a_measurement_are_said_again(tmp_path):
-    given = cli.Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
-    name, again = cli.parse(shlex.split(command_line.command("calibrate", given))[3:])
+    given = Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
+    name, again = parse(shlex.split(command_line.command("calibrate", given))[3:])
     assert name == "calibrate" and again == dataclasses.replace(given, output=again.output)
     assert str(again.output) == "runs/c.json"
 

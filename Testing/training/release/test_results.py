@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.studies import ablation
+from training.evaluation.summary import mean, mean_and_sd
 
 ROOT = Path(__file__).resolve().parents[3] / "training"
 
@@ -25,6 +25,6 @@ def test_the_ablation_lists_every_run_that_its_means_are_of(student):
         runs = [one for one in results if (one["cell"]["student"], one["cell"]["arm"]) == (student, arm)]
         assert sorted(one["cell"]["seed"] for one in runs) == [0, 1, 2]
         assert len({one["steps"] for one in runs}) == 1 and all(one["seconds"]["cpu"] > 0 for one in runs)
-        mean, sd = ablation.spread([ablation.mean([case["dice"] for case in one["cases"].values()]) for one in runs])
+        dice, sd = mean_and_sd([mean([case["dice"] for case in one["cases"].values()]) for one in runs])
         [row] = [line for line in text.splitlines() if f"| {student} |" in line and f"| {arm} |" in line]
-        assert f"| {mean:.4f} ± {sd:.4f} |" in row
+        assert f"| {dice:.4f} ± {sd:.4f} |" in row

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from support.training_fixtures import makeBank, smallConfig, untold
-from training import cli
+from training.__main__ import main
 from training.evaluation import evaluate
 from training.fit import checkpoint, loop, methods
-from training.options import over
 from training.release import reproduce
+from training.settings import over
 from training.studies.average import averaged
 
 WIDTHS = (2, 3)
@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
 
 def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path):
     _, _, files = runs
-    assert cli.main(["average", *map(str, files), "--run", str(tmp_path)]) == 0
+    assert main(["average", *map(str, files), "--run", str(tmp_path)]) == 0
     content = checkpoint.read(tmp_path / "checkpoint.pt")
     one, two = (checkpoint.network(file).state_dict() for file in files)
     mean = checkpoint.network(tmp_path / "checkpoint.pt").state_dict()
@@ -47,7 +47,7 @@ def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path
 
 def test_the_network_that_all_began_from_may_take_part(runs, tmp_path):
     _, start, files = runs
-    assert cli.main(["average", *map(str, files), str(start), "--run", str(tmp_path)]) == 0
+    assert main(["average", *map(str, files), str(start), "--run", str(tmp_path)]) == 0
     content, one = checkpoint.read(tmp_path / "checkpoint.pt"), checkpoint.read(files[0])
     assert content["method"].endswith("2 runs (seeds 1, 2) and of the network that all began from")
     assert content["settings"]["loop"] == one["settings"]["loop"]
@@ -66,8 +66,8 @@ def test_runs_of_different_beginnings_are_refused(runs, tmp_path, capsys):
     folder, _, files = runs
     config = smallConfig(folder / "bank", steps=2, seed=3)
     stranger = loop.fit(methods.plain("student", WIDTHS, config), config, folder / "stranger", untold)
-    assert cli.main(["average", str(stranger), str(files[0]), "--run", str(tmp_path)]) == 2
+    assert main(["average", str(stranger), str(files[0]), "--run", str(tmp_path)]) == 2
     assert "did not begin from one network" in capsys.readouterr().err
-    assert cli.main(["average", str(files[0]), "--run", str(tmp_path)]) == 2
-    assert cli.main(["average", *map(str, files), "--role", "teacher", "--run", str(tmp_path)]) == 2
+    assert main(["average", str(files[0]), "--run", str(tmp_path)]) == 2
+    assert main(["average", *map(str, files), "--role", "teacher", "--run", str(tmp_path)]) == 2
     assert "holds a teacher" in capsys.readouterr().err and not list(tmp_path.iterdir())

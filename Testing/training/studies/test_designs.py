@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from support.training_fixtures import makeBank, options, smallConfig
-from training import cli
+from training.__main__ import main
 from training.fit import checkpoint
-from training.model import growth
-from training.model.nets import STUDENT_WIDTHS, TEACHER_WIDTHS, UNet3D, parameters
+from training.model import folding, growth
+from training.model.nets import UNet3D, parameters
 from training.model.nets import gmac as gmac_of
+from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
 from training.release import export
 from training.studies.design_nets import DesignNet, gmac
 from training.studies.designs_engines import ComposedEngine, TorchDesign, folded, numpy_engine
@@ -53,7 +54,7 @@ def test_the_present_design_is_the_network_of_all_roles():
     net, plain = lively(design), UNet3D(design.widths).eval()
     plain.load_state_dict(net.state_dict())
     image = export.probe(net.multiple)
-    np.testing.assert_array_equal(export.forward(net, image), export.forward(plain, image))
+    np.testing.assert_array_equal(folding.forward(net, image), folding.forward(plain, image))
     assert gmac(design, (32, 32, 48)) == pytest.approx(gmac_of(plain, (32, 32, 48)))
 
 
@@ -61,12 +62,12 @@ def test_the_present_design_is_the_network_of_all_roles():
 def test_both_engines_compute_what_the_network_does(design):
     net = lively(design)
     image = np.concatenate([export.probe(net.multiple)] * 2, axis=2)
-    expected = export.forward(net, image)
+    expected = folding.forward(net, image)
     assert expected.std() > 0.05
     for engine in (numpy_engine(net), ComposedEngine(net)):
         for _ in range(2):  # the second pass finds used buffers
             np.testing.assert_allclose(engine.forward(image), expected, atol=1e-3)
-    np.testing.assert_allclose(export.forward(folded(net), image), expected, atol=1e-3)
+    np.testing.assert_allclose(folding.forward(folded(net), image), expected, atol=1e-3)
     np.testing.assert_allclose(TorchDesign(net).forward(image), expected, atol=0.1 * np.abs(expected).max())
 
 
@@ -77,7 +78,7 @@ def test_a_student_of_full_convolutions_grows_in_its_family(design):
     wide = growth.widen(net, widths, growth.draw_maps(design.widths, widths, 0))
     assert parameters(wide) > 3 * parameters(net)
     image = export.probe(net.multiple)
-    np.testing.assert_allclose(export.forward(wide, image), export.forward(net, image), atol=1e-4)
+    np.testing.assert_allclose(folding.forward(wide, image), folding.forward(net, image), atol=1e-4)
 
 
 def test_only_a_student_that_differs_in_widths_alone_grows_to_the_teacher():
@@ -90,7 +91,7 @@ def test_only_a_student_that_differs_in_widths_alone_grows_to_the_teacher():
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """Two designs after two steps: the folder and the command's arguments."""
-    from training.studies.demo import write_case
+    from training.synthesis.phantom import write_case
 
     folder = tmp_path_factory.mktemp("designs")
     config = smallConfig(makeBank(folder / "bank", (16, 16, 32)), steps=2)
@@ -107,7 +108,7 @@ def compared(tmp_path_factory):
         "2",
         *options(config),
     ]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     return folder / "table", arguments
 
 
@@ -128,7 +129,7 @@ def test_what_is_finished_is_not_trained_again(compared, capsys):
     folder, arguments = compared
     before = (folder / "stem4-30k" / "result.json").stat().st_mtime_ns
     (folder / "factorized-30k" / "result.json").unlink()
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "factorized-30k" in said and "stem4-30k" not in said
     assert (folder / "stem4-30k" / "result.json").stat().st_mtime_ns == before
@@ -145,5 +146,5 @@ def test_what_is_finished_is_not_trained_again(compared, capsys):
 )
 def test_an_unequal_comparison_is_refused(compared, changes, message, capsys):
     _, arguments = compared
-    assert cli.main([*arguments, *changes]) == 2
+    assert main([*arguments, *changes]) == 2
     assert message in capsys.readouterr().err

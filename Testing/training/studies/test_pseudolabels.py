@@ -8,10 +8,9 @@ import pytest
 
 from LiverGTANLib.core import engines, weight_file
 from LiverGTANLib.standalone.image_files import read_ct, read_labels
-from training.cli import Pseudolabel
 from training.data import samples
+from training.options import Pseudolabel, SynthesisConfig
 from training.studies import pseudolabels
-from training.synthesis.config import SynthesisConfig
 from training.synthesis.source_library import own_scans
 
 LEAST_DICE = 0.9
@@ -25,7 +24,7 @@ def labels(sampleFolder, tmp_path_factory):
     for name in ("one", "two", "three"):
         shutil.copy(samples.CT, folder / "ct" / f"{name}.nii.gz")
     shutil.copy(samples.CT_REFERENCE, folder / "ct" / "two_liver_pseudo.nii.gz")
-    pseudolabels.run(Pseudolabel("student-30k", (str(folder / "ct"),), ("three",), folder / "labels"))
+    pseudolabels.pseudolabel(Pseudolabel("student-30k", (str(folder / "ct"),), ("three",), folder / "labels"))
     return folder
 
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.evaluation.calibration.run import FEWEST_FOR_LEVELS
+FEWEST_FOR_LEVELS = 5
+"""Cases to find the interval's levels on; on fewer they would tell more about the cases than about the student."""
 
 
 def card_entry(result: dict[str, Any]) -> dict[str, Any]:

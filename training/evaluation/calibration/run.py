@@ -11,8 +11,10 @@ import numpy as np
 from LiverGTANLib.core import engines, measurements, segmenter, uncertainty
 from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.weight_file import Student
+from training import command_line
 from training.data.cases import Case
 from training.errors import UserError
+from training.evaluation.calibration import report
 from training.evaluation.calibration.reliability import (
     BINS,
     SHELL_MM,
@@ -23,9 +25,10 @@ from training.evaluation.calibration.reliability import (
     cross_entropy,
     near_border,
 )
+from training.evaluation.calibration.report import FEWEST_FOR_LEVELS
+from training.evaluation.evaluate import model
+from training.options import Calibrate
 
-FEWEST_FOR_LEVELS = 5
-"""Cases to find the interval's levels on; on fewer they would tell more about the cases than about the student."""
 HELD = 0.9
 """Share of the fitted cases whose volume the interval must hold."""
 LOW_LEVELS = (0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02)
@@ -56,6 +59,17 @@ class CalibrationCase:
     def held(self, temperature: float, low: float = uncertainty.LEVELS[0]) -> bool:
         interval = self.interval(temperature, low)
         return interval.low <= self.reference_ml <= interval.high
+
+
+def calibrate_student(options: Calibrate) -> None:
+    """Prints calibration errors and the temperature, writes them and the reliability diagram."""
+    cases = [Case.parse(case) for case in options.cases]
+    result = calibrate(model(options.model), cases, options.fit)
+    result |= {"command": command_line.command("calibrate", options)}
+    print(report.text(result))
+    picture = options.picture or options.output.with_suffix(".png")
+    report.write(result, options.output, picture)
+    print(f"{options.output}, {picture}")
 
 
 def calibrate(student: Student, cases: Sequence[Case], fit: Sequence[str]) -> dict[str, Any]:

@@ -11,17 +11,33 @@ import numpy as np
 from LiverGTANLib.core import engines, measurements, segmenter
 from LiverGTANLib.core.engines import Engine
 from LiverGTANLib.core.weight_file import Student
+from training import command_line
+from training.data.cases import Case
+from training.evaluation.evaluate import model
 from training.evaluation.metrics import measure as compare
-from training.evaluation.stress import simulated
-from training.evaluation.stress.conditions import BASELINE, Condition
+from training.evaluation.stress import real, simulated
+from training.evaluation.stress.conditions import BASELINE, Condition, all_conditions
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.record import ConditionResult, Record
-from training.evaluation.stress.report import expectation, line
+from training.evaluation.stress.report import expectation, line, write
+from training.options import Stress, SynthesisConfig
+from training.synthesis import source_library
 
 ENGINE = "numpy"
 
 
-def run(student: Student, conditions: list[Condition], report: Callable[[str], None] = print) -> dict[str, Any]:
+def stress(options: Stress) -> None:
+    """Prints a line a condition and writes the table."""
+    config = SynthesisConfig(data=options.data)
+    library = real.Library(source_library.data_folder(config), tuple(Case.parse(case) for case in options.cases))
+    tried = all_conditions(source_library.load_maps(config), library, options.volumes)
+    result = measure_conditions(model(options.model), tried) | {"command": command_line.command("stress", options)}
+    print(f"{options.output}, {write(result, options.output)}")
+
+
+def measure_conditions(
+    student: Student, conditions: list[Condition], report: Callable[[str], None] = print
+) -> dict[str, Any]:
     """The result as JSON holds it: student, note, records (with expectations, see `report.py`)."""
     engine = engines.create(student, ENGINE)
     trained = {source["name"] for source in student.card.get("training", {}).get("data", [])}

@@ -11,7 +11,7 @@ import numpy as np
 from LiverGTANLib.core.volume import CtVolume
 from training.data.tissues import Tissue
 from training.evaluation.stress.example import Example
-from training.synthesis.config import Effects, SynthesisConfig
+from training.options import Effects, SynthesisConfig
 from training.synthesis.effects.scanner import Noise
 from training.synthesis.effects.spleen import Splenomegaly
 from training.synthesis.overrides import EffectOverrides

@@ -1,0 +1,83 @@
+"""The commands that span several rooms: `fit` with all its stages, `evaluate` with the bundled table, `demo`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from training import settings
+from training.evaluation.evaluate import evaluate_cases
+from training.fit import machine, train
+from training.fit.validate import validator
+from training.options import Card, Demo, Evaluate, Export, Fit, SynthesisConfig
+from training.paths import DATA_VARIABLE
+from training.release import bundled_table, install, model_card
+from training.synthesis import build
+from training.synthesis.phantom import write_case
+
+DEMO_SETTINGS = Path(__file__).with_name("demo.toml")
+UNSEEN_SEEDS = (101, 102)
+
+
+def fit(options: Fit) -> None:
+    """Trains one stage, or all of them."""
+    if options.stage == "all":
+        fit_all(options)
+    else:
+        train.fit(options)
+
+
+def fit_all(options: Fit) -> None:
+    """Teacher (unless one is given), GTAN with its student, export, and evaluation when there are cases."""
+    config, run = options.training, options.run
+    validate = validator(config.data)
+    train.write_settings(options)
+    sizes, teachers = train.sizes(options.roles), list(options.roles.teacher)
+    if not teachers:
+        longer = train.teacher_config(options.roles, config)
+        teachers = [train.fit_teacher(sizes, longer, run / "teacher", validate)]
+    method = train.Method.parse("gtan")
+    student = train.fit_student(method, sizes, teachers, config, run / "gtan", run / "assistant", validate)
+    if not machine.start(config).is_global_zero:
+        return
+    install.export_student(Export(student, options.name, run))
+    if options.cases:
+        file = run / f"{options.name}.json"
+        evaluate_cases(
+            Evaluate(str(file), options.cases, ("numpy", "torch"), run / "evaluation.csv", run / "cases.png")
+        )
+        model_card.card(Card(file, run / "evaluation.csv"))
+
+
+def evaluate(options: Evaluate) -> None:
+    """Figures of every case and their summary, or the table of the bundled students."""
+    if options.bundled:
+        bundled_table.evaluate_bundled(options)
+    else:
+        evaluate_cases(options)
+
+
+def demo(options: Demo) -> None:
+    """The whole path on the phantom: a small bank, teacher, GTAN, export, evaluation on unseen phantoms, card.
+
+    It shows that everything runs and fits together; a student that has seen only a phantom is of no use on patients.
+    """
+    output = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    os.environ[DATA_VARIABLE] = str(output)  # holds no tissue maps, so synthesis takes the phantom even where data are
+    build.synthesize(dataclasses.replace(demo_settings("synthesize", SynthesisConfig()), output=output / "bank"))
+    given = demo_settings("fit", Fit("all"))
+    data = dataclasses.replace(given.training.data, bank=(output / "bank",))
+    cases = tuple(write_case(output / "cases", seed) for seed in UNSEEN_SEEDS)
+    training = dataclasses.replace(given.training, data=data)
+    fit_all(dataclasses.replace(given, run=output, cases=cases, training=training))
+
+
+def demo_settings(command: str, defaults: Any) -> Any:
+    """The command's options as `demo.toml` sets them."""
+    values = tomllib.loads(DEMO_SETTINGS.read_text(encoding="utf-8"))[command]
+    return settings.over(defaults, values, DEMO_SETTINGS.name)
