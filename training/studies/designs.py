@@ -112,7 +112,7 @@ def train(design: Design, config: Config, cases: list[Case], folder: Path) -> di
 def judged(net: DesignNet, case: Case) -> dict[str, float]:
     """Figures of the product's mask at native resolution, from the network in float32."""
     mask = segmenter.mask(segmenter.analyze(case.ct, PlainEngine(net))).full()
-    return dataclasses.asdict(measure(mask, case.mask, tuple(case.ct.spacing[::-1])))
+    return dataclasses.asdict(measure(mask, case.mask, case.ct.ijk_to_ras))
 
 
 def equal(file: Path, config: Config) -> dict[str, Any]:
