@@ -12,7 +12,8 @@ from support.volumes import write_image
 from training.data.bank import BankError
 from training.data.tissues import Tissue
 from training.errors import UserError
-from training.synthesis import SynthesisConfig, build
+from training.options import SynthesisConfig
+from training.synthesis import build
 from training.synthesis.build import choose_source, synthesize
 from training.synthesis.heads_and_limbs import drawn_sources
 from training.synthesis.phantom import ct_phantom, tissue_phantom

@@ -8,7 +8,7 @@ import pytest
 
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
 from training.data.tissues import Tissue, coarse_tissue
-from training.synthesis import Effects, SynthesisConfig
+from training.options import Effects, SynthesisConfig
 from training.synthesis.effects.grid_operations import resize, signed_distance, smooth_noise
 from training.synthesis.phantom import ct_phantom, tissue_phantom
 from training.synthesis.pipeline import apply_effects, average_areas, make_volume, to_grid
