@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from LiverGTANLib.core import engines, measurements, segmenter, uncertainty
+from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
@@ -45,7 +46,7 @@ class CalibrationCase:
     found_ml: float
 
     @classmethod
-    def of(cls, case: Case, engine: engines.Engine) -> CalibrationCase:
+    def of(cls, case: Case, engine: Engine) -> CalibrationCase:
         analysis = segmenter.analyze(case.ct, engine)
         reference = measurements.volume_ml(case.mask, case.ct.ijk_to_ras)
         found = measurements.volume_ml(segmenter.mask(analysis).voxels, case.ct.ijk_to_ras)
