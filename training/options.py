@@ -140,7 +140,7 @@ class Effects:
     """Bowel loops and vessels in the fat between the organs of a tissue map."""
     bowel_gas: float = 0.85
     hazy_fat: float = 0.15
-    """Edema, inflammation, or a lean person: fat between the organs of a tissue map nearly as dense as they are."""
+    """Edema, inflammation, or a lean patient: fat between the organs of a tissue map nearly as dense as they are."""
     effusion: float = 0.42
     """Pleural fluid with collapsed lung."""
     consolidation: float = 0.28
@@ -180,7 +180,9 @@ class SynthesisConfig:
     count: int = 1200
     """Volumes."""
     data: Path | None = None
-    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA, or ../shared/data beside the repository."""
+    phantom: bool = False
+    """Draw the bodies instead of taking tissue maps and CTs of `data`: for a demonstration, of no use on patients."""
     datasets: tuple[str, ...] = ()
     """Real CTs as LAYOUT=FOLDER: lits, msd, totalsegmentator, chaos, nnunet, pairs or unlabelled."""
     validation_share: float = 0.2
@@ -191,17 +193,15 @@ class SynthesisConfig:
     """Share of volumes made of real CTs."""
     no_liver_share: float = 0.07
     """Share of synthetic volumes that show pelvis or chest only."""
-    elsewhere_share: float = 0.04
+    heads_and_limbs_share: float = 0.04
     """Share of volumes that show a drawn head or limb: there is no liver either."""
     exclude: tuple[str, ...] = (
-        "crlm_ct_1100_8bit",
-        "spl_abdominal_atlas",
         "lung_pet_ct_dx_a0002_thick",
         "lidc_idri_0001",
         "hcc_tace_seg_009_giant_tumour",
         "lidc_idri_0314_effusion",
     )
-    """CTs of `data` that no volume comes from: those for validation and tests, and those with doubtful labels."""
+    """CTs of `data` with doubtful labels, which no volume comes from; held-out cases never are a source."""
     unlabelled: tuple[str, ...] = ()
     """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
     labels: Path | None = None
@@ -209,7 +209,7 @@ class SynthesisConfig:
     weights: dict[str, float] = field(
         default_factory=lambda: {"tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0}
     )
-    """How often a real CT is drawn compared with the others (1): plain scans are few."""
+    """How often a real CT is drawn compared with the others (1): scans without contrast are few."""
     shape: tuple[int, int, int] = (64, 96, 112)
     """Voxels of a volume along S, A, R."""
     spacing_mm: float = 3.0
@@ -277,8 +277,8 @@ class Pseudolabel:
     """A checkpoint (.pt or .pt:ROLE)."""
     cts: tuple[str, ...] = ("ct",)
     """CT files, or folders of .nii.gz; relative ones are also looked up in LIVERGTAN_DATA."""
-    exclude: tuple[str, ...] = ("crlm_ct_1100_8bit", "spl_abdominal_atlas")
-    """Names to leave out: those that have a label of a person."""
+    exclude: tuple[str, ...] = ()
+    """Names to leave out, besides the held-out cases, which have a human label."""
     output: Path = Path("runs/labels")
 
 
@@ -352,7 +352,9 @@ class Stress:
     output: Path = Path("runs/stress/student.json")
     """A table is written beside it (.md)."""
     data: Path | None = None
-    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA or ../shared/data; without it the phantom."""
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA, or ../shared/data beside the repository."""
+    phantom: bool = False
+    """Simulate on drawn bodies, and on no real CT but `cases`: without the data folder."""
     volumes: int = 8
     """Simulated volumes a condition."""
 

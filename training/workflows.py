@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from training.evaluation.evaluate import evaluate_cases
 from training.fit import machine, train
 from training.fit.validate import validator
 from training.options import Card, Demo, Evaluate, Export, Fit, SynthesisConfig
-from training.paths import DATA_VARIABLE
 from training.release import bundled_table, install, model_card
 from training.synthesis import build
 from training.synthesis.phantom import write_case
@@ -68,7 +66,6 @@ def demo(options: Demo) -> None:
     """
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
-    os.environ[DATA_VARIABLE] = str(output)  # holds no tissue maps, so synthesis takes the phantom even where data are
     build.synthesize(dataclasses.replace(demo_settings("synthesize", SynthesisConfig()), output=output / "bank"))
     given = demo_settings("fit", Fit("all"))
     data = dataclasses.replace(given.training.data, bank=(output / "bank",))

@@ -7,6 +7,7 @@ index.jsonl  one line a finished volume; bank.json: grid, spacing, HU window, co
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -61,13 +62,12 @@ class Bank:
                 "choose another folder or fewer volumes."
             ) from None
         (path / "index.jsonl").touch()
-        meta = {"format": FORMAT, "count": count, "shape": list(shape), **meta}
-        with atomic_write(path / "bank.json") as file:
-            file.write_text(json.dumps(meta, indent=1, default=str), encoding="utf-8")
+        _write_meta(path, {"format": FORMAT, "count": count, "shape": list(shape), **meta})
         return cls(path, "r+")
 
     @classmethod
     def open(cls, path: Path, writable: bool = False) -> Bank:
+        """A bank that is there. Raises BankError for a folder that is none."""
         return cls(Path(path), "r+" if writable else "r")
 
     def __len__(self) -> int:
@@ -87,7 +87,18 @@ class Bank:
         """The index line of the n-th finished volume."""
         return self.records[self.numbers[n]]
 
+    def digest(self) -> str:
+        """SHA-256 of `bank.json` and of the lines of all finished volumes: what the volumes were made of and by."""
+        content = [self.meta, [self.records[number] for number in self.numbers]]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def add_meta(self, values: dict[str, Any]) -> None:
+        """Write more into `bank.json`."""
+        self.meta |= values
+        _write_meta(self.path, self.meta)
+
     def done(self, number: int) -> bool:
+        """Whether a volume is finished."""
         return number in self.records
 
     def write(self, number: int, image: np.ndarray, label: np.ndarray, record: dict[str, Any]) -> None:
@@ -114,6 +125,11 @@ class Bank:
         if array.shape != (self.count, *self.shape) or array.dtype != np.uint8:
             raise BankError(f"{self.path / name} holds {array.dtype} {array.shape}, which bank.json does not promise.")
         return array
+
+
+def _write_meta(path: Path, meta: dict[str, Any]) -> None:
+    with atomic_write(path / "bank.json") as file:
+        file.write_text(json.dumps(meta, indent=1, default=str), encoding="utf-8")
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from LiverGTANLib.core import weight_file
 from training.data import samples
 from training.errors import UserError
-from training.evaluation import calibration, stress
+from training.evaluation.calibration.report import card_entry
+from training.evaluation.stress.report import card_entries
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint
 from training.fit.validate import HU_WINDOW, SPACING_MM
@@ -75,8 +76,8 @@ def measured(options: Export, sha256: str) -> dict[str, Any]:
     """The card's entries from files that are given: calibration, hard cases, their commands, the ablation."""
     entries: dict[str, Any] = {"commands": {}}
     for file, command, key, entry in (
-        (options.calibration, "calibrate", "calibration", calibration.card_entry),
-        (options.stress, "stress", "hard_cases", stress.card_entries),
+        (options.calibration, "calibrate", "calibration", card_entry),
+        (options.stress, "stress", "hard_cases", card_entries),
     ):
         if file:
             content = result(file, sha256, command)

@@ -173,7 +173,7 @@ def figures(cards: dict[str, Part]) -> str:
 def hard_cases(card: Part) -> str:
     """One line a condition."""
     lines = [
-        f"**{one['condition']}**: {one['figure']}. {one['expectation']} (Tried: {one['tried']}.)"
+        f"**{one['condition']}**: {one['result']}. {one['expectation']} (Setup: {one['setup']}.)"
         for one in card.get("hard_cases", [])
     ]
     return bullets(lines) or "Not measured."

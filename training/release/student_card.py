@@ -18,7 +18,7 @@ from training.release import provenance, reproduce
 
 KEPT = ROOT / TEACHER
 INTENDED_USE = (
-    "Research and education: a liver outline on abdominal CT as a starting point for a person to check and correct. "
+    "Research and education: a liver outline on abdominal CT as a starting point for the user to check and correct. "
     "Not a medical device; not for diagnosis, treatment or any clinical decision."
 )
 SCOPE = (
@@ -28,10 +28,10 @@ SCOPE = (
 LIMITATIONS = [
     "Trained mostly on synthesized volumes and on few real scans with machine-made labels; no radiologist has looked "
     "at them.",
-    "Weakest where training data are thin: plain CT, thick slices, pleural effusion or ascites beside the liver, giant "
-    "or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
-    "Seen on unseen scans: in the arterial phase the upper pole of the right kidney taken for liver and a thin left "
-    "lobe beside the stomach left out; with pleural effusion a fifth of the mask was fluid.",
+    "Weakest where training data are thin: non-contrast CT, thick slices, pleural effusion or ascites beside the "
+    "liver, giant or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
+    "Observed on scans that were not trained on: in the arterial phase the upper pole of the right kidney taken for "
+    "liver and a thin left lobe beside the stomach left out; with pleural effusion a fifth of the mask was fluid.",
     "Works at 3 mm: thin tips and narrow clefts are rounded off.",
     "CT in Hounsfield units only; MR, cone-beam and rescaled images give nonsense.",
 ]

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from LiverGTANLib.core import engines, segmenter
+from LiverGTANLib.core import engines, measurements, segmenter
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.core.weight_file import Student
 from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, stem_of
 from training import command_line
 from training.data.cases import located
+from training.data.held_out import HUMAN_LABELLED
 from training.evaluation import evaluate, picture
 from training.options import Pseudolabel
 
@@ -73,19 +74,18 @@ def scans(options: Pseudolabel) -> Iterator[tuple[CtVolume, Path]]:
         found = located(text)
         many = [p for p in sorted(found.glob("*.nii.gz")) if "_liver" not in p.name] if found.is_dir() else [found]
         for path in many:
-            if stem_of(path) not in options.exclude:
+            if stem_of(path) not in {*options.exclude, *HUMAN_LABELLED}:
                 yield read_ct(path), path
 
 
 def figures(analysis: segmenter.Analysis, mask: np.ndarray, ct: CtVolume, path: Path) -> dict[str, Any]:
     """Volume, share of liver voxels of which the teacher is unsure, and overlap with a mask that lies beside the CT."""
-    millilitres = mask.sum() * abs(np.linalg.det(ct.ijk_to_ras[:3, :3])) / 1000
     probability = 1 / (1 + np.exp(-analysis.logits))
     unsure = ((probability > DOUBT[0]) & (probability < DOUBT[1])).sum() / max(1, (probability > 0.5).sum())
-    found = {"ml": round(float(millilitres), 1), "unsure": round(float(unsure), 4)}
+    found = {"ml": round(measurements.volume_ml(mask, ct.ijk_to_ras), 1), "unsure": round(float(unsure), 4)}
     beside = [path.with_name(f"{ct.name}{end}.nii.gz") for end in ("_liver", "_liver_pseudo")]
     for other in (read_labels(p, ct) > 0 for p in beside if p.exists()):
-        found["overlap_with_older"] = round(float(2 * (other & (mask > 0)).sum() / (other.sum() + mask.sum())), 4)
+        found["overlap_with_older"] = round(measurements.dice(other, mask), 4)
     return found
 
 

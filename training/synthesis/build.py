@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Any
 
@@ -29,56 +30,67 @@ REPORT_SECONDS = 15
 def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -> Bank:
     """Make (or finish) the bank of `config` and return it open for reading.
 
-    Raises BankError when the folder holds a bank of another configuration.
+    Raises BankError when the folder holds a bank of other settings or sources, UserError for unusable sources.
     """
-    bank = _open_or_create(config)
-    missing = [n for n in range(config.count) if not bank.done(n)]
-    report(f"{config.output}: {len(bank)} of {config.count} volumes are there, {len(missing)} to make.")
+    bank = open_existing(config)
+    missing = [n for n in range(config.count) if not (bank and bank.done(n))]
+    report(
+        f"{config.output}: {config.count - len(missing)} of {config.count} volumes are there, {len(missing)} to make."
+    )
     if missing:
-        # Before any worker starts, every CT is read, checked and cached: problems show together and at once.
-        _fill(config, prepare_reals(config, report), missing, report)
-        bank.refresh()
+        # Before any worker starts, every source is read and checked: problems show together and at once.
+        sources = Sources(load_maps(config), prepare_reals(config, report))
+        if bank is None:
+            bank = create(config, sources)
+        else:
+            require_same_origin(bank, sources, report)
+        _fill(config, sources.reals, missing, report)
     if config.picture is not None:
         from training.synthesis.contact_sheet import contact_sheet
 
-        contact_sheet(bank, config.picture)
+        contact_sheet(Bank.open(config.output), config.picture)
         report(f"Contact sheet: {config.picture}")
     return Bank.open(config.output)
 
 
-def volume_seed(config: SynthesisConfig, number: int) -> int:
-    return config.seed * 1_000_003 + number
+@dataclass(frozen=True)
+class Sources:
+    """What volumes are made of: tissue maps, and real CTs in the cache."""
+
+    maps: list[Source]
+    reals: list[Entry]
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each source's voxels and label, by its name."""
+        maps = {source.name: _sha256(source.tissue) for source in self.maps}
+        return maps | {entry.scan.name: _sha256(entry.hu, entry.label) for entry in self.reals}
 
 
-def choose_source(
-    maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig, seed: int
-) -> Source:
-    """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
-    rng = stream(seed, "elsewhere")  # the stream's name is part of what a seed means; it outlived the option's
-    if rng.random() < config.elsewhere_share:
-        return drawn[rng.integers(len(drawn))]
-    rng = stream(seed, "source")
-    if reals and rng.random() < config.real_share:
-        weights = np.array([config.weights.get(source.name, 1.0) for source in reals])
-        return reals[rng.choice(len(reals), p=weights / weights.sum())]
-    return maps[rng.integers(len(maps))]
+def open_existing(config: SynthesisConfig) -> Bank | None:
+    """The bank in the folder of `config`, None when there is none. Raises BankError for one of other settings."""
+    if not (config.output / "bank.json").exists():
+        return None
+    bank = Bank.open(config.output, writable=True)
+    settings, wanted = bank.meta.get("config") or {}, deciding(config)
+    differing = sorted(name for name in {*settings, *wanted} if settings.get(name) != wanted.get(name))
+    if bank.count != config.count:
+        differing.append("count")
+    if differing:
+        raise BankError(
+            f"{config.output} holds a bank of another configuration ({', '.join(differing)}); "
+            "choose another --output, or delete that folder to replace it."
+        )
+    return bank
 
 
-def _open_or_create(config: SynthesisConfig) -> Bank:
-    wanted = _comparable(config)
-    if (config.output / "bank.json").exists():
-        bank = Bank.open(config.output, writable=True)
-        if bank.meta.get("config") != wanted or bank.count != config.count:
-            raise BankError(
-                f"{config.output} holds a bank of another configuration; "
-                "choose another --output, or delete that folder to replace it."
-            )
-        return bank
+def create(config: SynthesisConfig, sources: Sources) -> Bank:
+    """An empty bank that says what it is made of."""
     meta = {
         "spacing_mm": config.spacing_mm,
         "hu_window": list(config.hu_window),
         "axes": "S, A, R",
-        "config": wanted,
+        "config": deciding(config),
+        "sources": sources.digests(),
         "versions": _versions(),
         "git": commit(),
     }
@@ -87,11 +99,47 @@ def _open_or_create(config: SynthesisConfig) -> Bank:
     return Bank.create(config.output, config.count, config.shape, meta)
 
 
-def _comparable(config: SynthesisConfig) -> dict[str, Any]:
-    """What decides the content of the volumes, in JSON's types."""
-    elsewhere = ("output", "data", "cache", "picture", "workers", "count")
-    kept = {k: v for k, v in asdict(config).items() if k not in elsewhere}
-    return json.loads(json.dumps(kept, default=str))
+def require_same_origin(bank: Bank, sources: Sources, report: Callable[[str], None]) -> None:
+    """Raises BankError when the bank was begun from other sources; tells, and notes, that the code is another."""
+    before, now = bank.meta.get("sources"), sources.digests()
+    if before is not None and before != now:
+        differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        raise BankError(
+            f"{bank.path} was begun from other sources ({', '.join(differing)} differ, are new or gone); bring them "
+            "back, choose another --output, or delete that folder to replace it."
+        )
+    codes = bank.meta["git"].split(", ")
+    if commit() not in codes:
+        report(
+            f"{bank.path} was begun with the code {bank.meta['git']} and goes on with {commit()}; its record says so."
+        )
+        bank.add_meta({"git": ", ".join([*codes, commit()])})
+
+
+def volume_seed(config: SynthesisConfig, number: int) -> int:
+    """The seed of a volume; those of banks with neighboring seeds are far apart."""
+    return config.seed * 1_000_003 + number
+
+
+def choose_source(
+    maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig, seed: int
+) -> Source:
+    """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
+    rng = stream(seed, "elsewhere")  # the stream's name is part of what a seed means; it outlived the option's name
+    if rng.random() < config.heads_and_limbs_share:
+        return drawn[rng.integers(len(drawn))]
+    rng = stream(seed, "source")
+    if reals and rng.random() < config.real_share:
+        weights = np.array([config.weights.get(source.name, 1.0) for source in reals])
+        return reals[rng.choice(len(reals), p=weights / weights.sum())]
+    return maps[rng.integers(len(maps))]
+
+
+def deciding(config: SynthesisConfig) -> dict[str, Any]:
+    """The settings that decide the content of the volumes, in JSON's types."""
+    others = ("output", "data", "cache", "picture", "workers", "count")
+    settings = {name: value for name, value in asdict(config).items() if name not in others}
+    return json.loads(json.dumps(settings, default=str))
 
 
 def _fill(config: SynthesisConfig, entries: list[Entry], missing: list[int], report: Callable[[str], None]) -> None:
@@ -167,6 +215,13 @@ def _make(numbers: list[int]) -> int:
             },
         )
     return len(numbers)
+
+
+def _sha256(*arrays: np.ndarray | None) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

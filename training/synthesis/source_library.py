@@ -1,47 +1,51 @@
-"""What synthesis draws from: tissue maps or phantoms, the project's real CTs, and the configured data sets."""
+"""What synthesis draws from: tissue maps or drawn bodies, the CTs of the data folder, and the configured data sets."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from training.data import layouts
+from training import paths
+from training.data import held_out, layouts
 from training.data.cache import Entry, prepare
 from training.data.scans import Part, Scan
 from training.data.splits import recorded_split, refuse_shared_content
 from training.errors import UserError
 from training.options import SynthesisConfig
+from training.synthesis.phantom import tissue_phantom
 from training.synthesis.sources import Source, read_tissue_map, tissue_source
 
-DEFAULT_DATA = "../shared/data"
 PSEUDO = "_liver_pseudo.nii.gz"
+"""Ending of a machine-made label beside a CT of the data folder."""
 PHANTOMS = 4
+"""Drawn bodies that stand in for tissue maps."""
 
 
-def data_folder(config: SynthesisConfig) -> Path | None:
-    """The folder with tissue maps and CTs, or None: then phantoms are the anatomy."""
-    if config.data is not None:
-        if not config.data.is_dir():
-            raise UserError(f"There is no folder {config.data}; give the one that holds tissue_maps/ and ct/.")
-        return config.data
-    folder = Path(os.environ.get("LIVERGTAN_DATA", DEFAULT_DATA))
-    return folder if (folder / "tissue_maps").is_dir() else None
+def data_folder(config: SynthesisConfig) -> Path:
+    """The folder with tissue maps and CTs. Raises UserError for a --data that is no folder."""
+    if config.data is not None and not config.data.is_dir():
+        raise UserError(f"There is no folder {config.data}; give the one that holds tissue_maps/ and ct/.")
+    return config.data or paths.data_folder()
 
 
 def load_maps(config: SynthesisConfig) -> list[Source]:
-    """Tissue maps on the fine grid."""
-    folder = data_folder(config)
-    if folder is None:
-        from training.synthesis.phantom import tissue_phantom
+    """Tissue maps on the fine grid; drawn bodies if asked for, and none where all volumes come from real CTs.
 
-        return [
-            tissue_source(f"phantom-{n}", tissue_phantom(n, config.fine_mm), config.fine_mm) for n in range(PHANTOMS)
-        ]
-    maps = [read_tissue_map(p, config.fine_mm) for p in sorted((folder / "tissue_maps").glob("*.nii.gz"))]
-    if not maps:
-        raise UserError(f"{folder / 'tissue_maps'} holds no .nii.gz file; there is nothing to synthesize from.")
-    return maps
+    Raises UserError when there are no maps.
+    """
+    if config.real_share >= 1:
+        return []
+    if config.phantom:
+        numbers = range(PHANTOMS)
+        return [tissue_source(f"phantom-{n}", tissue_phantom(n, config.fine_mm), config.fine_mm) for n in numbers]
+    folder = data_folder(config) / "tissue_maps"
+    files = sorted(folder.glob("*.nii.gz"))
+    if not files:
+        raise UserError(
+            f"There are no tissue maps to synthesize from: {folder} holds no .nii.gz file. Set {paths.DATA_VARIABLE} "
+            "or --data to the folder that has tissue_maps/, or give --phantom to draw bodies (for a demonstration)."
+        )
+    return [read_tissue_map(file, config.fine_mm) for file in files]
 
 
 def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> list[Entry]:
@@ -58,22 +62,29 @@ def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> lis
     parts |= {scan.name: part for scan, part in own.items()}
     for names in refuse_shared_content({e.scan.name: e.content for e in entries}, parts):
         report(f"The same scan under several names, all in one part: {', '.join(names)}")
-    return [entry for entry in entries if parts[entry.scan.name] == "train"]
+    trained = [entry for entry in entries if parts[entry.scan.name] == "train"]
+    if not trained and config.real_share >= 1:
+        raise UserError(
+            "All volumes shall come from real CTs, but there is none to train on; give --datasets or --data."
+        )
+    if not trained:
+        report(f"There is no real CT to train on, so all volumes are synthetic (--real-share {config.real_share:g}).")
+    return trained
 
 
 def own_scans(config: SynthesisConfig) -> dict[Scan, Part]:
-    """The project's CTs: those with a pseudo-label, and the named ones without any, to train on.
+    """The CTs of the data folder: those with a pseudo-label, and the named ones without any, to train on.
 
-    The excluded ones are there, too, so that they are found in other data.
+    The held-out and the excluded ones are there, too, so that they are found in other data under another name.
     """
-    folder = data_folder(config)
-    if folder is None:
+    if config.phantom:
         return {}
+    folder = data_folder(config)
     scans: dict[Scan, Part] = {}
     for ct in sorted((folder / "ct").glob("*.nii.gz")):
         name = ct.name.removesuffix(".nii.gz")
         mask = config.labels / ct.name if config.labels else ct.with_name(name + PSEUDO)
-        if name in config.exclude:
+        if name in config.exclude or name in held_out.BY_NAME:
             scans[Scan(name, name, ct)] = "validation"
         elif name in config.unlabelled:
             scans[Scan(name, name, ct)] = "train"

@@ -11,8 +11,8 @@ from LiverGTANLib.standalone import image_files
 from support.cases import randomStudent
 from training.data.cases import Case
 from training.errors import UserError
-from training.evaluation import calibration
-from training.evaluation.calibration import reliability, run
+from training.evaluation.calibration import reliability, report
+from training.evaluation.calibration.calibrate import measure_calibration
 from training.evaluation.calibration.reliability import BorderVoxels, best_temperature, calibration_error
 
 
@@ -62,7 +62,7 @@ def cases(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(cases):
-    return calibration.calibrate(randomStudent(), cases, ["first"])
+    return measure_calibration(randomStudent(), cases, ["first"])
 
 
 def test_only_voxels_near_the_border_are_judged(cases):
@@ -81,38 +81,27 @@ def test_only_voxels_near_the_border_are_judged(cases):
 
 
 def test_the_result_survives_json_and_the_picture_is_drawn(result, tmp_path):
-    calibration.write(result, tmp_path / "result.json", tmp_path / "diagram.png")
+    report.write(result, tmp_path / "result.json", tmp_path / "diagram.png")
     again = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    assert calibration.card_entry(again) == calibration.card_entry(result)
+    assert report.card_entry(again) == report.card_entry(result)
     assert (tmp_path / "diagram.png").stat().st_size > 10_000
     assert result["fitted_on"] == ["first"] and result["measured_on"] == ["second"]
-    assert result["fitted"] == result["unseen"]  # one phantom, so the fit holds
+    assert result["fitted"] == result["measured"]  # one phantom, so the fit holds
     assert result["fitted"]["nll_after"] <= result["fitted"]["nll_before"]
-    said = calibration.text(result)
-    assert "first: ECE" in said and "No levels" in said
+    said = report.text(result)
+    assert "first: ECE" in said and "fitted on first" in said and "mL" in said
 
 
 def test_the_product_reads_the_card_entry(result, cases):
     import dataclasses
 
-    entry = calibration.card_entry(result | {"helps": True, "temperature": 0.8, "levels": [0.2, 0.8]})
+    entry = report.card_entry(result | {"helps": True, "temperature": 0.8})
     analysis = segmenter.analyze(cases[0].ct, engines.create(randomStudent(), "numpy"))
     read = uncertainty.Calibration.of(dataclasses.replace(analysis, calibration=entry))
-    assert (read.temperature, read.low, read.high) == (0.8, 0.2, 0.8)
-    kept_out = calibration.card_entry(result | {"helps": False, "temperature": 0.8})
+    assert read.temperature == 0.8
+    kept_out = report.card_entry(result | {"helps": False, "temperature": 0.8})
     read = uncertainty.Calibration.of(dataclasses.replace(analysis, calibration=kept_out))
-    assert (read.temperature, read.low, read.high) == (1.0, *uncertainty.LEVELS)
-
-
-def test_levels_need_enough_cases_and_hold_their_volumes():
-    class Volumes:
-        """Stands in for five analyzed scans whose volumes lie within the interval of level 0.2 or wider."""
-
-        def held(self, temperature, low):
-            return low <= 0.2
-
-    assert run.levels([Volumes()] * 4, 1.0) is None
-    assert run.levels([Volumes()] * 5, 1.0) == [0.2, 0.8]
+    assert read.temperature == 1.0
 
 
 @pytest.mark.parametrize(
@@ -120,4 +109,4 @@ def test_levels_need_enough_cases_and_hold_their_volumes():
 )
 def test_a_split_that_proves_nothing_is_refused(fit, message, cases):
     with pytest.raises(UserError, match=message):
-        calibration.calibrate(randomStudent(), cases, fit)
+        measure_calibration(randomStudent(), cases, fit)

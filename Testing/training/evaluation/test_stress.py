@@ -11,8 +11,7 @@ from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.core.volume import CtVolume
 from training.data.tissues import Tissue
 from training.errors import UserError
-from training.evaluation import stress
-from training.evaluation.stress import alterations, conditions, real, report, run, simulated
+from training.evaluation.stress import alterations, conditions, hard_cases, real, report, simulated
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.head import head_ct
 from training.options import SynthesisConfig
@@ -162,13 +161,13 @@ def test_simulated_conditions_show_what_they_name(scan):
     assert spleen.sum() > 1.5 * (ordinary.tissue == Tissue.SPLEEN).sum()
     fatty = scan("fatty liver")
     assert fatty.hu[fatty.label > 0.5].mean() < density(fatty, Tissue.SPLEEN) - 10
-    effusion = scan("pleural effusion on plain CT")
+    effusion = scan("pleural effusion on non-contrast CT")
     assert (effusion.tissue == Tissue.FLUID).sum() > 10_000
     assert density(effusion, Tissue.LIVER) < density(ordinary, Tissue.LIVER) - 15
 
 
 def test_conditions_are_tried_on_the_same_bodies(scan):
-    for condition in ("splenomegaly", "fatty liver", "pleural effusion on plain CT"):
+    for condition in ("splenomegaly", "fatty liver", "pleural effusion on non-contrast CT"):
         assert np.array_equal(scan("none").label, scan(condition).label)
 
 
@@ -192,44 +191,44 @@ def test_records_hold_figures_and_expectations_for_the_card(trunks, example, tmp
     library = real.Library(None, ())
     wanted = ("none", "low dose")
     tried = [c for c in conditions.all_conditions(trunks, library, 1) if c.name in wanted and c.source == "simulated"]
-    result = run.measure_conditions(weight_file.load("student-30k"), tried, report=lambda line: None)
+    result = hard_cases.measure_conditions(weight_file.load("student-30k"), tried, report=lambda line: None)
     beside = report.write(result, tmp_path / "stress.json")
     again = json.loads((tmp_path / "stress.json").read_text(encoding="utf-8"))
-    assert stress.card_entries(again) == stress.card_entries(result)
-    baseline, entry = stress.card_entries(again)
-    assert baseline["condition"] == "none of these (simulated)" and "lost" in entry["figure"]
-    assert entry["condition"] == "low dose (simulated)" and "Dice 0." in entry["figure"] and entry["tried"]
+    assert report.card_entries(again) == report.card_entries(result)
+    baseline, entry = report.card_entries(again)
+    assert baseline["condition"] == "none of these (simulated)" and "lost" in entry["result"]
+    assert entry["condition"] == "low dose (simulated)" and "Dice 0." in entry["result"] and entry["setup"]
     assert entry["expectation"] and "dice_loss" in again["records"][1]["figures"]
     assert "| low dose | simulated |" in beside.read_text(encoding="utf-8")
 
 
 def empty_record(name, condition):
-    return run.measure_conditions(weight_file.load(name), [condition], report=lambda line: None)["records"][0]
+    return hard_cases.measure_conditions(weight_file.load(name), [condition], report=lambda line: None)["records"][0]
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_the_pelvis_of_the_phantom_is_left_empty_and_the_person_is_told(name, trunks):
+def test_the_pelvis_of_the_phantom_is_left_empty_and_the_user_is_told(name, trunks):
     tried = conditions.all_conditions(trunks, real.Library(None, ()), 1)
     pelvis = next(c for c in tried if (c.name, c.source) == ("pelvis only", "simulated"))
     record = empty_record(name, pelvis)
     for case in record["cases"]:
-        assert case["found_ml"] > 0 or "No liver is in view" in case["told"]
+        assert case["found_ml"] > 0 or "No liver is in view" in case["message"]
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_real_chests_and_pelves_are_left_empty_and_the_person_is_told(name, sharedData):
+def test_real_chests_and_pelves_are_left_empty_and_the_user_is_told(name, sharedData):
     library = real.Library(sharedData, ())
     for condition in conditions._trunks(library):
         record = empty_record(name, condition)
         assert record["cases"] and record["figures"]["not_empty"] == 0
-        assert all("No liver is in view" in case["told"] for case in record["cases"])
+        assert all("No liver is in view" in case["message"] for case in record["cases"])
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_no_liver_is_found_in_heads_and_that_is_told(name):
     record = empty_record(name, conditions._heads())
     assert len(record["cases"]) == 4 and all(case["found_ml"] == 0 for case in record["cases"])
-    assert all("liver is in view" in case["told"] for case in record["cases"])
+    assert all("liver is in view" in case["message"] for case in record["cases"])
 
 
 def test_a_head_looks_like_one():

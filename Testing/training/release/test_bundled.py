@@ -68,7 +68,7 @@ def test_the_card_is_complete_and_honest(name):
 
 
 CONDITIONS = (
-    "plain CT",
+    "non-contrast CT",
     "arterial",
     "slices of 5 mm",
     "slices of 8 mm",
@@ -93,7 +93,7 @@ def test_the_card_holds_every_measurement(name):
     card = weight_file.load(name).card
     assert card["calibration"]["temperature"] > 0 and card["calibration"]["ece_before"] > 0
     assert not set(card["calibration"]["measured_on"]) & set(card["calibration"]["fitted_on"])
-    assert all(one["tried"] and one["figure"] and one["expectation"] for one in card["hard_cases"])
+    assert all(one["setup"] and one["result"] and one["expectation"] for one in card["hard_cases"])
     measured = " ".join(one["condition"] for one in card["hard_cases"])
     assert not [condition for condition in CONDITIONS if condition not in measured]
     assert all(command in card["commands"] for command in ("calibrate", "stress"))

@@ -13,7 +13,7 @@ from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation.stress.conditions import Condition
 from training.evaluation.stress.example import Example
-from training.evaluation.stress.run import measure_conditions
+from training.evaluation.stress.hard_cases import measure_conditions
 from training.fit import checkpoint, loop, methods
 from training.model import folding
 from training.options import Export
@@ -74,8 +74,8 @@ def measured(trained, tmp_path):
         "measured_on": ["b"],
         "command": "python -m training calibrate s.npz --output c.json",
     }
-    plain = Condition("plain CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
-    stress = measure_conditions(written, [plain], report=lambda text: None)
+    condition = Condition("non-contrast CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
+    stress = measure_conditions(written, [condition], report=lambda text: None)
     stress |= {"command": "python -m training stress s.npz --output s.json"}
     table = [
         {
@@ -103,14 +103,16 @@ def test_all_that_is_known_is_installed(extension, measured):
     assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
     card = weight_file.load("student-30k").card
     assert [(row["case"], row["engine"]) for row in card["metrics"]] == [("phantom-7", "numpy"), ("phantom-7", "torch")]
-    assert card["calibration"]["temperature"] == 1.3 and card["hard_cases"][0]["condition"].startswith("plain CT")
+    assert card["calibration"]["temperature"] == 1.3 and card["hard_cases"][0]["condition"].startswith(
+        "non-contrast CT"
+    )
     teacher = card["training"]["teacher"]
     assert teacher["file"] == "kept.safetensors" and teacher["steps"] == 3
     assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
     text = model_card.file().read_text(encoding="utf-8")
     assert text == model_card.text(model_card.bundled_sheets())
     for expected in (
-        "**plain CT",
+        "**non-contrast CT",
         "temperature: 1.3",
         "expected calibration error: 0.08",
         "phantom-7",

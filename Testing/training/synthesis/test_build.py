@@ -1,4 +1,4 @@
-"""Banks on disk: resumable, the same whatever the number of processes, from phantoms when there is nothing else."""
+"""Banks on disk: resumable, the same whatever the number of processes, refused without data."""
 
 import json
 import os
@@ -25,16 +25,17 @@ MM = 6.0
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """A small bank of phantoms: no data folder is in sight."""
+    """A small bank of drawn bodies: no data folder is in sight."""
     monkeypatch.setenv("LIVERGTAN_DATA", str(tmp_path / "nothing"))
     return SynthesisConfig(
+        phantom=True,
         output=tmp_path / "bank",
         cache=tmp_path / "cache",
         count=5,
         shape=(16, 24, 28),
         spacing_mm=9.0,
         fine_mm=6.0,
-        elsewhere_share=0.0,
+        heads_and_limbs_share=0.0,
         workers=1,
     )
 
@@ -56,12 +57,26 @@ def silent(text):
     pass
 
 
-def test_phantoms_are_the_anatomy_without_data(config):
+def test_drawn_bodies_are_the_anatomy_if_asked_for(config):
     said = []
     bank = synthesize(config, said.append)
     assert len(bank) == 5 and all(bank.record(n)["source"].startswith("phantom-") for n in range(5))
     assert any("volumes/s" in text for text in said)
     assert bank.meta["shape"] == [16, 24, 28] and bank.meta["config"]["seed"] == 0 and bank.meta["versions"]["numpy"]
+
+
+def test_without_data_nothing_is_made_up(config):
+    with pytest.raises(UserError, match="or give --phantom"):
+        synthesize(replace(config, phantom=False), silent)
+    with pytest.raises(UserError, match="there is none to train on"):
+        synthesize(replace(config, phantom=False, real_share=1.0), silent)
+    assert not config.output.exists()
+
+
+def test_it_is_told_that_no_real_ct_takes_part(config):
+    said = []
+    synthesize(replace(config, count=1), said.append)
+    assert any("all volumes are synthetic" in text for text in said)
 
 
 def test_an_unfinished_bank_is_continued_and_equals_a_whole_one(config, tmp_path):
@@ -96,13 +111,34 @@ def test_another_configuration_is_refused(config):
         synthesize(replace(config, seed=1), silent)
 
 
+def test_a_bank_is_not_continued_from_other_sources(config, data):
+    config = replace(config, data=data, phantom=False, real_share=0.5)
+    bank = synthesize(config, silent)
+    lines = (bank.path / "index.jsonl").read_text().splitlines()
+    (bank.path / "index.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    (data / "ct" / "a.nii.gz").rename(data / "ct" / "d.nii.gz")
+    (data / "ct" / "a_liver_pseudo.nii.gz").rename(data / "ct" / "d_liver_pseudo.nii.gz")
+    with pytest.raises(BankError, match="other sources \\(a, d differ, are new or gone\\)"):
+        synthesize(config, silent)
+
+
+def test_a_bank_continued_by_other_code_says_so(config, monkeypatch):
+    bank = synthesize(config, silent)
+    (bank.path / "index.jsonl").write_text("".join((bank.path / "index.jsonl").read_text().splitlines(True)[:-1]))
+    monkeypatch.setattr(build, "commit", lambda: "another")
+    said = []
+    again = synthesize(config, said.append)
+    assert again.meta["git"] == f"{bank.meta['git']}, another" and any("goes on with another" in text for text in said)
+    assert again.digest() != bank.digest()
+
+
 def test_the_contact_sheet_is_a_picture(config, tmp_path):
     synthesize(replace(config, picture=tmp_path / "sheet.png"), silent)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_real_cts_take_part_and_excluded_ones_do_not(config, data):
-    config = replace(config, data=data, count=16, real_share=0.5, exclude=("b",))
+    config = replace(config, data=data, phantom=False, count=16, real_share=0.5, exclude=("b",))
     bank = synthesize(config, silent)
     sources = {bank.record(n)["source"] for n in range(16)}
     assert sources == {"one", "a"}
@@ -111,12 +147,15 @@ def test_real_cts_take_part_and_excluded_ones_do_not(config, data):
 
 
 def test_own_scans_are_those_with_a_pseudo_label_and_the_excluded(config, data):
-    parts = {scan.name: part for scan, part in own_scans(replace(config, data=data, exclude=("b", "c"))).items()}
+    parts = {
+        scan.name: part
+        for scan, part in own_scans(replace(config, data=data, phantom=False, exclude=("b", "c"))).items()
+    }
     assert parts == {"a": "train", "b": "validation", "c": "validation"}
 
 
 def test_a_doubtful_label_can_be_left_aside(config, data):
-    scans = own_scans(replace(config, data=data, exclude=(), unlabelled=("b", "c")))
+    scans = own_scans(replace(config, data=data, phantom=False, exclude=(), unlabelled=("b", "c")))
     assert {scan.name: scan.labelled for scan in scans} == {"a": True, "b": False, "c": False}
     assert set(scans.values()) == {"train"}
 
@@ -125,7 +164,9 @@ def test_a_data_set_that_holds_an_excluded_scan_is_refused(config, data, tmp_pat
     ct, mask = ct_phantom(1, MM)  # the scan "b" of the data folder, under another name
     write_image(tmp_path / "more" / "images" / "new.nii.gz", ct.hu, MM)
     write_image(tmp_path / "more" / "labels" / "new.nii.gz", mask.astype(np.uint8), MM)
-    config = replace(config, data=data, exclude=("b",), datasets=(f"pairs={tmp_path / 'more'}",), validation_share=0.0)
+    config = replace(
+        config, data=data, phantom=False, exclude=("b",), datasets=(f"pairs={tmp_path / 'more'}",), validation_share=0.0
+    )
     with pytest.raises(UserError, match="same scan"):
         synthesize(config, silent)
 
@@ -156,7 +197,6 @@ def test_a_killed_worker_is_explained_and_its_work_kept(config, monkeypatch):
     with pytest.raises(BankError, match="start the same command again"):
         synthesize(replace(config, workers=2), silent)
     monkeypatch.undo()
-    monkeypatch.setenv("LIVERGTAN_DATA", str(config.output / "nothing"))
     assert len(synthesize(config, silent)) == 5
 
 
@@ -174,7 +214,7 @@ def test_weights_say_how_often_a_ct_is_drawn(config):
 def test_heads_and_limbs_take_their_share_and_hold_no_liver(config):
     from training.release.provenance import sources
 
-    bank = synthesize(replace(config, elsewhere_share=0.5, count=8))
+    bank = synthesize(replace(config, heads_and_limbs_share=0.5, count=8))
     drawn = [n for n in range(8) if bank.record(n)["source"].startswith("drawn-")]
     assert 2 <= len(drawn) <= 6
     assert all(bank[n][1].max() == 0 and bank[n][2] for n in drawn)
@@ -194,10 +234,10 @@ def test_drawn_bodies_hold_soft_tissue_and_bone_inside_a_skin(source):
 
 def test_a_missing_or_empty_data_folder_is_said(config, tmp_path):
     with pytest.raises(UserError, match="no folder"):
-        load_maps(replace(config, data=tmp_path / "typo"))
+        load_maps(replace(config, data=tmp_path / "typo", phantom=False))
     (tmp_path / "empty" / "tissue_maps").mkdir(parents=True)
-    with pytest.raises(UserError, match="nothing to synthesize"):
-        load_maps(replace(config, data=tmp_path / "empty"))
+    with pytest.raises(UserError, match="no tissue maps to synthesize from"):
+        load_maps(replace(config, data=tmp_path / "empty", phantom=False))
 
 
 def test_tissue_maps_are_turned_to_the_patient_axes(tmp_path):

@@ -240,7 +240,7 @@ def draws(scan, phase, **allowed):
 
 
 def test_phases_order_vessels_as_physiology_does(scan):
-    arterial, portal, plain = (draws(scan, p) for p in ("arterial", "portal", "plain"))
+    arterial, portal, plain = (draws(scan, p) for p in ("arterial", "portal", "non-contrast"))
     assert np.mean([c.hu[Tissue.ARTERY] - c.hu[Tissue.VEIN] for c in arterial]) > 80
     assert abs(np.mean([c.hu[Tissue.ARTERY] - c.hu[Tissue.VEIN] for c in portal])) < 30
     assert all(c.hu[Tissue.ARTERY] < 60 for c in plain)
@@ -253,15 +253,15 @@ def test_every_phase_is_drawn(scan):
 
 
 def test_fatty_livers_are_darker_than_the_spleen_and_can_be_switched_off(scan):
-    fatty = [c for c in draws(scan, "plain") if c.liver_kind == "fatty"]
+    fatty = [c for c in draws(scan, "non-contrast") if c.liver_kind == "fatty"]
     assert fatty and np.mean([c.hu[Tissue.LIVER] < c.hu[Tissue.SPLEEN] for c in fatty]) > 0.9
-    assert not [c for c in draws(scan, "plain", fatty=False) if c.liver_kind == "fatty"]
+    assert not [c for c in draws(scan, "non-contrast", fatty=False) if c.liver_kind == "fatty"]
 
 
 def test_iron_laden_livers_are_bright_and_can_be_switched_off(scan):
-    iron = [c for c in draws(scan, "plain") if c.liver_kind == "iron"]
+    iron = [c for c in draws(scan, "non-contrast") if c.liver_kind == "iron"]
     assert iron and all(c.hu[Tissue.LIVER] > 70 for c in iron)
-    assert not [c for c in draws(scan, "plain", iron=False) if c.liver_kind == "iron"]
+    assert not [c for c in draws(scan, "non-contrast", iron=False) if c.liver_kind == "iron"]
 
 
 def test_liver_density_shifts_the_labelled_part_alone(scan):

@@ -1,8 +1,9 @@
-"""How far probabilities near the liver's border can be believed: reliability diagram, calibration error, temperature.
+"""Calibration near the liver's border: reliability diagram, expected calibration error, temperature.
 
-Judged are the scan's own voxels within 15 mm of the reference's border: there the product draws its doubt and takes its
-interval from. A voxel's probability is that of the logit interpolated to it, as the mask is made; it is right when the
-voxel is liver in the reference. Every case counts the same, however fine its voxels are.
+Measured on the scan's own voxels within 15 mm of the reference's border, where the extension shows uncertainty and
+takes the volume's interval from. A voxel's probability is that of the logit interpolated to it, as the mask is made.
+All cases weigh the same, however fine their voxels are. Method: Guo et al., "On Calibration of
+Modern Neural Networks", ICML 2017.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from training.data.cases import Case
 from training.errors import UserError
 
 SHELL_MM = 15.0
+"""Wider than the HD95 of the bundled students on the held-out cases (4 to 10 mm), so that their errors lie within."""
 BINS = 15
+"""As in Guo et al."""
 TEMPERATURES = (0.2, 8.0)
-"""Between these the best one is looked for."""
+"""Between these the best one is looked for; those of the bundled students are 0.8 and 0.9."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,7 @@ class BorderVoxels:
 
 @dataclass(frozen=True)
 class Bin:
-    """Voxels with a probability in one fifteenth of [0, 1]; share of all voxels, mean probability, share of liver."""
+    """Voxels with a probability in one fifteenth of [0, 1]: their share of all, mean probability, share of liver."""
 
     share: float
     probability: float
@@ -85,17 +88,18 @@ def cross_entropy(cases: Sequence[BorderVoxels], temperature: float = 1.0) -> fl
 
 
 def best_temperature(cases: Sequence[BorderVoxels]) -> float:
-    """The temperature of least cross entropy, to 1 %, by golden section over its logarithm."""
-    low, high = np.log(TEMPERATURES)
-    golden = (np.sqrt(5) - 1) / 2
-    while high - low > 0.01:
-        first, second = high - golden * (high - low), low + golden * (high - low)
-        if cross_entropy(cases, np.exp(first)) < cross_entropy(cases, np.exp(second)):
-            high = second
-        else:
-            low = first
-    return round(float(np.exp((low + high) / 2)), 3)
+    """The temperature of least cross entropy, to a thousandth, by Brent's method over its logarithm."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log: cross_entropy(cases, float(np.exp(log))),
+        bounds=tuple(np.log(TEMPERATURES)),
+        method="bounded",
+        options={"xatol": 1e-3},
+    )
+    return round(float(np.exp(found.x)), 3)
 
 
 def probability(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Sigmoid of the logits over the temperature."""
     return 0.5 * (1 + np.tanh(logits / np.float32(2 * temperature)))

@@ -1,4 +1,4 @@
-"""What a person reads of a calibration: text, reliability diagram, the card's entry."""
+"""The result of a calibration as text, reliability diagram and entry of the card."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-FEWEST_FOR_LEVELS = 5
-"""Cases to find the interval's levels on; on fewer they would tell more about the cases than about the student."""
+from LiverGTANLib.core.files import atomic_write
 
 
 def card_entry(result: dict[str, Any]) -> dict[str, Any]:
-    """What goes under "calibration" in a card; the product reads temperature and levels.
+    """What goes under "calibration" in a card, of which the extension reads the temperature.
 
-    A temperature that does not help on unseen cases is left at 1. Levels are left out where too few cases were fitted:
-    then the product's own hold.
+    A temperature that does not help on other cases than those it was fitted on is left at 1.
     """
     temperature = result["temperature"] if result["helps"] else 1.0
-    entry: dict[str, Any] = {"temperature": temperature}
-    if result["levels"] and result["helps"]:
-        entry["levels"] = result["levels"]
-    kept = ("ece_before", "ece_after") if result["helps"] else ("ece_before",)
-    return entry | {name: result[name] for name in (*kept, "shell_mm", "fitted_on", "measured_on")}
+    errors = ("ece_before", "ece_after") if result["helps"] else ("ece_before",)
+    names = (*errors, "shell_mm", "fitted_on", "measured_on")
+    return {"temperature": temperature} | {name: result[name] for name in names}
 
 
 def text(result: dict[str, Any]) -> str:
@@ -31,38 +27,31 @@ def text(result: dict[str, Any]) -> str:
         f"{_ends(figures, 'before')} -> {_ends(figures, 'after')}"
         for name, figures in result["cases"].items()
     ]
-    lines += [f"{part} together: {_change(result[part])}" for part in ("fitted", "unseen")]
+    lines += [f"{part} together: {_change(result[part])}" for part in ("fitted", "measured")]
     verdict = "helps" if result["helps"] else "does not help (so it stays out of the card)"
     lines.append(
         f"Temperature {result['temperature']:g}, fitted on {', '.join(result['fitted_on'])}: {verdict} on "
         f"{', '.join(result['measured_on'])}."
     )
-    if result["levels"] is None:
-        lines.append(
-            f"No levels for the volume's interval: they need {FEWEST_FOR_LEVELS} fitted cases or more, whose "
-            "volumes they hold."
-        )
-    else:
-        lines.append(f"Levels of the volume's interval: {result['levels']}.")
     return "\n".join(lines)
 
 
 def write(result: dict[str, Any], path: Path, picture: Path) -> None:
     """JSON and the reliability diagram."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(result, picture)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Share of liver over probability, for the fitted and the unseen cases, before and after; below, the voxels."""
+    """Share of liver over probability, for the cases of the fit and the others, before and after; below, the voxels."""
     from matplotlib.figure import Figure
 
     from training.evaluation.picture import save
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
-    for column, part in enumerate(("fitted", "unseen")):
+    for column, part in enumerate(("fitted", "measured")):
         above, below = axes[:, column]
         above.plot([0, 1], [0, 1], color="gray", linewidth=0.8, linestyle="--")
         for when, label in (("before", "as it is"), ("after", f"temperature {result['temperature']:g}")):
@@ -96,4 +85,4 @@ def _change(figures: dict[str, Any]) -> str:
 
 def _ends(figures: dict[str, Any], when: str) -> str:
     low, high = figures[f"interval_{when}"]
-    return f"{low:.0f} to {high:.0f} ({'holds' if figures[f'held_{when}'] else 'misses'})"
+    return f"{low:.0f} to {high:.0f} ({'holds' if figures[f'inside_{when}'] else 'misses'})"

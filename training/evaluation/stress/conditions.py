@@ -1,4 +1,4 @@
-"""The hard cases: what is tried on which examples, and what a person should do about it."""
+"""The hard cases: which examples show which condition, and what the user should look at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.synthesis.sources import Source
 HEADS = 4
 BASELINE = "none"
 ADVICE = {
-    "plain CT": "Without contrast look closely at hilum, gallbladder and the border to stomach and heart.",
+    "non-contrast CT": "Without contrast look closely at hilum, gallbladder and the border to stomach and heart.",
     "arterial phase": "Look closely at the borders to stomach and spleen.",
     "slices of 5 mm": "Look closely at dome and tip.",
     "slices of 8 mm": "Look closely at dome and tip.",
@@ -24,8 +24,8 @@ ADVICE = {
     "fatty liver": "Borders to bowel and to a brighter spleen may move.",
     "large hypodense tumor": "Parts of a large tumor may be left out; they belong to the liver and must be added.",
     "pleural effusion": "Fluid and collapsed lung on the dome may be taken for liver; look there in coronal cuts.",
-    "pleural effusion on plain CT": "Fluid and collapsed lung on the dome are easily taken for liver; look there in "
-    "coronal cuts and remove what is not liver.",
+    "pleural effusion on non-contrast CT": "Fluid and collapsed lung on the dome are easily taken for liver; look "
+    "there in coronal cuts and remove what is not liver.",
     "ascites": "Fluid beside the liver may be taken for it, and shrunken livers may be outlined too large.",
     "splenomegaly": "Look at the border between the left lobe and the spleen.",
     "cropped field of view": "Look at the sides where the picture ends.",
@@ -39,15 +39,16 @@ EMPTY = ("chest only", "pelvis only", "head only")
 
 @dataclass(frozen=True)
 class Condition:
-    """source: "simulated", "real" or "drawn". counts: what else is measured in our mask, by name of the figure.
+    """source: "simulated", "real" or "drawn". counts: what else is measured in the mask, by name of the figure.
 
-    kind: "reference" (examples have one), "empty" (there must be no mask), "unlabelled" (nobody knows).
+    setup: how the examples were made, in words. kind: "reference" (examples have one), "empty" (there must be no mask),
+    "unlabelled" (there is no reference).
     """
 
     name: str
     source: str
     kind: str
-    tried: str
+    setup: str
     examples: Callable[[], Iterable[Example]]
     advice: str = ""
     counts: Mapping[str, real.Count] = field(default_factory=dict)
@@ -64,7 +65,7 @@ def _simulated(maps: list[Source], volumes: int) -> list[Condition]:
             name,
             "simulated",
             _kind(name),
-            _tried(setup),
+            _in_words(setup),
             partial(simulated.volumes, setup, maps, volumes),
             ADVICE.get(name, ""),
         )
@@ -72,27 +73,27 @@ def _simulated(maps: list[Source], volumes: int) -> list[Condition]:
     ]
 
 
-def _tried(setup: simulated.Setup) -> str:
+def _in_words(setup: simulated.Setup) -> str:
     """What was simulated, in words."""
-    phase = "plain CT" if setup.phase == "plain" else f"{setup.phase} phase"
+    phase = "non-contrast CT" if setup.phase == "non-contrast" else f"{setup.phase} phase"
     liver = [] if setup.window in ("chest", "pelvis") else [f"{setup.liver} liver"]
-    words = ", ".join([phase, *liver, *([setup.said] if setup.said else [])])
+    words = ", ".join([phase, *liver, *([setup.words] if setup.words else [])])
     return f"volumes of the training's simulator from other seeds: {words}"
 
 
 def _altered(library: real.Library) -> list[Condition]:
     examples = library.labelled()
     return [
-        Condition(name, "real", "reference", tried, partial(real.altered, examples, change), ADVICE.get(name, ""))
-        for name, (tried, change) in real.ALTERED.items()
+        Condition(name, "real", "reference", setup, partial(real.altered, examples, change), ADVICE.get(name, ""))
+        for name, (setup, change) in real.ALTERED.items()
     ]
 
 
-FLUID_TRIED = (
-    "plain chest CT with effusion and collapsed lung on the dome; mL of the mask between -20 and 32 HU "
+FLUID_SETUP = (
+    "non-contrast chest CT with effusion and collapsed lung on the dome; mL of the mask between -20 and 32 HU "
     "(smoothed), which is fluid"
 )
-TUMOR_TRIED = (
+TUMOR_SETUP = (
     "giant tumor of the left lobe after embolization; mL of the mask between 40 and 110 HU (smoothed), "
     "which is mostly tumor (liver has about 130)"
 )
@@ -100,12 +101,12 @@ TUMOR_TRIED = (
 
 def _unlabelled(library: real.Library) -> list[Condition]:
     kinds = (
-        ("pleural effusion on plain CT", real.EFFUSION, FLUID_TRIED, "fluid_ml", real.ml_between(-20, 32)),
-        ("large hypodense tumor", real.GIANT_TUMOR, TUMOR_TRIED, "tumor_ml", real.ml_between(40, 110)),
+        ("pleural effusion on non-contrast CT", real.EFFUSION, FLUID_SETUP, "fluid_ml", real.ml_between(-20, 32)),
+        ("large hypodense tumor", real.GIANT_TUMOR, TUMOR_SETUP, "tumor_ml", real.ml_between(40, 110)),
     )
     return [
-        Condition(name, "real", "unlabelled", tried, partial(library.unlabelled, ct), ADVICE[name], {figure: count})
-        for name, ct, tried, figure, count in kinds
+        Condition(name, "real", "unlabelled", setup, partial(library.unlabelled, ct), ADVICE[name], {figure: count})
+        for name, ct, setup, figure, count in kinds
     ]
 
 

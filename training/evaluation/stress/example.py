@@ -1,4 +1,4 @@
-"""One CT to try a student on."""
+"""One CT to test a student on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from LiverGTANLib.core.volume import CtVolume
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """liver: (K, J, I) bool on the CT's grid; None where nobody knows. All False: there is none."""
+    """liver: (K, J, I) bool on the CT's grid; None without a reference. All False: no liver is in view."""
 
     name: str
     ct: CtVolume
     liver: np.ndarray | None = None
 
     def of(self, hu: np.ndarray, liver: np.ndarray | None, ijk_to_ras: np.ndarray | None = None) -> Example:
-        """The same person with other voxels and, where given, another geometry."""
+        """The same patient with other voxels and, where given, another geometry."""
         matrix = self.ct.ijk_to_ras if ijk_to_ras is None else ijk_to_ras
         return replace(self, ct=CtVolume(hu, matrix, self.ct.name), liver=liver)
 

@@ -1,4 +1,4 @@
-"""Real CTs: those with a reference, altered one way at a time, and those that show a trap or no liver."""
+"""Real CTs: those with a reference, altered one way at a time, and those that show a confounder or no liver."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from training.evaluation.stress.alterations import Alteration
 from training.evaluation.stress.example import Example
 
 TRUNKS = ("acrin_flt_breast_001", "tcga_thca_de_a4ma", "lidc_idri_0001", "lung_pet_ct_dx_a0002_thick")
-"""CTs that reach far above or below the liver; their pseudo-label only says where it lies."""
+"""CTs that reach far above or below the liver; their pseudo-label serves to find it."""
 EFFUSION, GIANT_TUMOR = "lidc_idri_0314_effusion", "hcc_tace_seg_009_giant_tumour"
 MARGIN_MM = 30.0
-"""Chest and pelvis stay this far from the pseudo-label, whose ends may be a slice or two off."""
+"""Chest and pelvis stay this far from the pseudo-label, whose ends may be a slice or two off; chosen on `TRUNKS`."""
 
 
 def unaltered(example: Example) -> Example:
@@ -108,14 +108,14 @@ def without_liver(trunks: list[Example], above: bool) -> Iterator[Example]:
 
 
 def smoothed_hu(example: Example, sd_mm: float = 3.0) -> np.ndarray:
-    """HU as the eye averages them over noise and texture: (K, J, I) float32."""
+    """HU averaged over noise and texture by a Gaussian: (K, J, I) float32."""
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(example.ct.hu.astype(np.float32), sd_mm / example.ct.spacing[::-1])
 
 
 Count = Callable[[Example, np.ndarray], float]
-"""From an example and our mask (K, J, I) to mL of something in the mask."""
+"""From an example and its mask (K, J, I) to mL of something in the mask."""
 
 
 def ml_between(low_hu: float, high_hu: float) -> Count:

@@ -8,11 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """One example. told: what the product says about the answer ("" nothing). Metrics are None without a reference."""
+    """One example. message: what the extension says of the mask, empty when it says nothing.
+
+    Metrics are None without a reference. counts: mL of something in the mask, by name of the figure.
+    """
 
     case: str
     found_ml: float
-    told: str
+    message: str
     trained_on: bool
     dice: float | None = None
     nsd3: float | None = None
@@ -22,19 +25,22 @@ class ConditionResult:
 
 @dataclass(frozen=True)
 class Record:
-    """One condition. `figures`: means over the examples, by name; `dice_loss` is against the same without condition."""
+    """One condition. setup: how it was made, in words.
+
+    figures: means over the examples, by name; `dice_loss` is against the same examples without the condition.
+    """
 
     condition: str
     source: str
     kind: str
-    tried: str
+    setup: str
     cases: list[ConditionResult]
     figures: dict[str, float]
     advice: str
 
 
 def records(result: dict[str, Any]) -> list[Record]:
-    """The records of what `run.run` gives, also after JSON."""
+    """The records of a stress test's result, also after JSON."""
     return [
         Record(
             **{name: value for name, value in record.items() if name not in ("cases", "expectation")},

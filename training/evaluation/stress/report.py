@@ -1,4 +1,4 @@
-"""What a person reads of a stress run: lines, a table, the card's entries."""
+"""The result of a stress test as text: lines, a table, the card's entries."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ SHOWN = {
 }
 """How a figure is written; others stay in the JSON."""
 GOOD, FAIR, POOR = 0.95, 0.92, 0.85
-"""Mean Dice from which on an outline is as good as usual, needs a look at the border, needs correction."""
+"""Mean Dice from which on an outline is as good as usual, needs a look at the border, needs correction.
+
+Chosen as round numbers for the sentences below, not from a study.
+"""
 
 NOTABLE_ERROR = 0.05
-"""Mean size of the relative error of the volume from which on it is worth a sentence."""
+"""Mean absolute relative error of the volume from which on it is worth a sentence; a round number, too."""
 
 
 def figure(record: Record) -> str:
@@ -39,11 +42,11 @@ def line(record: Record) -> str:
 
 
 def expectation(record: Record) -> str:
-    """What a person should expect, by the figures; one or two sentences."""
+    """What to expect, by the figures; one or two sentences."""
     if record.kind == "empty":
-        return _expected_of_none(record)
+        return _expected_without_liver(record)
     if record.kind == "unlabelled":
-        return _expected_of_trap(record)
+        return _expected_of_confounder(record)
     dice, worst = record.figures["dice"], record.figures["dice_worst"]
     if dice >= GOOD and worst >= FAIR:
         first = "The outline is about as good as on an ordinary scan."
@@ -52,26 +55,26 @@ def expectation(record: Record) -> str:
     elif dice >= POOR:
         first = "Expect parts of the outline to be wrong and to need correction."
     else:
-        first = "Expect a mask that is wrong in large parts; do not use it unseen."
+        first = "Expect a mask that is wrong in large parts; do not use it without looking."
     off = record.figures["volume_error_size"]
     second = f"Volumes were off by {off:.0%} on average." if off >= NOTABLE_ERROR else ""
     return " ".join(sentence for sentence in (first, second, record.advice) if sentence)
 
 
-def _expected_of_none(record: Record) -> str:
+def _expected_without_liver(record: Record) -> str:
     figures = record.figures
     if not figures["not_empty"]:
-        return "The mask is empty, and the person is told that no liver is in view."
+        return "The mask is empty, and the user is told that no liver is in view."
     leak = (
         f"{figures['not_empty']:.0f} of {len(record.cases)} masks were not empty, with up to "
         f"{figures['found_ml_worst']:.0f} mL."
     )
-    if figures["not_told"]:
-        return f"{leak} {figures['not_told']:.0f} came without a warning: judge by eye whether there is a liver."
+    if figures["without_warning"]:
+        return f"{leak} {figures['without_warning']:.0f} came without a warning: look whether there is a liver."
     return f"{leak} Each came with a warning that hardly any liver is in view."
 
 
-def _expected_of_trap(record: Record) -> str:
+def _expected_of_confounder(record: Record) -> str:
     """With how much of the mask was what the figure's name says."""
     whole = max(record.figures["found_ml"], 1e-6)
     shares = [
@@ -83,15 +86,15 @@ def _expected_of_trap(record: Record) -> str:
 
 
 def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
-    """One entry a condition for a card: condition, tried, figure, expectation; from `run.run` or its file."""
+    """One entry a condition for a card: condition, setup, result, expectation; from a result or its file."""
     entries = []
     for record in records(result):
         name = "none of these" if record.condition == "none" else record.condition
         entries.append(
             {
                 "condition": f"{name} ({record.source})",
-                "tried": record.tried,
-                "figure": figure(record),
+                "setup": record.setup,
+                "result": figure(record),
                 "expectation": expectation(record),
             }
         )
@@ -105,12 +108,12 @@ def table(result: dict[str, Any]) -> str:
         "",
         result["simulated"],
         "",
-        "| Condition | Source | Tried | Figures | Expect |",
+        "| Condition | Source | Setup | Result | Expect |",
         "|---|---|---|---|---|",
     ]
     for record in records(result):
         lines.append(
-            f"| {record.condition} | {record.source} | {record.tried} | {figure(record)} | {expectation(record)} |"
+            f"| {record.condition} | {record.source} | {record.setup} | {figure(record)} | {expectation(record)} |"
         )
     return "\n".join([*lines, "", *_trained(result), *_messages(result)]) + "\n"
 
@@ -132,9 +135,9 @@ def _trained(result: dict[str, Any]) -> list[str]:
 
 
 def _messages(result: dict[str, Any]) -> list[str]:
-    """What the product said where there is no liver."""
-    told = {case.told for record in records(result) if record.kind == "empty" for case in record.cases}
-    return [f"Said where there is no liver: {message or '(nothing)'}" for message in sorted(told)]
+    """What the extension says where there is no liver."""
+    messages = {case.message for record in records(result) if record.kind == "empty" for case in record.cases}
+    return [f"Message where there is no liver: {message or '(none)'}" for message in sorted(messages)]
 
 
 def _count(number: int, what: str) -> str:

@@ -22,8 +22,8 @@ from training.synthesis.synthetic_scan import Effect, SyntheticScan
 
 FIRST_SEED = 9_000
 NOTE = (
-    "Volumes of the simulator that the student was trained with, from other seeds: the figures compare conditions "
-    "with each other; what to expect of real scans is told by the real ones."
+    "Simulated volumes come from the simulator that the student was trained with, with other seeds: their figures "
+    "compare conditions with each other. For what to expect of real scans read the real ones."
 )
 CLEAR_MM = 30.0
 """A window without liver ends this far from it."""
@@ -39,14 +39,14 @@ ORDINARY = replace(OFF, wall=1.0, mesentery=1.0, bowel_gas=1.0, vessels=1.0, blu
 
 @dataclass(frozen=True)
 class Setup:
-    """One condition: what is switched on, how what is drawn gets changed, and which part of the body is seen.
+    """One condition: which effects are on, how their drawn parameters are changed, and which part of the body is seen.
 
-    said: the same in words, beyond phase and liver.
+    words: the same in words, beyond phase and liver.
     window: "whole" liver, its "lower" or "upper" two thirds, or "chest" or "pelvis" without any.
     """
 
     on: tuple[str, ...] = ()
-    said: str = ""
+    words: str = ""
     phase: str = "portal"
     liver: str = "normal"
     window: str = "whole"
@@ -77,7 +77,7 @@ def volumes(setup: Setup, maps: list[Source], count: int, first_seed: int = FIRS
 
 
 def placed(drawn: Placement, source: Source, shape: tuple[int, ...], window: str) -> Placement:
-    """The drawn placement moved to the window, and scaled so that the whole liver fits where it shall be seen."""
+    """The drawn placement moved to the window, and scaled so that a whole liver fits into it."""
     bottom, top = _liver_levels(source)
     mm = 1 / source.spacing_mm
     first, last = bottom - BELOW_MM * mm, top + ABOVE_MM * mm
@@ -176,19 +176,21 @@ def _tight_circle(drawn):
 EFFUSION = "fluid of 12 HU over half of the right lung or more, collapsed lung above it"
 SETUPS: dict[str, Setup] = {
     "none": Setup(),
-    "plain CT": Setup(phase="plain"),
+    "non-contrast CT": Setup(phase="non-contrast"),
     "arterial phase": Setup(phase="arterial"),
     "slices of 5 mm": Setup(("thick_slices",), "slices of 5 mm", change={"thick_slices": _slices(5.0)}),
     "slices of 8 mm": Setup(("thick_slices",), "slices of 8 mm", change={"thick_slices": _slices(8.0)}),
     "low dose": Setup(("noise",), "noise of 45 HU instead of 10", change={"noise": _low_dose}),
     "fatty liver": Setup(
-        (), "at least 20 HU darker than the spleen", phase="plain", liver="fatty", change={"contrast": _fatty}
+        (), "at least 20 HU darker than the spleen", phase="non-contrast", liver="fatty", change={"contrast": _fatty}
     ),
     "large hypodense tumor": Setup(
         ("giant_tumor",), "a mass of 8 to 50 % of the liver, 25 to 60 HU darker", change={"giant_tumor": _hypodense}
     ),
     "pleural effusion": Setup(("effusion",), EFFUSION, change={"effusion": _effusion}),
-    "pleural effusion on plain CT": Setup(("effusion",), EFFUSION, phase="plain", change={"effusion": _effusion}),
+    "pleural effusion on non-contrast CT": Setup(
+        ("effusion",), EFFUSION, phase="non-contrast", change={"effusion": _effusion}
+    ),
     "ascites": Setup(
         ("ascites",),
         "fluid around a shrunken liver and within 25 mm of the organs or more",

@@ -11,10 +11,10 @@ from training.data.tissues import Tissue as T
 from training.synthesis.effects.grid_operations import smooth_noise, white_noise
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
 
-PHASES = {"plain": 0.34, "arterial": 0.2, "portal": 0.34, "delayed": 0.12}
+PHASES = {"non-contrast": 0.34, "arterial": 0.2, "portal": 0.34, "delayed": 0.12}
 
 ENHANCEMENT = {  # HU added by contrast medium: (low, high) by tissue group
-    "plain": {},
+    "non-contrast": {},
     "arterial": {
         "artery": (100, 340),
         "vein": (0, 60),
