@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from LiverGTANLib.core import engines, volume, weight_file
-from LiverGTANLib.core.engines import Cancelled, EngineError, numpy_layers
-from LiverGTANLib.core.engines.numpy_engine import NumpyEngine, tiles
+from LiverGTANLib.core.engines import numpy_layers
+from LiverGTANLib.core.engines.engine import Cancelled, EngineError
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
+from LiverGTANLib.core.engines.tiling import tiles
 from support.cases import randomStudent
 
 torch = pytest.importorskip("torch")
+from LiverGTANLib.core.engines.torch_engine import MOST_ROUNDING, TorchEngine
 
 
 def reference(network: weight_file.Student, x: np.ndarray) -> np.ndarray:
@@ -61,8 +64,6 @@ def test_numpy_engine_computes_the_network(widths, shape):
 
 @pytest.mark.parametrize("name", ["student-100k", "student-30k"])
 def test_engines_agree_on_a_real_ct(sampleCt, name):
-    from LiverGTANLib.core.engines.torch_engine import TorchEngine
-
     network = weight_file.load(name)
     x, _ = volume.to_model_grid(sampleCt, network.spacing_mm, network.hu_window)
     logits = engines.create(network, "numpy").forward(x)
@@ -72,6 +73,29 @@ def test_engines_agree_on_a_real_ct(sampleCt, name):
     np.testing.assert_allclose(single.forward(x), logits, atol=1e-3)
     half = TorchEngine(network, device="cpu", dtype=torch.bfloat16)
     assert np.mean((half.forward(x) > 0) != (logits > 0)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "shape", [(16, 96, 112), (96, 16, 96), (96, 112, 16), (16, 16, 96), (16, 96, 16), (16, 16, 16)]
+)
+def test_bf16_is_right_for_grids_that_the_deepest_level_makes_one_voxel_thin(shape):
+    """Computed in bf16, these are wrong on a processor with AMX (torch 2.13.0): NaN, another mask, or a crash."""
+    for widths in ((4, 6, 11, 15), (5, 10, 20, 30)):
+        network = randomStudent(widths)
+        engine, x = TorchEngine(network, device="cpu", dtype=torch.bfloat16), noise(*shape)
+        assert engine.dtype_for(shape) is torch.float32
+        np.testing.assert_allclose(engine.forward(x), reference(network, x), rtol=1e-3, atol=1e-3)
+    assert engine.dtype_for((32, 32, 32)) is torch.bfloat16
+    assert engine.dtype_for((32, 32, 16)) is torch.float32
+
+
+@pytest.mark.parametrize("shape", [(32, 96, 112), (96, 32, 96), (96, 112, 32), (32, 32, 32), (32, 32, 96)])
+def test_bf16_is_right_for_grids_two_voxels_thin_at_the_deepest_level(shape):
+    for widths in ((4, 6, 11, 15), (5, 10, 20, 30)):
+        network, x = randomStudent(widths), noise(*shape)
+        found = TorchEngine(network, device="cpu", dtype=torch.bfloat16).forward(x)
+        expected = reference(network, x)
+        assert np.linalg.norm(found - expected) < MOST_ROUNDING * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("most_planes", [192, 240, 336])

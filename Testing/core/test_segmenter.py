@@ -5,7 +5,7 @@ import pytest
 from core.test_volume import ORIENTATIONS, reoriented
 
 from LiverGTANLib.core import engines, measurements, segmenter, weight_file
-from LiverGTANLib.core.engines import Cancelled
+from LiverGTANLib.core.engines.engine import Cancelled, EngineError
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
 from LiverGTANLib.core.volume import CtVolume, InputError
@@ -118,6 +118,15 @@ def test_analyze_tells_progress_and_can_be_canceled():
     assert set(analysis.seconds) == {"resample", "network"}
     with pytest.raises(Cancelled):
         segmenter.analyze(smallCt(), engine, cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_an_error_and_no_mask(value):
+    """One value is enough; it may come from weights that overflow or from a broken library."""
+    network = randomStudent()
+    network.weights["head.bias"][:] = value
+    with pytest.raises(EngineError, match="not finite with random; choose another engine"):
+        segmenter.analyze(smallCt(), engines.create(network, "numpy"))
 
 
 def test_measures():

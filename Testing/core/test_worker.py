@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from LiverGTANLib.core.engines import Cancelled
+from LiverGTANLib.core.engines.engine import Cancelled
 from LiverGTANLib.core.worker import Worker
 
 

@@ -7,7 +7,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFromArray
 
 from LiverGTANLib.core import engines, measurements, weight_file
-from LiverGTANLib.core.engines import EngineError
+from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.core.weight_file import StudentError
 from LiverGTANLib.mrml import scene, self_test

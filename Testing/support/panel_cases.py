@@ -6,7 +6,7 @@ import pytest
 import slicer
 
 from LiverGTANLib.core import engines
-from LiverGTANLib.core.engines import Cancelled
+from LiverGTANLib.core.engines.engine import Cancelled
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.mrml import scene, self_test
 from support.module_fixtures import MODULE_FILE, students

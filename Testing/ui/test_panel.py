@@ -10,6 +10,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFromArray
 
 from LiverGTANLib.core import engines, measurements
+from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.mrml import self_test
 from support.module_fixtures import students
 from support.panel_cases import mask, panel, phantom, segmentations
@@ -165,7 +166,7 @@ def test_no_liver_is_said_and_nothing_is_written(panel, phantom):
 
 def test_an_error_of_the_engine_reaches_the_person(panel, phantom, monkeypatch):
     def fail(*_):
-        raise engines.EngineError("The processor is on holiday.")
+        raise EngineError("The processor is on holiday.")
 
     monkeypatch.setattr(engines, "create", fail)
     panel.ui.studentComboBox.setCurrentIndex(1)  # one that is not loaded yet

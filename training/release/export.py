@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.core.engines.engine import Engine
 from training.errors import UserError
 from training.model.folding import fold, forward
 from training.model.nets import UNet3D
@@ -40,7 +41,7 @@ def differences(net: UNet3D, written: weight_file.Student, image_DHW: np.ndarray
     return {engine.name: float(np.abs(engine.forward(image) - expected).max()) for engine in exact(written)}
 
 
-def exact(written: weight_file.Student) -> tuple[engines.Engine, ...]:
+def exact(written: weight_file.Student) -> tuple[Engine, ...]:
     """Both engines in float32 (left alone, the torch engine may choose bf16)."""
     from LiverGTANLib.core.engines.torch_engine import TorchEngine
 

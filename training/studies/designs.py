@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from LiverGTANLib.core import engines, segmenter, threads
+from LiverGTANLib.core import segmenter, threads
+from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.volume import to_model_grid
 from training.data.bank import Bank
 from training.data.cases import Case
@@ -169,7 +170,7 @@ def timed(nets: list[DesignNet], case: Case, rounds: int) -> dict[str, Any]:
     return {"scan": case.name, "rounds": rounds, **counts, "designs": numbers}
 
 
-def in_turns(made: list[engines.Engine], grids: list, rounds: int) -> list[list[float]]:
+def in_turns(made: list[Engine], grids: list, rounds: int) -> list[list[float]]:
     """Milliseconds of each engine's forward in every round, after one that does not count."""
     taken: list[list[float]] = [[] for _ in made]
     for number in range(rounds + 1):

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from LiverGTANLib.core import engines
+from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
+from LiverGTANLib.core.engines.timing import seconds
 from LiverGTANLib.core.engines.torch_engine import FASTER_BY, has_fast_bf16
 from LiverGTANLib.core.weight_file import Student
 from training.fit.validate import HU_WINDOW
@@ -24,7 +25,7 @@ def student_of(net: DesignNet) -> Student:
     return folding.in_memory(net, net.design.name, net.design.spacing_mm, HU_WINDOW)
 
 
-def numpy_engine(net: DesignNet) -> engines.Engine:
+def numpy_engine(net: DesignNet) -> Engine:
     """The product's own engine where it runs the design, else one composed for it."""
     design = net.design
     product = (design.kind, design.convolutions, design.stem) == ("full", 2, 2)
@@ -40,7 +41,7 @@ class PlainEngine:
         self.student, self._net = student_of(net), net.eval()
 
     def forward(self, x_DHW: np.ndarray, progress=None, cancelled=None) -> np.ndarray:
-        """See `engines.Engine`."""
+        """See `Engine`."""
         return folding.forward(self._net, x_DHW)
 
 
@@ -53,9 +54,9 @@ class TorchDesign:
         self.student, self.dtype = student_of(net), torch.float32
         self._net = folded(net)
         if has_fast_bf16():
-            single = engines.seconds(self.forward, self.student)
+            single = seconds(self.forward, self.student)
             self._use(torch.bfloat16)
-            if engines.seconds(self.forward, self.student) > FASTER_BY * single:
+            if seconds(self.forward, self.student) > FASTER_BY * single:
                 self._use(torch.float32)
 
     def _use(self, dtype: torch.dtype) -> None:
@@ -63,7 +64,7 @@ class TorchDesign:
         self._net = self._net.to(dtype)
 
     def forward(self, x_DHW: np.ndarray, progress=None, cancelled=None) -> np.ndarray:
-        """See `engines.Engine`."""
+        """See `Engine`."""
         with torch.inference_mode():
             return self._net(torch.from_numpy(x_DHW)[None, None].to(self.dtype))[0, 0].float().numpy()
 
@@ -87,7 +88,7 @@ class ComposedEngine:
         self._pass: Pass | None = None
 
     def forward(self, x_DHW: np.ndarray, progress=None, cancelled=None) -> np.ndarray:
-        """See `engines.Engine`."""
+        """See `Engine`."""
         x = np.ascontiguousarray(x_DHW, np.float32)
         if self._pass is None or self._pass.shape != x.shape:
             self._pass = PASSES[self._design.kind](self._design, self.student.weights, x.shape)

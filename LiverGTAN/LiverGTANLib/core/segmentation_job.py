@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import engines, measurements, segmenter, uncertainty, weight_file
-from .engines import Cancelled, Engine, IsCancelled, Progress
+from .engines.engine import Cancelled, Engine, IsCancelled, Progress
 from .lru_cache import LruCache
 from .measurements import Attenuation
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import components, threads
-from .engines import Cancelled, Engine, IsCancelled, Progress
+from .engines.engine import Cancelled, Engine, EngineError, IsCancelled, Progress
 from .model_grid import Box, ModelGrid
 from .postprocess import (
     DEFAULT_MASK_PARAMETERS,
@@ -67,9 +67,19 @@ def analyze(
         raise Cancelled
     middle = time.perf_counter()
     logits = engine.forward(x, lambda fraction, text: tell(0.3 + 0.6 * fraction, text), cancelled)
+    _require_finite(logits, engine)
     seconds = {"resample": middle - start, "network": time.perf_counter() - middle}
     calibration = student.card.get("calibration") or {}
     return Analysis(logits, x, frame, student.spacing_mm, student.name, engine.name, calibration, seconds)
+
+
+def _require_finite(logits: np.ndarray, engine: Engine) -> None:
+    """Raise EngineError rather than make a mask of overflown or broken numbers."""
+    if not np.isfinite(logits).all():
+        raise EngineError(
+            f"The {engine.name} engine computed numbers that are not finite with {engine.student.name}; "
+            "choose another engine or another student."
+        )
 
 
 def check(analysis: Analysis) -> list[Finding]:

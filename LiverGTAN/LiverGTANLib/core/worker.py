@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .engines import Cancelled, IsCancelled, Progress
+from .engines.engine import Cancelled, IsCancelled, Progress
 
 SegmentationJob = Callable[[Progress, IsCancelled], Any]
 

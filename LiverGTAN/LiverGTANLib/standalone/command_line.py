@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import engines, measurements, segmenter, terminology, weight_file
-from ..core.engines import Engine, EngineError
+from ..core.engines.engine import Engine, EngineError
 from ..core.files import atomic_write
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask

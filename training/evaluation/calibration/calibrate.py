@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from LiverGTANLib.core import engines, measurements, segmenter, uncertainty
+from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
@@ -38,7 +39,7 @@ class CalibrationCase:
     found_ml: float
 
     @classmethod
-    def of(cls, case: Case, engine: engines.Engine) -> CalibrationCase:
+    def of(cls, case: Case, engine: Engine) -> CalibrationCase:
         """Of one forward pass."""
         analysis = segmenter.analyze(case.ct, engine)
         reference = measurements.volume_ml(case.mask, case.ct.ijk_to_ras)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from LiverGTANLib.core import engines, measurements, segmenter
-from LiverGTANLib.core.engines import Engine
+from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
 from training.data.cases import Case

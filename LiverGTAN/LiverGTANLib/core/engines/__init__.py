@@ -6,39 +6,15 @@ and returns logits of the same shape, float32.
 
 import importlib.util
 import sys
-import time
-from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
 from ..weight_file import Student
+from .engine import Engine, EngineError
+from .timing import seconds
 
 ENGINES = ("numpy", "torch")
 AUTOMATIC = "auto"
-
-Progress = Callable[[float, str], None]
-IsCancelled = Callable[[], bool]
-
-
-class Cancelled(Exception):
-    """The person asked to stop; nothing was written."""
-
-
-class EngineError(RuntimeError):
-    """The engine asked for cannot run here; the message says what to choose instead."""
-
-
-class Engine(Protocol):
-    """Runs one student."""
-
-    name: str
-    student: Student
-
-    def forward(
-        self, x_DHW: np.ndarray, progress: Progress | None = None, cancelled: IsCancelled | None = None
-    ) -> np.ndarray:
-        """Logits (D, H, W) float32. `progress` hears fractions 0..1; raises Cancelled when `cancelled()` turns true."""
 
 
 def has_torch() -> bool:
@@ -95,16 +71,3 @@ def _faster(student: Student) -> Engine:
         return min((numpy_engine, torch_engine), key=lambda engine: seconds(engine.forward, student))
     except (EngineError, RuntimeError):
         return numpy_engine
-
-
-def seconds(forward: Callable[[np.ndarray], np.ndarray], student: Student, side: int = 64, runs: int = 3) -> float:
-    """Shortest of a few timings of `forward` on a cube, after one run that does not count."""
-    side = -(-side // student.multiple) * student.multiple
-    x = np.zeros((side, side, side), np.float32)
-    forward(x)
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        forward(x)
-        times.append(time.perf_counter() - start)
-    return min(times)

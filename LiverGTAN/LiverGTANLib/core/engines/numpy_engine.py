@@ -6,11 +6,9 @@ import numpy as np
 
 from .. import threads
 from ..weight_file import Student
-from . import Cancelled, IsCancelled, Progress
+from .engine import Cancelled, IsCancelled, Progress
 from .numpy_layers import Convolution, Head, Stem, Upsampling, bordered, store_in
-
-MOST_PLANES = 320
-"""Planes of the model grid in one pass (96 cm at 3 mm); longer scans are tiled along D."""
+from .tiling import MOST_PLANES, check_grid, tiles
 
 
 class NumpyEngine:
@@ -47,28 +45,6 @@ class NumpyEngine:
         if self._pass is None or self._pass.shape != x.shape:
             self._pass = _Pass(self.student, x.shape)
         return self._pass(x, progress, cancelled)
-
-
-def check_grid(x: np.ndarray, multiple: int) -> None:
-    """Raise ValueError unless x is 3-D with sides that the levels can halve."""
-    if x.ndim != 3 or any(n == 0 or n % multiple for n in x.shape):
-        raise ValueError(f"The grid {x.shape} is not three multiples of {multiple}.")
-
-
-def tiles(depth: int, multiple: int, most_planes: int) -> list[tuple[slice, slice]]:
-    """(planes to keep, planes to compute) that cover `depth` with at most `most_planes` computed at once.
-
-    The margin holds all that an output can see (kernels down and up, and the deepest level's grid), so tiles change
-    nothing but rounding.
-    """
-    if depth <= most_planes:
-        return [(slice(0, depth), slice(0, depth))]
-    margin = 5 * multiple
-    core = max(multiple, (most_planes - 2 * margin) // multiple * multiple)
-    return [
-        (part, slice(max(0, part.start - margin), min(depth, part.stop + margin)))
-        for part in threads.ranges(depth, core)
-    ]
 
 
 class _Pass:

@@ -1,0 +1,29 @@
+"""A CT from DICOM: a folder with one series or more, a multi-frame file, or a DICOMDIR."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.volume import CtVolume
+from . import dicom_series
+from .dicom_files import CtImage, read_content
+from .dicom_pixels import read_hu
+
+
+@dataclass(frozen=True, eq=False)
+class DicomCt:
+    """A CT with the images it came from, in the order of its slices, and what is to be told about the choice."""
+
+    ct: CtVolume
+    images: list[CtImage]
+    notes: list[str]
+
+
+def read_dicom(path: Path, number: int | None = None) -> DicomCt:
+    """The CT volume in a folder (with all folders below it), a DICOM file or a DICOMDIR.
+
+    number: which one, counted from 1 as in the list that the error shows when there are several.
+    Raises InputError with a sentence that names the fault and the file.
+    """
+    choice = dicom_series.choose(read_content(path), path, number)
+    images = choice.stack.images
+    return DicomCt(CtVolume(read_hu(images), choice.stack.ijk_to_ras, path.name), images, choice.notes)

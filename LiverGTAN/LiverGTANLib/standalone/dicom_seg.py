@@ -1,0 +1,172 @@
+"""A mask as a DICOM segmentation that refers to the images it was drawn on; written and read with highdicom."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.segmenter import BoxMask
+from ..core.terminology import INTENDED_USE, SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
+from ..core.volume import InputError
+from ..core.weight_file import Student
+from .dicom_files import CtImage, read_dataset
+
+if TYPE_CHECKING:
+    from highdicom import PixelMeasuresSequence
+    from highdicom.seg import Segmentation, SegmentDescription
+    from pydicom import Dataset
+
+SERIES_NUMBER_OFFSET = 1000
+"""Added to the number of the CT series, so that the segmentation is listed after it."""
+
+REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+
+
+def write_segmentation(path: Path, mask: BoxMask, images: list[CtImage], student: Student) -> None:
+    """Write the mask, (K, J, I) in the order of `images`, as one binary segment.
+
+    Raises InputError when the images lack what a segmentation must refer to.
+    """
+    sources = _sources(images)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values in the source that break a rule of the standard
+            segmentation = _segmentation(sources, mask, images, student)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # highdicom raises errors of many kinds for what headers lack
+        raise InputError(
+            f"The headers of the CT do not allow a DICOM segmentation ({error}); write .nrrd instead."
+        ) from error
+    segmentation.save_as(path, enforce_file_format=True)
+
+
+def _segmentation(sources: list["Dataset"], mask: BoxMask, images: list[CtImage], student: Student) -> "Segmentation":
+    import highdicom as hd
+    from pydicom.uid import generate_uid
+
+    segmentation = hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=_frames(mask, images, sources),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(student)],
+        series_instance_uid=generate_uid(),
+        series_number=SERIES_NUMBER_OFFSET + max(0, images[0].series_number),
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="LiverGTAN",
+        manufacturer_model_name=student.name,
+        software_versions=student.sha256[:16],
+        device_serial_number=student.sha256[:16],
+        content_label="LIVER",
+        content_description="Liver; for research only",
+        pixel_measures=_pixel_measures(images),
+        omit_empty_frames=not mask.empty,
+        series_description=f"Liver ({student.name})",
+    )
+    segmentation.ImageComments = INTENDED_USE
+    return segmentation
+
+
+def _pixel_measures(images: list[CtImage]) -> "PixelMeasuresSequence":
+    import highdicom as hd
+
+    return hd.PixelMeasuresSequence(pixel_spacing=images[0].spacing.tolist(), slice_thickness=_thickness(images))
+
+
+def _thickness(images: list[CtImage]) -> float:
+    """The distance of the slices, mm: headers may lack a thickness, or state one with which slices overlap."""
+    first, second = images[:2]
+    return round(abs(float(np.cross(*first.axes) @ (second.position - first.position))), 4)
+
+
+def read_segmentation(path: Path, images: list[CtImage]) -> np.ndarray:
+    """The mask of a segmentation of `images`, (K, J, I) uint8, found by the identifiers of the images."""
+    import highdicom as hd
+
+    segmentation = hd.seg.segread(path)
+    if images[0].frame is None:
+        found = segmentation.get_pixels_by_source_instance(
+            [image.instance for image in images], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+        )
+    else:
+        found = segmentation.get_pixels_by_source_frame(
+            images[0].instance,
+            [image.frame + 1 for image in images],
+            ignore_spatial_locations=True,
+            assert_missing_frames_are_empty=True,
+        )
+    return found[..., 0].astype(np.uint8)
+
+
+def _sources(images: list[CtImage]) -> list["Dataset"]:
+    """Headers of the files, in the order of the slices."""
+    sources = [read_dataset(path) for path in dict.fromkeys(image.path for image in images)]
+    if images[0].frame is not None and len(sources) > 1:
+        raise InputError("A DICOM segmentation refers to one multi-frame file, not to several; write .nrrd instead.")
+    for keyword in REQUIRED:
+        missing = [image.name for image, source in zip(images, sources) if not source.get(keyword)]
+        if missing:
+            raise InputError(f"{missing[0]} has no {keyword}, which a DICOM segmentation needs; write .nrrd instead.")
+    if len({(source.StudyInstanceUID, source.SeriesInstanceUID) for source in sources}) > 1:
+        raise InputError(
+            "Each slice has a series identifier of its own, and a DICOM segmentation refers to one series; write .nrrd "
+            "instead."
+        )
+    if len({image.instance for image in images}) < len(sources):
+        raise InputError(
+            "Slices share one identifier (SOPInstanceUID), so none can be referred to; write .nrrd instead."
+        )
+    for source in sources:
+        for keyword in MAY_BE_EMPTY:
+            if keyword not in source:
+                setattr(source, keyword, "")
+        source.SliceThickness = _thickness(images)  # asked for, though the measures are given
+    return sources
+
+
+def _frames(mask: BoxMask, images: list[CtImage], sources: list["Dataset"]) -> np.ndarray:
+    """The mask with a plane for every frame of the source; frames that are not part of the volume are empty."""
+    if images[0].frame is None:
+        return mask.full()
+    frames = np.zeros((int(sources[0].NumberOfFrames), *mask.shape[1:]), np.uint8)
+    frames[[image.frame for image in images]] = mask.full()
+    return frames
+
+
+def _description(student: Student) -> "SegmentDescription":
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    category, kind = (Code(code, scheme, meaning) for scheme, code, meaning in _codes())
+    return hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=SEGMENT_NAME,
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=student.name,
+            family=codes.DCM.ArtificialIntelligence,
+            version=student.sha256[:16],
+            source="LiverGTAN",
+        ),
+        display_color=hd.color.CIELabColor.from_rgb(*(255 * channel for channel in SEGMENT_COLOR)),
+    )
+
+
+def _codes() -> list[list[str]]:
+    """(scheme, code, meaning) of category and type, as Slicer's terminology entry has them."""
+    return [entry.split("^") for entry in TERMINOLOGY.split("~")[1:3]]

@@ -1,0 +1,289 @@
+"""From CT images to the one volume to segment: series told apart, sorted by position, checked, chosen."""
+
+import filecmp
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.volume import FEWEST_SLICES, LPS_TO_RAS, InputError
+from .dicom_files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
+
+SAME_POSITION_MM = 0.01
+"""Images nearer than this lie at one position; the thinnest CT slices are 0.1 mm apart."""
+
+LARGEST_JITTER = 0.25
+"""A slice may lie this share of the slice distance off its regular place; positions rounded to 0.1 mm or 0.5 mm do."""
+
+MOST_LOCALIZERS = 3
+LOCALIZER_DEGREES = 45.0
+ABDOMEN_WORDS = ("ABD", "LIVER", "HEPAT", "BODY", "TRUNK", "TAP", "CAP", "PELVIS")
+"""Parts of the names that BodyPartExamined has for scans with a liver in them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Images of one size and orientation. images: in the order of positions if `fault` is empty.
+
+    ijk_to_ras: (4, 4) matrix of the volume. fault: why the stack is no volume, empty if it is one.
+    """
+
+    images: list[CtImage]
+    ijk_to_ras: np.ndarray
+    fault: str = ""
+    phase: str = ""
+
+    @property
+    def label(self) -> str:
+        """Description, size and extent in one line."""
+        first = self.images[0]
+        rows, columns = first.size
+        text = f'series {first.series_number} "{first.description}"'
+        text += f" ({first.body_part.lower()})" if first.body_part else ""
+        text += f", {self.phase}" if self.phase else ""
+        text += f", {columns} x {rows} x {len(self.images)} voxels"
+        if self.fault:
+            return f"{text}: {self.fault}"
+        spacing = " x ".join(f"{mm:.3g}" for mm in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
+        return f"{text} of {spacing} mm"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The stack to segment, and what was left out to come to it, in sentences."""
+
+    stack: Stack
+    notes: list[str]
+
+
+def choose(content: DicomContent, path: Path, number: int | None = None) -> Choice:
+    """The one CT volume, or the one with this number in the list that is shown when there are several.
+
+    Raises InputError when there is none, several, or the one chosen is faulty.
+    """
+    stacks, aside = _stacks(content.images)
+    if not stacks:
+        raise InputError(_nothing_found(content, aside, path))
+    chosen = _by_number(stacks, number, path) if number is not None else _the_only_one(stacks, path)
+    if chosen.fault:
+        raise InputError(f"{_folder(chosen, path)}: {chosen.fault}")
+    notes = _left_out(content, aside)
+    if len(stacks) > 1:
+        notes.insert(0, f"{len(stacks)} CT series were found; taken was {chosen.label}.")
+    return Choice(chosen, notes)
+
+
+def _folder(stack: Stack, path: Path) -> Path:
+    folders = {image.path.parent for image in stack.images}
+    return folders.pop() if len(folders) == 1 else path
+
+
+def _by_number(stacks: list[Stack], number: int, path: Path) -> Stack:
+    if not 1 <= number <= len(stacks):
+        raise InputError(f"{path} holds {len(stacks)} CT series; there is no number {number}.{_listed(stacks)}")
+    return stacks[number - 1]
+
+
+def _the_only_one(stacks: list[Stack], path: Path) -> Stack:
+    if len(stacks) == 1:
+        return stacks[0]
+    abdomen = [stack for stack in stacks if _shows_abdomen(stack)]
+    if len(abdomen) == 1 and all(stack.images[0].body_part for stack in stacks):
+        return abdomen[0]
+    raise InputError(f"{path} holds {len(stacks)} CT series; choose one with --series NUMBER.{_listed(stacks)}")
+
+
+def _shows_abdomen(stack: Stack) -> bool:
+    return any(word in stack.images[0].body_part for word in ABDOMEN_WORDS)
+
+
+def _listed(stacks: list[Stack]) -> str:
+    return "".join(f"\n  {number}: {stack.label}" for number, stack in enumerate(stacks, start=1))
+
+
+def _nothing_found(content: DicomContent, aside: Counter[str], path: Path) -> str:
+    parts = [f"{kind} ({count})" for kind, count in (content.others + aside).items()]
+    found = f" (found: {', '.join(parts)})" if parts else ""
+    return f"{path} holds no DICOM series of CT slices{found}; give the folder that holds the slices."
+
+
+def _left_out(content: DicomContent, aside: Counter[str]) -> list[str]:
+    parts = [f"{kind} ({count})" for kind, count in (aside + content.others).items()]
+    return [f"Left out, as no part of the volume: {', '.join(parts)}."] if parts else []
+
+
+def _stacks(images: list[CtImage]) -> tuple[list[Stack], Counter[str]]:
+    """All stacks in the order of their series, and the number of images that belong to none, by what they are."""
+    aside: Counter[str] = Counter()
+    stacks: list[Stack] = []
+    for series in _series(images):
+        slices = [image for image in series if not image.is_localizer]
+        aside["localizers"] += len(series) - len(slices)
+        stacks.extend(_stacks_of_series(slices, aside))
+    few = [stack for stack in stacks if len(stack.images) < FEWEST_SLICES]
+    if len(few) < len(stacks):
+        aside[f"images in series of fewer than {FEWEST_SLICES}"] += sum(len(stack.images) for stack in few)
+        stacks = [stack for stack in stacks if stack not in few]
+    return stacks, +aside
+
+
+def _series(images: list[CtImage]) -> list[list[CtImage]]:
+    """Images by series; series of one image each that fit together are one (some anonymizers give each its own)."""
+    by_series: dict[str, list[CtImage]] = defaultdict(list)
+    for image in images:
+        by_series[image.series].append(image)
+    single = [group[0] for group in by_series.values() if len(group) == 1]
+    joined = [group for group in _alike(single) if len(group) >= FEWEST_SLICES]
+    members = {image.series for group in joined for image in group}
+    groups = [group for name, group in by_series.items() if name not in members] + joined
+    return sorted(groups, key=lambda group: (group[0].series_number, group[0].series, group[0].path))
+
+
+def _alike(images: Iterable[CtImage]) -> list[list[CtImage]]:
+    """Images grouped by size, orientation and pixel size."""
+    groups: list[list[CtImage]] = []
+    for image in images:
+        group = next((group for group in groups if _fit(group[0], image)), None)
+        if group is None:
+            groups.append([image])
+        else:
+            group.append(image)
+    return groups
+
+
+def _fit(first: CtImage, second: CtImage) -> bool:
+    if first.fault or second.fault:
+        return first.size == second.size
+    return (
+        first.size == second.size
+        and bool(np.allclose(first.axes, second.axes, atol=1e-3))
+        and bool(np.allclose(first.spacing, second.spacing, rtol=1e-3))
+    )
+
+
+def _stacks_of_series(images: list[CtImage], aside: Counter[str]) -> Iterator[Stack]:
+    images = _without_copies(images, aside)
+    faulty = [image for image in images if image.fault]
+    if faulty:
+        also = f" (as {len(faulty) - 1} others)" if len(faulty) > 1 else ""
+        yield Stack(images, np.eye(4), f"{faulty[0].name} has {faulty[0].fault}{also}; export the series again.")
+        return
+    groups = sorted(_alike(images), key=len, reverse=True)
+    main, rest = groups[:1], []
+    for group in groups[1:]:
+        if len(group) <= MOST_LOCALIZERS and _degrees(group[0], groups[0][0]) > LOCALIZER_DEGREES:
+            aside["localizers"] += len(group)
+        elif len(group) >= FEWEST_SLICES:
+            main.append(group)
+        else:
+            rest.extend(group)
+    if rest:
+        yield Stack(images, np.eye(4), _difference(groups[0][0], rest[0]))
+        return
+    for group in main:
+        yield from _arranged(group)
+
+
+def _without_copies(images: list[CtImage], aside: Counter[str]) -> list[CtImage]:
+    """Each file once: copies have one identifier, one position and the same bytes."""
+    seen: dict[tuple, CtImage] = {}
+    kept = []
+    for image in images:
+        first = seen.setdefault((image.instance, image.frame, image.position.tobytes()), image)
+        if first is image or not filecmp.cmp(first.path, image.path, shallow=False):
+            kept.append(image)
+    aside["copies of a slice"] += len(images) - len(kept)
+    return kept
+
+
+def _degrees(first: CtImage, second: CtImage) -> float:
+    cosine = abs(float(np.cross(*first.axes) @ np.cross(*second.axes)))
+    return float(np.rad2deg(np.arccos(min(cosine, 1.0))))
+
+
+def _difference(usual: CtImage, odd: CtImage) -> str:
+    if odd.size != usual.size:
+        what = f"{odd.size[1]} x {odd.size[0]} pixels, {usual.name} {usual.size[1]} x {usual.size[0]}"
+    elif not np.allclose(odd.spacing, usual.spacing, rtol=1e-3):
+        what = f"pixels of {odd.spacing[0]:.4g} mm, {usual.name} of {usual.spacing[0]:.4g} mm"
+    else:
+        what = f"another orientation than {usual.name}"
+    return f"{odd.name} has {what}; put the slices of one volume in a folder of their own."
+
+
+def _arranged(images: list[CtImage]) -> list[Stack]:
+    """One volume, or the volumes of several phases if a phase attribute tells the images apart."""
+    whole = arrange(images)
+    if not whole.fault:
+        return [whole]
+    for keyword in (*PHASE_KEYWORDS, FILE):
+        values: dict[str, list[CtImage]] = defaultdict(list)
+        for image in images:
+            values[image.phase.get(keyword, "")].append(image)
+        parts = [(value, arrange(group)) for value, group in values.items() if len(group) >= FEWEST_SLICES]
+        if len(values) > 1 and len(parts) == len(values) and not any(part.fault for _, part in parts):
+            return [Stack(part.images, part.ijk_to_ras, "", f"{keyword} {value}") for value, part in parts]
+    return [whole]
+
+
+def arrange(images: list[CtImage]) -> Stack:
+    """The images in the order of their positions along the normal of the slices, with the matrix of the volume.
+
+    The step from slice to slice is that of the positions, which a tilted gantry moves sideways too.
+    """
+    first = images[0]
+    normal = np.cross(*first.axes)
+    order = np.argsort([image.position @ normal for image in images], kind="stable")
+    images = [images[n] for n in order]
+    positions = np.array([image.position for image in images])
+    if len(images) == 1:
+        return Stack(images, np.eye(4), f"{images[0].name} is a single slice; give the folder of the whole series.")
+    steps = np.diff(positions @ normal)
+    fault = _fault_of_steps(images, steps) or _fault_of_places(images, positions, steps)
+    matrix = np.eye(4)
+    # Pixel spacing is (between rows, between columns); i runs along a row.
+    matrix[:3, 0], matrix[:3, 1] = first.axes[0] * first.spacing[1], first.axes[1] * first.spacing[0]
+    matrix[:3, 2] = (positions[-1] - positions[0]) / (len(images) - 1)
+    matrix[:3, 3] = positions[0]
+    return Stack(images, LPS_TO_RAS @ matrix, fault)
+
+
+def _fault_of_steps(images: list[CtImage], steps: np.ndarray) -> str:
+    same = np.flatnonzero(steps < SAME_POSITION_MM)
+    if len(same):
+        one, other = images[same[0]], images[same[0] + 1]
+        return (
+            f"{one.name} and {other.name} lie at the same position, and so do {len(same)} pairs in all: two images at "
+            "each position (phases, or slices saved twice); give the folder of one phase."
+            if len(same) > 1
+            else f"{one.name} and {other.name} lie at the same position; remove the one that does not belong here."
+        )
+    usual = float(np.median(steps))
+    wide = np.flatnonzero(steps > 1.5 * usual)
+    if 0 < len(wide) <= max(3, 0.05 * len(steps)):
+        one, other = images[wide[0]], images[wide[0] + 1]
+        missing = int(sum(round(steps[n] / usual) - 1 for n in wide))
+        return (
+            f"{missing} slices are missing: {steps[wide[0]]:.4g} mm lie between {one.name} and {other.name} where "
+            f"slices are {usual:.4g} mm apart; export the whole series."
+        )
+    return ""
+
+
+def _fault_of_places(images: list[CtImage], positions: np.ndarray, steps: np.ndarray) -> str:
+    """Uneven distances, and slices shifted sideways, measured from the straight row between first and last."""
+    regular = np.linspace(positions[0], positions[-1], len(images))
+    off = np.linalg.norm(positions - regular, axis=1)
+    tolerance = LARGEST_JITTER * (steps.sum() / len(steps))
+    if off.max() <= tolerance:
+        return ""
+    if steps.max() - steps.min() > 2 * tolerance or np.abs(np.diff(steps)).max() > tolerance:
+        change = int(np.abs(np.diff(steps)).argmax()) + 1
+        return (
+            f"The slices are unevenly spaced, {steps.min():.4g} to {steps.max():.4g} mm apart (see "
+            f"{images[change].name}); give a series with even slices."
+        )
+    worst = images[int(off.argmax())]
+    return f"{worst.name} lies {off.max():.3g} mm off the row of the other slices; give a series of one volume."

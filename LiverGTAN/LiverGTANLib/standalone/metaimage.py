@@ -1,0 +1,103 @@
+"""MetaImage headers (`.mha`, and `.mhd` with its data file)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..core.volume import LPS_TO_RAS, InputError
+from .voxel_data import NO_ORIENTATION, VolumeHeader, scalar_shape
+
+LONGEST_HEADER = 2**20
+TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i8",
+    "MET_ULONG": "u8",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+MATRIX_KEYS, ORIGIN_KEYS = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin")
+
+
+def read_metaimage_header(path: Path) -> VolumeHeader:
+    """The header of `.mha` or `.mhd`. Raises InputError."""
+    fields, names, start = _fields(path)
+    try:
+        return _header(path, fields, names, start)
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"{path} has an incomplete or damaged header ({error}); write it again.") from error
+
+
+def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
+    """Fields, the names in a LIST of files, and the byte after the header."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as stream:
+        while line := stream.readline(LONGEST_HEADER):
+            key, sign, value = line.decode("utf-8", "replace").partition("=")
+            if not sign or stream.tell() > LONGEST_HEADER:
+                break
+            fields[key.strip()] = value.strip()
+            if key.strip() == "ElementDataFile":
+                names = stream.read(LONGEST_HEADER) if value.strip().upper().startswith("LIST") else b""
+                return fields, names.decode("utf-8", "replace").splitlines(), stream.tell()
+    raise InputError(f"{path} cannot be read: it has no whole MetaImage header (its last field is ElementDataFile).")
+
+
+def _header(path: Path, fields: dict[str, str], names: list[str], start: int) -> VolumeHeader:
+    if int(fields.get("ElementNumberOfChannels", "1")) != 1:
+        raise InputError(f"{path} is a color or vector image; choose a scalar CT.")
+    if fields.get("BinaryData", "True").lower() != "true":
+        raise InputError(f"{path} holds its voxels as text, which is not supported; write it as binary data.")
+    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() == "true"
+    dtype = np.dtype(TYPES[fields["ElementType"]]).newbyteorder(">" if big else "<")
+    shape = scalar_shape(path, [int(n) for n in fields["DimSize"].split()])
+    files, local = _files(path, fields["ElementDataFile"], names)
+    matrix, notes = _matrix(path, fields)
+    compressed = fields.get("CompressedData", "False").lower() == "true"
+    header_size = int(fields.get("HeaderSize", "0"))
+    return VolumeHeader(
+        path,
+        shape,
+        dtype,
+        matrix,
+        files,
+        start=start if local else header_size,
+        compression="zlib" if compressed else "none",
+        notes=notes,
+    )
+
+
+def _files(path: Path, text: str, names: list[str]) -> tuple[list[Path], bool]:
+    if text.upper() == "LOCAL":
+        return [path], True
+    if text.upper().startswith("LIST"):
+        return [path.parent / name.strip() for name in names if name.strip()], False
+    words = text.split()
+    if "%" in words[0] and len(words) >= 3:
+        first, last, step = int(words[1]), int(words[2]), int(words[3]) if len(words) > 3 else 1
+        return [path.parent / (words[0] % number) for number in range(first, last + 1, step)][:100_000], False
+    return [path.parent / text], False
+
+
+def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
+    """The rows of the stored matrix are the directions of the axes; positions are LPS."""
+    directions = next((fields[key] for key in MATRIX_KEYS if key in fields), None)
+    origin = next((fields[key] for key in ORIGIN_KEYS if key in fields), None)
+    spacing = [float(n) for n in fields.get("ElementSpacing", fields.get("ElementSize", "1 1 1")).split()[:3]]
+    matrix = np.eye(4)
+    axes = np.eye(3)
+    if directions is not None:
+        numbers = np.array([float(n) for n in directions.split()])
+        side = round(len(numbers) ** 0.5)
+        axes = numbers.reshape(side, side)[:3, :3]
+    matrix[:3, :3] = axes.T * spacing
+    if origin is not None:
+        matrix[:3, 3] = [float(n) for n in origin.split()[:3]]
+    notes = [] if directions is not None else [NO_ORIENTATION.format(path.name, "left", "back")]
+    return LPS_TO_RAS @ matrix, notes

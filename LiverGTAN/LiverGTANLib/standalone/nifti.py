@@ -1,0 +1,136 @@
+"""NIfTI-1, NIfTI-2 and Analyze headers, read with nibabel, and NIfTI files written with it.
+
+nibabel knows both versions, either byte order and pairs of .hdr and .img, and keeps the matrix as it is stored, where
+SimpleITK refuses a slightly sheared one and changes it when it writes.
+"""
+
+import gzip
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from ..core.volume import InputError
+from .voxel_data import NO_ORIENTATION, VolumeHeader, scalar_shape
+
+HEADER_BYTES = 540
+SAME_PLACE_MM = 1.0
+"""sform and qform that place every corner within this distance are the same; rounding makes 0.01 mm."""
+
+GZIP = b"\x1f\x8b"
+UNITS_IN_MM = {"meter": 1000.0, "micron": 0.001}
+
+
+def read_nifti_header(path: Path) -> VolumeHeader:
+    """The header of `.nii`, `.nii.gz`, or `.hdr` with its `.img`. Raises InputError."""
+    start = _start(path)
+    header = _parsed(path, start)
+    single = bytes(header["magic"].item() if "magic" in header else b"")[:2] == b"n+"
+    file = path if single else _image_beside(path)
+    try:
+        dtype, offset, (slope, intercept) = header.get_data_dtype(), header.get_data_offset(), header.get_slope_inter()
+        shape = scalar_shape(path, list(header.get_data_shape()))
+    except InputError:
+        raise
+    except Exception as error:  # nibabel raises errors of many kinds for damaged headers
+        raise InputError(f"{path} has a damaged header ({error}); copy or download it again.") from error
+    if not 0 <= offset < 2**40:
+        raise InputError(f"{path} has a damaged header (its voxels would begin at byte {offset}); copy it again.")
+    matrix, notes = _matrix(path, header, shape)
+    compressed = _begins(file) == GZIP
+    return VolumeHeader(
+        path,
+        shape,
+        dtype,
+        matrix,
+        [file],
+        start=0 if compressed else int(offset),
+        skip=int(offset) if compressed else 0,
+        compression="gzip" if compressed else "none",
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        notes=notes,
+    )
+
+
+def write_nifti(path: Path, array_kji: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    """An array with exactly this matrix, as the sform, and as the qform too unless the axes are sheared."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(array_kji.transpose(2, 1, 0), ijk_to_ras)
+    image.set_sform(ijk_to_ras, code=1)
+    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    sheared = np.abs(directions.T @ directions - np.eye(3)).max() > 1e-6
+    image.set_qform(ijk_to_ras, code=0 if sheared else 1)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+def _start(path: Path) -> bytes:
+    try:
+        if _begins(path) == GZIP:
+            with gzip.open(path) as stream:
+                return stream.read(HEADER_BYTES)
+        with path.open("rb") as stream:
+            return stream.read(HEADER_BYTES)
+    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} cannot be read: it is incomplete or damaged; copy or download it again.") from error
+
+
+def _begins(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as stream:
+        return stream.read(2)
+
+
+def _parsed(path: Path, start: bytes):
+    import nibabel
+
+    sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
+    kind = nibabel.Nifti1Header if start[344:348] in (b"n+1\0", b"ni1\0") else nibabel.AnalyzeHeader
+    if 540 in sizes:
+        kind = nibabel.Nifti2Header
+    elif 348 not in sizes:
+        raise InputError(f"{path} cannot be read: it does not begin as NIfTI does.")
+    try:
+        return kind.from_fileobj(BytesIO(start), check=False)
+    except Exception as error:  # nibabel raises errors of many kinds for damaged headers
+        raise InputError(f"{path} has a damaged header ({error}); copy or download it again.") from error
+
+
+def _image_beside(path: Path) -> Path:
+    """The .img (or .img.gz) that belongs to a .hdr."""
+    stem = path.name[:-4]
+    found = [path.with_name(stem + ending) for ending in (".img", ".IMG", ".img.gz")]
+    return next((file for file in found if file.exists()), found[0])
+
+
+def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
+    """(4, 4) matrix from voxels to RAS mm, and what is to be said of it."""
+    sform = header.get_sform(coded=True)[0] if hasattr(header, "get_sform") else None
+    try:
+        qform = header.get_qform(coded=True)[0] if hasattr(header, "get_qform") else None
+    except ValueError as error:
+        raise InputError(f"{path} has a damaged orientation (qform: {error}); correct its header.") from error
+    unit = UNITS_IN_MM.get(header.get_xyzt_units()[0], 1.0) if hasattr(header, "get_xyzt_units") else 1.0
+    if sform is None and qform is None:
+        sizes = np.abs(np.asarray(header["pixdim"][1:4], float)) * unit
+        return np.diag([*sizes, 1.0]), [NO_ORIENTATION.format(path.name, "right", "front")]
+    notes = []
+    if sform is not None and qform is not None:
+        apart = _farthest_corner(sform, qform, shape) * unit
+        if not apart < SAME_PLACE_MM:
+            notes.append(
+                f"{path.name} stores two orientations, up to {apart:.0f} mm apart (sform and qform); the sform was "
+                "taken, which other programs may not do."
+            )
+    matrix = np.array(qform if sform is None else sform, float)
+    matrix[:3] *= unit
+    return matrix, notes
+
+
+def _farthest_corner(first: np.ndarray, second: np.ndarray, shape: tuple[int, int, int]) -> float:
+    corners = np.array([[*(np.array(c) * (np.array(shape) - 1)), 1] for c in np.ndindex(2, 2, 2)], float)
+    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())

@@ -1,0 +1,140 @@
+"""NRRD headers (`.nrrd`, and `.nhdr` with its data file)."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..core.volume import LPS_TO_RAS, InputError
+from .voxel_data import NO_ORIENTATION, Compression, VolumeHeader, scalar_shape
+
+LONGEST_HEADER = 2**20
+ENCODINGS: dict[str, Compression] = {
+    "raw": "none",
+    "gzip": "gzip",
+    "gz": "gzip",
+    "bzip2": "bzip2",
+    "bz2": "bzip2",
+}
+SPACES = {
+    "left-posterior-superior": LPS_TO_RAS,
+    "lps": LPS_TO_RAS,
+    "right-anterior-superior": np.eye(4),
+    "ras": np.eye(4),
+    "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
+    "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
+}
+"""Space -> matrix from its positions to RAS."""
+
+SCALAR_KINDS = ("domain", "space", "time", "none", "???")
+TYPE_NAMES = {
+    "i1": "signed char, int8, int8_t",
+    "u1": "uchar, unsigned char, uint8, uint8_t",
+    "i2": "short, short int, signed short, signed short int, int16, int16_t",
+    "u2": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "i4": "int, signed int, int32, int32_t",
+    "u4": "uint, unsigned int, uint32, uint32_t",
+    "i8": "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t",
+    "u8": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
+TYPES = {name: code for code, names in TYPE_NAMES.items() for name in names.split(", ")}
+
+
+def read_nrrd_header(path: Path) -> VolumeHeader:
+    """The header of `.nrrd` or `.nhdr`. Raises InputError."""
+    lines, start = _lines(path)
+    try:
+        return _header(path, _fields(lines), start)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{path} has an incomplete or damaged header ({error}); write it again.") from error
+
+
+def _lines(path: Path) -> tuple[list[str], int]:
+    """Lines up to the first empty one, and the byte after it."""
+    with path.open("rb") as stream:
+        if stream.read(4) != b"NRRD":
+            raise InputError(f"{path} cannot be read: it does not begin as NRRD does.")
+        stream.seek(0)
+        lines = []
+        while (line := stream.readline(LONGEST_HEADER)) and line.strip():
+            lines.append(line.decode("utf-8", "replace").rstrip())
+            if stream.tell() > LONGEST_HEADER:
+                raise InputError(f"{path} has a header that does not end; it is damaged.")
+        return lines, stream.tell()
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    """Field -> value; after `data file: LIST` the names of the files follow, one a line."""
+    fields: dict[str, str] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if line.startswith("#") or ":=" in line:
+            continue
+        key, _, value = line.partition(":")
+        fields[key.strip().lower().replace(" ", "")] = value.strip()
+        if "datafile" in fields and fields["datafile"].upper().startswith("LIST"):
+            return fields | {"list": "\n".join(lines[number:])}
+    return fields
+
+
+def _header(path: Path, fields: dict[str, str], start: int) -> VolumeHeader:
+    compression = ENCODINGS.get(fields["encoding"].lower())
+    if compression is None:
+        raise InputError(f"{path} is encoded as {fields['encoding']}; write it as raw or gzip.")
+    kinds = fields.get("kinds", "").split()
+    if any(kind.lower() not in SCALAR_KINDS for kind in kinds):
+        raise InputError(f"{path} is a color or vector image ({', '.join(kinds)}); choose a scalar CT.")
+    dtype = np.dtype(TYPES[fields["type"].lower()]).newbyteorder(">" if fields.get("endian") == "big" else "<")
+    shape = scalar_shape(path, [int(n) for n in fields["sizes"].split()])
+    files, detached = _files(path, fields)
+    skip = int(fields.get("byteskip", 0))
+    if skip < -1 or int(fields.get("lineskip", 0)) != 0:
+        raise InputError(f"{path} skips lines before its voxels, which is not supported; write it again.")
+    matrix, notes = _matrix(path, fields)
+    raw = compression == "none"
+    begin = 0 if detached else start
+    return VolumeHeader(
+        path,
+        shape,
+        dtype,
+        matrix,
+        files,
+        start=(-1 if skip < 0 else begin + skip) if raw else begin,
+        skip=0 if raw else max(skip, 0),
+        compression=compression,
+        notes=notes,
+    )
+
+
+def _files(path: Path, fields: dict[str, str]) -> tuple[list[Path], bool]:
+    text = fields.get("datafile", "")
+    if not text:
+        return [path], False
+    if text.upper().startswith("LIST"):
+        return [path.parent / name.strip() for name in fields["list"].splitlines() if name.strip()], True
+    pattern = re.fullmatch(r"(.*%0?\d*d.*?) (-?\d+) (-?\d+) (-?\d+)(?: \d+)?", text)
+    if pattern:
+        first, last, step = (int(number) for number in pattern.groups()[1:])
+        names = [pattern[1] % number for number in range(first, last + (1 if step > 0 else -1), step)]
+        return [path.parent / name for name in names[:100_000]], True
+    return [path.parent / text], True
+
+
+def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
+    to_ras = SPACES.get(fields.get("space", "").lower())
+    directions = _vectors(fields.get("spacedirections", ""))
+    matrix = np.eye(4)
+    if directions:
+        matrix[:3, :3] = np.array(directions[:3]).T
+    elif "spacings" in fields:
+        matrix[:3, :3] = np.diag([float(n) for n in fields["spacings"].split()[:3]])
+    if not directions or to_ras is None:
+        return LPS_TO_RAS @ matrix, [NO_ORIENTATION.format(path.name, "left", "back")]
+    if "spaceorigin" in fields:
+        matrix[:3, 3] = _vectors(fields["spaceorigin"])[0]
+    return to_ras @ matrix, []
+
+
+def _vectors(text: str) -> list[list[float]]:
+    return [[float(n) for n in vector.split(",")] for vector in re.findall(r"\(([^)]*)\)", text)]

@@ -1,0 +1,191 @@
+"""Voxels after a header, raw or compressed: read whole, with their checksum, or refused.
+
+SimpleITK's readers are not used for this: they read past a wrong or missing checksum, take NaN in NIfTI for 0, open
+`scan.nii` where `scan.nii.gz` was asked for, and accept only axes at right angles.
+"""
+
+import bz2
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from ..core.volume import InputError
+from .limits import require_size
+
+CHUNK = 2**20
+LARGEST_RATIO = 1032
+"""Deflate packs at most 1032 bytes into one (zlib's technical notes)."""
+
+MOST_TRAILING_BYTES = 4096
+"""Some writers pad a file; more than this is data that the header does not know of."""
+
+Compression = Literal["none", "gzip", "zlib", "bzip2"]
+_NEW_DECOMPRESSOR: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
+    "zlib": zlib.decompressobj,
+    "bzip2": bz2.BZ2Decompressor,
+}
+
+
+NO_ORIENTATION = (
+    "{} stores no orientation; its axes were taken to run to the {}, the {} and the head, which may be wrong: compare "
+    "left and right with the patient."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeHeader:
+    """What a header says of a scalar 3-D image and of where its voxels are.
+
+    shape_ijk: voxels along i (fastest), j, k. dtype: as stored, with its byte order. ijk_to_ras: (4, 4), mm.
+    files: with the voxels, one after another. start: byte in each file where they begin, -1: at the end. skip: bytes to
+    leave out after decompression. slope, intercept: from stored values to values. notes: what a user should know.
+    """
+
+    path: Path
+    shape_ijk: tuple[int, int, int]
+    dtype: np.dtype
+    ijk_to_ras: np.ndarray
+    files: list[Path]
+    start: int = 0
+    skip: int = 0
+    compression: Compression = "none"
+    slope: float = 1.0
+    intercept: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def scalar_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
+    """The three sizes of a volume; a fourth axis of size 1 is dropped. Raises InputError for any other image."""
+    sizes = [int(n) for n in sizes]
+    if any(n < 1 for n in sizes):
+        raise InputError(f"{path} claims sizes of {sizes}; it is damaged or holds no voxels.")
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes = sizes[:-1]
+    if len(sizes) != 3:
+        raise InputError(f"{path} has {len(sizes)} dimensions; choose one 3-D volume.")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def read_voxels(header: VolumeHeader) -> np.ndarray:
+    """Values (K, J, I): int16 where whole numbers fit, otherwise int32 or float32.
+
+    Raises InputError when the files hold fewer voxels, or more, than the header says, or fail their checksum.
+    """
+    if header.dtype.kind not in "iufb":
+        raise InputError(f"{header.path} holds colors, vectors or complex numbers; choose a scalar CT.")
+    require_size(header.shape_ijk[::-1], header.dtype.itemsize, header.path)
+    for file in header.files:
+        if not file.is_file():
+            raise InputError(f"{header.path} says that its voxels are in {file}, which does not exist.")
+    count = int(np.prod(header.shape_ijk, dtype=np.int64))
+    _require_enough(header, count * header.dtype.itemsize)
+    stored = np.empty(count, header.dtype)
+    room = memoryview(stored.view(np.uint8))
+    for file in header.files:
+        room = room[_fill(room, header, file, last=file == header.files[-1]) :]
+    if len(room):
+        raise InputError(_incomplete(header, stored.nbytes - len(room), stored.nbytes))
+    return _values(header, stored).reshape(header.shape_ijk[::-1])
+
+
+def _require_enough(header: VolumeHeader, needed: int) -> None:
+    """Before room is made: can the files hold so much at all?"""
+    size = sum(file.stat().st_size for file in header.files)
+    if header.compression in ("gzip", "zlib"):
+        size *= LARGEST_RATIO
+    if header.compression != "bzip2" and size < needed:
+        raise InputError(_incomplete(header, size, needed))
+
+
+def _incomplete(header: VolumeHeader, found: int, needed: int) -> str:
+    return (
+        f"{header.path} is incomplete: its header says {needed:,} bytes of voxels, at most {found:,} are there; copy "
+        "or download it again."
+    )
+
+
+def _fill(room: memoryview, header: VolumeHeader, file: Path, last: bool) -> int:
+    """Copy the voxels of one file; how many bytes they were."""
+    filled, skip, excess = 0, header.skip, 0
+    try:
+        for chunk in _chunks(header, file, len(room)):
+            if skip:
+                skip, chunk = max(0, skip - len(chunk)), chunk[skip:]
+            part = chunk[: len(room) - filled]
+            room[filled : filled + len(part)] = part
+            filled += len(part)
+            excess += len(chunk) - len(part)
+            if excess > MOST_TRAILING_BYTES or (excess and not last):
+                raise InputError(f"{header.path} holds more voxels than its header says; it is damaged.")
+    except (zlib.error, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InputError(
+            f"{header.path} is incomplete or damaged (its compressed data break off or fail their checksum); copy or "
+            "download it again."
+        ) from error
+    return filled
+
+
+def _chunks(header: VolumeHeader, file: Path, needed: int) -> Iterator[bytes]:
+    """The content of a file from its start on, decompressed, at most a MiB at a time."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - needed) if header.start < 0 else header.start)
+        if header.compression == "none":
+            yield from iter(lambda: stream.read(CHUNK), b"")
+        else:
+            yield from _decompressed(stream, _NEW_DECOMPRESSOR[header.compression])
+
+
+def _decompressed(stream: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
+    """Raises EOFError when the stream breaks off; the decompressors themselves check checksums."""
+    decompressor, packed = new(), stream.read(CHUNK)
+    while True:
+        chunk = decompressor.decompress(packed, CHUNK)
+        yield chunk
+        if decompressor.eof:  # gzip files may have several parts
+            packed = decompressor.unused_data.lstrip(b"\0") or stream.read(CHUNK).lstrip(b"\0")
+            if not packed:
+                return
+            decompressor = new()
+            continue
+        # zlib hands back what it had no room for; bz2 keeps it and says that it needs no more.
+        packed = getattr(decompressor, "unconsumed_tail", b"")
+        if not packed and getattr(decompressor, "needs_input", True):
+            packed = stream.read(CHUNK)
+        if not packed and not chunk:
+            raise EOFError
+
+
+def _values(header: VolumeHeader, stored: np.ndarray) -> np.ndarray:
+    slope, intercept = header.slope, header.intercept
+    if not (np.isfinite(slope) and np.isfinite(intercept)) or slope == 0:
+        raise InputError(f"{header.path} scales its values by {slope} and adds {intercept}; correct its header.")
+    if (slope, intercept) == (1, 0):
+        return _compact(stored)
+    whole = float(slope).is_integer() and float(intercept).is_integer() and max(abs(slope), abs(intercept)) < 2**14
+    if whole and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
+        return _compact(stored.astype(np.int32) * np.int32(slope) + np.int32(intercept))
+    scaled = stored.astype(np.float32)
+    scaled *= np.float32(slope)
+    scaled += np.float32(intercept)
+    return scaled
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """int16, int32 or float32 in the byte order of this computer, whichever keeps the values."""
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused later
+            return values.astype(np.float32, copy=False)
+    if values.dtype.itemsize == 1 or values.dtype.kind == "b":
+        return values.astype(np.int16)
+    low, high = int(values.min()), int(values.max())
+    for smaller in (np.int16, np.int32):
+        if np.iinfo(smaller).min <= low and high <= np.iinfo(smaller).max:
+            return values.astype(smaller, copy=False)
+    return values.astype(np.float32)

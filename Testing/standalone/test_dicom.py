@@ -1,0 +1,492 @@
+"""DICOM in: each situation read right, with its place in the patient, or refused in words that name the file."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+from LiverGTANLib.core.volume import InputError, check
+from LiverGTANLib.standalone.dicom import DicomCt, read_dicom
+from support.dicom_cases import (
+    ORIGIN_LPS,
+    SPACING,
+    ctSlices,
+    dicomDir,
+    enhancedCt,
+    ijkToRas,
+    otherObject,
+    save,
+    setPixels,
+    smallHu,
+)
+
+
+@pytest.fixture
+def hu() -> np.ndarray:
+    return smallHu()
+
+
+def assertIs(found: DicomCt, hu: np.ndarray, matrix: np.ndarray | None = None) -> None:
+    np.testing.assert_array_equal(found.ct.hu, hu)
+    np.testing.assert_allclose(found.ct.ijk_to_ras, ijkToRas() if matrix is None else matrix, atol=1e-4)
+
+
+def refusal(path: Path, number: int | None = None) -> str:
+    with pytest.raises(InputError) as error:
+        read_dicom(path, number)
+    return str(error.value)
+
+
+def test_a_series_is_read_with_its_place_in_the_patient(hu, tmp_path):
+    found = read_dicom(save(tmp_path / "ct", ctSlices(hu)))
+    assertIs(found, hu)
+    assert found.ct.hu.dtype == np.int16
+    assert found.notes == []
+    # Voxel i = 2, j = 1, k = 3 of the first series, in RAS.
+    np.testing.assert_allclose(
+        found.ct.ijk_to_ras @ [2, 1, 3, 1],
+        [-(ORIGIN_LPS[0] + 2 * SPACING[0]), -(ORIGIN_LPS[1] + SPACING[1]), ORIGIN_LPS[2] + 3 * SPACING[2], 1],
+    )
+    assert [image.path.name for image in found.images] == [f"{k:04d}.dcm" for k in range(8)]
+
+
+def test_order_of_files_and_instance_numbers_play_no_part(hu, tmp_path):
+    slices = ctSlices(hu)
+    for number, dataset in enumerate(slices):
+        dataset.InstanceNumber = 100 - number
+    shuffled = [slices[k] for k in (5, 0, 7, 2, 1, 6, 3, 4)]
+    assertIs(read_dicom(save(tmp_path / "ct", shuffled)), hu)
+
+
+def test_head_first_slices_come_out_with_the_same_voxels_at_the_same_places(hu, tmp_path):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        dataset.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]  # rows run to the right: the normal points to the feet
+    found = read_dicom(save(tmp_path / "ct", slices))
+    np.testing.assert_array_equal(found.ct.hu, hu[::-1])
+    expected = [-ORIGIN_LPS[0], -ORIGIN_LPS[1], ORIGIN_LPS[2] + 7 * SPACING[2], 1]
+    np.testing.assert_allclose(found.ct.ijk_to_ras[:, 3], expected)
+    assert found.ct.ijk_to_ras[2, 2] == -SPACING[2]
+
+
+@pytest.mark.parametrize("tilt", [5.0, 15.0, -20.0])
+def test_a_tilted_gantry_is_kept_in_the_geometry_and_told(hu, tmp_path, tilt):
+    found = read_dicom(save(tmp_path / "ct", ctSlices(hu, tilt)))
+    assertIs(found, hu, ijkToRas(tilt))
+    assert any(f"tilted by {abs(tilt):.0f} degrees" in finding.reason for finding in check(found.ct))
+
+
+def test_how_pixels_are_displayed_does_not_change_their_hounsfield_units(hu, tmp_path):
+    slices = ctSlices(hu, PresentationLUTShape="INVERSE", WindowCenter=40, WindowWidth=400)
+    for dataset in slices:
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+    assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
+
+
+def test_spacing_between_slices_is_that_of_the_positions(hu, tmp_path):
+    assertIs(read_dicom(save(tmp_path / "ct", ctSlices(hu, SpacingBetweenSlices=-5, SliceThickness=9))), hu)
+
+
+def test_positions_rounded_to_a_tenth_of_a_millimeter_are_even(hu, tmp_path):
+    slices = ctSlices(hu, spacing=(3, 4, 0.625))
+    for dataset in slices:
+        dataset.ImagePositionPatient = [round(float(mm), 1) for mm in dataset.ImagePositionPatient]
+    found = read_dicom(save(tmp_path / "ct", slices))
+    assert found.ct.spacing[2] == pytest.approx(0.625, abs=0.02)
+
+
+def test_each_slice_is_rescaled_as_it_says(hu, tmp_path):
+    slices = ctSlices(hu)
+    slices[3].RescaleIntercept = -1000
+    hu[3] += 24
+    assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
+    slices[4].RescaleSlope = 0.5
+    found = read_dicom(save(tmp_path / "ct", slices))
+    assert found.ct.hu.dtype == np.float32
+    np.testing.assert_allclose(found.ct.hu[4], (hu[4] + 1024) * 0.5 - 1024)
+    slices[4].RescaleSlope = 0
+    assert "0004.dcm has a RescaleSlope of 0" in refusal(save(tmp_path / "ct", slices))
+
+
+def test_padding_that_would_look_like_metal_is_air(hu, tmp_path):
+    slices = ctSlices(hu, PixelPaddingValue=65535)
+    for dataset in slices:
+        pixels = (hu[0].astype(np.int32) + 1024).astype("<u2")
+        pixels[:5, :5] = 65535
+        dataset.PixelData, dataset.BitsStored, dataset.HighBit = pixels.tobytes(), 16, 15
+    found = read_dicom(save(tmp_path / "ct", slices))
+    assert (found.ct.hu[:, :5, :5] == -1024).all()
+    np.testing.assert_array_equal(found.ct.hu[:, 5:], np.broadcast_to(hu[0, 5:], (8, 25, 40)))
+
+
+def test_values_beyond_16_bits_keep_their_value(hu, tmp_path):
+    slices = ctSlices(hu)
+    pixels = np.full(hu.shape[1:], 60000, "<u2")
+    slices[2].PixelData, slices[2].BitsStored, slices[2].HighBit = pixels.tobytes(), 16, 15
+    found = read_dicom(save(tmp_path / "ct", slices))
+    assert (found.ct.hu[2] == 60000 - 1024).all()
+    np.testing.assert_array_equal(found.ct.hu[3:], hu[3:])
+
+
+LARGE = (4, 64, 64)
+"""JPEG 2000 is not written for smaller images."""
+
+
+def compressed(syntax: str) -> list[pydicom.Dataset]:
+    slices = ctSlices(smallHu(LARGE))
+    for dataset in slices:
+        dataset.compress(syntax, generate_instance_uid=False)
+    return slices
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
+def test_compressed_pixels_are_read(tmp_path, syntax):
+    hu = smallHu(LARGE)
+    assertIs(read_dicom(save(tmp_path / "ct", compressed(syntax))), hu)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_every_way_of_writing_elements_is_read(hu, tmp_path, syntax):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        if syntax == ExplicitVRBigEndian:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+    assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
+
+
+def test_files_without_preamble_and_without_suffix_are_read(hu, tmp_path):
+    folder = save(tmp_path / "ct", ctSlices(hu))
+    for number, path in enumerate(sorted(folder.iterdir())):
+        bare = pydicom.dcmread(path)
+        del bare.file_meta
+        bare.save_as(folder / f"1.2.840.{number}", implicit_vr=True, little_endian=True)
+        path.unlink()
+    assertIs(read_dicom(folder), hu)
+
+
+def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
+    folder = save(tmp_path / "ct", compressed(JPEG2000Lossless))
+    decoder = type(pydicom.pixels.get_decoder(JPEG2000Lossless))
+    monkeypatch.setattr(decoder, "is_available", property(lambda self: False))
+    message = refusal(folder)
+    assert "0000.dcm is compressed (JPEG 2000" in message
+    assert "pip install pylibjpeg pylibjpeg-openjpeg" in message
+
+
+def test_a_compressed_image_that_claims_another_size_is_refused(tmp_path):
+    slices = compressed(JPEG2000Lossless)
+    code = slices[1].PixelData
+    at = code.index(b"\xff\x4f\xff\x51") + 8
+    slices[1].PixelData = code[:at] + (60000).to_bytes(4, "big") * 2 + code[at + 8 :]
+    message = refusal(save(tmp_path / "ct", slices))
+    assert "0001.dcm" in message
+    assert "60000" in message
+
+
+def test_missing_slices_are_named(hu, tmp_path):
+    slices = ctSlices(hu)
+    del slices[3:5]
+    message = refusal(save(tmp_path / "ct", slices))
+    assert "2 slices are missing: 15 mm lie between 0002.dcm and 0003.dcm where slices are 5 mm apart" in message
+
+
+def test_uneven_slices_are_refused(tmp_path):
+    slices = [d for k, d in enumerate(ctSlices(smallHu((20, 10, 12)))) if k < 8 or k % 3 == 0]
+    assert "unevenly spaced, 5 to 15 mm apart" in refusal(save(tmp_path / "ct", slices))
+
+
+def test_slices_shifted_sideways_are_refused(hu, tmp_path):
+    slices = ctSlices(hu)
+    slices[4].ImagePositionPatient[0] += 30
+    message = refusal(save(tmp_path / "ct", slices))
+    assert "0004.dcm lies 30 mm off the row of the other slices" in message
+
+
+def test_a_doubled_slice_is_named(hu, tmp_path):
+    slices = ctSlices(hu)
+    again = ctSlices(hu)[2]
+    again.SeriesInstanceUID = slices[0].SeriesInstanceUID
+    message = refusal(save(tmp_path / "ct", [*slices, again]))
+    assert "0002.dcm and 0008.dcm lie at the same position" in message
+
+
+def test_a_copy_of_a_file_is_left_out_and_told(hu, tmp_path):
+    folder = save(tmp_path / "ct", ctSlices(hu))
+    shutil.copy(folder / "0002.dcm", folder / "0002 (1).dcm")
+    found = read_dicom(folder)
+    assertIs(found, hu)
+    assert found.notes == ["Left out, as no part of the volume: copies of a slice (1)."]
+
+
+def test_one_identifier_for_all_slices_is_no_copy(hu, tmp_path):
+    slices = ctSlices(hu, SOPInstanceUID="1.2.3")
+    assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
+    phases = [*slices, *ctSlices(hu + 1, SOPInstanceUID="1.2.3", SeriesInstanceUID=slices[0].SeriesInstanceUID)]
+    assert "two images at each position" in refusal(save(tmp_path / "two", phases))
+
+
+def joined(first: list, second: list) -> list:
+    for dataset in second:
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = first[0].StudyInstanceUID, first[0].SeriesInstanceUID
+    return [*first, *second]
+
+
+def test_two_phases_that_nothing_tells_apart_are_refused(hu, tmp_path):
+    message = refusal(save(tmp_path / "ct", joined(ctSlices(hu), ctSlices(hu))))
+    assert "8 pairs in all: two images at each position" in message
+
+
+@pytest.mark.parametrize("keyword, values", [("AcquisitionNumber", (1, 2)), ("ContrastBolusAgent", ("", "iodine"))])
+def test_two_phases_that_an_attribute_tells_apart_are_listed_and_chosen_by_number(hu, tmp_path, keyword, values):
+    first, second = (ctSlices(h, **{keyword: value}) for h, value in zip((hu, hu + 5), values))
+    for dataset in first + second:  # differs from slice to slice, so it tells no phases apart
+        dataset.AcquisitionTime = f"12{int(dataset.InstanceNumber):04d}"
+    folder = save(tmp_path / "ct", joined(first, second))
+    message = refusal(folder)
+    assert "2 CT series; choose one with --series NUMBER" in message
+    assert f"{keyword} {values[1]}" in message
+    assertIs(read_dicom(folder, 1), hu)
+    chosen = read_dicom(folder, 2)
+    assertIs(chosen, hu + 5)
+    assert "taken was" in chosen.notes[0]
+
+
+def test_a_number_out_of_the_list_shows_the_list(hu, tmp_path):
+    folder = save(tmp_path / "ct", [*ctSlices(hu), *ctSlices(hu)])
+    message = refusal(folder, 3)
+    assert "there is no number 3" in message
+    assert message.count("40 x 30 x 8 voxels of 3 x 4 x 5 mm") == 2
+
+
+def test_several_series_are_listed_with_description_and_size(hu, tmp_path):
+    thin = ctSlices(smallHu((12, 30, 40)), SeriesNumber=7, SeriesDescription="thin")
+    folder = save(tmp_path / "ct", [*thin, *ctSlices(hu)])
+    lines = refusal(folder).splitlines()
+    assert lines[1:] == [
+        '  1: series 2 "Abdomen", 40 x 30 x 8 voxels of 3 x 4 x 5 mm',
+        '  2: series 7 "thin", 40 x 30 x 12 voxels of 3 x 4 x 5 mm',
+    ]
+
+
+def test_a_faulty_series_in_the_list_says_so(hu, tmp_path):
+    gap = ctSlices(hu, SeriesNumber=9)
+    del gap[3]
+    folder = save(tmp_path / "ct", [*ctSlices(hu), *gap])
+    assert "1 slices are missing" in refusal(folder).splitlines()[2]
+    assertIs(read_dicom(folder, 1), hu)
+    assert "1 slices are missing" in refusal(folder, 2)
+
+
+def test_the_series_of_the_abdomen_is_taken_and_named(hu, tmp_path):
+    head = ctSlices(hu, BodyPartExamined="HEAD", SeriesNumber=1)
+    body = ctSlices(hu + 1, BodyPartExamined="ABDOMEN", SeriesNumber=4)
+    found = read_dicom(save(tmp_path / "ct", [*head, *body]))
+    assertIs(found, hu + 1)
+    assert found.notes[0].startswith('2 CT series were found; taken was series 4 "Abdomen" (abdomen)')
+
+
+def test_a_short_series_beside_the_volume_is_left_out_and_told(hu, tmp_path):
+    found = read_dicom(save(tmp_path / "ct", [*ctSlices(hu), *ctSlices(hu)[:2]]))
+    assertIs(found, hu)
+    assert found.notes == ["Left out, as no part of the volume: images in series of fewer than 4 (2)."]
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+def test_a_localizer_in_the_series_is_left_out_and_told(hu, tmp_path, labeled):
+    extra = ctSlices(hu)[0]
+    extra.ImageOrientationPatient, extra.ImagePositionPatient = [1, 0, 0, 0, 0, -1], [-70, 0, 430]
+    if labeled:
+        extra.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    found = read_dicom(save(tmp_path / "ct", joined(ctSlices(hu), [extra])))
+    assertIs(found, hu)
+    assert found.notes == ["Left out, as no part of the volume: localizers (1)."]
+
+
+def test_one_slice_of_another_pixel_size_orientation_or_matrix_is_named(hu, tmp_path):
+    def series(change) -> Path:
+        slices = ctSlices(hu)
+        change(slices[7])
+        return save(tmp_path / "ct", slices)
+
+    def zoom(dataset):
+        dataset.PixelSpacing = [4, 2.5]
+
+    def turn(dataset):
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0.995, 0.0998]
+
+    def shrink(dataset):
+        setPixels(dataset, hu[0, :20, :20])
+
+    assert "0007.dcm has pixels of" in refusal(series(zoom))
+    assert "0007.dcm has another orientation than 0000.dcm" in refusal(series(turn))
+    assert "0007.dcm has 20 x 20 pixels" in refusal(series(shrink))
+
+
+def test_reformats_in_one_series_are_listed(hu, tmp_path):
+    coronal = ctSlices(hu)
+    for k, dataset in enumerate(coronal):
+        dataset.ImageOrientationPatient, dataset.ImagePositionPatient = [1, 0, 0, 0, 0, -1], [-70, 5 * k, 200]
+    folder = save(tmp_path / "ct", joined(ctSlices(hu), coronal))
+    assert "2 CT series" in refusal(folder)
+    assertIs(read_dicom(folder, 1), hu)
+
+
+def test_a_series_identifier_for_each_slice_is_one_series(hu, tmp_path):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        dataset.SeriesInstanceUID = generate_uid()
+    assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
+
+
+def test_nested_folders_and_other_files_are_no_trouble(hu, tmp_path):
+    slices = ctSlices(hu)
+    save(tmp_path / "ct" / "a" / "b", slices[:4])
+    save(tmp_path / "ct" / "c", slices[4:], start=4)
+    (tmp_path / "ct" / "readme.txt").write_text("notes")
+    (tmp_path / "ct" / "a" / "._0001.dcm").write_bytes(b"resource fork")
+    (tmp_path / "ct" / "thumbnail.jpg").write_bytes(b"\xff\xd8\xff" + bytes(300))
+    found = read_dicom(tmp_path / "ct")
+    assertIs(found, hu)
+    assert found.notes == []
+
+
+def test_a_dicomdir_is_followed_and_must_be_whole(hu, tmp_path):
+    directory = dicomDir(save(tmp_path / "ct", ctSlices(hu)))
+    assertIs(read_dicom(directory), hu)
+    assertIs(read_dicom(directory.parent), hu)
+    next(path for path in sorted(directory.parent.rglob("*")) if path.is_file() and path != directory).unlink()
+    assert "lists 8 files, of which 1 are not there" in refusal(directory)
+
+
+def test_a_dicomdir_does_not_lead_out_of_its_folder(hu, tmp_path):
+    directory = dicomDir(save(tmp_path / "ct", ctSlices(hu)))
+    listed = pydicom.dcmread(directory)
+    next(r for r in listed.DirectoryRecordSequence if "ReferencedFileID" in r).ReferencedFileID = ["..", "CT", "0000"]
+    listed.save_as(directory)
+    assert "lists a file outside its folder" in refusal(directory)
+
+
+def test_other_objects_beside_the_series_are_told(hu, tmp_path):
+    page = otherObject("CT", SecondaryCaptureImageStorage)
+    setPixels(page, hu[0])
+    others = [otherObject("RTSTRUCT", RTStructureSetStorage), page]
+    found = read_dicom(save(tmp_path / "ct", [*ctSlices(hu), *others]))
+    assertIs(found, hu)
+    assert "RTSTRUCT (1)" in found.notes[0]
+    assert "CT pages without a position (dose report or picture) (1)" in found.notes[0]
+
+
+def test_a_folder_without_ct_says_what_it_holds(hu, tmp_path):
+    slices = ctSlices(hu, Modality="MR")
+    for dataset in slices:
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    assert "holds no DICOM series of CT slices (found: MR (8))" in refusal(save(tmp_path / "ct", slices))
+
+
+@pytest.mark.parametrize(
+    "keyword, value",
+    [
+        ("ImagePositionPatient", None),
+        ("ImageOrientationPatient", None),
+        ("PixelSpacing", None),
+        ("PixelSpacing", [0, 3]),
+        ("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]),
+        ("ImagePositionPatient", [0, 0]),
+    ],
+)
+def test_a_slice_without_a_usable_place_is_named(hu, tmp_path, keyword, value):
+    slices = ctSlices(hu)
+    if value is None:
+        del slices[2][keyword]
+    else:
+        setattr(slices[2], keyword, value)
+    message = refusal(save(tmp_path / "ct", slices))
+    assert "0002.dcm has" in message
+    assert keyword in message
+
+
+def test_equal_positions_are_refused(hu, tmp_path):
+    slices = ctSlices(hu, spacing=(3, 4, 0))
+    assert "same position" in refusal(save(tmp_path / "ct", slices))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.2, 0.5, 0.95])
+def test_a_cut_file_is_named_wherever_it_breaks_off(hu, tmp_path, share):
+    folder = save(tmp_path / "ct", ctSlices(hu))
+    path = folder / "0007.dcm"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert "0007.dcm" in refusal(folder)
+
+
+def test_a_cut_compressed_file_is_named(tmp_path):
+    folder = save(tmp_path / "ct", compressed(JPEG2000Lossless))
+    path = folder / "0003.dcm"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.5 * len(content))])
+    assert "0003.dcm" in refusal(folder)
+
+
+def test_color_pictures_are_refused(hu, tmp_path):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+        dataset.PixelData = dataset.PixelData * 3
+    assert "has color pixels" in refusal(save(tmp_path / "ct", slices))
+
+
+def test_an_enhanced_file_is_read_by_its_frames_positions(hu, tmp_path):
+    order = [3, 0, 1, 7, 6, 2, 4, 5]
+    enhancedCt(hu, order=order).save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
+    found = read_dicom(tmp_path / "enhanced.dcm")
+    assertIs(found, hu)
+    assert [image.frame for image in found.images] == list(np.argsort(order))
+    assertIs(read_dicom(tmp_path), hu)
+
+
+def test_phases_in_an_enhanced_file_are_listed_and_chosen(hu, tmp_path):
+    both = np.concatenate([hu, hu + 3])
+    enhancedCt(both, phases=2).save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
+    assert "TemporalPositionIndex 2" in refusal(tmp_path / "enhanced.dcm")
+    assertIs(read_dicom(tmp_path / "enhanced.dcm", 2), hu + 3)
+
+
+def test_an_enhanced_file_that_does_not_describe_its_frames_is_refused(hu, tmp_path):
+    dataset = enhancedCt(hu)
+    del dataset.PerFrameFunctionalGroupsSequence[-1]
+    dataset.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
+    assert "does not describe each of its frames" in refusal(tmp_path / "enhanced.dcm")
+
+
+def test_a_single_slice_asks_for_the_folder(hu, tmp_path):
+    folder = save(tmp_path / "ct", ctSlices(hu))
+    assert "0003.dcm is a single slice; give the folder of the whole series" in refusal(folder / "0003.dcm")
+
+
+def test_a_deflated_bomb_is_refused_without_filling_the_memory(hu, tmp_path, monkeypatch):
+    monkeypatch.setattr("LiverGTANLib.standalone.dicom_files.LARGEST_INFLATED_BYTES", 10**6)
+    slices = ctSlices(hu)[:4]
+    slices[2].file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    slices[2].PixelData = bytes(3 * 10**6)
+    assert "0002.dcm holds more than" in refusal(save(tmp_path / "ct", slices))
+
+
+def test_a_header_that_claims_more_than_any_ct_is_refused_before_room_is_made(hu, tmp_path):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        dataset.Rows = dataset.Columns = 65535
+    assert "claims 65535 x 65535 x 8 voxels" in refusal(save(tmp_path / "ct", slices))
