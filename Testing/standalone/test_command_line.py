@@ -1,4 +1,4 @@
-"""`python -m LiverGTANLib segment` as a person calls it: formats, reports, pictures, batches and failures."""
+"""`python -m LiverGTANLib segment` as a user calls it: formats, reports, pictures, batches and failures."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def test_every_output_format_lies_on_the_cts_grid(sample, sampleLiver, tmp_path,
     assert "Liver" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
     (tmp_path / "other").touch()
-    assert output.stat().st_mode == (tmp_path / "other").stat().st_mode, "readable as any file of this person"
+    assert output.stat().st_mode == (tmp_path / "other").stat().st_mode, "readable as any file of this user"
 
 
 def test_a_dicom_folder_is_read(sampleFolder, tmp_path, capsys):
