@@ -6,12 +6,11 @@ is in this package, one concept a file:
 
 | File | Stands in for |
 |---|---|
-| `pythonqt`, `qtmodule`, `uiloader` | PythonQt's manners and the `qt` module |
-| `ctkwidgets`, `mrmlwidgets`, `nodecombobox`, `checkablenodes`, `show3dbutton` | `ctk`, `slicer.qMRML*` |
-| `scene`, `application`, `modules` | what `Slicer` makes at start: scene, logics, `slicer.app`, `slicer.modules` |
-| `hierarchy` | the plugins that fill the subject hierarchy |
-| `scripted`, `i18n` | `slicer.ScriptedLoadableModule`, `slicer.i18n` |
-| `parameters`, `parametertypes`, `guiconnectors` | `slicer.parameterNodeWrapper` |
+| `pythonqt`, `style`, `ui_loader` | the `qt` module with PythonQt's manners, Slicer's looks, QUiLoader |
+| `ctk_widgets`, `mrml_widgets`, `node_combo_boxes` | `ctk`, `slicer.qMRML*` |
+| `real_widgets` | what these widgets have in Slicer, and the refusal of everything else |
+| `scene`, `application` | what Slicer makes at start: scene, logics, `slicer.app` |
+| `scripted_modules`, `parameter_node` | `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` |
 | `dialogs` | pop-ups: recorded, never shown |
 | `views` | slice and 3D views, drawn offscreen |
 
@@ -25,5 +24,6 @@ is in this package, one concept a file:
         slicerHost.wait(lambda: panel.ui.resultLabel.text)
         assert slicerHost.dialogs.texts("error") == []
 
-Where behavior differs from the desktop application, the docstring of the file says so.
+A property, signal or slot that the real widget lacks fails the test. Where behavior differs from the desktop
+application, the docstring of the file says so, and where it was looked up, it names Slicer's file and function.
 """

@@ -11,7 +11,7 @@ import logging
 
 import slicer
 
-from host.qtmodule import qt
+from host.pythonqt import qt
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,21 +16,21 @@ from collections.abc import Callable
 import slicer
 from PySide6 import QtCore, QtTest
 
-from host import i18n, modules, parameters, scene, scripted
+from host import parameter_node, real_widgets, scene, scripted_modules
 from host.application import Application
-from host.ctkwidgets import ctk
+from host.ctk_widgets import ctk
 from host.dialogs import Dialogs
-from host.hierarchy import SubjectHierarchyKeeper
-from host.pythonqt import disconnectAll
-from host.qtmodule import qt
-from host.uiloader import MRML_WIDGETS
+from host.pythonqt import disconnectAll, qt
+from host.scene import SubjectHierarchyKeeper
+from host.ui_loader import MRML_WIDGETS
 
 
 class SlicerHost:
     """The open application.
 
     `dialogs` holds the pop-ups that the module asked for; `uncaught` the exceptions that left a slot or an observer
-    (the application prints them and goes on, and so does the host, but a test should look at them).
+    (the application prints them and goes on, and so does the host, but a test should look at them); `refused` what
+    was asked of a widget that the real one has not, also if the exception was caught.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -38,23 +38,24 @@ class SlicerHost:
             raise RuntimeError("Another SlicerHost is open: close it first")
         self.folder = os.fspath(folder)
         self.uncaught: list[BaseException] = []
+        self.refused = real_widgets.refused
+        self.refused.clear()
         self.dialogs = Dialogs()
-        self._modules: list[modules.qSlicerScriptedLoadableModule] = []
+        self._modules: list[scripted_modules.qSlicerScriptedLoadableModule] = []
         self._undo: list[Callable[[], None]] = []
         self._useOwnSettings()
         self.applicationLogic = slicer.vtkSlicerApplicationLogic()
         self.scene = scene.createScene(self.applicationLogic)
         self._installPackages()
         self._set(slicer, "mrmlScene", self.scene)
-        self._set(slicer, "app", Application(self.applicationLogic, self.scene, self.folder))
+        self.mainWindow = scripted_modules.MainWindow()
+        self._set(slicer, "app", Application(self.applicationLogic, self.mainWindow, self.folder))
         self._set(slicer, "modules", scene.createModules(self.applicationLogic, self.scene, self.folder))
         self._fileAccess = scene.createFileAccess(self.applicationLogic, self.scene, self.folder)
         self._hierarchy = SubjectHierarchyKeeper(self.scene)
         self._set(slicer.util, "messageBox", self.dialogs.messageBox)
         self._set(slicer.util, "delayDisplay", self.dialogs.delayDisplay)
         self._set(sys, "excepthook", lambda kind, error, trace: self._recordUncaught(error, trace))
-        self.mainWindow = modules.MainWindow()
-        slicer.app._topLevelWidgets.append(self.mainWindow)
         self.mainWindow.show()
 
     def _set(self, owner, name: str, value) -> None:
@@ -75,9 +76,9 @@ class SlicerHost:
         packages = {
             "qt": qt,
             "ctk": ctk,
-            "slicer.ScriptedLoadableModule": scripted,
-            "slicer.i18n": i18n,
-            "slicer.parameterNodeWrapper": parameters,
+            "slicer.ScriptedLoadableModule": scripted_modules.ScriptedLoadableModulePackage,
+            "slicer.i18n": _untranslated(),
+            "slicer.parameterNodeWrapper": parameter_node,
         }
         for name, package in packages.items():
             sys.modules[name] = package
@@ -85,8 +86,8 @@ class SlicerHost:
                 self._set(slicer, name.partition(".")[2], package)
         for widgetClass in (
             *MRML_WIDGETS.values(),
-            modules.qSlicerScriptedLoadableModule,
-            modules.qSlicerScriptedLoadableModuleWidget,
+            scripted_modules.qSlicerScriptedLoadableModule,
+            scripted_modules.qSlicerScriptedLoadableModuleWidget,
         ):
             self._set(slicer, widgetClass.__name__, widgetClass)
 
@@ -99,9 +100,9 @@ class SlicerHost:
         taken, self.uncaught[:] = list(self.uncaught), []
         return taken
 
-    def loadModule(self, path: str | os.PathLike) -> modules.qSlicerScriptedLoadableModule:
+    def loadModule(self, path: str | os.PathLike) -> scripted_modules.qSlicerScriptedLoadableModule:
         """Load a module file as Slicer does at start; it is not opened yet."""
-        module = modules.qSlicerScriptedLoadableModule(os.fspath(path))
+        module = scripted_modules.qSlicerScriptedLoadableModule(os.fspath(path))
         self._modules.append(module)
         slicer.app.moduleManager().add(module)
         return module
@@ -119,8 +120,30 @@ class SlicerHost:
         self.mainWindow.selectModule("")
 
     def click(self, widget) -> None:
-        """Press and release the left mouse button in the middle of a widget."""
-        QtTest.QTest.mouseClick(widget, QtCore.Qt.LeftButton)
+        """Click on a widget (a check box: on its box); a collapsed section around it is opened first."""
+        parent = widget.parentWidget()
+        if isinstance(parent, ctk.ctkCollapsibleButton) and parent.collapsed:
+            QtTest.QTest.mouseClick(parent, QtCore.Qt.LeftButton, pos=QtCore.QPoint(5, 5))
+            self.processEvents()
+        if not widget.visible:
+            raise RuntimeError(f"A user cannot click on {widget.objectName}: it is hidden")
+        self.mainWindow.scrollTo(widget)
+        position = QtCore.QPoint(8, widget.height // 2) if isinstance(widget, qt.QCheckBox) else widget.rect.center()
+        QtTest.QTest.mouseClick(widget, QtCore.Qt.LeftButton, pos=position)
+        self.processEvents()
+
+    def choose(self, selector, entry: str) -> None:
+        """Click on an entry in the list of a node selector: a node, "None", an action ("Delete current Table")."""
+        box = selector._comboBox
+        row = box.findText(entry)
+        if row < 0:
+            raise LookupError(f"No entry {entry!r} in {[box.itemText(n) for n in range(box.count)]}")
+        index = box.model().index(row, 0)
+        if index.flags() & QtCore.Qt.ItemIsSelectable:
+            box.setCurrentIndex(row)
+            box.activated.emit(row)
+        else:
+            box.view().clicked.emit(index)
         self.processEvents()
 
     def processEvents(self) -> None:
@@ -150,3 +173,11 @@ class SlicerHost:
         self.applicationLogic.SetMRMLScene(None)
         for undo in reversed(self._undo):
             undo()
+
+
+def _untranslated() -> types.ModuleType:
+    """`slicer.i18n` for the language that the sources are written in."""
+    i18n = types.ModuleType("slicer.i18n")
+    i18n.tr = lambda text, context=None: text
+    i18n.translate = lambda context, text: text
+    return i18n

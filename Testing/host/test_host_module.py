@@ -1,187 +1,151 @@
-"""A scripted module in Slicer's manner runs on the host unchanged: panel, parameter node, scene, reload, close."""
+"""A scripted module in Slicer's manner: parameters, errors, reload, and nothing left behind."""
 
 import gc
-import shutil
+import logging
 import weakref
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
 
-SAMPLE = Path(__file__).parent / "sample" / "HostSample.py"
+SOURCE = """
+from typing import Annotated, Optional
+import qt, slicer
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import *
 
+@parameterNodeWrapper
+class Parameters:
+    volume: Optional[vtkMRMLScalarVolumeNode]
+    threshold: Annotated[float, WithinRange(0, 1)] = 0.5
+    repeats: int = 3
 
-def _addCt(name: str = "CT"):
-    volume = slicer.util.addVolumeFromArray(np.arange(120, dtype=np.int16).reshape(4, 5, 6))
-    volume.SetName(name)
-    return volume
+class Sample(ScriptedLoadableModule):
+    pass
+
+class SampleWidget(ScriptedLoadableModuleWidget):
+    def setup(self):
+        self.calls, self.button = [], qt.QPushButton("old")
+        self.layout.addWidget(self.button)
+        self.button.connect("clicked(bool)", self.onClicked)
+        self.parameters = SampleLogic().getParameterNode()
+
+    def enter(self):
+        self.calls.append("enter")
+
+    def exit(self):
+        self.calls.append("exit")
+
+    def cleanup(self):
+        self.calls.append("cleanup")
+
+    def onClicked(self):
+        with slicer.util.tryWithErrorDisplay("Not done."):
+            raise ValueError("Choose a lower one.")
+
+class SampleLogic(ScriptedLoadableModuleLogic):
+    def getParameterNode(self):
+        return Parameters(super().getParameterNode())
+"""
 
 
 @pytest.fixture
-def panel(slicerHost):
-    """The opened panel of the sample module, with a CT in the scene."""
-    slicerHost.loadModule(SAMPLE)
-    _addCt()
-    return slicerHost.openModule("HostSample")
+def source(tmp_path) -> Path:
+    path = tmp_path / "modules" / "Sample.py"
+    path.parent.mkdir()
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
 
 
-def _segments(node) -> list[str]:
-    segmentation = node.GetSegmentation()
-    return [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
+@pytest.fixture
+def panel(slicerHost, source):
+    slicerHost.loadModule(source)
+    return slicerHost.openModule("Sample")
 
 
-def test_loading_tells_of_the_module_and_opens_nothing(slicerHost):
-    module = slicerHost.loadModule(SAMPLE)
-    assert (module.title, module.categories) == ("Host sample", ["Testing"])
-    assert slicer.util.modulePath("HostSample") == str(SAMPLE)
-    assert not hasattr(slicer.modules, "HostSampleWidget")
-    assert not slicer.modules.HostSampleInstance.started
-    slicerHost.completeStartup()
-    assert slicer.modules.HostSampleInstance.started
-
-
-def test_the_journey_from_click_to_segment(slicerHost, panel):
-    assert panel.ui.inputSelector.currentNode().GetName() == "CT" and not panel.ui.applyButton.enabled
-    slicerHost.click(panel.ui.applyButton)
-    assert panel.ui.statusLabel.text == ""
-    output = panel.ui.outputSelector.addNode()
-    assert panel.ui.applyButton.enabled
-    panel.ui.thresholdSlider.value = 59
-    panel.ui.labelEdit.text = "Leber"
-    slicerHost.click(panel.ui.applyButton)
-    assert _segments(output) == ["Leber"]
-    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(
-        output, output.GetSegmentation().GetNthSegmentID(0), panel.ui.inputSelector.currentNode()
-    )
-    assert np.array_equal(voxels > 0, np.arange(120).reshape(4, 5, 6) > 59)
-    assert panel.ui.statusLabel.text == "done"
-    slicerHost.wait(lambda: panel.ui.statusLabel.text == "later")
-
-
-def test_an_error_is_shown_and_recorded(slicerHost, panel):
-    output = panel.ui.outputSelector.addNode()
-    panel.ui.thresholdSlider.value = 450
-    slicerHost.click(panel.ui.applyButton)
+def test_an_error_in_a_slot_is_shown_and_recorded(slicerHost, panel):
+    slicerHost.click(panel.button)
     (message,) = slicerHost.dialogs.messages
-    assert message.kind == "error" and "choose a lower one" in message.text and "ValueError" in message.detail
+    assert message.kind == "error" and "Choose a lower one." in message.text and "ValueError" in message.detail
     (error,) = slicerHost.takeUncaught()  # tryWithErrorDisplay raises again, into the slot
-    assert isinstance(error, ValueError) and _segments(output) == []
+    assert isinstance(error, ValueError)
 
 
-def test_questions_are_answered(slicerHost):
-    from host.qtmodule import qt
+def test_reload_runs_the_new_code_in_the_same_place(slicerHost, panel, source):
+    source.write_text(SOURCE.replace('"old"', '"newer"'), encoding="utf-8")
+    panel.onReload()
+    slicerHost.processEvents()
+    reloaded = slicer.modules.SampleWidget
+    assert reloaded is not panel and panel.calls == ["enter", "cleanup"]
+    assert reloaded.button.text == "newer" and reloaded.button.visible and not panel.button.visible
+    assert reloaded.parent.isEntered and reloaded.calls == []  # as in Slicer, nobody calls enter() again
+
+
+def test_parameters_are_typed_checked_and_shared(panel):
+    first, second = panel.parameters, type(panel.parameters)(panel.parameters.parameterNode)
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    first.volume, first.threshold, first.repeats = volume, 0.25, 7
+    assert (second.volume, second.threshold, second.repeats) == (volume, 0.25, 7)
+    for name, value, error in (("threshold", 1.5, ValueError), ("repeats", 2.5, TypeError), ("volume", 1, TypeError)):
+        with pytest.raises(error):
+            second.setValue(name, value)
+    with pytest.raises(ValueError, match="no parameter treshold"):
+        second.setValue("treshold", 0.5)
+    slicer.mrmlScene.Clear(0)
+    assert (first.volume, first.threshold) == (None, 0.5)
+
+
+def test_a_wrapper_observes_its_node_also_after_it_was_disconnected(panel):
+    """Slicer's disconnectGui leaves the observer of connectParametersToGui behind (wrapper.py)."""
+    from host.ctk_widgets import ctk
+
+    slider, wrapper = ctk.ctkSliderWidget(), type(panel.parameters)(panel.parameters.parameterNode)
+    tag = wrapper.connectParametersToGui({"threshold": slider})
+    slider.value = 0.75
+    assert wrapper.threshold == 0.75
+    wrapper.disconnectGui(tag)
+    slider.value = 0.1
+    assert wrapper.threshold == 0.75
+    kept = weakref.ref(wrapper)
+    del wrapper, tag
+    gc.collect()
+    assert kept() is not None
+
+
+def test_a_pair_that_slicer_does_not_connect(panel):
+    from host.pythonqt import qt
+
+    for name, widget in (("threshold", qt.QCheckBox()), ("repeats", qt.QComboBox()), ("volume", qt.QComboBox())):
+        with pytest.raises(RuntimeError):
+            panel.parameters.connectParametersToGui({name: widget})
+
+
+def test_questions_are_answered_and_messages_recorded(slicerHost, caplog):
+    from host.pythonqt import qt
 
     assert slicer.util.confirmOkCancelDisplay("Go on?")
     slicerHost.dialogs.answer = qt.QMessageBox.Cancel
     assert not slicer.util.confirmOkCancelDisplay("Go on?")
     slicer.util.warningDisplay("Thick slices")
-    slicer.util.delayDisplay("Waiting", 5000)
+    with caplog.at_level(logging.INFO):
+        slicer.util.delayDisplay("Waiting", 5000)
     assert slicerHost.dialogs.texts("question") == ["Go on?"] * 2
-    assert slicerHost.dialogs.texts("warning") == ["Thick slices"]
+    assert slicerHost.dialogs.texts("warning") == ["Thick slices"] and "Waiting" in caplog.text
 
 
-def test_parameters_are_saved_with_the_scene(slicerHost, panel, tmp_path):
-    output = panel.ui.outputSelector.addNode()
-    panel.ui.thresholdSlider.value = 77
-    panel.ui.sideComboBox.currentIndex = 0
-    panel.ui.modelComboBox.setCurrentText("small")
-    path = str(tmp_path / "scene.mrml")
-    slicer.mrmlScene.SetURL(path)
-    assert slicer.mrmlScene.Commit(path)
-    slicer.mrmlScene.Clear(0)
-    assert panel.ui.thresholdSlider.value == 100
-    slicer.mrmlScene.SetURL(path)
-    assert slicer.mrmlScene.Connect()
-    slicerHost.leaveModule()
-    panel = slicerHost.openModule("HostSample")
-    assert panel._parameterNode.outputSegmentation.GetName() == output.GetName()
-    assert (panel.ui.thresholdSlider.value, panel.ui.sideComboBox.currentText) == (77, "BELOW")
-    assert panel.ui.modelComboBox.currentText == "small"
-
-
-def test_closing_the_scene_while_open(slicerHost, panel):
-    panel.ui.outputSelector.addNode()
-    del panel.calls[:]
-    slicer.mrmlScene.Clear(0)
-    assert panel.calls == ["start close", "end close"]
-    assert panel.ui.inputSelector.currentNode() is None and not panel.ui.applyButton.enabled
-    ct = _addCt("Second")
-    assert panel._parameterNode.inputVolume is ct
-
-
-def test_closing_the_scene_while_another_module_is_open(slicerHost, panel):
-    slicerHost.leaveModule()
-    slicer.mrmlScene.Clear(0)
-    assert panel._parameterNode is None
-    slicerHost.openModule("HostSample")
-    assert panel._parameterNode is not None and panel.calls[-1] == "enter"
-
-
-def test_a_left_panel_no_longer_writes_parameters(slicerHost, panel):
-    parameters = panel._parameterNode
-    slicerHost.leaveModule()
-    panel.ui.thresholdSlider.value = 300
-    assert parameters.threshold == 100 and not panel.parent.isEntered
-
-
-def test_the_panel_also_lives_with_a_wrapper_that_gives_no_tag(slicerHost, panel, monkeypatch):
-    """Slicer up to 5.12 returns no tag from `connectGui`, so widgets stay connected."""
-    wrapper = type(panel._parameterNode)
-    connect = wrapper.connectGui
-    monkeypatch.setattr(wrapper, "connectGui", lambda self, gui: connect(self, gui) and None)
-    for _ in range(2):
-        slicerHost.leaveModule()
-        slicerHost.openModule("HostSample")
-        slicer.mrmlScene.Clear(0)
-        ct = _addCt()
-    panel.ui.thresholdSlider.value = 33
-    assert panel._parameterNode.threshold == 33 and panel._parameterNode.inputVolume is ct
-
-
-def test_reload_runs_the_new_code_and_cleans_up_the_old(slicerHost, tmp_path):
-    copy = tmp_path / "modules"
-    shutil.copytree(SAMPLE.parent, copy)
-    source = copy / "HostSample.py"
-    slicerHost.loadModule(source)
-    before = slicerHost.openModule("HostSample")
-    source.write_text(source.read_text(encoding="utf-8").replace('_("done")', '_("finished")'), encoding="utf-8")
-    before.onReload()
-    panel = slicer.modules.HostSampleWidget
-    assert panel is not before and before.calls[-1] == "cleanup" and before.Observations == []
-    _addCt()
-    panel.ui.outputSelector.addNode()
-    slicerHost.click(panel.ui.applyButton)
-    assert panel.ui.statusLabel.text == "finished"
-
-
-def test_the_modules_own_test_runs(slicerHost):
-    slicerHost.loadModule(SAMPLE)
-    slicer.modules.HostSampleInstance.runTest(msec=0)
-
-
-def test_a_logic_without_a_panel(slicerHost):
-    slicerHost.loadModule(SAMPLE)
-    import HostSample
-
-    logic = HostSample.HostSampleLogic()
-    first, second = logic.getParameterNode(), logic.getParameterNode()
-    assert first.parameterNode is second.parameterNode
-    assert len(logic.getAllParameterNodes()) == 1
-
-
-def test_closing_leaves_nothing_behind(tmp_path):
+def test_closing_leaves_nothing_behind(tmp_path, source):
     from host.slicerhost import SlicerHost
 
     host = SlicerHost(tmp_path)
-    host.loadModule(SAMPLE)
-    _addCt()
-    panel = host.openModule("HostSample")
-    panel.ui.outputSelector.addNode()
-    panel.ui.show3DButton.setSegmentationNode(panel.ui.outputSelector.currentNode())
-    kept, scene = weakref.ref(panel), host.scene
+    with pytest.raises(RuntimeError, match="close it first"):
+        SlicerHost(tmp_path)
+    host.loadModule(source)
+    panel, scene = host.openModule("Sample"), host.scene
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    kept = weakref.ref(panel)
     del panel
     host.close()
     gc.collect()
@@ -190,14 +154,22 @@ def test_closing_leaves_nothing_behind(tmp_path):
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
-def test_a_missing_ui_file_is_an_error(slicerHost, tmp_path):
-    with pytest.raises(RuntimeError, match="not found"):
-        slicer.util.loadUI(str(tmp_path / "missing.ui"))
+def test_an_exception_in_an_observer_is_recorded_and_waiting_ends(slicerHost):
+    def fail(*_):
+        raise LookupError("no such segment")
+
+    tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, fail)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
+    slicer.mrmlScene.RemoveObserver(tag)
+    assert [type(error) for error in slicerHost.takeUncaught()] == [LookupError] and not slicerHost.uncaught
+    with pytest.raises(TimeoutError):
+        slicerHost.wait(lambda: False, seconds=0.05)
 
 
-def test_an_unknown_widget_or_slot_in_a_ui_file_is_an_error(slicerHost, tmp_path):
-    text = (SAMPLE.parent / "Resources" / "UI" / "HostSample.ui").read_text(encoding="utf-8")
-    unknown = tmp_path / "unknown.ui"
-    unknown.write_text(text.replace("setSegmentationNode(", "setSegmentation("), encoding="utf-8")
-    with pytest.raises(AttributeError, match="setSegmentation"):
-        slicer.util.loadUI(str(unknown))
+def test_subject_hierarchy_follows_the_scene(slicerHost):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Volumes")
+    item = hierarchy.GetItemByDataNode(node)
+    assert hierarchy.GetItemName(item) == "Volumes"
+    slicer.mrmlScene.RemoveNode(node)
+    assert not hierarchy.GetItemDataNode(item)

@@ -73,10 +73,6 @@ class _View:
         pixels = vtk_to_numpy(grabber.GetOutput().GetPointData().GetScalars())
         return pixels.reshape(self.size[1], self.size[0], 3)[::-1].copy()
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Draw and write a PNG file."""
-        savePicture(self.picture(), path)
-
     def close(self) -> None:
         """Let go of the scene and of the graphics driver."""
         self._managers.SetMRMLDisplayableNode(None)
@@ -155,26 +151,9 @@ class ThreeDView(_View):
         slicer.mrmlScene.RemoveNode(self.viewNode)
 
 
-def fourUp(volume, ras=None, size: tuple[int, int] = (400, 400)) -> np.ndarray:
-    """Slicer's four-up layout: axial and 3D above, coronal and sagittal below, `size` (width, height) pixels each.
-
-    ras: a point in mm that the three slices go through (default: center). -> RGB pixels, uint8.
-    """
-    views = [
-        SliceView(volume, "Axial", ras, size),
-        ThreeDView(size),
-        SliceView(volume, "Coronal", ras, size),
-        SliceView(volume, "Sagittal", ras, size),
-    ]
-    axial, threeD, coronal, sagittal = (view.picture() for view in views)
-    for view in views:
-        view.close()
-    return np.vstack([np.hstack([axial, threeD]), np.hstack([coronal, sagittal])])
-
-
 def savePicture(pixels: np.ndarray, path: str | os.PathLike) -> None:
     """Write RGB pixels, uint8 (height, width, 3), as a PNG file."""
-    from host.qtmodule import qt
+    from host.pythonqt import qt
 
     rows = np.ascontiguousarray(pixels)
     image = qt.QImage(rows.data, rows.shape[1], rows.shape[0], rows.strides[0], qt.QImage.Format_RGB888)

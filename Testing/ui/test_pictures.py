@@ -29,7 +29,7 @@ LARGEST_MEAN_DIFFERENCE = 8.0
 
 def pixelsOf(image) -> np.ndarray:
     """RGB pixels (height, width, 3) of a QImage."""
-    from host.qtmodule import qt
+    from host.pythonqt import qt
 
     image = image.convertToFormat(qt.QImage.Format_RGB888)
     rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
@@ -75,7 +75,7 @@ def drawSlice(volumeNode, orientation: str, ras) -> np.ndarray:
 def compare(picture: np.ndarray, name: str) -> None:
     """Write or compare a committed picture."""
     from host import views
-    from host.qtmodule import qt
+    from host.pythonqt import qt
 
     if os.environ.get("LIVERGTAN_UPDATE_PICTURES"):
         PICTURES.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """QUiLoader: loads a Qt Designer file whose widgets have PythonQt's manners, with its connections.
 
-The stand-ins' slots are Python methods, so the file's connections are made here, not by Qt.
-Differs from the application: an unknown widget class, signal or slot is an error (Qt warns and goes on).
+The stand-ins' slots are Python methods, so the file's connections are made here, not by Qt. A widget class, property,
+signal or slot that the real widgets lack is refused; Slicer would print a warning, if anything, and go on.
 """
 
 from __future__ import annotations
@@ -10,17 +10,34 @@ import xml.etree.ElementTree as ElementTree
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from host.checkablenodes import qMRMLCheckableNodeComboBox
-from host.ctkwidgets import ctk
-from host.mrmlwidgets import qMRMLWidget
-from host.nodecombobox import qMRMLNodeComboBox
-from host.qtmodule import qt
-from host.show3dbutton import qMRMLSegmentationShow3DButton
+from host.ctk_widgets import ctk
+from host.mrml_widgets import qMRMLSegmentationShow3DButton, qMRMLWidget
+from host.node_combo_boxes import qMRMLCheckableNodeComboBox, qMRMLNodeComboBox
+from host.pythonqt import qt
+from host.real_widgets import factsOf, refuse
 
 MRML_WIDGETS = {
     cls.__name__: cls
     for cls in (qMRMLWidget, qMRMLNodeComboBox, qMRMLCheckableNodeComboBox, qMRMLSegmentationShow3DButton)
 }
+
+
+def _widgetClass(className: str) -> type:
+    found = MRML_WIDGETS.get(className) or getattr(ctk, className, None)
+    if found is None and hasattr(QtWidgets, className):
+        found = getattr(qt, className)
+    if found is None:
+        raise NotImplementedError(f"The host has no widget class {className}: add it to Testing/host or use another")
+    return found
+
+
+def _checkProperties(tree: ElementTree.Element) -> None:
+    """Refuse properties that the real widgets lack; those with stdset="0" are dynamic, as SlicerParameterName is."""
+    for widget in tree.iter("widget"):
+        facts = factsOf(_widgetClass(widget.get("class")))
+        for entry in widget.findall("property"):
+            if facts and entry.get("stdset") != "0" and entry.get("name") not in facts.properties:
+                refuse(f"{widget.get('name')}: {facts.className} has no property {entry.get('name')}")
 
 
 class QUiLoader(QtUiTools.QUiLoader):
@@ -32,12 +49,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         QtCore.QCoreApplication.setLibraryPaths(paths)
 
     def createWidget(self, className, parent=None, name=""):
-        widgetClass = MRML_WIDGETS.get(className) or getattr(ctk, className, None)
-        if widgetClass is None and hasattr(QtWidgets, className):
-            widgetClass = getattr(qt, className)
-        if widgetClass is None:
-            raise RuntimeError(f"The host has no widget class {className}: add it to Testing/host or use another")
-        widget = widgetClass(parent)
+        widget = _widgetClass(className)(parent)
         widget.setObjectName(name)
         self._created.append(widget)
         return widget
@@ -46,6 +58,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         """Load from an open QFile or a path; -> the root widget."""
         path = file.fileName() if isinstance(file, QtCore.QFile) else str(file)
         tree = ElementTree.parse(path).getroot()
+        _checkProperties(tree)
         connections = [
             [entry.findtext(part) for part in ("sender", "signal", "receiver", "slot")]
             for entry in tree.iter("connection")
