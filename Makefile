@@ -1,8 +1,11 @@
 # make segment [CT=scan.nii.gz]   the liver of the sample CT, or of your own, into out/
-# make test                       everything that can be tested without the Slicer application
+# make check                      lint, format, types and the fast tests, in under a minute
+# make test                       lint, format, types and all tests that need no Slicer application
 # make test-slicer-python         the extension's tests on another Python, without torch: PYTHON=python3.12
+# make test-slicer SLICER=...     the module's self-test inside the Slicer application, with an exit code
 # make train-demo                 the whole training path on a generated phantom, in about five minutes
 # make benchmark                  click-to-mask times of both engines by stage, latency of each action
+# make benchmark-simulated_clicks mean Dice after simulated clicks; so for every file of Testing/benchmarks
 # make slicer SLICER=/path/Slicer start 3D Slicer with the module
 
 PYTHON ?= python3
@@ -11,8 +14,9 @@ OUT ?= out
 STUDENT ?= student-100k
 RUN = $(VENV)/bin/python
 SEGMENT = PYTHONPATH=LiverGTAN $(RUN) -m LiverGTANLib segment
+PYTEST = QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
 
-.PHONY: segment test test-slicer-python train-demo benchmark slicer clean
+.PHONY: segment check test lint types test-slicer-python test-slicer train-demo benchmark slicer clean
 
 # One stamp for each group of packages, remade when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml
@@ -32,21 +36,36 @@ else
 endif
 	@echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json"
 
-test: $(VENV)/.installed-test
+check: lint
+	$(PYTEST) -m "not slow"
+
+test: lint
+	$(PYTEST)
+
+lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .
-	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
+	$(RUN) -m ruff format --check .
+
+types: $(VENV)/.installed-test
+	$(RUN) -m mypy
 
 test-slicer-python: VENV = .venv-slicer-python
 test-slicer-python:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.installed-slicer
-	QT_QPA_PLATFORM=offscreen $(VENV)/bin/python -m pytest --ignore=Testing/training
+	$(PYTEST) --ignore=Testing/training
+
+test-slicer:
+	"$(SLICER)" --testing --no-splash --ignore-slicerrc --additional-module-paths "$(CURDIR)/LiverGTAN" --python-code \
+		"import slicer.testing; slicer.util.selectModule('LiverGTAN'); slicer.testing.runUnitTest(['$(CURDIR)/LiverGTAN'], 'LiverGTAN')"
 
 train-demo: $(VENV)/.installed-training
 	$(RUN) -m training demo
 
-benchmark: $(VENV)/.installed-test
-	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) Testing/benchmarks/click_to_mask.py
-	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) Testing/benchmarks/interaction.py
+benchmark: benchmark-click_to_mask benchmark-interaction
+
+# Any file of Testing/benchmarks.
+benchmark-%: $(VENV)/.installed-test
+	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) -m benchmarks.$* $(ARGUMENTS)
 
 slicer:
 	"$(SLICER)" --additional-module-paths "$(CURDIR)/LiverGTAN"

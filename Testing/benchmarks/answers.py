@@ -1,7 +1,7 @@
 """Time of every answer to a moved slider, box or point, without the scene: from logits to what is to be shown.
 
-`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/answers.py`: medians and 95th percentiles on the sample CT
-and on the same scan with 512x512x129 voxels; every run asks something that was not asked before.
+`make benchmark-answers`: medians and 95th percentiles on the sample CT and on the same scan with 512x512x129 voxels;
+every run asks something that was not asked before.
 """
 
 import time

@@ -1,12 +1,13 @@
 """Click-to-mask time of both engines, by stage, in a real MRML scene.
 
-`make benchmark`: the sample CT and the same scan on a 512x512x129 grid; medians (and 95th percentiles) of paired runs.
-"click" is `LiverGTANLogic.process`: reading the node, resampling, network, mask and writing the segment, with nothing
-cached but the loaded engine.
+`make benchmark-click_to_mask [ARGUMENTS=RUNS]`: the sample CT and the same scan on a 512x512x129 grid; medians (and
+95th percentiles) of paired runs. "click" is `LiverGTANLogic.process`: reading the node, resampling, network, mask and
+writing the segment, with nothing cached but the loaded engine.
 """
 
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def large(ct: CtVolume) -> CtVolume:
     return CtVolume(hu.astype(np.int16), matrix, "512x512x129")
 
 
+def processor() -> str:
+    """The processor's model, as far as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def add_volume(ct: CtVolume):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.name)
     node.SetIJKToRASMatrix(vtkMatrixFromArray(ct.ijk_to_ras))
@@ -46,12 +56,12 @@ def add_volume(ct: CtVolume):
     return node
 
 
-def measure(logic, node, names: tuple[str, ...]) -> dict[str, list[dict[str, float]]]:
+def measure(logic, node, names: tuple[str, ...], runs: int) -> dict[str, list[dict[str, float]]]:
     """Times of each engine, taken in turn so that a drifting machine slows all alike."""
     times = {name: [] for name in names}
     for name in names:  # loads the engine
         logic.process(node, engine=name)
-    for _ in range(RUNS):
+    for _ in range(runs):
         for name in names:
             arrayFromVolume(node)[0, 0, 0] ^= 1  # another image as far as any cache knows
             node.GetImageData().Modified()
@@ -73,13 +83,14 @@ def table(title: str, times: dict[str, list[dict[str, float]]]) -> None:
 
 
 def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
     names = engines.ENGINES if engines.has_torch() else ("numpy",)
     print(
-        f"{platform.processor() or platform.machine()}, {threads.thread_count()} threads of {os.cpu_count()} "
+        f"{processor()}, {threads.thread_count()} threads of {os.cpu_count()} "
         f"processors; Python {platform.python_version()}; {engines.describe()['numpy']}; "
-        f"{RUNS} runs each, ms: median (95th percentile)"
+        f"{runs} runs each, ms: median (95th percentile)"
     )
     with tempfile.TemporaryDirectory() as folder:
         host = SlicerHost(folder)
@@ -94,7 +105,7 @@ def main() -> None:
                 logic.process = lambda node, engine, p=process, s=student: p(node, student=s, engine=engine)
                 node = add_volume(scan)
                 shape = "x".join(str(n) for n in scan.shape[::-1])
-                table(f"{scan.name} ({shape}), {student}", measure(logic, node, names))
+                table(f"{scan.name} ({shape}), {student}", measure(logic, node, names, runs))
                 slicer.mrmlScene.RemoveNode(node)
         host.close()
 

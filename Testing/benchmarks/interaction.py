@@ -1,8 +1,8 @@
-"""Latency of each action of a person, and the longest hold of the main thread, with the real panel and MRML.
+"""Latency of each action of a user, and the longest hold of the main thread, with the real panel and MRML.
 
-`python Testing/benchmarks/interaction.py [RUNS]`: the sample CT and the same scan on a 512x512x129 grid, with
-numpy and, where it is installed, torch. Milliseconds: median (95th percentile). An action lasts from the event (a
-click, the release of a drag, a step of a drag) until what it causes is in the scene; the event loop runs meanwhile.
+`make benchmark-interaction [ARGUMENTS=RUNS]`: the sample CT and the same scan on a 512x512x129 grid, with numpy and,
+where it is installed, torch. Milliseconds: median (95th percentile). An action lasts from the event (a click, the
+release of a drag, a step of a drag) until what it causes is in the scene; the event loop runs meanwhile.
 "hold" is the longest time that one turn of the event loop took, less the wait for the worker; "cpu" the longest
 processor time of the main thread in one turn. On a busy machine "hold" also counts what other processes took.
 """
@@ -193,7 +193,7 @@ def main() -> None:
     ct = image_files.read_ct(samples.CT)
     names = engines.ENGINES if engines.has_torch() else ("numpy",)
     print(
-        f"{platform.processor() or platform.machine()}, {threads.thread_count()} threads of {os.cpu_count()} "
+        f"{click_to_mask.processor()}, {threads.thread_count()} threads of {os.cpu_count()} "
         f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {weight_file.DEFAULT}; "
         f"{runs} runs, ms: median (95th percentile)"
     )

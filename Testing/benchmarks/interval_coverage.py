@@ -1,8 +1,8 @@
 """Does the volume's interval hold the true volume? On the real CTs with good labels, with the bundled students.
 
-`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/interval_coverage.py [--write FILE.md]`. Also prints what a
-card's "calibration" could hold: the temperature that these cases favor (least cross entropy near the border, where
-probabilities are read), and the levels that would hold the volume of each of them.
+`make benchmark-interval_coverage [ARGUMENTS="--write FILE.md"]`. Also prints what a card's "calibration" could hold:
+the temperature that these cases favor (least cross entropy near the border, where probabilities are read), and the
+levels that would hold the volume of each of them.
 """
 
 import argparse

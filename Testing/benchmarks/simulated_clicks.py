@@ -1,8 +1,8 @@
 """Does every click help? Simulated clicks on real CTs, with the bundled students and with weakened ones.
 
-`PYTHONPATH=LiverGTAN:Testing:. python Testing/benchmarks/simulated_clicks.py [--write FILE.md]`. A click is set where a
-person who sees the largest mistake would set it: at the deepest point of the largest connected error region. Students
-are weakened by seeded noise on their weights, in proportion to each weight's size.
+`make benchmark-simulated_clicks [ARGUMENTS="--write FILE.md"]`. A click is set where a user who sees the largest error
+would set it: at the deepest point of the largest connected error region. Students are weakened by seeded noise on their
+weights, in proportion to each weight's size.
 """
 
 import argparse

@@ -4,7 +4,7 @@ Plainly: float32, torch's default memory layout, allocator and waiting threads. 
 channels-last, freed memory kept, waiting threads asleep. Each setting runs in a process of its own, because allocator
 and threads are set for the whole process.
 
-    python Testing/benchmarks/training_steps.py [--threads 2] [--steps 10]
+    make benchmark-training_steps [ARGUMENTS="--threads 2 --steps 10"]
 """
 
 from __future__ import annotations
