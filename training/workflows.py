@@ -13,7 +13,7 @@ from training.evaluation.evaluate import evaluate_cases
 from training.fit import machine, train
 from training.fit.validate import validator
 from training.options import Card, Demo, Evaluate, Export, Fit, SynthesisConfig
-from training.release import bundled_table, install, model_card
+from training.release import held_out_table, install, model_card
 from training.synthesis import build
 from training.synthesis.phantom import write_case
 
@@ -54,7 +54,7 @@ def fit_all(options: Fit) -> None:
 def evaluate(options: Evaluate) -> None:
     """Figures of every case and their summary, or the table of the bundled students."""
     if options.bundled:
-        bundled_table.evaluate_bundled(options)
+        held_out_table.evaluate_bundled(options)
     else:
         evaluate_cases(options)
 

@@ -1,4 +1,4 @@
-"""Real CTs at native resolution, through the engines that Slicer uses."""
+"""`evaluate`: real CTs at native resolution, through the engines that Slicer uses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from LiverGTANLib.core import engines, segmenter, weight_file
+from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import picture
 from training.evaluation.metrics import Metrics, measure
 from training.fit import checkpoint, network_file
-from training.fit.validate import HU_WINDOW, SPACING_MM
 from training.model.folding import in_memory
 from training.options import Evaluate
 
@@ -37,6 +38,7 @@ class EvaluationRow:
     metrics: Metrics
 
     def values(self) -> dict[str, str]:
+        """As a line of a table: names and figures as text."""
         figures = {name: getattr(self.metrics, name) for name in COLUMNS}
         head = {"case": self.case, "model": self.model, "engine": self.engine, "seconds": f"{self.seconds:.3f}"}
         return head | {name: f"{value:.4f}" for name, value in figures.items()}
@@ -79,7 +81,7 @@ def evaluate(
     if Path(source).is_dir():
         for case in cases:
             mask = saved_mask(Path(source), case)
-            yield judge(case, mask, Path(source).name, "file", 0.0), mask
+            yield measured_row(case, mask, Path(source).name, "file", 0.0), mask
         return
     network = model(source)
     for name in engine_names:
@@ -87,10 +89,10 @@ def evaluate(
         for case in cases:
             began = time.perf_counter()
             mask = segmenter.mask(segmenter.analyze(case.ct, engine)).full()
-            yield judge(case, mask, network.name, engine.name, time.perf_counter() - began), mask
+            yield measured_row(case, mask, network.name, engine.name, time.perf_counter() - began), mask
 
 
-def judge(case: Case, mask: np.ndarray, model_name: str, engine: str, seconds: float) -> EvaluationRow:
+def measured_row(case: Case, mask: np.ndarray, model_name: str, engine: str, seconds: float) -> EvaluationRow:
     """The metrics of one mask on the case's grid."""
     metrics = measure(mask, case.mask, case.ct.ijk_to_ras)
     return EvaluationRow(case.name, model_name, engine, seconds, metrics)
@@ -130,9 +132,8 @@ def worst_tenth(values: np.ndarray, larger_is_better: bool) -> float:
 
 
 def write_csv(lines: list[dict[str, str]], path: Path) -> None:
-    """The lines as a table, replaced whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    """The lines as a CSV file."""
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)

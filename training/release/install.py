@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core import weight_file
-from training.data import samples
+from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
+from training.data.held_out import HELD_OUT
 from training.errors import UserError
 from training.evaluation.calibration.report import card_entry
 from training.evaluation.stress.report import card_entries
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint
-from training.fit.validate import HU_WINDOW, SPACING_MM
 from training.model import folding
 from training.model.nets import UNet3D, parameters
 from training.options import Export
-from training.release import bundled_table, export, model_card, student_card
+from training.release import export, held_out_table, model_card, student_card
 
 BUDGETS = {"student-100k": 100_000, "student-30k": 30_000}
+"""Most parameters of the bundled students."""
+REQUIRED_CASES = tuple(one.name for one in HELD_OUT if one.in_samples)
+"""Without its figures on these no student is installed."""
 
 
-def export_student(options: Export, say: Callable[[str], None] = print) -> Path:
+def export_student(options: Export, report: Callable[[str], None] = print) -> Path:
     """Writes, and if asked to installs, the student of a checkpoint; returns its card's path.
 
     Raises UserError for a student that is too large, engines that depart from the network, files of another student.
@@ -38,16 +42,16 @@ def export_student(options: Export, say: Callable[[str], None] = print) -> Path:
     content = student_card.complete(folding.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
     path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
     written = export.write(net, path, content)
-    say(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
+    report(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
     for engine, difference in export.differences(net, written).items():
-        say(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
+        report(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
     card = written.card | measured(options, written.sha256)
     student_card.write(path, card)
     if options.install:
-        card["metrics"] = judged(path, say)
+        card["metrics"] = held_out_figures(path, report)
         student_card.write(path, card)
         for file in put(path.with_suffix(".json")):
-            say(f"installed {file}")
+            report(f"installed {file}")
     return path.with_suffix(".json")
 
 
@@ -120,42 +124,40 @@ def ablation_entries(table: Path, student: str) -> list[dict[str, Any]]:
 
 
 def ablation_entry(arm: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """One arm over its seeds; an unknown figure is None, because NaN is no JSON."""
+    """One arm over its seeds; an unknown figure, or a cost that was not counted, is None."""
     dice, sd = mean_and_sd([one["figures"]["dice"] for one in runs])
-    wall = mean([one["seconds"]["wall"] / 60 for one in runs])
+    counted = all(one["seconds"] for one in runs)
+    wall = round(mean([one["seconds"]["wall"] / 60 for one in runs]), 1) if counted else None
     rounded = [round(value, 4) if math.isfinite(value) else None for value in (dice, sd)]
-    return {"arm": arm, "seeds": len(runs), "dice": rounded[0], "sd": rounded[1], "wall_minutes": round(wall, 1)}
+    return {"arm": arm, "seeds": len(runs), "dice": rounded[0], "sd": rounded[1], "wall_minutes": wall}
 
 
-def judged(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The student's figures on the real cases with both engines. Raises UserError when the sample cases are absent."""
-    cases = bundled_table.cases(say)
-    absent = {ct for ct, _ in samples.CASES} - {case.ct_path for case in cases}
-    if absent:
+def held_out_figures(path: Path, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The student's figures on the held-out cases with both engines.
+
+    Raises UserError when the sample CTs are absent.
+    """
+    cases = held_out_table.cases(report)
+    if not set(REQUIRED_CASES) <= {case.name for case in cases}:
         raise UserError(
             "A student is installed with its figures on the sample CTs, which are absent; connect to a network once."
         )
-    table = bundled_table.lines(list(bundled_table.rows([str(path)], cases)))
-    say(bundled_table.write(table, path.with_name(f"{path.stem}-cases.csv")))
-    return [student_card.figures(line) for line in table if line["case"] != bundled_table.MEAN]
+    table = held_out_table.lines(list(held_out_table.rows([str(path)], cases)))
+    report(held_out_table.write(table, path.with_name(f"{path.stem}-cases.csv")))
+    return [student_card.figures(line) for line in table if line["case"] != held_out_table.MEAN]
 
 
 def put(card_file: Path) -> list[Path]:
     """Copies a student into the extension and writes the model card anew: all three files, or none is touched."""
     new = weight_file.load(card_file)
     text = model_card.text(model_card.bundled_sheets() | {new.name: model_card.Sheet.of(card_file)})
-    weight_file.MODELS.mkdir(parents=True, exist_ok=True)
     targets = [weight_file.MODELS / f"{new.name}{suffix}" for suffix in (".npz", ".json")] + [model_card.file()]
-    parts = [target.with_name(target.name + ".part") for target in targets]
     try:
-        for target, part in zip(targets[:2], parts[:2], strict=True):
-            shutil.copy(card_file.with_suffix(target.suffix), part)
-        parts[2].write_text(text, encoding="utf-8")
-        for part, target in zip(parts, targets, strict=True):
-            os.replace(part, target)
+        with ExitStack() as stack:
+            weights, card, readable = (stack.enter_context(atomic_write(target)) for target in targets)
+            shutil.copy(card_file.with_suffix(".npz"), weights)
+            shutil.copy(card_file, card)
+            readable.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"The student cannot be put into {weight_file.MODELS} ({error}).") from error
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
     return targets

@@ -8,26 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.files import atomic_write
 from training.errors import UserError
+from training.evaluation.markdown import markdown_table
+from training.evaluation.training_history import runs
 from training.options import Card
-from training.release import bundled_table, student_card
+from training.release import held_out_table, reproduce, student_card
+from training.release.student_card import UNKNOWN
 
 Part = dict[str, Any]
-UNKNOWN = "not recorded"
-ABLATION = "training/results/ablation.json"
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 CALIBRATION = {
+    "temperature": "temperature",
     "ece_before": "expected calibration error",
     "ece_after": "expected calibration error with the temperature",
-    "shell_mm": "judged within this many mm of the liver's border",
-    "levels": "probabilities between which the border is taken to lie",
+    "shell_mm": "measured within this many mm of the liver's border",
     "fitted_on": "temperature fitted on",
     "measured_on": "errors measured on",
 }
-HEAD = """# Model card: the students that LiverGTAN bundles
-
-Written by `python -m training card --bundled` from the JSON cards beside it; a test compares them.
-The method is our reading of a paper of which we know the abstract alone (see `training/README.md`)."""
 
 
 @dataclass(frozen=True)
@@ -66,60 +67,52 @@ def rewrite() -> Path:
     sheets = bundled_sheets()
     if not sheets:
         raise UserError(f"There is no student in {weight_file.MODELS}; install one with `export --install`.")
-    file().write_text(text(sheets), encoding="utf-8")
+    with atomic_write(file()) as part:
+        part.write_text(text(sheets), encoding="utf-8")
     return file()
 
 
 def text(sheets: dict[str, Sheet]) -> str:
-    """The model card of these students."""
+    """The model card of these students: `model_card.md.jinja` filled with what their cards hold."""
     cards = {name: sheets[name].card for name in sorted(sheets)}
-    sections = {
-        "The students": table([["", *cards], *facts(sheets)]),
-        "Intended use": same(cards, "intended_use"),
-        "What counts as liver": same(cards, "scope"),
-        "Figures on real CTs": figures(cards),
-        "Hard cases, one by one": each(cards, hard_cases),
-        "Calibration": each(cards, calibration),
-        "Ablation": each(cards, ablation),
-        "Failures and limitations": bullets(dict.fromkeys(one for c in cards.values() for one in c["limitations"])),
-        "Data": data(cards),
-        "How to reproduce": reproduce(cards),
-    }
-    return "\n\n".join([HEAD, *(f"## {title}\n\n{body}" for title, body in sections.items())]) + "\n"
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        cards=cards,
+        facts=markdown_table(["", *cards], facts(sheets)),
+        figures=figures(cards),
+        calibration={name: list(calibration(card)) for name, card in cards.items()},
+        ablation={name: ablation(card) for name, card in cards.items()},
+        limitations=list(dict.fromkeys(one for card in cards.values() for one in card["limitations"])),
+        sources=sources(cards),
+        banks=list({bank["name"]: bank_line(bank) for bank in banks(cards)}.values()),
+        commands=reproduce.commands(cards),
+    )
 
 
 def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
     """The rows of the first table: a heading, then one cell a student."""
-    ordered = [sheets[name] for name in sorted(sheets)]
     rows = {
-        "Architecture": lambda c, s: "3-D U-Net ({type}), stem {stem}, LeakyReLU {negative_slope}".format(
+        "Architecture": lambda c: "3-D U-Net ({type}), stem {stem}, LeakyReLU {negative_slope}".format(
             **c["architecture"]
         ),
-        "Widths": lambda c, s: "-".join(map(str, c["architecture"]["widths"])),
-        "Parameters": lambda c, s: f"{c['parameters_before_folding']:,} trained, {c['parameters']:,} in the file",
-        "Multiply-accumulates": lambda c, s: f"{c['gmac']['value']} G on a {by(c['gmac']['grid'])} grid",
-        "Weight file": lambda c, s: f"{s.size:,} bytes, float16",
-        "SHA-256": lambda c, s: f"`{c['sha256']}`",
-        "Input": lambda c, s: f"{c['input']['spacing_mm']:g} mm voxels, HU {' to '.join(window(c))}",
-        "Method": lambda c, s: c["training"]["method"],
-        "Steps": lambda c, s: steps(c["training"]),
-        "Seed": lambda c, s: str(c["training"]["seed"]),
-        "Compute": lambda c, s: compute(c["training"]),
-        "Precision": lambda c, s: f"{c['training']['precision']}, PyTorch {c['training']['torch']}",
-        "Code": lambda c, s: f"`{c['training']['code']}`",
-        "License": lambda c, s: c["license"],
-        "Date": lambda c, s: c["date"],
+        "Widths": lambda c: "-".join(map(str, c["architecture"]["widths"])),
+        "Parameters": lambda c: f"{c['parameters_before_folding']:,} trained, {c['parameters']:,} in the file",
+        "Multiply-accumulates": lambda c: f"{c['gmac']['value']} G on a {'x'.join(map(str, c['gmac']['grid']))} grid",
+        "SHA-256": lambda c: f"`{c['sha256']}`",
+        "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
+        "Method": lambda c: c["training"]["method"],
+        "Steps": lambda c: steps(c["training"]),
+        "Seed": lambda c: str(c["training"]["seed"]),
+        "Compute": lambda c: compute(c["training"]),
+        "Precision": lambda c: f"{c['training']['precision']}, PyTorch {c['training']['torch']}",
+        "Code": lambda c: f"`{c['training']['code']}`",
+        "License": lambda c: c["license"],
+        "Date": lambda c: c["date"],
     }
+    ordered = [sheets[name] for name in sorted(sheets)]
     for title, cell in rows.items():
-        yield [title, *(cell(sheet.card, sheet) for sheet in ordered)]
-
-
-def by(sizes: list[int]) -> str:
-    return "x".join(map(str, sizes))
-
-
-def window(card: Part) -> list[str]:
-    return [f"{value:g}" for value in card["input"]["hu_window"]]
+        yield [title, *(cell(sheet.card) for sheet in ordered)]
+    yield ["Weight file", *(f"{sheet.size:,} bytes, float16" for sheet in ordered)]
 
 
 def steps(training: Part) -> str:
@@ -146,77 +139,61 @@ def compute(training: Part) -> str:
     return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({', '.join(parts)})"
 
 
-def runs(training: Part, name: str = "") -> Iterator[tuple[str, Part]]:
-    """A run, and those that it drew on: what it began from and its teacher, with theirs."""
-    yield name, training
-    for role in ("start", "teacher"):
-        if "minutes" in training.get(role, {}):
-            yield from runs(training[role], f"{name}'s {role}" if name else role)
-
-
 def figures(cards: dict[str, Part]) -> str:
-    """The table of real cases, and which of them were watched while training."""
+    """The table of the held-out cases."""
+
+    def shown(value: Any) -> str:
+        return "nan" if value is None else f"{value:.4f}" if isinstance(value, float) else value
+
     lines = [
-        {"model": name}
-        | {
-            key: "nan" if value is None else f"{value:.4f}" if isinstance(value, float) else value
-            for key, value in row.items()
-        }
+        {"model": name} | {key: shown(value) for key, value in row.items()}
         for name, card in cards.items()
         for row in card["metrics"]
     ]
-    watched = sorted({case for card in cards.values() for case in card["training"]["watched"]})
-    seen = f"\nWatched while training, never trained on: {', '.join(watched)}." if watched else ""
-    return bundled_table.markdown(bundled_table.with_means(lines)) + seen
+    return held_out_table.markdown(held_out_table.with_means(lines))
 
 
-def hard_cases(card: Part) -> str:
-    """One line a condition."""
-    lines = [
-        f"**{one['condition']}**: {one['result']}. {one['expectation']} (Setup: {one['setup']}.)"
-        for one in card.get("hard_cases", [])
-    ]
-    return bullets(lines) or "Not measured."
-
-
-def calibration(card: Part) -> str:
+def calibration(card: Part) -> Iterator[tuple[str, str]]:
     """What the card says of the probabilities, entry by entry."""
-    lines = [f"{CALIBRATION.get(name, name)}: {shown(value)}" for name, value in card.get("calibration", {}).items()]
-    return bullets(lines) or "Not measured."
+    for name, value in card.get("calibration", {}).items():
+        yield CALIBRATION[name], ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def ablation(card: Part) -> str:
-    """Dice of every arm on this size."""
+    """Dice of every arm on this size; empty without an ablation."""
+
+    def number(value: float | None, digits: int, otherwise: str) -> str:
+        return otherwise if value is None else f"{value:.{digits}f}"
+
     rows = [
-        [one["arm"], str(one["seeds"]), number(one["dice"]), number(one["sd"]), f"{one['wall_minutes']:g}"]
+        [
+            one["arm"],
+            str(one["seeds"]),
+            number(one["dice"], 4, "unknown"),
+            number(one["sd"], 4, "one run"),
+            number(one["wall_minutes"], 1, "not counted"),
+        ]
         for one in card.get("ablation", [])
     ]
-    return table([["Arm", "Seeds", "Dice, mean", "sd", "Wall min"], *rows]) if rows else "Not measured."
+    return markdown_table(["Arm", "Runs", "Dice, mean", "sd", "Wall min"], rows, text_columns=1) if rows else ""
 
 
-def number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"
-
-
-def shown(value: Any) -> str:
-    """A value of the calibration as text."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def data(cards: dict[str, Part]) -> str:
-    """Every source of students and teachers, and the banks made of them."""
-    sources, lines = {}, {}
+def sources(cards: dict[str, Part]) -> str:
+    """The table of every source of students and teachers."""
+    found: dict[str, Part] = {}
     for card in cards.values():
         for _, part in runs(card["training"]):
             for one in part["data"]:
-                sources[one["name"]] = merged(sources.get(one["name"], one), one)
-            lines |= {bank["name"]: bank_line(bank) for bank in part["banks"]}
-    rows = [[one[key] for key in ("name", "origin", "license", "label")] for _, one in sorted(sources.items())]
-    return (
-        table([["Source", "Origin", "License", "Liver label by"], *rows])
-        + "\n\nTraining volumes made of them:\n\n"
-        + bullets(lines.values())
-    )
+                found[one["name"]] = merged(found.get(one["name"], one), one)
+    rows = [[one[key] for key in ("name", "origin", "license", "label")] for _, one in sorted(found.items())]
+    return markdown_table(["Source", "Origin", "License", "Liver label by"], rows)
+
+
+def banks(cards: dict[str, Part]) -> Iterator[Part]:
+    """The banks of all runs of all students."""
+    for card in cards.values():
+        for _, part in runs(card["training"]):
+            yield from part["banks"]
 
 
 def merged(first: Part, second: Part) -> Part:
@@ -228,78 +205,11 @@ def merged(first: Part, second: Part) -> Part:
 def bank_line(bank: Part) -> str:
     """One bank in a sentence."""
     labels = bank.get("labels")
-    by_whom = (
-        (
-            f"; labels of real CTs by a teacher of widths {'-'.join(map(str, labels['teacher']))} (weights "
-            f"{labels['weights_sha256'][:12]})"
-        )
-        if labels
-        else ""
-    )
+    by_whom = ""
+    if labels:
+        widths, digest = "-".join(map(str, labels["teacher"])), labels["weights_sha256"][:12]
+        by_whom = f"; labels of real CTs by a teacher of widths {widths} (weights {digest})"
     return (
         f"`{bank['name']}`: {bank['volumes']:,} volumes, {bank['synthetic']:,} synthetic and {bank['real']:,} from "
-        f"real CTs, at {bank['spacing_mm']:g} mm; code {bank['git'][:12]}{by_whom}"
+        f"real CTs, at {bank['spacing_mm']:g} mm; code {bank['git']}{by_whom}"
     )
-
-
-def reproduce(cards: dict[str, Part]) -> str:
-    """The commands in their order: banks, what came before the students, the students, their cards."""
-    commands: list[str] = []
-    for name, card in cards.items():
-        for _, part in reversed(list(runs(card["training"]))):
-            commands += [line for bank in part["banks"] for line in bank_commands(bank)] + [part["command"]]
-            commands += [f"python -m training keep {checkpoint_of(part)}"] if "file" in part else []
-        commands += export(name, card)
-    code = "\n".join(dict.fromkeys([*commands, "python -m training evaluate --bundled"]))
-    return (
-        "With the data folder named by `LIVERGTAN_DATA`; where defaults have changed since, with the code of the "
-        f"commits above:\n\n```\n{code}\n```"
-    )
-
-
-def bank_commands(bank: Part) -> list[str]:
-    """The command of a bank, after that of the labels which it took in."""
-    labels = bank.get("labels", {}).get("command")
-    return [labels, bank["command"]] if labels else [bank["command"]]
-
-
-def export(name: str, card: Part) -> list[str]:
-    """From a student's checkpoint to the extension."""
-    first = f"python -m training export {checkpoint_of(card['training'])} --name {name}"
-    measured = card.get("commands", {})
-    files = {command: line.split("--output ")[1] for command, line in measured.items()}
-    if not measured:
-        return [first]
-    ablation = f" --ablation {ABLATION}" if card.get("ablation") else ""
-    return [
-        first,
-        *measured.values(),
-        f"{first} --calibration {files['calibrate']} --stress {files['stress']}{ablation} --install",
-    ]
-
-
-def checkpoint_of(part: Part) -> str:
-    """The checkpoint that a run's command writes: in the folder that it names last."""
-    words = part["command"].rpartition("--run ")[2].split()
-    return f"{words[0]}/checkpoint.pt"
-
-
-def same(cards: dict[str, Part], key: str) -> str:
-    """A text that holds for all students, or one for each."""
-    texts = {name: card[key] for name, card in cards.items()}
-    return next(iter(texts.values())) if len(set(texts.values())) == 1 else each(cards, lambda card: card[key])
-
-
-def each(cards: dict[str, Part], body: Any) -> str:
-    """A part for every student."""
-    return "\n\n".join(f"### {name}\n\n{body(card)}" for name, card in cards.items())
-
-
-def bullets(lines: Any) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def table(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row is its head."""
-    head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from training.command_line import line, options
+from training.evaluation.training_history import runs
 from training.fit import checkpoint
 from training.options import TEACHER_WIDTHS, Config, SynthesisConfig
 
+ABLATION = "training/results/ablation.json"
 MEAN = re.compile(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)( and of the network that all began from)?")
 METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
 
@@ -72,3 +74,38 @@ def roles(content: dict[str, Any], kind: str) -> list[str]:
 def widths(role: str, values: list[int]) -> list[str]:
     """The option with the widths of a role."""
     return [f"--{role}-widths", *map(str, values)]
+
+
+def commands(cards: dict[str, dict[str, Any]]) -> list[str]:
+    """The commands that make all students again, in their order: banks, runs before, students, their cards."""
+    lines: list[str] = []
+    for name, card in cards.items():
+        for _, part in reversed(list(runs(card["training"]))):
+            lines += [command for bank in part["banks"] for command in bank_commands(bank)] + [part["command"]]
+            lines += [line("keep", checkpoint_of(part))] if "file" in part else []
+        lines += export_commands(name, card)
+    return list(dict.fromkeys([*lines, line("evaluate", "--bundled")]))
+
+
+def bank_commands(bank: dict[str, Any]) -> list[str]:
+    """The command of a bank, after that of the labels which it took in."""
+    labels = bank.get("labels", {}).get("command")
+    return [labels, bank["command"]] if labels else [bank["command"]]
+
+
+def export_commands(name: str, card: dict[str, Any]) -> list[str]:
+    """From a student's checkpoint to the extension."""
+    words = ("export", checkpoint_of(card["training"]), "--name", name)
+    measured = card.get("commands", {})
+    if not measured:
+        return [line(*words)]
+    files = {command: text.split("--output ")[1] for command, text in measured.items()}
+    ablation = ("--ablation", ABLATION) if card.get("ablation") else ()
+    given = ("--calibration", files["calibrate"], "--stress", files["stress"])
+    return [line(*words), *measured.values(), line(*words, *given, *ablation, "--install")]
+
+
+def checkpoint_of(part: dict[str, Any]) -> str:
+    """The checkpoint that a run's command writes: in the folder that it names last."""
+    words = part["command"].rpartition("--run ")[2].split()
+    return f"{words[0]}/checkpoint.pt"

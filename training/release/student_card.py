@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.standalone.image_files import stem_of
 from training.data import held_out
 from training.errors import UserError
+from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, network_file
 from training.paths import ROOT, TEACHER
 from training.release import provenance, reproduce
 
 KEPT = ROOT / TEACHER
+UNKNOWN = "not recorded"
 INTENDED_USE = (
     "Research and education: a liver outline on abdominal CT as a starting point for the user to check and correct. "
     "Not a medical device; not for diagnosis, treatment or any clinical decision."
@@ -92,51 +96,41 @@ def metrics(table: Path) -> list[dict[str, Any]]:
 
 def figures(row: dict[str, str]) -> dict[str, Any]:
     """A row with who made the reference; without what belongs to the machine or the card."""
-    kept = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
-    return kept | {"reference": held_out.reference_maker(row["case"])}
+    known = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
+    return known | {"reference": held_out.reference_maker(row["case"])}
 
 
 def rewrite(student_file: Path, table: Path | None) -> str:
     """The card's text, with the figures of an evaluation when one is given; the file is rewritten."""
     content = weight_file.load(student_file.with_suffix(".json")).card
     if table:
-        content = content | {"metrics": unseen(metrics(table), content)}
+        rows = metrics(table)
+        refuse_if_trained_on((row["case"] for row in rows), content)
+        content = content | {"metrics": rows}
     return write(student_file, content)
 
 
 def write(student_file: Path, content: dict[str, Any]) -> str:
     """Replaces the card beside a student's weights; returns its text."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    student_file.with_suffix(".json").write_text(text, encoding="utf-8")
+    with atomic_write(student_file.with_suffix(".json")) as part:
+        part.write_text(text, encoding="utf-8")
     return text
 
 
-def unseen(rows: list[dict[str, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows, if no case is among the training data. Raises UserError otherwise."""
-    trained = seen(card.get("training", {})) & {row["case"] for row in rows}
-    if trained:
-        raise UserError(f"{', '.join(sorted(trained))} was trained on; evaluate on other cases.")
-    return rows
-
-
-def seen(training: dict[str, Any]) -> set[str]:
-    """The names of all sources of a training, of what it began from and of its teacher."""
-    names = {source["name"] for source in training.get("data", [])}
-    return names.union(*(seen(training[role]) for role in ("start", "teacher") if role in training))
-
-
 def number(text: str) -> float | str | None:
+    """A figure of a table; None for NaN, which is no JSON; other text as it is."""
     try:
         value = float(text)
     except ValueError:
         return text
-    return value if value == value else None  # NaN is no JSON
+    return None if math.isnan(value) else value
 
 
 def limitations(data: list[dict[str, str]]) -> list[str]:
-    """What a person must know, by what the network was trained on."""
+    """What the user must know, by what the network was trained on."""
     if all(source["name"].startswith(("phantom", "drawn-")) for source in data):
-        return ["Trained on a drawn phantom alone: it shows that the training path runs and is of no use on people."]
+        return ["Trained on a drawn phantom alone: it shows that the training path runs and is of no use on patients."]
     return LIMITATIONS
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import evaluate, picture
+from training.evaluation.markdown import markdown_table
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint, train
 from training.fit.validate import validator
@@ -24,9 +25,9 @@ from training.options import STUDENT_WIDTHS, Ablate
 
 HEAD = (
     "Student",
+    "Arm",
     "Parameters",
     "GMAC",
-    "Arm",
     "Seeds",
     "Dice",
     "NSD 2 mm",
@@ -39,6 +40,8 @@ HEAD = (
 )
 FIGURES = {"dice": 4, "nsd2": 4, "nsd3": 4, "hd95": 2, "assd": 2, "volume_error": 2}
 """Digits of each figure in the table; the volume error is the mean of sizes, in percent."""
+NOT_COUNTED = "not counted"
+"""Cost of a student that the ablation did not train."""
 START = "start"
 """Label of the students that all arms begin from, as they are."""
 
@@ -66,7 +69,7 @@ def ablate(options: Ablate) -> None:
     for cell, path in others.items():
         file = options.folder / cell.folder / "result.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(judged(cell, 0, path, cases, []), indent=1), encoding="utf-8")
+        file.write_text(json.dumps(measured(cell, 0, path, cases, []), indent=1), encoding="utf-8")
     for number, cell in enumerate(cells, 1):
         file = options.folder / cell.folder / "result.json"
         if not file.exists():
@@ -110,18 +113,20 @@ def train_cell(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Ca
     assistant = options.folder / "assistant" / name
     file = train.fit_student(recipe, sizes, teachers, config, folder, assistant, validate)
     costs = [file, assistant / "checkpoint.pt"] if recipe.kind in train.ASSISTED else [file]
-    return judged(cell, config.loop.steps, file, cases, costs)
+    return measured(cell, config.loop.steps, file, cases, costs)
 
 
-def judged(cell: Cell, steps: int, file: Path, cases: list[Case], costs: list[Path]) -> dict[str, Any]:
-    """The figures of a checkpoint's student, and what the runs of `costs` took."""
+def measured(cell: Cell, steps: int, file: Path, cases: list[Case], costs: list[Path]) -> dict[str, Any]:
+    """The figures of a checkpoint's student, and what the runs of `costs` took (None without any)."""
     rows = [row for row, _ in evaluate.evaluate(str(file), cases, ("numpy",))]
     return {
         "cell": dataclasses.asdict(cell),
         "figures": {name: mean([size(name, getattr(row.metrics, name)) for row in rows]) for name in FIGURES},
         "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
         "steps": steps,
-        "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")},
+        "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")}
+        if costs
+        else None,
     }
 
 
@@ -179,7 +184,7 @@ def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
 
 
 def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
-    """One row: (mean, sd) over seeds of each figure and of the cost; None without a finished run."""
+    """One row: (mean, sd) over seeds of each figure and of the cost; None for a cost not counted, or without a run."""
     runs = [r for r in results if (r["cell"]["arm"], r["cell"]["student"]) == (arm, student)]
     if not runs:
         return None
@@ -187,33 +192,20 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     for name in FIGURES:
         row[name] = mean_and_sd([r["figures"][name] for r in runs])
     for kind in ("wall", "cpu"):
-        row[kind] = mean_and_sd([r["seconds"][kind] / 60 for r in runs])
+        row[kind] = mean_and_sd([r["seconds"][kind] / 60 for r in runs]) if all(r["seconds"] for r in runs) else None
     return row
 
 
 def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:
     """The table as Markdown, with what one must know to read it."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
+    lines = []
     for row in rows:
         net = UNet3D(widths_of(row["student"]))
         figures = [shown(*row[name], n) for name, n in FIGURES.items()]
-        costs = [f"{row[kind][0]:.1f}" for kind in ("wall", "cpu")]
-        lines.append(
-            "| "
-            + " | ".join(
-                [
-                    row["student"],
-                    f"{parameters(net):,}",
-                    f"{gmac(net, GRID):.3f}",
-                    row["arm"],
-                    str(row["seeds"]),
-                    *figures,
-                    *costs,
-                ]
-            )
-            + " |"
-        )
-    return "\n".join(lines + ["", *notes(results, teachers)]) + "\n"
+        costs = [f"{row[kind][0]:.1f}" if row[kind] else NOT_COUNTED for kind in ("wall", "cpu")]
+        size = (f"{parameters(net):,}", f"{gmac(net, GRID):.3f}")
+        lines.append([row["student"], row["arm"], *size, str(row["seeds"]), *figures, *costs])
+    return "\n".join([markdown_table(HEAD, lines, text_columns=2), "", *notes(results, teachers)]) + "\n"
 
 
 def shown(mean: float, deviation: float, digits: int) -> str:

@@ -17,14 +17,14 @@ import torch
 
 from LiverGTANLib.core import segmenter, threads
 from LiverGTANLib.core.engines.engine import Engine
-from LiverGTANLib.core.volume import to_model_grid
+from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM, to_model_grid
 from training.data.bank import Bank
 from training.data.cases import Case
 from training.data.joined import Joined
 from training.errors import UserError
 from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods
-from training.fit.validate import HU_WINDOW, SPACING_MM, refuse_trained
+from training.fit.validate import refuse_trained
 from training.model.nets import parameters
 from training.options import Config, Designs
 from training.studies import designs_table

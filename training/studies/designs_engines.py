@@ -13,8 +13,8 @@ from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.engines.timing import seconds
 from LiverGTANLib.core.engines.torch_engine import FASTER_BY, has_fast_bf16
+from LiverGTANLib.core.volume import HU_WINDOW
 from LiverGTANLib.core.weight_file import Student
-from training.fit.validate import HU_WINDOW
 from training.model import folding
 from training.studies.design_nets import DesignNet
 from training.studies.designs_pass import PASSES, Pass

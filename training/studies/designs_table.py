@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from training.evaluation.markdown import markdown_table
 from training.evaluation.picture import save
 
 HEAD = (
@@ -63,7 +64,7 @@ def row(result: dict, times: dict[str, Any]) -> dict[str, Any]:
 
 def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> str:
     """The table, with what one must know to read it."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
+    lines = []
     for one in rows:
         number = "" if one["convolutions"] == 2 else ", one a level"
         values = (
@@ -82,8 +83,8 @@ def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> st
             f"{one['cpu']:.1f}",
             one["growth"],
         )
-        lines.append("| " + " | ".join(values) + " |")
-    return "\n".join([*lines, "", *notes(results, times)]) + "\n"
+        lines.append(values)
+    return "\n".join([markdown_table(HEAD, lines), "", *notes(results, times)]) + "\n"
 
 
 def notes(results: list[dict], times: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from training import paths
 from training.data import held_out
 from training.fit import checkpoint, network_file
 from training.model import nets
-from training.release import bundled_table, install, model_card, student_card
+from training.release import held_out_table, install, model_card, student_card
 
 LEAST_DICE = {"student-100k": 0.90, "student-30k": 0.85}
 NAMES = sorted(LEAST_DICE)
@@ -19,7 +19,7 @@ SHOWN = {"dice": 0.003, "nsd2": 0.02, "nsd3": 0.02, "hd95": 0.5, "assd": 0.1, "v
 def rows(sampleFolder):
     """Both students with both engines on the sample cases, by (student, case, engine)."""
     cases = held_out.sample_cases()
-    return {(row.model, row.case, row.engine): row for row in bundled_table.rows(NAMES, cases)}
+    return {(row.model, row.case, row.engine): row for row in held_out_table.rows(NAMES, cases)}
 
 
 def test_the_bundled_students_are_those_of_the_budgets():

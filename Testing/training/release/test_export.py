@@ -181,10 +181,14 @@ def test_summary_knows_which_way_is_worse():
     assert table["hd95"]["worst_decile"] == "5.0000" and table["volume_error"]["worst_decile"] == "-0.1000"
 
 
-def test_a_case_that_was_trained_on_reaches_no_card():
-    card = {"training": {"data": [{"name": "scan"}]}}
-    with pytest.raises(UserError, match="scan was trained on"):
-        student_card.unseen([{"case": "scan", "dice": 0.99}], card)
+def test_a_case_that_was_trained_on_reaches_no_card(trained, tmp_path):
+    write(trained, tmp_path / "student-test.npz")
+    card = tmp_path / "student-test.json"
+    before = card.read_text()
+    (tmp_path / "table.csv").write_text("case,model,engine,dice\nphantom,student-test,numpy,0.99\n")
+    with pytest.raises(UserError, match="phantom was trained on"):
+        student_card.rewrite(card, tmp_path / "table.csv")
+    assert card.read_text() == before
 
 
 def test_a_network_that_cannot_be_halved_is_refused(tmp_path):

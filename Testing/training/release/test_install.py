@@ -14,10 +14,11 @@ from training.errors import UserError
 from training.evaluation.stress.conditions import Condition
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.hard_cases import measure_conditions
+from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, loop, methods
 from training.model import folding
 from training.options import Export
-from training.release import bundled_table, export, install, model_card, student_card
+from training.release import export, held_out_table, install, model_card, student_card
 from training.studies import ablation
 
 WIDTHS = (2, 3, 5)
@@ -52,8 +53,8 @@ def extension(monkeypatch, tmp_path, trained, case):
     monkeypatch.setattr(weight_file, "MODELS", tmp_path / "Models")
     monkeypatch.setattr(student_card, "ROOT", trained.parents[1])
     monkeypatch.setattr(student_card, "KEPT", trained.parents[1] / "kept.safetensors")
-    monkeypatch.setattr(install.samples, "CASES", ((case.ct_path, case.mask_path),))
-    monkeypatch.setattr(bundled_table, "cases", lambda say=print: [case])
+    monkeypatch.setattr(install, "REQUIRED_CASES", (case.name,))
+    monkeypatch.setattr(held_out_table, "cases", lambda report=print: [case])
     return tmp_path / "Models"
 
 
@@ -99,7 +100,7 @@ def measured(trained, tmp_path):
 
 
 def test_all_that_is_known_is_installed(extension, measured):
-    install.export_student(measured, say=lambda text: None)
+    install.export_student(measured, report=lambda text: None)
     assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
     card = weight_file.load("student-30k").card
     assert [(row["case"], row["engine"]) for row in card["metrics"]] == [("phantom-7", "numpy"), ("phantom-7", "torch")]
@@ -127,14 +128,24 @@ def test_all_that_is_known_is_installed(extension, measured):
         {"arm": "student", "seeds": 2, "dice": 0.91, "sd": 0.0141, "wall_minutes": 1.0},
         {"arm": "gtan", "seeds": 1, "dice": 0.93, "sd": None, "wall_minutes": 1.0},
     ]
-    assert "| gtan | 1 | 0.9300 | unknown | 1 |" in text
+    assert [
+        cell.strip() for cell in next(line for line in text.splitlines() if line.startswith("| gtan ")).split("|")
+    ] == [
+        "",
+        "gtan",
+        "1",
+        "0.9300",
+        "one run",
+        "1.0",
+        "",
+    ]
     assert str(measured.output) not in json.dumps(card)
 
 
 def test_nothing_is_installed_without_every_measurement(extension, measured):
     for change, message in (({"stress": None}, "hard cases"), ({"name": "student-x"}, "bundles student-100k")):
         with pytest.raises(UserError, match=message):
-            install.export_student(dataclasses.replace(measured, **change), say=lambda text: None)
+            install.export_student(dataclasses.replace(measured, **change), report=lambda text: None)
     assert not extension.exists()
 
 
@@ -142,16 +153,16 @@ def test_measurements_of_other_weights_are_refused(extension, measured):
     content = json.loads(measured.stress.read_text()) | {"sha256": "0" * 64}
     measured.stress.write_text(json.dumps(content))
     with pytest.raises(UserError, match="about other weights"):
-        install.export_student(measured, say=lambda text: None)
+        install.export_student(measured, report=lambda text: None)
     measured.stress.write_text("{}")
     with pytest.raises(UserError, match="cannot be read"):
-        install.export_student(measured, say=lambda text: None)
+        install.export_student(measured, report=lambda text: None)
     assert not extension.exists()
 
 
 def put(measured) -> None:
     """Installs the student without the evaluation, which takes its time."""
-    install.put(install.export_student(dataclasses.replace(measured, install=False), say=lambda text: None))
+    install.put(install.export_student(dataclasses.replace(measured, install=False), report=lambda text: None))
 
 
 def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
@@ -159,7 +170,7 @@ def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
     before = {path: path.read_bytes() for path in extension.iterdir()}
     monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(UserError, match="differs from the trained network"):
-        install.export_student(measured, say=lambda text: None)
+        install.export_student(measured, report=lambda text: None)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in extension.iterdir()} == before
 
@@ -167,21 +178,21 @@ def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
 def test_an_ablation_without_this_student_is_refused(extension, measured):
     measured.ablation.write_text("[]")
     with pytest.raises(UserError, match="no run of student-30k"):
-        install.export_student(measured, say=lambda text: None)
+        install.export_student(measured, report=lambda text: None)
     assert not extension.exists()
 
 
 def test_a_student_that_is_too_large_for_its_name_is_refused(measured, monkeypatch):
     monkeypatch.setitem(install.BUDGETS, "student-30k", 100)
     with pytest.raises(UserError, match="may have 100 parameters"):
-        install.export_student(measured, say=lambda text: None)
+        install.export_student(measured, report=lambda text: None)
     assert not measured.output.exists()
 
 
 def test_samples_that_are_absent_forbid_it(extension, measured, monkeypatch, case):
-    monkeypatch.setattr(install.samples, "CASES", ((case.ct_path.with_name("other.nii.gz"), case.mask_path),))
+    monkeypatch.setattr(install, "REQUIRED_CASES", ("another",))
     with pytest.raises(UserError, match="sample CTs, which are absent"):
-        install.export_student(measured, say=lambda text: None)
+        install.export_student(measured, report=lambda text: None)
     assert not extension.exists()
 
 
@@ -196,11 +207,14 @@ def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
     for role in ("teacher", "start"):
         card = {"training": {"data": [], role: {"data": [{"name": "scan"}]}}}
         with pytest.raises(UserError, match="scan was trained on"):
-            student_card.unseen([{"case": "scan"}], card)
+            refuse_if_trained_on(["scan"], card)
 
 
 def test_compute_is_that_of_all_runs():
-    part = {"minutes": {"wall": 10.0, "cpu": 20.0}, "teacher": {"minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}}}
+    part = {
+        "minutes": {"wall": 10.0, "cpu": 20.0},
+        "teacher": {"data": [], "minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}},
+    }
     assert model_card.compute(part) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
     unknown = {"minutes": {"wall": 0.0, "cpu": 0.0}}
     assert model_card.compute(part | unknown) == "5.0 min wall, 6.0 min CPU (teacher 5 / 6, own run not recorded)"

@@ -7,7 +7,7 @@ import pytest
 
 from support.training_fixtures import makeBank
 from training.errors import UserError
-from training.release import model_card, provenance
+from training.release import model_card, provenance, reproduce
 
 LABELING = "python -m training pseudolabel runs/teacher/checkpoint.pt --output runs/labels"
 
@@ -53,7 +53,7 @@ def test_every_bank_is_described(banks):
     assert (real["volumes"], real["real"], real["labels"]["teacher"]) == (1, 1, [16, 32])
     assert real["command"] == "python -m training synthesize --output runs/real --count 1 --seed 3"
     assert "by a teacher of widths 16-32 (weights abababababab)" in model_card.bank_line(real)
-    assert model_card.bank_commands(real) == [LABELING, real["command"]]
+    assert reproduce.bank_commands(real) == [LABELING, real["command"]]
 
 
 def test_the_sources_of_all_banks_are_listed_once(banks):

@@ -12,7 +12,7 @@ from training.__main__ import parse
 from training.fit import checkpoint, loop, methods
 from training.model import nets
 from training.options import Calibrate, SynthesisConfig
-from training.release import model_card, reproduce
+from training.release import reproduce
 
 WIDTHS = (2, 3, 5)
 
@@ -42,7 +42,7 @@ def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
     first, second, mean = (parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
     assert (first.training.loop.seed, second.training.loop.seed) == (4, 7) and first.stage == second.stage == "takd"
     assert [file.parent for file in mean.checkpoints] == [first.run, second.run]
-    assert model_card.checkpoint_of({"command": command}) == f"{mean.run}/checkpoint.pt"
+    assert reproduce.checkpoint_of({"command": command}) == f"{mean.run}/checkpoint.pt"
     assert str(mean.run) == "runs/student-30k"
 
 

@@ -1,30 +1,78 @@
 """What the documentation says was measured is what the measurements wrote."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from training.evaluation.summary import mean, mean_and_sd
+from training.paths import ROOT, TEACHER
+from training.studies import ablation, designs_table
 
-ROOT = Path(__file__).resolve().parents[3] / "training"
+RESULTS, README = ROOT / "training" / "results", ROOT / "training" / "README.md"
 
 
 @pytest.mark.parametrize("name", ["ablation", "scratch", "variations", "designs"])
 def test_the_readme_holds_the_tables_as_they_were_written(name):
-    table = (ROOT / "results" / f"{name}.md").read_text(encoding="utf-8").strip()
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+    table = (RESULTS / f"{name}.md").read_text(encoding="utf-8").strip()
+    assert table in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["ablation", "scratch", "variations"])
+def test_an_ablation_table_is_that_of_its_runs(name):
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    written = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    shown = [[cell.strip() for cell in line.split("|")[1:3]] for line in written.splitlines() if "| student-" in line]
+    rows = [ablation.summarize(results, arm, student) for student, arm in shown]
+    assert {(run["cell"]["student"], run["cell"]["arm"]) for run in results} == {tuple(pair) for pair in shown}
+    assert ablation.markdown(rows, results, [ROOT / TEACHER]) == written
+
+
+def test_the_table_of_designs_is_that_of_its_runs():
+    content = json.loads((RESULTS / "designs.json").read_text(encoding="utf-8"))
+    results, times = content["results"], content["times"]
+    rows = [designs_table.row(one, times["designs"][one["design"]["name"]]) for one in results]
+    assert designs_table.markdown(rows, results, times) == (RESULTS / "designs.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("student", ["student-100k", "student-30k"])
 def test_the_ablation_lists_every_run_that_its_means_are_of(student):
     """Each row of the table again, from the runs in the JSON file beside it."""
-    results = json.loads((ROOT / "results" / "ablation.json").read_text(encoding="utf-8"))
-    text = (ROOT / "results" / "ablation.md").read_text(encoding="utf-8")
+    results = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8"))
     for arm in ("student", "kd", "kd:cwd", "kd:dist", "takd", "dgkd", "gtan", "gtan-fresh"):
         runs = [one for one in results if (one["cell"]["student"], one["cell"]["arm"]) == (student, arm)]
         assert sorted(one["cell"]["seed"] for one in runs) == [0, 1, 2]
         assert len({one["steps"] for one in runs}) == 1 and all(one["seconds"]["cpu"] > 0 for one in runs)
-        dice, sd = mean_and_sd([mean([case["dice"] for case in one["cases"].values()]) for one in runs])
-        [row] = [line for line in text.splitlines() if f"| {student} |" in line and f"| {arm} |" in line]
-        assert f"| {dice:.4f} ± {sd:.4f} |" in row
+        again = mean_and_sd([mean([case["dice"] for case in one["cases"].values()]) for one in runs])
+        assert ablation.summarize(results, arm, student)["dice"] == pytest.approx(again)
+
+
+def test_the_cost_of_students_that_the_ablation_did_not_train_is_not_counted():
+    results = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8"))
+    assert {one["cell"]["arm"] for one in results if one["seconds"] is None} == {"start", "bundled"}
+    for line in (RESULTS / "ablation.md").read_text(encoding="utf-8").splitlines():
+        assert (line.count(ablation.NOT_COUNTED) == 2) == ("| start " in line or "| bundled " in line)
+
+
+@pytest.mark.parametrize("name", ["30k", "100k"])
+def test_the_cards_hold_what_calibration_and_ablation_measured(name):
+    from training.evaluation.calibration.report import card_entry
+    from training.release.install import ablation_entries
+
+    card = json.loads((ROOT / f"LiverGTAN/Resources/Models/student-{name}.json").read_text(encoding="utf-8"))
+    calibration = json.loads((RESULTS / f"calibration-{name}.json").read_text(encoding="utf-8"))
+    assert card["calibration"] == card_entry(calibration) and calibration["sha256"] == card["sha256"]
+    by_arm = {one["arm"]: one for one in ablation_entries(RESULTS / "ablation.json", f"student-{name}")}
+    assert {one["arm"]: one for one in card["ablation"]} == by_arm
+
+
+@pytest.mark.parametrize("name", ["30k", "100k"])
+def test_the_cards_hold_the_hard_cases_of_the_table(name):
+    card = json.loads((ROOT / f"LiverGTAN/Resources/Models/student-{name}.json").read_text(encoding="utf-8"))
+    table = (RESULTS / f"stress-{name}.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    listed = [
+        {"condition": f"{'none of these' if condition == 'none' else condition} ({source})"}
+        | {"setup": setup, "result": result, "expectation": expectation}
+        for condition, source, setup, result, expectation in rows[1:]
+    ]
+    assert listed == card["hard_cases"]

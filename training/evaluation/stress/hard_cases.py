@@ -20,6 +20,7 @@ from training.evaluation.stress.conditions import BASELINE, Condition, all_condi
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.record import ConditionResult, Record
 from training.evaluation.stress.report import expectation, line, write
+from training.evaluation.training_history import sources
 from training.options import Stress, SynthesisConfig
 from training.synthesis import source_library
 
@@ -42,7 +43,7 @@ def measure_conditions(
 ) -> dict[str, Any]:
     """The result as JSON holds it: student, note, records (with expectations, see `report.py`)."""
     engine = engines.create(student, ENGINE)
-    trained = {source["name"] for source in student.card.get("training", {}).get("data", [])}
+    trained = sources(student.card.get("training", {}))
     records: list[Record] = []
     for condition in conditions:
         results = [condition_result(example, engine, condition, trained) for example in condition.examples()]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from LiverGTANLib.core.files import atomic_write
+from training.evaluation.markdown import markdown_table
 from training.evaluation.stress.record import Record, records
 
 SHOWN = {
@@ -103,27 +105,29 @@ def card_entries(result: dict[str, Any]) -> list[dict[str, str]]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
+    rows = [
+        (record.condition, record.source, record.setup, figure(record), expectation(record))
+        for record in records(result)
+    ]
     lines = [
         f"# Hard cases: {result['student']}",
         "",
         result["simulated"],
         "",
-        "| Condition | Source | Setup | Result | Expect |",
-        "|---|---|---|---|---|",
+        markdown_table(("Condition", "Source", "Setup", "Result", "Expect"), rows),
+        "",
+        *_trained(result),
+        *_messages(result),
     ]
-    for record in records(result):
-        lines.append(
-            f"| {record.condition} | {record.source} | {record.setup} | {figure(record)} | {expectation(record)} |"
-        )
-    return "\n".join([*lines, "", *_trained(result), *_messages(result)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def write(result: dict[str, Any], path: Path) -> Path:
     """JSON at `path` and Markdown beside it; returns the path of the latter."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     beside = path.with_suffix(".md")
-    beside.write_text(table(result), encoding="utf-8")
+    with atomic_write(path) as file, atomic_write(beside) as text:
+        file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text.write_text(table(result), encoding="utf-8")
     return beside
 
 

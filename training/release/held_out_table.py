@@ -1,4 +1,4 @@
-"""The table of real cases: students x engines at native resolution, printed by `evaluate --bundled`."""
+"""The table of the held-out cases: students x engines at native resolution, printed by `evaluate --bundled`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.core.files import atomic_write
 from training.data import held_out
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow, evaluate, write_csv
+from training.evaluation.markdown import markdown_table
+from training.evaluation.training_history import refuse_if_trained_on
 from training.options import Evaluate
 from training.paths import DATA_VARIABLE
-from training.release import student_card
 
 Line = dict[str, str]
 HEADINGS = {
@@ -35,25 +37,26 @@ AVERAGED = ("dice", "nsd2", "nsd3", "hd95", "assd")
 MEAN = "mean"
 NOTE = (
     "Native resolution. Dice and NSD (share of both surfaces within 2 or 3 mm): 1 is best; HD95 and ASSD: 0 mm is\n"
-    "best. Volume error is (ours - reference) / reference; the means are of its size, whatever its sign."
+    "best. Volume error is (mask - reference) / reference; the means are of its absolute value. A mean is nan where a\n"
+    "case has no distance because its mask is empty."
 )
 
 
 def evaluate_bundled(options: Evaluate) -> None:
-    """Prints and writes the table of real cases x bundled students x engines."""
+    """Prints and writes the table of held-out cases x bundled students x engines."""
     if options.model or options.cases or options.picture:
-        raise UserError("--bundled takes the bundled students and the known real cases; give it nothing but --output.")
+        raise UserError("--bundled takes the bundled students and the held-out cases; give it nothing but --output.")
     table = lines(list(rows(weight_file.available(), cases())))
     print(write(table, options.output), end="")
     print(f"\nWrote {options.output} and {options.output.with_suffix('.md')}")
 
 
-def cases(say: Callable[[str], None] = print) -> list[Case]:
-    """The real cases that can be had here. Raises UserError when there are none."""
-    found = held_out.cases(say)
+def cases(report: Callable[[str], None] = print) -> list[Case]:
+    """The held-out cases that can be had here. Raises UserError when there are none."""
+    found = held_out.cases(report)
     if not found:
         raise UserError(
-            f"There is no real case to evaluate on: the sample CTs need a network once, the others {DATA_VARIABLE}."
+            f"There is no held-out case to evaluate on: the sample CTs need a network once, the others {DATA_VARIABLE}."
         )
     return found
 
@@ -62,7 +65,7 @@ def rows(models: Iterable[str], on: list[Case]) -> Iterator[EvaluationRow]:
     """Every student on every case with both engines. Raises UserError for a case that a student was trained on."""
     models = list(models)
     for model in models:
-        student_card.unseen([{"case": case.name} for case in on], weight_file.load(model).card)
+        refuse_if_trained_on((case.name for case in on), weight_file.load(model).card)
     for model in models:
         for row, _ in evaluate(model, on, engines.ENGINES):
             yield row
@@ -77,56 +80,38 @@ def lines(found: Iterable[EvaluationRow]) -> list[Line]:
 
 def with_means(rows: list[Line]) -> list[Line]:
     """The rows case by case, then a mean of each student and engine."""
-    cases, pairs = (dict.fromkeys(key(row) for row in rows) for key in (lambda row: row["case"], pair_of))
-    means = [mean([row for row in rows if pair_of(row) == pair]) for pair in pairs]
+    cases, pairs = (dict.fromkeys(key(row) for row in rows) for key in (lambda row: row["case"], student_and_engine))
+    means = [mean([row for row in rows if student_and_engine(row) == pair]) for pair in pairs]
     return [row for case in cases for row in rows if row["case"] == case] + means
 
 
-def pair_of(row: Line) -> tuple[str, str]:
-    """Student and engine."""
+def student_and_engine(row: Line) -> tuple[str, str]:
+    """What a mean is taken of."""
     return row["model"], row["engine"]
 
 
 def mean(of: list[Line]) -> Line:
-    """One line over the cases of a student and an engine."""
-    figures = {name: np.nanmean([float(row[name]) for row in of]) for name in AVERAGED}
-    figures["volume_error"] = np.nanmean([abs(float(row["volume_error"])) for row in of])
+    """One line over the cases of a student and an engine; a figure that one case lacks is nan."""
+    figures = {name: np.mean([float(row[name]) for row in of]) for name in AVERAGED}
+    figures["volume_error"] = np.mean([abs(float(row["volume_error"])) for row in of])
     head = dict.fromkeys(of[0], "") | {"case": MEAN, "model": of[0]["model"], "engine": of[0]["engine"]}
     return head | {name: f"{value:.4f}" for name, value in figures.items()} | {"reference": f"{len(of)} cases"}
 
 
 def markdown(table: list[Line]) -> str:
-    """The lines as an aligned Markdown table, with what one must know to read it."""
-    cells = [list(HEADINGS.values()), *([shown(name, line) for name in HEADINGS] for line in table)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = 3  # case, student, engine; figures stand to the right
-    text = [
-        "| " + " | ".join(c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))) + " |"
-        for row in cells
-    ]
-    rule = ["-" * w if n < left else "-" * (w - 1) + ":" for n, w in enumerate(widths)]
+    """The lines as a Markdown table, with what one must know to read it."""
+    rows = [[shown(name, line) for name in HEADINGS] for line in table]
     makers = {line["case"]: line["reference"] for line in table if line["case"] != MEAN}
     references = [f"- {case}: {maker}" for case, maker in makers.items()]
-    return (
-        "\n".join(
-            [
-                text[0],
-                "| " + " | ".join(rule) + " |",
-                *text[1:],
-                "",
-                NOTE,
-                "",
-                "References were made by:",
-                "",
-                *references,
-            ]
-        )
-        + "\n"
-    )
+    watched = [f"- {one.name}: {one.watched}" for one in held_out.HELD_OUT if one.name in makers and one.watched]
+    parts = [markdown_table(list(HEADINGS.values()), rows, text_columns=3), NOTE]
+    parts += ["References were made by:", "\n".join(references)]
+    parts += ["Never trained on, but looked at while choosing:", "\n".join(watched)] if watched else []
+    return "\n\n".join(parts) + "\n"
 
 
 def shown(name: str, line: Line) -> str:
-    """A cell as people read it."""
+    """A cell of the Markdown table."""
     value = line[name]
     if name == "volume_error":
         return f"{float(value):{'' if line['case'] == MEAN else '+'}.1%}"
@@ -137,5 +122,6 @@ def write(table: list[Line], output: Path) -> str:
     """The table as CSV in `output` and as Markdown beside it; returns the Markdown."""
     write_csv(table, output)
     text = markdown(table)
-    output.with_suffix(".md").write_text(text, encoding="utf-8")
+    with atomic_write(output.with_suffix(".md")) as file:
+        file.write_text(text, encoding="utf-8")
     return text

@@ -10,7 +10,7 @@ from training.__main__ import main
 from training.data import held_out, samples
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow
-from training.release import bundled_table
+from training.release import held_out_table
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def nowhere(monkeypatch, tmp_path):
 
 
 def table() -> list[dict[str, str]]:
-    return bundled_table.lines(
+    return held_out_table.lines(
         [
             EvaluationRow(case, model, "numpy", 0.0, measure_like(dice))
             for model in ("student-a", "student-b")
@@ -42,7 +42,7 @@ def test_what_is_absent_is_said_in_a_sentence(nowhere):
 
 def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_path):
     assert main(["evaluate", "--bundled", "--output", str(tmp_path / "table.csv")]) == 2
-    assert "no real case" in capsys.readouterr().err and not (tmp_path / "table.csv").exists()
+    assert "no held-out case" in capsys.readouterr().err and not (tmp_path / "table.csv").exists()
 
 
 def test_the_case_with_a_human_reference_is_found_where_the_data_are(sharedData, monkeypatch):
@@ -52,16 +52,19 @@ def test_the_case_with_a_human_reference_is_found_where_the_data_are(sharedData,
 
 def test_rows_come_case_by_case_and_means_last():
     lines = table()
-    assert [line["case"] for line in lines] == ["example_ct"] * 2 + ["crlm_ct_1100_8bit"] * 2 + [bundled_table.MEAN] * 2
+    assert [line["case"] for line in lines] == ["example_ct"] * 2 + ["crlm_ct_1100_8bit"] * 2 + [
+        held_out_table.MEAN
+    ] * 2
     assert lines[-1]["dice"] == "0.9500" and lines[-1]["volume_error"] == "0.1000"  # the size of -10 %
 
 
 def test_the_table_is_aligned_and_names_the_makers_of_the_references(tmp_path):
-    text = bundled_table.write(table(), tmp_path / "table.csv")
+    text = held_out_table.write(table(), tmp_path / "table.csv")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 8 and len({len(row) for row in rows}) == 1
     assert "-10.0%" in rows[2] and "10.0%" in rows[-1] and "-10.0%" not in rows[-1]
     assert "- crlm_ct_1100_8bit: human-corrected" in text and "not a radiologist" in text
+    assert "- crlm_ct_1100_8bit: validation of every training run" in text
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
         assert [row["reference"] for row in csv.DictReader(stream)][-1] == "2 cases"
@@ -72,7 +75,7 @@ def test_a_case_that_was_trained_on_is_refused_before_anything_runs(monkeypatch)
         name = "icrp110_male"
 
     with pytest.raises(UserError, match="icrp110_male was trained on"):
-        next(bundled_table.rows(["student-100k"], [Known()]))
+        next(held_out_table.rows(["student-100k"], [Known()]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""The runs behind a student, as its card tells them: its own, those that it began from, and its teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from training.errors import UserError
+
+
+def runs(training: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, training part of a card) of a run (without a name), of its start and its teacher, and of theirs.
+
+    A teacher of which only the widths are known is left out.
+    """
+    yield name, training
+    for role in ("start", "teacher"):
+        if "data" in training.get(role, {}):
+            yield from runs(training[role], f"{name}'s {role}" if name else role)
+
+
+def sources(training: dict[str, Any]) -> set[str]:
+    """The names of all scans and tissue maps that the runs were trained on."""
+    return {source["name"] for _, part in runs(training) for source in part.get("data", [])}
+
+
+def refuse_if_trained_on(cases: Iterable[str], card: dict[str, Any]) -> None:
+    """Raises UserError when a case, by name, is among what the student of the card was trained on."""
+    trained = sources(card.get("training", {})) & set(cases)
+    if trained:
+        raise UserError(f"{', '.join(sorted(trained))} was trained on; evaluate on other cases.")
