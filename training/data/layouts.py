@@ -143,7 +143,8 @@ def read(text: str) -> list[Scan]:
         raise UserError(f"There is no folder {folder}; give the folder of the {layout} data set.")
     scans = LAYOUTS[layout](folder)
     if not scans:
-        raise UserError(f"{folder} holds nothing in the layout {layout}: {LAYOUTS[layout].__doc__.splitlines()[0]}")
+        expected = str(LAYOUTS[layout].__doc__).splitlines()[0]
+        raise UserError(f"{folder} holds nothing in the layout {layout}: {expected}")
     return scans
 
 

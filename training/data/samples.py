@@ -73,10 +73,12 @@ def _extract(archive: Path) -> None:
     with tarfile.open(archive) as source:
         for member in source.getmembers():
             name = member.name.removeprefix(INSIDE)
-            if member.isfile() and name != member.name and name.startswith(WANTED):
+            if name == member.name or not name.startswith(WANTED):
+                continue
+            if content := source.extractfile(member):
                 target = CACHE / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(source.extractfile(member).read())
+                target.write_bytes(content.read())
 
 
 def make_phantom() -> Path:

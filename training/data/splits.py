@@ -28,7 +28,7 @@ def split(
         patients[scan.patient].append(scan)
     parts: dict[str, Part] = {}
     for patient, group in patients.items():
-        known = {recorded.get(scan.name) or scan.part for scan in group} - {None}
+        known = {part for scan in group if (part := recorded.get(scan.name) or scan.part)}
         if len(known) > 1:
             names = ", ".join(scan.name for scan in group)
             raise UserError(

@@ -16,11 +16,12 @@ def fold(net: UNet3D) -> dict[str, np.ndarray]:
     arrays = {}
     with torch.no_grad():
         for name, convolution, norm in net.layers():
-            weight, bias = convolution.weight.double(), convolution.bias
+            weight = convolution.weight.double()
+            bias = torch.zeros(convolution.out_channels) if convolution.bias is None else convolution.bias
             if norm is not None:
                 scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
                 weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-                bias = norm.bias.double() - norm.running_mean.double() * scale
+                bias = norm.bias.double() + (bias - norm.running_mean.double()) * scale
             arrays[f"{name}.weight"] = weight.float().contiguous().numpy()
             arrays[f"{name}.bias"] = bias.float().numpy()
     return arrays

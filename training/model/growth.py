@@ -116,13 +116,13 @@ def sides(layer: str, maps: Maps) -> tuple[Side | None, Side | None]:
         return None, Side.of(maps[0])
     kind = layer.rstrip("0123456789")
     level = int(layer.removeprefix(kind))
-    inputs = {
-        "enc": (maps[level],),
-        "dec": (maps[level], maps[level]),  # concatenation of the layer below and the skip
-        "down": (maps.get(level - 1),),
-        "up": (maps.get(level + 1),),
+    levels = {
+        "enc": (level,),
+        "dec": (level, level),  # concatenation of the layer below and the skip
+        "down": (level - 1,),
+        "up": (level + 1,),
     }
-    return Side.of(maps[level]), Side.of(*inputs[kind])
+    return Side.of(maps[level]), Side.of(*(maps[n] for n in levels[kind]))
 
 
 @torch.no_grad()

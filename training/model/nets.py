@@ -7,12 +7,15 @@ Shapes: B batch, C channels, D/H/W = superior/anterior/right axes of the model g
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from training.options import STUDENT_WIDTHS, Describe
+
+Convolution = nn.Conv3d | nn.ConvTranspose3d
 
 NEGATIVE_SLOPE = 0.01
 STEM = 2
@@ -55,13 +58,13 @@ class UNet3D(nn.Module):
         """A fresh network that differs from this one in widths alone."""
         return UNet3D(widths, self.stem_size)
 
-    def layers(self) -> Iterator[tuple[str, nn.Module, nn.BatchNorm3d | None]]:
+    def layers(self) -> Iterator[tuple[str, Convolution, Norm | None]]:
         """(name, convolution, its batch norm or None) in the order of the forward pass."""
         for name, module in self.named_children():
             if isinstance(module, nn.Sequential):
-                yield name, module[0], module[1]
+                yield name, cast(Convolution, module[0]), cast(Norm, module[1])
             else:
-                yield name, module, None
+                yield name, cast(Convolution, module), None
 
 
 def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
@@ -79,6 +82,11 @@ class Norm(nn.BatchNorm3d):
 
     So a run on two processes sees the statistics, and the loss, of one process with the whole batch.
     """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         if not (self.training and distributed.is_initialized() and distributed.get_world_size() > 1):

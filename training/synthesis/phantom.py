@@ -237,10 +237,15 @@ def _liver(body: Body, codes: np.ndarray, cavity: np.ndarray) -> None:
 
 
 def _draw(body: Body, codes: np.ndarray, organ: Ellipsoid | Tube, allowed: np.ndarray) -> None:
-    within = _inside_ellipsoid if isinstance(organ, Ellipsoid) else _inside_tube
-    codes[within(body, organ, 0.0) & allowed] = organ.tissue if organ.wall is None else organ.wall
+    codes[_within(body, organ, 0.0) & allowed] = organ.tissue if organ.wall is None else organ.wall
     if organ.wall is not None:
-        codes[within(body, organ, organ.wall_mm) & allowed] = organ.tissue
+        codes[_within(body, organ, organ.wall_mm) & allowed] = organ.tissue
+
+
+def _within(body: Body, organ: Ellipsoid | Tube, less_mm: float) -> np.ndarray:
+    if isinstance(organ, Ellipsoid):
+        return _inside_ellipsoid(body, organ, less_mm)
+    return _inside_tube(body, organ, less_mm)
 
 
 def _inside(body: Body, center: Point, radii: Point) -> np.ndarray:

@@ -88,7 +88,7 @@ def place(source: Source, placement: Placement, shape: tuple[int, ...]) -> Synth
     box = _reach(coordinates, source.tissue.shape)
     grid = _grid(coordinates, box, shape)
     tissue = _sample(source.tissue[box], grid, "nearest").astype(np.uint8)
-    if not source.real:
+    if source.hu is None:
         return SyntheticScan(
             tissue,
             np.zeros(shape, np.float32),
@@ -99,7 +99,7 @@ def place(source: Source, placement: Placement, shape: tuple[int, ...]) -> Synth
         )
     hu = _sample(source.hu[box], grid, "bilinear")
     hu[(grid.abs() > 1).any(-1)[0].numpy()] = OUTSIDE_HU
-    label = np.zeros(shape, np.float32)
+    label: np.ndarray = np.zeros(shape, np.float32)
     if source.label is not None:
         label = _sample(source.label[box], grid, "bilinear") / np.float32(255)
     return SyntheticScan(tissue, hu, label, source.spacing_mm, "real", source.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from training.synthesis.pipeline import ANATOMY, DISEASE, REAL, SCANNER, to_grid
 from training.synthesis.placement import Placement, place
 from training.synthesis.sources import Source
 
-Built = TypeVar("Built")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Built = TypeVar("Built", bound="DataclassInstance")
 EFFECTS = {**ANATOMY, "contrast": Contrast, **REAL, **DISEASE, **SCANNER}
 """All effects in the order in which they are applied."""
 
@@ -35,7 +38,7 @@ def restore(kind: type[Built], values: dict[str, Any]) -> Built:
 
 
 def _value(hint: Any, value: Any) -> Any:
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return restore(hint, value)
     if get_origin(hint) is types.UnionType:
         return None if value is None else _value(get_args(hint)[0], value)

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ..core import engines, terminology, weight_file
 from ..core.engines.engine import Engine
 from ..core.postprocess import MaskParameters, PostprocessSettings
-from ..core.volume import InputError
+from ..core.segmenter import BoxMask
+from ..core.volume import CtVolume, InputError
 from .errors import EXPECTED, sentence
 from .file_batch import segment_files
 from .file_segmentation import add_dice, segment_file, write_report
@@ -79,20 +81,25 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
             f"{options.output.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}, or "
             "name an existing folder."
         )
-    if options.picture:
-        from .picture import save_picture  # says at once that matplotlib is missing
+    save_picture = _picture_writer() if options.picture else None  # says at once that matplotlib is missing
     result = segment_file(options.inputs[0], engine, _parameters(options))
     if options.reference:
         add_dice(result, *options.reference)
     write_mask(options.output, result.mask, result.ct)
     if options.report:
         write_report(options.report, result.report)
-    if options.picture:
+    if save_picture:
         save_picture(options.picture, result.ct, result.mask, str(result))
     for warning in result.report["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(result)
     return 0
+
+
+def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
+    from .picture import save_picture
+
+    return save_picture
 
 
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:

@@ -148,7 +148,10 @@ def read_dataset(path: Path, keywords: tuple[str, ...] | None = None, pixels: bo
     has_preamble = start[128:132] == b"DICM"
     with naming(path):
         dataset = pydicom.dcmread(
-            path, force=not has_preamble, stop_before_pixels=not pixels, specific_tags=keywords and list(keywords)
+            path,
+            force=not has_preamble,
+            stop_before_pixels=not pixels,
+            specific_tags=list(keywords) if keywords else None,
         )
         if not _sop_class(dataset):
             raise ValueError("no SOP class")

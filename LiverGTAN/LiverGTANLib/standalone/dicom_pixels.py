@@ -1,7 +1,7 @@
 """Pixels of DICOM images as Hounsfield units."""
 
+import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,14 +59,12 @@ def _needed_type(values: np.ndarray, dtype: np.dtype) -> np.dtype:
 
 
 def _slices(images: list[CtImage]) -> Iterator[np.ndarray]:
-    path: Path | None = None
-    dataset: Dataset | None = None
-    for image in images:
-        if image.path != path:  # the frames of one file follow each other
-            path, dataset = image.path, read_dataset(image.path, pixels=True)
-        with naming(image.path):
-            values = _rescaled(image, dataset, _stored(image, dataset))
-        yield values
+    for path, frames in itertools.groupby(images, key=lambda image: image.path):
+        dataset = read_dataset(path, pixels=True)
+        for image in frames:
+            with naming(path):
+                values = _rescaled(image, dataset, _stored(image, dataset))
+            yield values
 
 
 def _stored(image: CtImage, dataset: "Dataset") -> np.ndarray:
@@ -141,7 +139,7 @@ def _rescaled(image: CtImage, dataset: "Dataset", stored: np.ndarray) -> np.ndar
         raise InputError(f"{image.path} has a RescaleSlope of 0: its Hounsfield units are lost; export it again.")
     whole = stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
     if whole and max(abs(slope), abs(intercept)) < 2**14:
-        values = stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+        values: np.ndarray = stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
     else:
         values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     return _without_padding(image, places, stored, values)

@@ -96,14 +96,15 @@ def read_segmentation(path: Path, images: list[CtImage]) -> np.ndarray:
     import highdicom as hd
 
     segmentation = hd.seg.segread(path)
-    if images[0].frame is None:
+    frames = [image.frame for image in images if image.frame is not None]
+    if not frames:
         found = segmentation.get_pixels_by_source_instance(
             [image.instance for image in images], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
         )
     else:
         found = segmentation.get_pixels_by_source_frame(
             images[0].instance,
-            [image.frame + 1 for image in images],
+            [frame + 1 for frame in frames],
             ignore_spatial_locations=True,
             assert_missing_frames_are_empty=True,
         )
@@ -138,10 +139,11 @@ def _sources(images: list[CtImage]) -> list["Dataset"]:
 
 def _frames(mask: BoxMask, images: list[CtImage], sources: list["Dataset"]) -> np.ndarray:
     """The mask with a plane for every frame of the source; frames that are not part of the volume are empty."""
-    if images[0].frame is None:
+    numbers = [image.frame for image in images if image.frame is not None]
+    if not numbers:
         return mask.full()
     frames = np.zeros((int(sources[0].NumberOfFrames), *mask.shape[1:]), np.uint8)
-    frames[[image.frame for image in images]] = mask.full()
+    frames[numbers] = mask.full()
     return frames
 
 

@@ -83,11 +83,11 @@ def _rotation() -> np.ndarray:
 
 def _light(volume: np.ndarray) -> np.ndarray:
     """Rays run along the middle axis from its start; brightness follows the surface's slope."""
-    hit = volume > 0.5
-    seen = hit.any(axis=1)
+    hit: np.ndarray = volume > 0.5
+    seen: np.ndarray = hit.any(axis=1)
     depth = hit.argmax(axis=1)
     slopes = [np.take_along_axis(np.gradient(volume, axis=axis), depth[:, None], axis=1)[:, 0] for axis in range(3)]
-    length = np.sqrt(sum(slope**2 for slope in slopes)) + 1e-6
+    length = np.linalg.norm(slopes, axis=0) + 1e-6
     facing = np.clip((slopes[1] + 0.35 * -slopes[0]) / length, 0, 1)
     brightness = np.where(seen, 0.25 + 0.75 * facing, 0)
     used = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))

@@ -85,7 +85,7 @@ def read_voxels(header: VolumeHeader) -> np.ndarray:
     count = int(np.prod(header.shape_ijk, dtype=np.int64))
     _require_enough(header, count * header.dtype.itemsize)
     stored = np.empty(count, header.dtype)
-    room = memoryview(stored.view(np.uint8))
+    room = stored.view(np.uint8).data
     for file in header.files:
         room = room[_fill(room, header, file, last=file == header.files[-1]) :]
     if len(room):
