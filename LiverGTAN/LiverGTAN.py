@@ -58,11 +58,11 @@ def _registerSampleData():
 
 @parameterNodeWrapper
 class LiverGTANParameterNode:
-    """The person's choices; they are saved with the scene.
+    """What the user has set; it is saved with the scene.
 
     inputVolume: the CT. outputSegmentation: where its liver goes, made on demand when None. region: restricts the mask.
     liverPoints, notLiverPoints: corrections; like the region they belong to the CT, which refers to them too.
-    threshold: probability from which a voxel is liver. smoothing: mm. measurements: one row a segmentation.
+    threshold: probability from which a voxel is liver. smoothing: mm. measurements: one row per segmentation.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -81,11 +81,15 @@ class LiverGTANParameterNode:
 
 
 class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The module's panel in the application; what it does is in LiverGTANLib.panel."""
+    """The module's panel in the application; what it does is in LiverGTANLib.ui.
 
-    def __init__(self, parent=None):
+    engineProvider: where students and engines come from; those that are installed when None.
+    """
+
+    def __init__(self, parent=None, engineProvider=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self._engineProvider = engineProvider
         self.logic = None
         self.panel = None
 
@@ -97,8 +101,8 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = LiverGTANLogic()
-        self.panel = Panel(self.ui, self.logic)
+        self.logic = LiverGTANLogic(self._engineProvider)
+        self.panel = Panel(self.ui, self.logic.session)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartChange)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -126,7 +130,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.show(None)
 
     def onSceneEndClose(self, caller, event):
-        self.logic.session.forgetScene()
+        self.logic.session.reset()
         self.onSceneEndChange(caller, event)
 
     def onSceneEndChange(self, caller, event):
@@ -136,19 +140,23 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class LiverGTANLogic(ScriptedLoadableModuleLogic):
-    """Segments without a panel and without a pop-up; errors are raised with a sentence that tells what to do."""
+    """Segments without a panel and without a pop-up; errors are raised with a sentence that says what to do.
 
-    def __init__(self):
+    engineProvider: see LiverGTANWidget.
+    """
+
+    def __init__(self, engineProvider=None):
         ScriptedLoadableModuleLogic.__init__(self)
+        self._engineProvider = engineProvider
         self._session = None
 
     @property
     def session(self):
-        """The work itself (LiverGTANLib.session); loaded at first use, with numpy."""
+        """The work itself (LiverGTANLib.mrml.session); loaded at first use, with numpy."""
         if self._session is None:
             from LiverGTANLib.mrml.session import Session
 
-            self._session = Session(slicer.mrmlScene)
+            self._session = Session(slicer.mrmlScene, self._engineProvider)
         return self._session
 
     def getParameterNode(self):
@@ -170,7 +178,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         inputVolume: scalar volume node in HU. outputSegmentation: segmentation node, made on demand when None.
         student: name of a bundled student or path of a student file. engine: "automatic", "numpy" or "torch".
         region: markups ROI node outside of which nothing is liver. liverPoints, notLiverPoints: markups point lists.
-        settings: LiverGTANLib.segmenter.Settings (threshold and the like).
+        settings: LiverGTANLib.core.postprocess.PostprocessSettings (threshold and the like).
         Returns a result with segmentation, segmentId, volumeMl, interval, attenuation, share, seconds (by stage),
         engine and student.
 
@@ -180,27 +188,34 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             result = LiverGTANLogic().process(volumeNode)
             print(result.interval, result.segmentation.GetName())
         """
-        from LiverGTANLib.mrml import parameters
-
-        chosen = parameters.make(settings, region, liverPoints, notLiverPoints)
-        request = self.session.prepare(inputVolume, outputSegmentation, student, engine, chosen.recipe, chosen)
-        return self.apply(request, request.job.run())
+        chosen = self._chosen(
+            student,
+            engine,
+            settings,
+            volumeNode=inputVolume,
+            segmentationNode=outputSegmentation,
+            roiNode=region,
+            liverNode=liverPoints,
+            notLiverNode=notLiverPoints,
+        )
+        request = self.session.prepare(chosen)
+        return self.apply(request, request.job.segment())
 
     def processAll(self, volumes, student="student-100k", engine="automatic", settings=None):
         """Segment several CTs, each into its own segmentation, with the ROI and the points that belong to each.
 
-        Returns what came of it: `results`, and `problems` (volume, reason) of those that could not be segmented.
+        Returns a batch with `results`, and with `problems` (volume, reason) of those that could not be segmented.
         """
-        from LiverGTANLib.mrml import parameters
         from LiverGTANLib.mrml.batch import VolumeBatch
 
-        def prepare(volumeNode, segmentationNode):
-            chosen = parameters.ofVolume(volumeNode, settings)
-            return self.session.prepare(volumeNode, segmentationNode, student, engine, chosen.recipe, chosen)
-
-        batch = VolumeBatch(volumes, prepare, self.apply)
-        while (request := batch.next()) is not None:
-            batch.finish(request, request.job.run)
+        batch = VolumeBatch(self.session, volumes, self._chosen(student, engine, settings))
+        while (request := batch.prepareNext()) is not None:
+            try:
+                batch.write(request, request.job.segment())
+            except Exception as error:
+                batch.addProblem(request, error)
+        if batch.results:
+            self.getParameterNode().measurements = batch.results[-1].tableNode
         return batch
 
     def prepare(self, parameterNode, moving=None):
@@ -210,37 +225,48 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.mrml import parameters
 
-        p, chosen = parameterNode, parameters.read(parameterNode, moving)
-        return self.session.prepare(p.inputVolume, p.outputSegmentation, p.student, p.engine, chosen.recipe, chosen)
+        return self.session.prepare(parameters.read(parameterNode), moving)
 
     def apply(self, request, found, surfaceLater=False):
-        """Write what a request's job found, and put it into the table."""
+        """Write what a request's job found, and put it into the table.
+
+        surfaceLater: leave a surface shown in 3D to `session.makeSurface`.
+        """
         result = self.session.apply(request, found, surfaceLater)
-        self.tabulate(result)
+        self.getParameterNode().measurements = result.tableNode
         return result
 
     def tabulate(self, result):
         """Put a result into its row of the table, which is made at its first use."""
-        self.session.tabulate(self.table(), result)
+        from LiverGTANLib.mrml import parameters, table
+
+        table.put(parameters.findOrCreateTable(self.getParameterNode()), result.segmentation, result.row())
 
     def table(self):
-        """The table node with one row a segmentation."""
-        from LiverGTANLib.mrml import table
-
-        parameterNode = self.getParameterNode()
-        if parameterNode.measurements is None:
-            parameterNode.measurements = table.create(slicer.mrmlScene)
-        return parameterNode.measurements
+        """The table node with one row per segmentation, None before the first result."""
+        return self.getParameterNode().measurements
 
     def exportTable(self, path):
         """Write the table as a CSV file. Raises OSError when that is not possible."""
-        from LiverGTANLib.mrml import table
+        from LiverGTANLib.mrml import parameters, table
 
-        table.export(self.table(), path)
+        table.export(parameters.findOrCreateTable(self.getParameterNode()), path)
+
+    def _chosen(self, student, engine, settings, **nodes):
+        from LiverGTANLib.core.postprocess import PostprocessSettings
+        from LiverGTANLib.mrml.parameters import ChosenParameters
+
+        return ChosenParameters(
+            student=student,
+            engine=engine,
+            settings=settings or PostprocessSettings(),
+            tableNode=self.table(),
+            **nodes,
+        )
 
 
 class LiverGTANTest(ScriptedLoadableModuleTest):
-    """The journey of a first use, on a generated CT: no network connection and no file is needed."""
+    """The scenarios of a first use, on a generated CT: no network connection and no file is needed."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -248,8 +274,8 @@ class LiverGTANTest(ScriptedLoadableModuleTest):
     def runTest(self):
         from LiverGTANLib.mrml import self_test
 
-        for journey in self_test.JOURNEYS:
+        for scenario in self_test.SCENARIOS:
             self.setUp()
-            self.delayDisplay(journey.__doc__.splitlines()[0])
-            journey(self, LiverGTANLogic())
+            self.delayDisplay(scenario.__doc__.splitlines()[0])
+            scenario(self, LiverGTANLogic())
         self.delayDisplay("Test passed")

@@ -52,7 +52,7 @@ class Bench:
         self.host, self.volumeNode, self.watch = host, volumeNode, watch
         self.panel = slicer.modules.LiverGTANWidget.panel
         self.ui, self.holds = self.panel.ui, {}
-        self.panel.parameters.engine = engine
+        self.panel.parameterNode.engine = engine
         self.ui.inputSelector.setCurrentNode(volumeNode)
         self.panel.onApplyButton()  # loads the engine
         self.run("warm-up")
@@ -64,9 +64,9 @@ class Bench:
         self.holds.setdefault(action, []).append((held, time.thread_time() - cpu))
 
     def run(self, action: str) -> None:
-        """Turn the event loop until nothing is at work and nothing is wished for."""
-        live_panel = self.panel.live
-        while self.panel.runner.task is not None or live_panel.errands._wishes or live_panel._follower._rest.active:
+        """Turn the event loop until nothing runs and nothing is pending."""
+        live = self.panel.live
+        while self.panel.runner.task is not None or live.background.pending or live._tracker._rest.active:
             self.turn(action)
 
     def act(self, action: str, function) -> float:
@@ -75,11 +75,11 @@ class Bench:
         self.run(action)
         return time.perf_counter() - start
 
-    def look(self) -> float:
+    def analyze_ahead(self) -> float:
         """A changed image is analyzed in the background."""
         arrayFromVolume(self.volumeNode)[0, 0, 0] ^= 1
         self.volumeNode.GetImageData().Modified()
-        return self.act("analyze in background", lambda: self.panel.live.errands.wish("look"))
+        return self.act("analyze in background", lambda: self.panel.live.background.request("analysis"))
 
     def segment(self) -> float:
         return self.act("Segment, analyzed before", self.panel.onApplyButton)
@@ -124,8 +124,8 @@ class Bench:
 def measure(bench: Bench, runs: int) -> dict[str, list[float]]:
     """Seconds of each action, each done `runs` times."""
     random = np.random.default_rng(0)
-    times = {"analyze in background": [bench.look() for _ in range(runs)]}
-    times["Segment, analyzed before"] = [(bench.look(), bench.segment())[1] for _ in range(runs)]
+    times = {"analyze in background": [bench.analyze_ahead() for _ in range(runs)]}
+    times["Segment, analyzed before"] = [(bench.analyze_ahead(), bench.segment())[1] for _ in range(runs)]
     times["Segment, nothing known"] = [bench.fresh() for _ in range(runs)]
     times["threshold released"] = [bench.slider(v) for v in np.resize(np.linspace(0.3, 0.7, runs), runs)]
     times["undo"] = [bench.undo() for _ in range(5)]
@@ -149,7 +149,7 @@ def points_set(bench: Bench, runs: int, random) -> list[float]:
     """Points near the border, alternately liver and not, taken away after every fifth."""
     from scipy.ndimage import binary_erosion
 
-    segmentationNode = bench.panel.parameters.outputSegmentation
+    segmentationNode = bench.panel.parameterNode.outputSegmentation
     voxels = (
         slicer.util.arrayFromSegmentBinaryLabelmap(
             segmentationNode, scene.liverSegmentId(segmentationNode), bench.volumeNode
@@ -160,7 +160,7 @@ def points_set(bench: Bench, runs: int, random) -> list[float]:
     bench.panel.places._place(True)
     bench.panel.places._place(False)
     bench.panel.places._stop()
-    nodes = bench.panel.parameters.liverPoints, bench.panel.parameters.notLiverPoints
+    nodes = bench.panel.parameterNode.liverPoints, bench.panel.parameterNode.notLiverPoints
     seconds = []
     for count, kji in enumerate(places):
         ras = (scene.ijkToWorld(bench.volumeNode) @ [*kji[::-1], 1])[:3]

@@ -97,7 +97,7 @@ def test_close_ends_the_thread_and_refuses_more():
         worker.submit(lambda progress, cancelled: None)
 
 
-def test_a_spared_job_finishes_unheard_before_the_next(worker):
+def test_a_superseded_work_may_finish_before_the_next_and_its_outcome_is_dropped(worker):
     letGo, seen = threading.Event(), []
 
     def first(progress, cancelled):
@@ -108,14 +108,14 @@ def test_a_spared_job_finishes_unheard_before_the_next(worker):
     worker.submit(first)
     while worker.progress != (0.5, "first"):
         time.sleep(0.001)
-    ticket = worker.submit(lambda progress, cancelled: len(seen), sparing=True)
+    ticket = worker.submit(lambda progress, cancelled: len(seen), finish_running=True)
     assert worker.poll(0.02) is None
     letGo.set()
     outcome = worker.poll(5)
     assert (outcome.ticket, outcome.value, seen) == (ticket, 1, [False])
 
 
-def test_cancel_spares_nothing(worker):
+def test_cancel_lets_nothing_finish(worker):
     started, ended = threading.Event(), threading.Event()
 
     def first(progress, cancelled):
@@ -126,6 +126,6 @@ def test_cancel_spares_nothing(worker):
 
     worker.submit(first)
     started.wait(5)
-    worker.submit(lambda progress, cancelled: None, sparing=True)
+    worker.submit(lambda progress, cancelled: None, finish_running=True)
     worker.cancel()
     assert ended.wait(5)

@@ -130,7 +130,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     def reload(self) -> None:
         """Make the Python widget anew from the module's present code."""
         name = self._module.name
-        self._self = getattr(sys.modules[name], f"{name}Widget")(self)
+        self._self = getattr(sys.modules[name], f"{name}Widget")(self, **self._module.widgetArguments)
         setattr(slicer.modules, f"{name}Widget", self._self)
         self._self.setup()
 
@@ -146,10 +146,14 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
 
 
 class qSlicerScriptedLoadableModule:
-    """A module file, loaded: what the module's own class gets as `parent`."""
+    """A module file, loaded: what the module's own class gets as `parent`.
 
-    def __init__(self, path: str):
+    widgetArguments: what the module's widget class gets beside its parent (the application passes nothing).
+    """
+
+    def __init__(self, path: str, **widgetArguments):
         self.path, self.icon = os.path.abspath(path), None
+        self.widgetArguments = widgetArguments
         self.name = os.path.splitext(os.path.basename(path))[0]
         self._widget = None
         folder = os.path.dirname(self.path)

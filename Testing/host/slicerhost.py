@@ -100,9 +100,9 @@ class SlicerHost:
         taken, self.uncaught[:] = list(self.uncaught), []
         return taken
 
-    def loadModule(self, path: str | os.PathLike) -> scripted_modules.qSlicerScriptedLoadableModule:
+    def loadModule(self, path: str | os.PathLike, **widgetArguments) -> scripted_modules.qSlicerScriptedLoadableModule:
         """Load a module file as Slicer does at start; it is not opened yet."""
-        module = scripted_modules.qSlicerScriptedLoadableModule(os.fspath(path))
+        module = scripted_modules.qSlicerScriptedLoadableModule(os.fspath(path), **widgetArguments)
         self._modules.append(module)
         slicer.app.moduleManager().add(module)
         return module

@@ -1,4 +1,4 @@
-"""What a person has set under Masking in the Segment Editor holds for our writing too."""
+"""What the user has set under Masking in the Segment Editor holds for our writing too."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_the_mask_segment_of_the_segment_editor_is_respected(volumeNode, segment
     segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full() & half)
     np.testing.assert_array_equal(voxels(segmentationNode, halfId, volumeNode), half)
-    assert segmentEditor.GetSelectedSegmentID() == halfId  # what the person selected there stays selected
+    assert segmentEditor.GetSelectedSegmentID() == halfId  # what the user selected there stays selected
     smaller = ball(radii=(1, 1, 1), start=(0, 0, 30))  # outside the mask: nothing there may change
     segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedOutsideAllSegments)
     before = voxels(segmentationNode, segmentId, volumeNode)
@@ -64,7 +64,7 @@ def test_the_intensity_range_of_the_segment_editor_is_respected(volumeNode, segm
 @pytest.mark.parametrize(
     "mode, erased", [("OverwriteVisibleSegments", True), ("OverwriteNone", False), ("OverwriteAllSegments", False)]
 )
-def test_overwriting_other_segments_needs_an_explicit_wish(
+def test_overwriting_other_segments_must_be_asked_for(
     volumeNode, segmentationNode, writer, segmentEditor, mode, erased
 ):
     half = halfOfTheScan()

@@ -1,52 +1,62 @@
-"""What a hand does in views and panel, for the tests of interaction. Markups are edited as the widgets do it."""
+"""What a user does in views and panel, for the tests of interaction. Markups are edited as the widgets do it."""
 
 import threading
 
 import numpy as np
 import pytest
 import slicer
+from PySide6 import QtCore
 
 from LiverGTANLib.core import segmenter
+from LiverGTANLib.core.segmentation_job import SegmentationJob
 from LiverGTANLib.mrml import roi, scene
 from support.panel_cases import mask
 
 STEPS = 40
 
 
-class Traffic:
-    """Counts masks being made: how many, of which kind, and the most at once."""
+class MaskCounter:
+    """Counts masks and previews that are made while it records, and the threads that make them."""
 
-    def __init__(self, monkeypatch):
-        self.now, self.most, self.full, self.coarse = 0, 0, 0, 0
-        self._lock = threading.Lock()
-        monkeypatch.setattr(segmenter, "mask", self._counted("full", segmenter.mask))
-        monkeypatch.setattr(segmenter, "coarse_mask", self._counted("coarse", segmenter.coarse_mask))
+    def __init__(self, recorder):
+        self._recorder = recorder
+        self.threads: set[str] = set()
+        for work in (SegmentationJob.segment, SegmentationJob.preview):
+            recorder.watch(work, lambda *_: self.threads.add(threading.current_thread().name))
+        recorder.start()
 
-    def _counted(self, kind, function):
-        def counted(*arguments):
-            with self._lock:
-                self.now += 1
-                self.most = max(self.most, self.now)
-                setattr(self, kind, getattr(self, kind) + 1)
-            try:
-                return function(*arguments)
-            finally:
-                with self._lock:
-                    self.now -= 1
+    @property
+    def masks(self) -> int:
+        return self._recorder.count(SegmentationJob.segment)
 
-        return counted
+    @property
+    def previews(self) -> int:
+        return self._recorder.count(SegmentationJob.preview)
+
+    @property
+    def analyses(self) -> int:
+        return self._recorder.count(segmenter.analyze)
 
 
 def atRest(panel) -> bool:
-    """Nothing runs, nothing is wished for and nothing is about to be."""
-    live = panel.widget.panel.live
-    timers = (live._follower._rest, live._soon, panel.widget.panel.runner._timer)
-    return panel.widget.panel.runner.task is None and not live.errands._wishes and not any(t.active for t in timers)
+    """Nothing runs, nothing is pending and nothing is about to be."""
+    shown, live = panel.widget.panel, panel.widget.panel.live
+    timers = (live._tracker._rest, live._imageRest, shown.runner._timer, shown._refreshTimer)
+    return shown.runner.task is None and not live.background.pending and not any(t.active for t in timers)
 
 
 def settle(panel) -> None:
     panel.host.wait(lambda: atRest(panel))
     panel.host.processEvents()
+
+
+def letTimersFire(panel) -> None:
+    """Run the event loop until every timer that the panel may have started has fired."""
+    from LiverGTANLib.ui.change_tracker import REST_MILLISECONDS  # the longest; needs the host
+
+    fired = []
+    QtCore.QTimer.singleShot(2 * REST_MILLISECONDS, lambda: fired.append(True))
+    panel.host.wait(lambda: fired)
 
 
 def undoStates(panel) -> int:

@@ -1,21 +1,75 @@
-"""What the tests of the module share."""
+"""What the tests of the module share: the module file, and the engines that are given to it."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from LiverGTANLib.core import weight_file
+from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.core.engines.engine import Cancelled, Engine
+from LiverGTANLib.core.segmentation_job import InstalledEngines
 from support import band_student
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FILE = ROOT / "LiverGTAN" / "LiverGTAN.py"
 
 
+class GatedEngine:
+    """A real engine that runs once its gate is open, unless it is canceled before: a large scan on a slow computer."""
+
+    def __init__(self, engine: Engine, gate: threading.Event):
+        self.name, self.student = engine.name, engine.student
+        self._engine, self._gate = engine, gate
+        self.forwards = 0
+
+    def forward(self, x_DHW, progress=None, cancelled=None):
+        self.forwards += 1
+        for step in range(10000):
+            if progress:
+                progress(min(0.9, step / 1000), "Working")
+            if cancelled and cancelled():
+                raise Cancelled
+            if self._gate.wait(0.002):
+                return self._engine.forward(x_DHW, progress, cancelled)
+        raise TimeoutError("The gate was never opened.")
+
+
+class HandMadeStudents(InstalledEngines):
+    """The real engines on students whose answer on the phantom is known, under the names of the bundled ones.
+
+    gate: engines made from now on wait for it. error: making an engine raises it. torch: what `has_torch` says.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("student-100k", "student-30k"):
+            band_student.save(folder, name)
+        self.gate: threading.Event | None = None
+        self.error: Exception | None = None
+        self.torch = engines.has_torch()
+        self.made: list[Engine] = []
+
+    def create(self, student: str, engine: str) -> Engine:
+        if self.error:
+            raise self.error
+        path = self.folder / f"{student}.npz"
+        made = super().create(str(path) if path.is_file() else student, engine)
+        self.made.append(GatedEngine(made, self.gate) if self.gate else made)
+        return self.made[-1]
+
+    def has_torch(self) -> bool:
+        return self.torch
+
+
 @pytest.fixture
-def students(tmp_path, monkeypatch):
-    """In place of the bundled students hand-made ones whose answer on the phantom is known; returns their folder."""
-    folder = tmp_path / "Models"
-    for name in ("student-100k", "student-30k"):
-        band_student.save(folder, name)
-    monkeypatch.setattr(weight_file, "MODELS", folder)
-    return folder
+def students(tmp_path):
+    """The engines that the module of the test is given."""
+    return HandMadeStudents(tmp_path / "Models")
+
+
+@pytest.fixture
+def gate(students):
+    """Makes runs wait until this event is set."""
+    students.gate = threading.Event()
+    yield students.gate
+    students.gate.set()

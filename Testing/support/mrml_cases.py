@@ -59,7 +59,7 @@ def halfOfTheScan() -> np.ndarray:
 
 
 def addSegment(segmentationNode, volumeNode, name, array):
-    """A person's own segment, made the way slicer.util does it."""
+    """A user's own segment, made the way slicer.util does it."""
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment(name, name)
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentationNode, segmentId, volumeNode)
     return segmentId
@@ -67,6 +67,13 @@ def addSegment(segmentationNode, volumeNode, name, array):
 
 def voxels(segmentationNode, segmentId, volumeNode):
     return arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
+
+
+class NoOpLogic(slicer.vtkSlicerSegmentEditorLogic):
+    """Does what the real logic does when it is not set up: returns and writes nothing."""
+
+    def ModifySegmentByLabelmap(self, *_):
+        pass
 
 
 @pytest.fixture

@@ -1,23 +1,20 @@
-"""The open panel and what a person can do with it, for the tests of the module."""
+"""The open panel and what a user can do with it, for the tests of the module."""
 
 import threading
 
 import pytest
 import slicer
 
-from LiverGTANLib.core import engines
-from LiverGTANLib.core.engines.engine import Cancelled
-from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.mrml import scene, self_test
-from support.module_fixtures import MODULE_FILE, students
+from support.module_fixtures import MODULE_FILE, gate, students
 
 
 class Panel:
-    """The open module and what a person can do with it."""
+    """The open module and what a user can do with it. engines: where its students and engines come from."""
 
-    def __init__(self, host):
+    def __init__(self, host, engines=None):
         self.host = host
-        host.loadModule(MODULE_FILE)
+        host.loadModule(MODULE_FILE, engineProvider=engines)
         self.widget = host.openModule("LiverGTAN")
         self.ui = self.widget.ui
 
@@ -41,27 +38,9 @@ class Panel:
         return self.ui.outputSelector.currentNode()
 
 
-class SlowEngine:
-    """Stands in for a large scan on a slow computer: works until it is let go or canceled."""
-
-    name = "slow"
-
-    def __init__(self, student, letGo):
-        self.student, self.letGo = student, letGo
-
-    def forward(self, x_DHW, progress=None, cancelled=None):
-        for step in range(10000):
-            progress(min(0.9, step / 1000), "Working")
-            if cancelled():
-                raise Cancelled
-            if self.letGo.wait(0.002):
-                return NumpyEngine(self.student).forward(x_DHW)
-        raise TimeoutError
-
-
 @pytest.fixture
 def panel(slicerHost, students):
-    return Panel(slicerHost)
+    return Panel(slicerHost, students)
 
 
 @pytest.fixture
@@ -69,15 +48,6 @@ def phantom(panel):
     volumeNode, _ = self_test.addPhantom()
     panel.host.processEvents()
     return volumeNode
-
-
-@pytest.fixture
-def letGo(monkeypatch):
-    """Makes runs wait until this event is set."""
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
-    yield event
-    event.set()
 
 
 def mask(segmentationNode, volumeNode):

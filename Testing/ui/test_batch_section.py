@@ -8,11 +8,10 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore
 
-from LiverGTANLib.core import engines
 from LiverGTANLib.mrml import points, scene, self_test
 from support.interactive_cases import liver, segmented, settle
 from support.module_fixtures import students
-from support.panel_cases import SlowEngine, mask, panel, phantom, segmentations, workers
+from support.panel_cases import mask, panel, phantom, segmentations, workers
 
 
 @pytest.fixture
@@ -54,50 +53,49 @@ def test_checked_volumes_are_segmented_each_into_its_own(panel, volumes):
     assert len(segmentations()) == 3
 
 
-def test_cancel_keeps_what_is_done_and_stops_the_rest(panel, volumes, monkeypatch):
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
+@pytest.fixture
+def gate(students, volumes, panel):
+    """From now on runs, with the other student, wait until this event is set."""
+    students.gate = threading.Event()
     panel.ui.studentComboBox.setCurrentIndex(1)
+    yield students.gate
+    students.gate.set()
+
+
+def test_cancel_keeps_what_is_done_and_stops_the_rest(panel, volumes, gate):
     check(panel, [volumes[0], volumes[2], volumes[3]])
-    event.set()
+    gate.set()
     panel.click(panel.ui.batchButton)
     panel.host.wait(segmentations)
-    event.clear()
+    gate.clear()
     panel.host.wait(lambda: "2 of 3" in panel.ui.batchLabel.text)
     assert panel.ui.batchButton.text == "Cancel"
     panel.click(panel.ui.batchButton)
     assert panel.ui.batchLabel.text.startswith("Canceled. 1 of 3") and panel.ui.batchButton.text != "Cancel"
-    event.set()
+    gate.set()
     settle(panel)
     assert len(segmentations()) == 1
 
 
-def test_a_volume_removed_meanwhile_is_an_entry_in_the_list(panel, volumes, monkeypatch):
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
-    panel.ui.studentComboBox.setCurrentIndex(1)
+def test_a_volume_removed_meanwhile_is_an_entry_in_the_list(panel, volumes, gate):
     check(panel, [volumes[0], volumes[2], volumes[3]])
     panel.click(panel.ui.batchButton)
     slicer.mrmlScene.RemoveNode(volumes[0])
     slicer.mrmlScene.RemoveNode(volumes[3])
     panel.host.wait(lambda: "2 of 3" in panel.ui.batchLabel.text)
-    event.set()
+    gate.set()
     finish(panel)
     assert [node.GetName() for node in segmentations()] == ["Second liver"]
     assert panel.ui.batchLabel.text.count("removed meanwhile") == 2
 
 
-def test_closing_the_scene_in_the_middle_ends_it(panel, volumes, monkeypatch):
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
-    panel.ui.studentComboBox.setCurrentIndex(1)
+def test_closing_the_scene_in_the_middle_ends_it(panel, volumes, gate):
     check(panel, volumes)
     panel.click(panel.ui.batchButton)
     panel.host.wait(workers)
     slicer.mrmlScene.Clear()
     panel.host.processEvents()
     assert not workers() and not panel.widget.panel.batch.running and not segmentations()
-    event.set()
 
 
 def test_a_script_gets_results_and_problems_without_a_pop_up(panel, volumes):

@@ -1,4 +1,4 @@
-"""What is said before running, what is found out ahead of the first click, and the sample data."""
+"""What is said before a run, what is analyzed ahead of the first click, and the sample data."""
 
 import sys
 import threading
@@ -10,11 +10,12 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from slicer.util import arrayFromVolume, arrayFromVolumeModified
 
-from LiverGTANLib.core import engines
-from LiverGTANLib.mrml import scene, self_test
-from support.interactive_cases import settle
+from LiverGTANLib.mrml import self_test
+from LiverGTANLib.mrml.parameters import ChosenParameters
+from support.call_recorder import recorder
+from support.interactive_cases import MaskCounter, settle
 from support.module_fixtures import students
-from support.panel_cases import SlowEngine, panel, phantom, segmentations, workers
+from support.panel_cases import panel, phantom, segmentations, workers
 
 
 def withoutLiver(volumeNode) -> None:
@@ -31,14 +32,12 @@ def tilt(volumeNode) -> None:
     volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(array))
 
 
-def test_the_first_click_finds_the_scan_analyzed(panel, phantom):
+def test_the_first_click_finds_the_scan_analyzed(recorder, panel, phantom):
     settle(panel)
-    request = panel.widget.logic.prepare(panel.widget.panel.parameters)
-    assert panel.widget.logic.session.isAnalyzed(request)
-    calls = []
-    panel.widget.logic.session._memory.engine = lambda *names: calls.append(names)
+    assert panel.widget.logic.session.isAnalyzed(panel.widget.panel.chosen)
+    counter = MaskCounter(recorder)
     panel.segment()
-    assert panel.output is not None and not calls
+    assert panel.output is not None and counter.masks == 1 and counter.analyses == 0
 
 
 def test_no_liver_in_view_is_said_beforehand_and_can_be_overridden(panel, phantom):
@@ -62,55 +61,52 @@ def test_what_does_not_forbid_is_said_and_asked_for_by_name(panel, phantom, make
     assert panel.output is not None
 
 
-def test_looking_ahead_shows_nothing_and_stops_when_the_module_is_left(panel, monkeypatch):
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
+@pytest.fixture
+def gate(students, panel):
+    """From now on runs, with the other student, wait until this event is set."""
+    settle(panel)
+    students.gate = threading.Event()
     panel.ui.studentComboBox.setCurrentIndex(1)
+    yield students.gate
+    students.gate.set()
+
+
+def test_analyzing_ahead_shows_nothing_and_stops_when_the_module_is_left(students, panel, gate):
     volumeNode, _ = self_test.addPhantom()
-    panel.host.wait(lambda: panel.widget.panel.live.errands.atWork[0] == "look")
+    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].forwards)
     assert not panel.running and panel.ui.applyButton.enabled and not panel.ui.progressBar.visible
     panel.host.leaveModule()
     assert not workers()
-    event.set()
+    gate.set()
     arrayFromVolumeModified(volumeNode)
     panel.host.processEvents()
     assert not workers() and not any("LiverGTAN" in thread.name for thread in threading.enumerate())
 
 
-def test_a_click_while_looking_goes_on_with_the_same_work(panel, monkeypatch):
-    event, runs = threading.Event(), []
-
-    class Counted(SlowEngine):
-        def forward(self, *arguments):
-            runs.append(1)
-            return super().forward(*arguments)
-
-    monkeypatch.setattr(engines, "create", lambda student, name: Counted(student, event))
-    panel.ui.studentComboBox.setCurrentIndex(1)
+def test_a_click_during_the_analysis_ahead_goes_on_with_the_same_work(students, panel, gate):
     self_test.addPhantom()
-    panel.host.wait(lambda: runs)
+    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].forwards)
     panel.click(panel.ui.applyButton)
     assert panel.running
-    event.set()
+    gate.set()
     panel.host.wait(lambda: not panel.running)
-    assert panel.output is not None and len(runs) == 1
+    assert panel.output is not None and students.made[-1].forwards == 1
 
 
-def test_another_volume_is_looked_at_instead(panel, phantom):
+def test_another_volume_is_analyzed_instead(panel, phantom):
     other, _ = self_test.addPhantom("Other")
     panel.choose(other)
     settle(panel)
-    memory = panel.widget.logic.session._memory
-    assert memory.analysis((scene.imageKey(other), "student-100k", "auto")) is not None
+    assert panel.widget.panel.chosen.volumeNode == other
+    assert panel.widget.logic.session.isAnalyzed(panel.widget.panel.chosen)
 
 
-def test_a_closed_panel_looks_at_nothing(panel):
+def test_a_closed_panel_analyzes_nothing(panel):
     panel.host.leaveModule()
     volumeNode, _ = self_test.addPhantom()
     panel.host.processEvents()
     assert not workers() and panel.widget.panel.runner.task is None
-    memory = panel.widget.logic.session._memory
-    assert memory.analysis((scene.imageKey(volumeNode), "student-100k", "auto")) is None
+    assert not panel.widget.logic.session.isAnalyzed(ChosenParameters(volumeNode=volumeNode))
 
 
 # Sample data. Slicer's own module is not in slicer-core: a stand-in with its two functions.

@@ -1,21 +1,17 @@
-"""Whatever ends amid a drag: no thread is left, nothing half-written, and the event loop keeps its turns."""
+"""Whatever ends in the middle of a drag: no thread is left, nothing is half-written, and the main thread stays free."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-from LiverGTANLib.core import engines, threads
-from LiverGTANLib.core.phantom import phantom_ct
-from LiverGTANLib.mrml import labelmaps, scene
-from support.interactive_cases import addRoi, liver, previews, segmented, settle
+from LiverGTANLib.core import measurements, segmenter, threads, uncertainty
+from LiverGTANLib.mrml import labelmaps, scene, self_test
+from support.call_recorder import recorder
+from support.interactive_cases import addRoi, drag, inside, letTimersFire, liver, previews, segmented, settle
 from support.module_fixtures import students
-from support.panel_cases import SlowEngine, panel, phantom, segmentations
-
-LONGEST_HOLD = 0.15
-"""Seconds; generous, as machines differ. `Testing/benchmarks/interaction.py` measures it."""
+from support.panel_cases import panel, phantom, segmentations
 
 
 def closeScene(panel, volumeNode):
@@ -31,7 +27,7 @@ def removeSegmentation(panel, volumeNode):
 
 
 def removeRoi(panel, volumeNode):
-    slicer.mrmlScene.RemoveNode(panel.widget.panel.parameters.region)
+    slicer.mrmlScene.RemoveNode(panel.widget.panel.parameterNode.region)
 
 
 def openAnotherModule(panel, volumeNode):
@@ -63,9 +59,7 @@ def test_an_end_in_the_middle_of_a_drag(panel, segmented, end):
     end(panel, segmented)
     if end in (closeScene, openAnotherModule, reloadModule, quitApplication):
         assert not previews()
-    time.sleep(0.02)
-    for _ in range(5):
-        panel.host.processEvents()
+    letTimersFire(panel)
     for node in segmentations():
         assert node.GetHideFromEditors() or liverVoxels(node) == before[node.GetID()]
     if end in (openAnotherModule, quitApplication, closeScene):
@@ -87,51 +81,43 @@ def test_the_pool_of_threads_is_closed_with_the_panel_and_comes_back_on_demand(p
     assert not ours()
 
 
-def test_dragging_goes_on_while_a_scan_is_still_being_analyzed(panel, segmented, monkeypatch):
-    """The network runs for long; meanwhile the ROI can be dragged, and its last state is the mask in the end."""
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
+def test_dragging_goes_on_while_a_scan_is_still_being_analyzed(students, panel, segmented):
+    """The network runs until it is let go; meanwhile the ROI is dragged, and its last state is the mask in the end."""
+    students.gate = threading.Event()
     before, roiNode = liver(panel, segmented), addRoi(panel)
     panel.ui.studentComboBox.setCurrentIndex(1)
-    longest = 0.0
-    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
-    for _ in range(20):
-        roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [0, 0, 2]))
-        start = time.perf_counter()
-        panel.host.processEvents()
-        longest = max(longest, time.perf_counter() - start)
-    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
-    event.set()
+    drag(panel, roiNode, (0, 0, 40), steps=20)
+    panel.host.wait(lambda: students.made[-1].forwards)  # which waits, as its gate is shut
+    assert len(students.made) == 2 and panel.widget.panel.runner.task is not None
+    students.gate.set()
     settle(panel)
-    assert 0 < liver(panel, segmented).sum() < before.sum() and longest < LONGEST_HOLD
+    expected = before & inside(roiNode, segmented)
+    np.testing.assert_array_equal(liver(panel, segmented), expected)
+    assert 0 < expected.sum() < before.sum()
 
 
-def test_on_a_large_scan_the_event_loop_keeps_its_turns(panel):
-    """Select, segment, drag, click away: the longest time that one turn of the event loop takes."""
-    ct, _ = phantom_ct()
-    hu = np.repeat(np.repeat(ct.hu, 3, axis=1), 2, axis=2)[:, :384, :360]
-    volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Large")
-    matrix = ct.ijk_to_ras @ np.diag([1 / 2, 1 / 3, 1, 1])
-    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    slicer.util.updateVolumeFromArray(volumeNode, np.ascontiguousarray(hu))
-    turns = []
+LONG = (
+    segmenter.analyze,
+    segmenter.mask,
+    segmenter.coarse_mask,
+    uncertainty.interval,
+    uncertainty.overlay,
+    measurements.attenuation,
+)
 
-    def run(done) -> None:
-        end = time.perf_counter() + 10
-        while not done() and time.perf_counter() < end:
-            start = time.perf_counter()
-            panel.host.processEvents()
-            turns.append(time.perf_counter() - start)
 
-    runner = panel.widget.panel.runner
+def test_what_takes_long_never_runs_on_the_main_thread(recorder, panel):
+    """Select, segment, drag, show the uncertain border: on a scan of any size the event loop keeps its turns."""
+    threadsOf = {function: set() for function in LONG}
+    for function, seen in threadsOf.items():
+        recorder.watch(function, lambda *_, seen=seen: seen.add(threading.current_thread()))
+    recorder.start()
+    panel.choose(self_test.addPhantom()[0])
+    panel.segment()
     settle(panel)
-    panel.widget.panel.onApplyButton()
-    run(lambda: runner.task is None)
-    roiNode = addRoi(panel)
-    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
-    for _ in range(10):
-        roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [0, 0, 3]))
-        run(lambda: runner.task is None)
-    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
-    run(lambda: runner.task is None)
-    assert panel.output is not None and max(turns) < LONGEST_HOLD, f"{1000 * max(turns):.0f} ms"
+    panel.click(panel.ui.uncertaintyCheckBox)
+    drag(panel, addRoi(panel), (0, 0, 30), steps=10)
+    settle(panel)
+    recorder.stop()
+    for function, seen in threadsOf.items():
+        assert seen and threading.main_thread() not in seen, function.__name__

@@ -1,4 +1,4 @@
-"""Doubt shown and told, the table of volumes, its export, and what is told when masking had a say."""
+"""The uncertain border, the table of volumes, its export, and what is said when masking changed the segment."""
 
 import csv
 
@@ -7,7 +7,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core import measurements
+from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.mrml import scene, self_test, table
+from support import band_student
 from support.interactive_cases import addRoi, drag, liver, segmented, settle
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
@@ -27,12 +29,20 @@ def rows(panel) -> list[dict[str, str]]:
 
 @pytest.fixture
 def sliceView(panel):
-    """The composite node of a slice view that shows a person's own foreground."""
+    """The composite node of a slice view that shows the user's own foreground."""
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "own foreground")
     composite = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     composite.SetForegroundVolumeID(own.GetID())
     composite.SetForegroundOpacity(0.25)
     return composite
+
+
+@pytest.fixture
+def answerSaveDialog(slicerHost, monkeypatch):
+    """Sets what the user answers to the application's file dialog, which would wait for the mouse."""
+    import qt
+
+    return lambda path: monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: path)
 
 
 def overlays() -> list:
@@ -42,7 +52,7 @@ def overlays() -> list:
 
 def test_the_overlay_comes_follows_and_goes_without_a_trace(panel, segmented, sliceView):
     count, own = slicer.mrmlScene.GetNumberOfNodes(), sliceView.GetForegroundVolumeID()
-    panel.click(panel.ui.doubtCheckBox)
+    panel.click(panel.ui.uncertaintyCheckBox)
     settle(panel)
     (overlay,) = overlays()
     assert sliceView.GetForegroundVolumeID() == overlay.GetID() and sliceView.GetForegroundOpacity() > 0.25
@@ -52,7 +62,7 @@ def test_the_overlay_comes_follows_and_goes_without_a_trace(panel, segmented, sl
     panel.ui.smoothingSlider.value = 5
     settle(panel)
     assert not np.array_equal(slicer.util.arrayFromVolume(overlays()[0]), shown)
-    panel.click(panel.ui.doubtCheckBox)
+    panel.click(panel.ui.uncertaintyCheckBox)
     settle(panel)
     assert not overlays() and slicer.mrmlScene.GetNumberOfNodes() == count
     assert (sliceView.GetForegroundVolumeID(), sliceView.GetForegroundOpacity()) == (own, 0.25)
@@ -61,7 +71,7 @@ def test_the_overlay_comes_follows_and_goes_without_a_trace(panel, segmented, sl
 def test_the_overlay_lies_where_the_mask_is(panel, segmented):
     from scipy.ndimage import binary_dilation, binary_erosion
 
-    panel.click(panel.ui.doubtCheckBox)
+    panel.click(panel.ui.uncertaintyCheckBox)
     settle(panel)
     voxels, (overlay,) = liver(panel, segmented), overlays()
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
@@ -78,13 +88,13 @@ def test_the_overlay_lies_where_the_mask_is(panel, segmented):
 
 
 def test_leaving_the_module_takes_the_overlay_away_and_entering_brings_it(panel, segmented, sliceView):
-    panel.click(panel.ui.doubtCheckBox)
+    panel.click(panel.ui.uncertaintyCheckBox)
     settle(panel)
     panel.host.leaveModule()
     assert not overlays() and sliceView.GetForegroundOpacity() == 0.25
     panel.host.openModule("LiverGTAN")
     settle(panel)
-    assert len(overlays()) == 1 and panel.ui.doubtCheckBox.checked
+    assert len(overlays()) == 1 and panel.ui.uncertaintyCheckBox.checked
 
 
 def test_one_row_a_segmentation_and_it_follows_the_mask(panel, segmented):
@@ -112,8 +122,12 @@ def test_one_row_a_segmentation_and_it_follows_the_mask(panel, segmented):
     assert [row["Volume"] for row in rows(panel)] == ["Phantom", "Other"] and len(tables()) == 1
 
 
-def test_a_fatty_liver_is_a_hint_and_says_so(panel, phantom, monkeypatch):
-    monkeypatch.setattr(measurements, "FATTY_HU", 200.0)
+def test_a_fatty_liver_is_a_hint_and_says_so(students, panel, phantom):
+    array, (_, isLiver) = slicer.util.arrayFromVolume(phantom), phantom_ct()
+    array[isLiver > 0] -= 90  # about 20 HU, and a student that takes this for liver
+    slicer.util.arrayFromVolumeModified(phantom)
+    band_student.save(students.folder, "student-30k", low=0, high=38)
+    panel.ui.studentComboBox.setCurrentIndex(1)
     panel.segment()
     settle(panel)
     assert rows(panel)[0]["Hint"].startswith("hint:")
@@ -127,19 +141,17 @@ def test_undoing_everything_takes_the_row_away(panel, segmented):
     assert len(rows(panel)) == 1
 
 
-def test_the_table_is_exported_from_the_panel_and_by_a_script(panel, segmented, tmp_path, monkeypatch):
-    import qt
-
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "panel.csv"))
+def test_the_table_is_exported_from_the_panel_and_by_a_script(panel, segmented, tmp_path, answerSaveDialog):
+    answerSaveDialog(str(tmp_path / "panel.csv"))
     panel.click(panel.ui.exportButton)
     panel.widget.logic.exportTable(tmp_path / "script.csv")
     texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("panel.csv", "script.csv")]
     assert texts[0] == texts[1]
     head, row = csv.reader(texts[0].splitlines())
     assert head == list(measurements.TITLES.values()) and row[0] == "Phantom" and "nan" not in texts[0]
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: "")  # the person cancels
+    answerSaveDialog("")  # the user cancels
     panel.click(panel.ui.exportButton)
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "no such folder" / "t.csv"))
+    answerSaveDialog(str(tmp_path / "no such folder" / "t.csv"))
     panel.click(panel.ui.exportButton)
     assert "could not be exported" in panel.host.dialogs.texts("error")[0]
     assert len(panel.host.takeUncaught()) == 1
@@ -186,10 +198,10 @@ def test_the_overlay_is_seen_in_a_slice_view_and_gone_after(panel, segmented):
     view = SliceView(segmented, ras=(scene.ijkToWorld(segmented) @ [*middle[::-1], 1])[:3])
     try:
         before = view.picture().astype(int)
-        panel.click(panel.ui.doubtCheckBox)
+        panel.click(panel.ui.uncertaintyCheckBox)
         settle(panel)
         during = view.picture().astype(int)
-        panel.click(panel.ui.doubtCheckBox)
+        panel.click(panel.ui.uncertaintyCheckBox)
         settle(panel)
         after = view.picture().astype(int)
     finally:

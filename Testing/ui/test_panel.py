@@ -1,4 +1,4 @@
-"""The panel as a person uses it: the real module and .ui file, real clicks, and the MRML scene that results."""
+"""The panel as a user works with it: the real module and .ui file, real clicks, and the MRML scene that results."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFromArray
 
-from LiverGTANLib.core import engines, measurements
+from LiverGTANLib.core import measurements
 from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.mrml import self_test
 from support.module_fixtures import students
@@ -146,8 +146,8 @@ def test_a_warning_does_not_forbid(panel, phantom):
     assert "apart" in panel.ui.messageLabel.text and "apart" in panel.ui.applyButton.toolTip
 
 
-def test_an_engine_that_is_not_there_is_named(panel, phantom, monkeypatch):
-    monkeypatch.setattr(engines, "has_torch", lambda: False)
+def test_an_engine_that_is_not_there_is_named(students, panel, phantom):
+    students.torch = False
     panel.ui.engineComboBox.setCurrentIndex(2)
     panel.host.processEvents()
     assert not panel.ui.applyButton.enabled and "torch is not installed" in panel.ui.applyButton.toolTip
@@ -164,11 +164,8 @@ def test_no_liver_is_said_and_nothing_is_written(panel, phantom):
     assert not segmentations() and panel.ui.applyButton.enabled
 
 
-def test_an_error_of_the_engine_reaches_the_person(panel, phantom, monkeypatch):
-    def fail(*_):
-        raise EngineError("The processor is on holiday.")
-
-    monkeypatch.setattr(engines, "create", fail)
+def test_an_error_of_the_engine_reaches_the_user(students, panel, phantom):
+    students.error = EngineError("The processor is on holiday.")
     panel.ui.studentComboBox.setCurrentIndex(1)  # one that is not loaded yet
     panel.segment()
     assert "The processor is on holiday." in panel.host.dialogs.texts("error")[0]

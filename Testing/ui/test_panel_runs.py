@@ -2,49 +2,49 @@
 
 import sys
 import threading
-import time
 
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-from LiverGTANLib.core import engines
+from PySide6 import QtCore
+
 from LiverGTANLib.mrml import scene, self_test
+from support.interactive_cases import letTimersFire
 from support.module_fixtures import students
-from support.panel_cases import SlowEngine, letGo, panel, phantom, segmentations, workers
+from support.panel_cases import gate, panel, phantom, segmentations, workers
 
 
-def waitUntilPatienceEnds(panel) -> None:
+def waitUntilTheRunIsShown(panel) -> None:
     panel.host.wait(lambda: panel.ui.applyButton.text == "Cancel")
 
 
-def test_a_long_run_shows_progress_and_can_be_canceled(letGo, panel, phantom):
+def test_a_long_run_shows_progress_and_can_be_canceled(gate, panel, phantom):
     panel.click(panel.ui.applyButton)
-    assert panel.running and not panel.ui.applyButton.enabled and not panel.ui.progressBar.visible
-    panel.click(panel.ui.applyButton)  # the hasty second click of a double click
-    assert panel.running
-    waitUntilPatienceEnds(panel)
+    panel.click(panel.ui.applyButton)  # the second click of a double click
+    assert panel.running and not panel.ui.progressBar.visible
+    waitUntilTheRunIsShown(panel)
     assert panel.ui.applyButton.enabled and panel.ui.progressBar.visible
     shown = panel.ui.progressBar.value
     panel.host.wait(lambda: panel.ui.progressBar.value > shown)
     panel.click(panel.ui.applyButton)
     assert not panel.running and "Canceled" in panel.ui.resultLabel.text
     assert panel.ui.applyButton.text == "Segment" and not panel.ui.progressBar.visible
-    letGo.set()
-    time.sleep(0.05)
-    panel.host.processEvents()
+    gate.set()
+    letTimersFire(panel)
     assert not segmentations()
     panel.segment()  # and then it works
     assert panel.output is not None
 
 
-def test_the_event_loop_keeps_its_turns_during_a_run(letGo, panel, phantom):
+def test_the_event_loop_keeps_its_turns_during_a_run(gate, panel, phantom):
     panel.click(panel.ui.applyButton)
-    longest, end = 0.0, time.perf_counter() + 0.7
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        panel.host.processEvents()
-        longest = max(longest, time.perf_counter() - start)
-    assert panel.running and longest < 0.1
+    turns = []
+    ticks = QtCore.QTimer()
+    ticks.timeout.connect(lambda: turns.append(panel.running))
+    ticks.start(1)
+    panel.host.wait(lambda: len(turns) == 50)
+    ticks.stop()
+    assert all(turns)  # had the main thread waited for the run, no turn would have come before its end
 
 
 def test_a_run_gets_on_though_the_main_thread_never_yields(panel, phantom):
@@ -53,19 +53,19 @@ def test_a_run_gets_on_though_the_main_thread_never_yields(panel, phantom):
     sys.setswitchinterval(1000)
     try:
         panel.widget.panel.onApplyButton()
-        start = time.perf_counter()
-        while panel.running and time.perf_counter() < start + 5:
-            panel.widget.panel.runner._onTimer()
+        for _ in range(1000):
+            if panel.running:
+                panel.widget.panel.runner._onTimer()
         assert not panel.running and panel.output is not None
     finally:
         sys.setswitchinterval(interval)
 
 
-def test_going_on_to_another_volume_does_not_mix_results(letGo, panel, phantom):
+def test_going_on_to_another_volume_does_not_mix_results(gate, panel, phantom):
     panel.click(panel.ui.applyButton)
     other, _ = self_test.addPhantom("Other")
     panel.choose(other)
-    letGo.set()
+    gate.set()
     panel.host.wait(lambda: not panel.running)
     assert panel.output is None and panel.ui.resultLabel.text == ""
     (written,) = segmentations()
@@ -93,27 +93,26 @@ def reloadModule(panel, volumeNode):
 
 
 @pytest.mark.parametrize("interrupt", [closeScene, removeVolume, openAnotherModule, unloadModule, reloadModule])
-def test_an_interrupted_run_ends_its_thread_and_writes_nothing(letGo, panel, phantom, interrupt):
+def test_an_interrupted_run_ends_its_thread_and_writes_nothing(gate, panel, phantom, interrupt):
     panel.click(panel.ui.applyButton)
     panel.host.wait(workers)
     interrupt(panel, phantom)
-    panel.host.wait(lambda: not panel.running, seconds=2)
+    panel.host.wait(lambda: not panel.running)
     assert not workers()
-    letGo.set()
+    gate.set()
     panel.host.processEvents()
     assert not segmentations() and not panel.host.dialogs.messages
 
 
-def test_removing_the_chosen_segmentation_stops_the_run(panel, phantom, monkeypatch):
+def test_removing_the_chosen_segmentation_stops_the_run(students, panel, phantom):
     panel.segment()
-    event = threading.Event()
-    monkeypatch.setattr(engines, "create", lambda student, name: SlowEngine(student, event))
+    students.gate = threading.Event()
     panel.ui.studentComboBox.setCurrentIndex(1)
     panel.click(panel.ui.applyButton)
     slicer.mrmlScene.RemoveNode(panel.output)
     panel.host.wait(lambda: not panel.running)
     assert not segmentations() and "removed" in panel.ui.resultLabel.text
-    panel.host.leaveModule()  # while it is open, the panel may look at the scan ahead again
+    panel.host.leaveModule()  # while it is open, the panel may analyze the scan ahead again
     assert not workers() and not segmentations()
 
 

@@ -111,8 +111,8 @@ def liverColored(picture: np.ndarray) -> int:
     return int(((rgb[..., 0] - rgb[..., 2] > 25) & (rgb[..., 0] >= rgb[..., 1])).sum())
 
 
-def test_the_pictures_of_the_tutorial_show_doubt_a_point_and_a_region(journey):
-    """One slice through the largest error: as segmented, with doubt, after a point, and within an ROI."""
+def test_the_pictures_of_the_tutorial_show_uncertainty_a_point_and_a_region(journey):
+    """One slice through the largest error: as segmented, with its uncertainty, after a point, and within an ROI."""
     from host import views
 
     panel, volumeNode = journey
@@ -122,10 +122,10 @@ def test_the_pictures_of_the_tutorial_show_doubt_a_point_and_a_region(journey):
     )
     view = views.SliceView(volumeNode, "Axial", error.ras, SIZE)
     tiles = [view.picture()]
-    panel.click(panel.ui.doubtCheckBox)
+    panel.click(panel.ui.uncertaintyCheckBox)
     settle(panel)
     tiles.append(view.picture())
-    panel.click(panel.ui.doubtCheckBox)
+    panel.click(panel.ui.uncertaintyCheckBox)
     place(panel, panel.ui.liverPointsButton if error.liver else panel.ui.notLiverPointsButton, error.ras)
     tiles.append(view.picture())
     addRoi(panel).SetSizeWorld(90, 150, 150)

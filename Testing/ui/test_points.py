@@ -166,13 +166,13 @@ def test_points_belong_to_their_volume(panel, segmented, inLiver):
     place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
     other, _ = self_test.addPhantom("Other")
     panel.choose(other)
-    assert panel.widget.panel.parameters.notLiverPoints is None
+    assert panel.widget.panel.parameterNode.notLiverPoints is None
     panel.segment()
     settle(panel)
     assert liver(panel, other)[inLiver]
     panel.choose(segmented)
     settle(panel)
-    assert panel.widget.panel.parameters.notLiverPoints == points.find(segmented, False)
+    assert panel.widget.panel.parameterNode.notLiverPoints == points.find(segmented, False)
 
 
 def test_points_are_saved_with_the_scene_and_found_again(panel, segmented, inLiver, tmp_path):
@@ -187,7 +187,7 @@ def test_points_are_saved_with_the_scene_and_found_again(panel, segmented, inLiv
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     settle(panel)
     volumeNode = slicer.util.getNode(name)
-    parameters = panel.widget.panel.parameters
+    parameters = panel.widget.panel.parameterNode
     assert panel.ui.inputSelector.currentNode() == volumeNode and parameters.threshold == 0.6
     assert [click.liver for click in points.read(parameters.liverPoints, parameters.notLiverPoints)] == [False, True]
     np.testing.assert_array_equal(liver(panel, volumeNode), corrected)

@@ -1,4 +1,4 @@
-"""The ROI in a person's hand: the mask follows, the last state wins, and a drag is one undo."""
+"""The ROI is dragged: the mask follows, the last state wins, and a drag is one undo."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,9 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 
 from LiverGTANLib.mrml import roi, self_test
+from support.call_recorder import recorder
 from support.interactive_cases import (
-    Traffic,
+    MaskCounter,
     addRoi,
     drag,
     inside,
@@ -31,33 +32,33 @@ def test_a_new_roi_lies_around_the_liver_and_changes_nothing(panel, segmented):
     assert not previews()
 
 
-def test_a_drag_is_a_burst_of_previews_and_one_mask(panel, segmented, monkeypatch):
+def test_a_drag_is_a_burst_of_previews_and_one_mask(recorder, panel, segmented):
     before = liver(panel, segmented)
     roiNode = addRoi(panel)
-    states, traffic = undoStates(panel), Traffic(monkeypatch)
+    states, counter = undoStates(panel), MaskCounter(recorder)
     seen = []
     roiNode.AddObserver(roiNode.PointModifiedEvent, lambda *_: seen.append(len(previews())))
     drag(panel, roiNode, (30, 0, 40))
     settle(panel)
     np.testing.assert_array_equal(liver(panel, segmented), before & inside(roiNode, segmented))
     assert 0 < liver(panel, segmented).sum() < before.sum()
-    assert traffic.most == 1 and traffic.full == 1 and traffic.coarse > 1
+    assert len(counter.threads) == 1 and counter.masks == 1 and counter.previews > 1
     assert max(seen) == 1 and not previews()  # shown while it lasted, and gone
     assert undoStates(panel) == states + 1
 
 
-def test_events_faster_than_the_event_loop_cost_one_preview_not_one_each(panel, segmented, monkeypatch):
+def test_events_faster_than_the_event_loop_cost_one_preview_not_one_each(recorder, panel, segmented):
     roiNode = addRoi(panel)
-    traffic, center = Traffic(monkeypatch), np.array(roiNode.GetCenterWorld())
+    counter, center = MaskCounter(recorder), np.array(roiNode.GetCenterWorld())
     roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
     for step in range(300):
         roiNode.SetCenterWorld(*(center + [0, 0, step / 10]))
     for _ in range(20):
         panel.host.processEvents()
-    assert traffic.coarse <= 3 and traffic.full == 0
+    assert counter.previews <= 3 and counter.masks == 0
     roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
     settle(panel)
-    assert traffic.full == 1
+    assert counter.masks == 1
 
 
 def test_the_liver_segment_hides_behind_the_preview_and_comes_back(panel, segmented):
@@ -208,7 +209,7 @@ def test_an_roi_without_extent_restricts_nothing(panel, segmented):
 
 
 def test_the_preview_is_what_a_slice_view_shows_meanwhile(panel, segmented):
-    """Drawn by the real displayable managers: the part outside the ROI vanishes while the ROI is still in the hand."""
+    """Drawn by the real displayable managers: what lies outside the ROI vanishes while the ROI is still dragged."""
     from host.views import SliceView
 
     roiNode, before = addRoi(panel), liver(panel, segmented)

@@ -7,7 +7,8 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore, QtTest
 
 from LiverGTANLib.core import postprocess, segmenter
-from support.interactive_cases import Traffic, liver, previews, segmented, settle, undoStates
+from support.call_recorder import recorder
+from support.interactive_cases import MaskCounter, liver, previews, segmented, settle, undoStates
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
 
@@ -24,16 +25,15 @@ def pull(panel, slider, pixels: int, steps: int = 15) -> None:
     QtTest.QTest.mouseRelease(inner, QtCore.Qt.LeftButton, QtCore.Qt.NoModifier, option + QtCore.QPoint(pixels, 0))
 
 
-def test_pulling_the_threshold_previews_and_letting_go_writes_once(panel, segmented, monkeypatch):
+def test_pulling_the_threshold_previews_and_letting_go_writes_once(recorder, panel, segmented):
     before, states = liver(panel, segmented), undoStates(panel)
-    monkeypatch.setattr(segmenter, "analyze", None)  # the network is not to be asked again
-    traffic, values = Traffic(monkeypatch), []
+    counter, values = MaskCounter(recorder), []
     panel.ui.thresholdSlider.valueIsChanging.connect(lambda value: values.append((value, len(previews()))))
     pull(panel, panel.ui.thresholdSlider, 40)
-    assert panel.widget.panel.parameters.threshold == panel.ui.thresholdSlider.value > 0.5
+    assert panel.widget.panel.parameterNode.threshold == panel.ui.thresholdSlider.value > 0.5
     settle(panel)
     assert len(values) > 3 and max(shown for _, shown in values) == 1 and not previews()
-    assert traffic.full == 1 and traffic.most == 1
+    assert counter.masks == 1 and len(counter.threads) == 1 and counter.analyses == 0
     assert undoStates(panel) == states + 1
     after = liver(panel, segmented)
     assert 0 < after.sum() <= before.sum() and not (after & ~before).any()
@@ -47,7 +47,7 @@ def test_smoothness_and_options_are_parameters_that_act(panel, segmented):
     panel.click(panel.ui.largestComponentCheckBox)
     panel.click(panel.ui.fillHolesCheckBox)
     settle(panel)
-    parameters = panel.widget.panel.parameters
+    parameters = panel.widget.panel.parameterNode
     assert (parameters.smoothing, parameters.largestComponent, parameters.fillHoles) == (4, False, False)
     assert states + 1 <= undoStates(panel) <= states + 2
     panel.click(panel.ui.largestComponentCheckBox)

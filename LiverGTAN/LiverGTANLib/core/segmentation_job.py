@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -13,22 +14,89 @@ from .lru_cache import LruCache
 from .measurements import Attenuation
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
 from .segmenter import BoxMask
-from .uncertainty import VolumeInterval
+from .uncertainty import UncertaintyMap, VolumeInterval
 from .volume import AIR, CtVolume
 
-ANALYSES_KEPT = 4
+CACHED_ANALYSES = 4
+"""Chosen so that a CT and its other phases stay analyzed; one takes about 20 MB (two float32 grids of 3 mm cells)."""
+
+
+class EngineProvider(Protocol):
+    """Where students and the engines that run them come from."""
+
+    def create(self, student: str, engine: str) -> Engine:
+        """A new engine. student: name or file. Raises StudentError and EngineError with a sentence."""
+
+    def has_torch(self) -> bool:
+        """Whether torch is installed; imports nothing."""
+
+    def describe(self) -> str:
+        """What there is to run a student on, and what of it turned out not to work, for the user."""
+
+
+class InstalledEngines:
+    """The bundled students and student files on the engines of this Python."""
+
+    def create(self, student: str, engine: str) -> Engine:
+        return engines.create(weight_file.load(student), engine)
+
+    def has_torch(self) -> bool:
+        return engines.has_torch()
+
+    def describe(self) -> str:
+        return "; ".join(engines.describe().values())
+
+
+class SegmentationCache:
+    """Engines and the last analyses, so that a second look at the same scan costs no network.
+
+    Its methods may be called from any thread.
+    """
+
+    def __init__(self, provider: EngineProvider) -> None:
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._engines: dict[tuple[str, str], Engine] = {}
+        self._analyses = LruCache(CACHED_ANALYSES)
+
+    def engine(self, student: str, engine: str) -> Engine:
+        """The engine for a student (name or file), made at its first use."""
+        key = (student, engine)
+        with self._lock:
+            if key not in self._engines:
+                self._engines[key] = self._provider.create(student, engine)
+            return self._engines[key]
+
+    def warm_up(self, student: str, engine: str, cancelled: IsCancelled | None = None) -> None:
+        """Make the engine, run it once on air, and import what masks need. Raises Cancelled."""
+        import scipy.ndimage  # noqa: F401
+
+        made = self.engine(student, engine)
+        made.forward(np.full((made.student.multiple * 2,) * 3, AIR, np.float32), cancelled=cancelled)
+
+    def analysis(self, key: Hashable) -> Analysis | None:
+        return self._analyses.get(key)
+
+    def store(self, key: Hashable, analysis: Analysis) -> None:
+        self._analyses.keep(key, analysis)
+
+    def clear_analyses(self) -> None:
+        self._analyses = LruCache(CACHED_ANALYSES)
 
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """What a job found. interval: the mask's volume with its ends. share: part of the liver that is in the region,
-    None without one. seconds: time by stage; stages answered from memory are absent."""
+    """What a job found.
+
+    interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
+    parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
+    """
 
     mask: BoxMask
     interval: VolumeInterval
     attenuation: Attenuation | None
     share: float | None
-    recipe: MaskParameters
+    parameters: MaskParameters
     engine: str
     student: str
     seconds: dict[str, float]
@@ -42,101 +110,72 @@ class Preview:
     ijk_to_ras: np.ndarray
 
 
-class SegmentationCache:
-    """Loaded engines and the last analyses, so that a second look at the same scan costs no network.
-
-    Its methods may be called from any thread.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._engines: dict[tuple[str, str], Engine] = {}
-        self._analyses = LruCache(ANALYSES_KEPT)
-
-    def engine(self, student_name: str, engine_name: str) -> Engine:
-        """The engine for a student (name or file), made at its first use."""
-        key = (student_name, engine_name)
-        with self._lock:
-            if key not in self._engines:
-                self._engines[key] = engines.create(weight_file.load(student_name), engine_name)
-            return self._engines[key]
-
-    def warm_up(self, student_name: str, engine_name: str) -> None:
-        """Make the engine, run it once on air, and import what masks need."""
-        import scipy.ndimage  # noqa: F401
-
-        engine = self.engine(student_name, engine_name)
-        engine.forward(np.full((engine.student.multiple * 2,) * 3, AIR, np.float32))
-
-    def analysis(self, key: Hashable) -> Analysis | None:
-        return self._analyses.get(key)
-
-    def keep(self, key: Hashable, analysis: Analysis) -> None:
-        self._analyses.keep(key, analysis)
-
-    def forget_analyses(self) -> None:
-        self._analyses = LruCache(ANALYSES_KEPT)
-
-
 @dataclass(frozen=True, eq=False)
 class SegmentationJob:
-    """Work on one scan. image_key: equal for equal voxels and geometry (`scene.imageKey`)."""
+    """One scan and what is asked of it.
+
+    image_key: equal for equal voxels and geometry. student: name or file. engine: one of `engines.ENGINES` or
+    `engines.AUTOMATIC`. All methods raise InputError, StudentError and EngineError with a sentence, or Cancelled.
+    """
 
     ct: CtVolume
     image_key: Hashable
-    memory: SegmentationCache
+    cache: SegmentationCache
     student: str = weight_file.DEFAULT
     engine: str = engines.AUTOMATIC
-    recipe: MaskParameters = DEFAULT_MASK_PARAMETERS
+    parameters: MaskParameters = DEFAULT_MASK_PARAMETERS
 
     @property
     def analysis_key(self) -> Hashable:
-        """What the analysis is remembered under."""
+        """What the analysis is cached under."""
         return self.image_key, self.student, self.engine
 
-    def run(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> JobResult:
-        """Find and measure the liver. Raises InputError, StudentError, EngineError with a sentence, or Cancelled."""
-        analysis, seconds = self._analyze(progress, cancelled)
+    def segment(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> JobResult:
+        """Find and measure the liver."""
+        analysis, seconds = self._analysis(progress, cancelled)
         _stop_if(cancelled)
         start = time.perf_counter()
-        mask = segmenter.mask(analysis, self.recipe)
+        mask = segmenter.mask(analysis, self.parameters)
         seconds["mask"] = time.perf_counter() - start
         _stop_if(cancelled)
         start = time.perf_counter()
-        interval = uncertainty.interval(analysis, measurements.volume_ml(mask.voxels, self.ct.ijk_to_ras), self.recipe)
+        volume_ml = measurements.volume_ml(mask.voxels, self.ct.ijk_to_ras)
+        interval = uncertainty.interval(analysis, volume_ml, self.parameters)
         attenuation = measurements.attenuation(self.ct, mask)
-        share = measurements.share_in_region(analysis, self.recipe)
+        share = measurements.share_in_region(analysis, self.parameters)
         seconds["measure"] = time.perf_counter() - start
-        return JobResult(mask, interval, attenuation, share, self.recipe, analysis.engine, analysis.student, seconds)
+        return JobResult(
+            mask, interval, attenuation, share, self.parameters, analysis.engine, analysis.student, seconds
+        )
 
     def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
         """The mask on the model grid: in a few milliseconds, if the scan was analyzed before."""
-        analysis, _ = self._analyze(progress, cancelled)
-        return Preview(segmenter.coarse_mask(analysis, self.recipe), analysis.frame.ijk_to_ras)
+        analysis, _ = self._analysis(progress, cancelled)
+        return Preview(segmenter.coarse_mask(analysis, self.parameters), analysis.frame.ijk_to_ras)
 
-    def overlay(
-        self, progress: Progress | None = None, cancelled: IsCancelled | None = None
-    ) -> uncertainty.UncertaintyMap:
+    def uncertainty_map(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> UncertaintyMap:
         """Where the border of the mask is uncertain."""
-        return uncertainty.overlay(self._analyze(progress, cancelled)[0], self.recipe)
+        analysis, _ = self._analysis(progress, cancelled)
+        return uncertainty.overlay(analysis, self.parameters)
 
-    def look(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> None:
-        """Analyze ahead of any wish, so that the first mask and "no liver in view" need no network any more."""
-        analysis, _ = self._analyze(progress, cancelled)
+    def analyze_ahead(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> None:
+        """Fill the cache, so that the first mask and "no liver in view" need no network any more."""
+        analysis, _ = self._analysis(progress, cancelled)
         _stop_if(cancelled)
         segmenter.check(analysis)
         _stop_if(cancelled)
-        segmenter.mask(analysis, self.recipe)
+        segmenter.mask(analysis, self.parameters)
 
-    def _analyze(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
-        known = self.memory.analysis(self.analysis_key)
-        if known is not None:
-            return known, {}
+    def _analysis(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
+        """The analysis, and the seconds of the stages that it took now."""
+        cached = self.cache.analysis(self.analysis_key)
+        if cached is not None:
+            return cached, {}
         start = time.perf_counter()
-        engine = self.memory.engine(self.student, self.engine)
+        engine = self.cache.engine(self.student, self.engine)
         loading = time.perf_counter() - start
         analysis = segmenter.analyze(self.ct, engine, progress, cancelled)
-        self.memory.keep(self.analysis_key, analysis)
+        self.cache.store(self.analysis_key, analysis)
         return analysis, {"load": loading, **analysis.seconds}
 
 

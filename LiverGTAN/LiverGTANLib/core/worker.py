@@ -7,7 +7,7 @@ from typing import Any
 
 from .engines.engine import Cancelled, IsCancelled, Progress
 
-SegmentationJob = Callable[[Progress, IsCancelled], Any]
+Work = Callable[[Progress, IsCancelled], Any]
 
 
 @dataclass(frozen=True)
@@ -20,35 +20,35 @@ class WorkerOutcome:
 
 
 class Worker:
-    """Runs one job at a time; a new request cancels the running one and replaces the waiting one."""
+    """Does one work at a time; a new request cancels the running one and replaces the waiting one."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._waiting: tuple[int, SegmentationJob] | None = None
-        self._wanted = 0  # ticket of the newest request that still counts
-        self._spared = 0  # ticket of an earlier one that may finish all the same, for what it leaves in memory
+        self._waiting: tuple[int, Work] | None = None
+        self._current = 0  # ticket of the newest request, 0 when none counts
+        self._finishing = 0  # ticket of a superseded one that may finish all the same, for what it caches
         self._running = 0
         self._tickets = 0
         self._outcome: WorkerOutcome | None = None
         self._progress: tuple[float, str] = (0.0, "")
         self._closed = False
 
-    def submit(self, job: SegmentationJob, sparing: bool = False) -> int:
-        """Ask for `job(progress, cancelled)`; returns the request's ticket. Earlier requests no longer count.
+    def submit(self, work: Work, finish_running: bool = False) -> int:
+        """Ask for `work(progress, cancelled)`; returns the request's ticket. Earlier requests no longer count.
 
-        sparing: let the running job finish first, though its outcome is not asked for any more.
+        finish_running: let the running work finish first, though its outcome is dropped.
         """
         with self._changed:
             if self._closed:
                 raise RuntimeError("The worker is closed.")
             self._tickets += 1
-            self._spared = self._running if sparing else 0
-            self._wanted = self._tickets
-            self._waiting = (self._tickets, job)
+            self._finishing = self._running if finish_running else 0
+            self._current = self._tickets
+            self._waiting = (self._tickets, work)
             self._outcome, self._progress = None, (0.0, "")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="LiverGTAN worker", daemon=True)
+                self._thread = threading.Thread(target=self._loop, name="LiverGTAN worker", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
             return self._tickets
@@ -57,11 +57,11 @@ class Worker:
     def busy(self) -> bool:
         """Whether a request that counts is waiting or running."""
         with self._changed:
-            return self._wanted != 0 and self._outcome is None
+            return self._current != 0 and self._outcome is None
 
     @property
     def progress(self) -> tuple[float, str]:
-        """(fraction, text) that the running job last told."""
+        """(fraction, text) that the running work reported last."""
         with self._changed:
             return self._progress
 
@@ -71,16 +71,16 @@ class Worker:
             self._changed.wait_for(lambda: self._outcome is not None, timeout)
             outcome, self._outcome = self._outcome, None
             if outcome is not None:
-                self._wanted = 0
+                self._current = 0
             return outcome
 
     def cancel(self) -> None:
-        """No request counts any longer; the running job is told and its result dropped."""
+        """No request counts any longer; the running work is asked to stop and its result dropped."""
         with self._changed:
-            self._wanted, self._spared, self._waiting, self._outcome = 0, 0, None, None
+            self._current, self._finishing, self._waiting, self._outcome = 0, 0, None, None
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Cancel, end the thread and wait for it; True when it has ended."""
+        """Cancel, end the thread and wait for it up to `timeout` seconds; True when it has ended."""
         self.cancel()
         with self._changed:
             self._closed = True
@@ -90,34 +90,34 @@ class Worker:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _work(self) -> None:
+    def _loop(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting is not None or self._closed)
                 if self._closed:
                     return
-                ticket, job = self._waiting
+                ticket, work = self._waiting
                 self._waiting, self._running = None, ticket
-            self._run(ticket, job)
+            self._do(ticket, work)
             with self._changed:
                 self._running = 0
 
-    def _run(self, ticket: int, job: SegmentationJob) -> None:
+    def _do(self, ticket: int, work: Work) -> None:
         def progress(fraction: float, text: str) -> None:
             with self._changed:
-                if ticket in (self._wanted, self._spared):
+                if ticket in (self._current, self._finishing):
                     self._progress = (fraction, text)
 
         def cancelled() -> bool:
-            return ticket not in (self._wanted, self._spared)
+            return ticket not in (self._current, self._finishing)
 
         try:
-            outcome = WorkerOutcome(ticket, job(progress, cancelled))
+            outcome = WorkerOutcome(ticket, work(progress, cancelled))
         except Cancelled:
             return
         except BaseException as error:  # handed to the caller, who shows it
             outcome = WorkerOutcome(ticket, error=error)
         with self._changed:
-            if self._wanted == ticket:
+            if self._current == ticket:
                 self._outcome = outcome
                 self._changed.notify_all()

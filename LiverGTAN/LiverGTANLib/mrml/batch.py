@@ -1,8 +1,14 @@
 """Several volumes one after the other: each liver into its own segmentation, errors by volume in one list."""
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, replace
 
-from . import scene
+from ..core.segmentation_job import JobResult
+from . import parameters
+from .parameters import ChosenParameters
+from .session import SegmentationRequest, SegmentationResult, Session
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -13,54 +19,62 @@ class VolumeProblem:
     reason: str
 
 
-@dataclass
 class VolumeBatch:
-    """The volumes still to do, what came of the others, and what went wrong.
+    """The volumes still to do, the results of the others, and what went wrong.
 
-    prepare(volumeNode, segmentationNode) -> request and apply(request, found) -> result are the session's.
+    chosen: student, engine and settings for all volumes; segmentation, ROI and points are those of each volume.
     """
 
-    waiting: list
-    prepare: object
-    apply: object
-    results: list = field(default_factory=list)
-    problems: list[VolumeProblem] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.waiting = list(self.waiting)
-        self.count = len(self.waiting)
+    def __init__(self, session: Session, volumes, chosen: ChosenParameters) -> None:
+        self._session, self._chosen = session, chosen
+        self._waiting = list(volumes)
+        self._count = len(self._waiting)
+        self.results: list[SegmentationResult] = []
+        self.problems: list[VolumeProblem] = []
 
     @property
     def position(self) -> str:
-        """For the person: which one of how many is being worked on."""
-        return f"{self.count - len(self.waiting)} of {self.count}"
+        """For the user: which one of how many is being worked on."""
+        return f"{self._count - len(self._waiting)} of {self._count}"
 
-    def next(self):
-        """The request of the next volume that can be segmented, None when all are done."""
-        while self.waiting:
-            volumeNode = self.waiting.pop(0)
+    def prepareNext(self) -> SegmentationRequest | None:
+        """The request of the next volume that can be read, None when all are done."""
+        while self._waiting:
+            volumeNode = self._waiting.pop(0)
             if volumeNode is None or volumeNode.GetScene() is None:
                 self.problems.append(VolumeProblem("(removed)", "The volume was removed meanwhile."))
                 continue
             try:
-                return self.prepare(volumeNode, scene.findSegmentation(volumeNode))
+                return self._session.prepare(parameters.forVolume(self._chosen, volumeNode))
             except Exception as error:
-                self.problems.append(VolumeProblem(volumeNode.GetName(), _sentence(error)))
+                self._addProblem(volumeNode, error)
         return None
 
-    def finish(self, request, work) -> None:
-        """Write what work() returns; whatever goes wrong with this volume goes into the list."""
-        name = request.volumeNode.GetName()
+    def write(self, request: SegmentationRequest, found: JobResult) -> SegmentationResult | None:
+        """Write what was found in a volume; None when that fails, which goes into the list."""
         try:
-            self.results.append(self.apply(request, work()))
+            result = self._session.apply(request, found)
         except Exception as error:
-            self.problems.append(VolumeProblem(name, _sentence(error)))
+            self.addProblem(request, error)
+            return None
+        self._chosen = replace(self._chosen, tableNode=result.tableNode)
+        self.results.append(result)
+        return result
+
+    def addProblem(self, request: SegmentationRequest, error: BaseException) -> None:
+        """This volume could not be segmented."""
+        self._addProblem(request.volumeNode, error)
+
+    def skipRemoved(self, name: str) -> None:
+        """The volume of this name, or its segmentation, was removed while it was worked on."""
+        self.problems.append(VolumeProblem(name, "The volume or its segmentation was removed meanwhile."))
 
     def summary(self) -> str:
-        """How it ended, in a few lines for the person."""
-        lines = [f"{len(self.results)} of {self.count} volumes segmented."]
+        """How it ended, in a few lines for the user."""
+        lines = [f"{len(self.results)} of {self._count} volumes segmented."]
         return "\n".join(lines + [f"{problem.volume}: {problem.reason}" for problem in self.problems])
 
-
-def _sentence(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    def _addProblem(self, volumeNode, error: BaseException) -> None:
+        logger.warning("'%s' was not segmented.", volumeNode.GetName(), exc_info=error)
+        reason = str(error) or type(error).__name__
+        self.problems.append(VolumeProblem(volumeNode.GetName(), reason))

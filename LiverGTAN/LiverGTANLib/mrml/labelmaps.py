@@ -1,4 +1,4 @@
-"""Masks as Slicer's oriented images, and where images of one lattice lie to each other. On the main thread."""
+"""Masks as Slicer's oriented images, and the relative position of images on one lattice. On the main thread."""
 
 import numpy as np
 from slicer import vtkOrientedImageData, vtkOrientedImageDataResample, vtkSegmentationConverter

@@ -1,6 +1,6 @@
 """Where the border is uncertain, as a colored layer over the slices. On the main thread.
 
-It takes the place of the foreground layer while it is on; what was there before comes back after.
+While shown it is the foreground layer of all slice views; the foreground that was there before is restored after.
 """
 
 import slicer
@@ -12,33 +12,33 @@ from . import scene
 _NAME = "LiverGTAN uncertain border"
 _COLORS = "vtkMRMLColorTableNodeWarm1"
 _OPACITY = 0.7
-LEAST_PERCENT = 20
-"""What is surer than nine in ten is not shown."""
+SHOWN_FROM_PERCENT = 20
+"""Uncertainty 1 - |2p - 1| of a cell whose probability of liver is 0.1 or 0.9; what is more certain is not shown."""
 
 
 class UncertaintyOverlay:
-    """Shows one overlay at a time; its node is hidden and never saved."""
+    """One hidden volume node, never saved, that shows the latest uncertainty map."""
 
     def __init__(self, mrmlScene):
         self._scene = mrmlScene
         self._node = None
-        self._before = []
+        self._replaced = []
 
     @property
     def shown(self) -> bool:
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
-    def show(self, overlay: UncertaintyMap) -> None:
+    def show(self, uncertainty: UncertaintyMap) -> None:
         if not self.shown:
             self._node = self._create()
-        self._node.SetIJKToRASMatrix(vtkMatrixFromArray(overlay.ijk_to_ras))
-        updateVolumeFromArray(self._node, overlay.full())
+        self._node.SetIJKToRASMatrix(vtkMatrixFromArray(uncertainty.ijk_to_ras))
+        updateVolumeFromArray(self._node, uncertainty.full())
         self._putInFront()
 
     def remove(self) -> None:
-        """Take the overlay away and bring back the foregrounds that it displaced."""
-        before, self._before = self._before, []
-        for composite, foregroundId, opacity in before:
+        """Remove the overlay and restore the foregrounds that it replaced."""
+        replaced, self._replaced = self._replaced, []
+        for composite, foregroundId, opacity in replaced:
             if self._scene.IsNodePresent(composite) and composite.GetForegroundVolumeID() == self._id:
                 composite.SetForegroundVolumeID(foregroundId)
                 composite.SetForegroundOpacity(opacity)
@@ -55,7 +55,7 @@ class UncertaintyOverlay:
     def _putInFront(self) -> None:
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene):
             if composite.GetForegroundVolumeID() != self._id:
-                self._before.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
+                self._replaced.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
                 composite.SetForegroundVolumeID(self._id)
                 composite.SetForegroundOpacity(_OPACITY)
 
@@ -68,6 +68,6 @@ class UncertaintyOverlay:
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(0, 100)
         display.AutoThresholdOff()
-        display.SetThreshold(LEAST_PERCENT, 100)
+        display.SetThreshold(SHOWN_FROM_PERCENT, 100)
         display.ApplyThresholdOn()
         return node

@@ -1,11 +1,15 @@
-"""What a person has set, as read from the parameter node and the markups, and set again by Undo. Main thread only."""
+"""What the user has set: read from the parameter node and the markups, and set again by Undo. Main thread only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from slicer.util import NodeModify
 
+from ..core import weight_file
 from ..core.postprocess import MaskParameters, PostprocessSettings
-from . import points, roi
+from . import points, roi, scene, table
+
+AUTOMATIC = "automatic"
+"""The panel's word for the engine that `engines.AUTOMATIC` is."""
 
 SETTINGS = {
     "threshold": "threshold",
@@ -18,63 +22,95 @@ SETTINGS = {
 
 @dataclass(frozen=True, eq=False)
 class ChosenParameters:
-    """recipe: what the mask is made with. The nodes are where region and clicks come from, None where there is none."""
+    """One reading of the parameter node, or what a script asks for. Nodes are None where none is chosen.
 
-    recipe: MaskParameters
-    roiNode: object
-    liverNode: object
-    notLiverNode: object
+    student: name or file. engine: "automatic", "numpy" or "torch". tableNode: where the measurements go.
+    """
+
+    volumeNode: object = None
+    segmentationNode: object = None
+    student: str = weight_file.DEFAULT
+    engine: str = AUTOMATIC
+    settings: PostprocessSettings = field(default_factory=PostprocessSettings)
+    roiNode: object = None
+    liverNode: object = None
+    notLiverNode: object = None
+    tableNode: object = None
+    showUncertainty: bool = False
+
+    def maskParameters(self, dragged: dict | None = None) -> MaskParameters:
+        """The settings with the ROI and the points as they are in the scene now.
+
+        dragged: values of parameters whose slider is still being moved, by name. Raises ValueError when the ROI is no
+        box.
+        """
+        values = {SETTINGS[name]: value for name, value in (dragged or {}).items()}
+        settings = replace(self.settings, **values)
+        region = roi.readRegion(self.roiNode) if self.roiNode else None
+        clicks = points.read(self.liverNode, self.notLiverNode) if self.liverNode or self.notLiverNode else ()
+        return MaskParameters(settings, region, clicks)
 
 
-def settings(parameters, moving: dict | None = None) -> PostprocessSettings:
-    """moving: values of parameters that are being dragged and not set yet."""
-    values = {**{name: getattr(parameters, name) for name in SETTINGS}, **(moving or {})}
-    return PostprocessSettings(**{SETTINGS[name]: value for name, value in values.items()})
-
-
-def read(parameters, moving: dict | None = None) -> ChosenParameters:
-    """Raises ValueError when the ROI is no box."""
-    return make(settings(parameters, moving), parameters.region, parameters.liverPoints, parameters.notLiverPoints)
-
-
-def ofVolume(volumeNode, chosen: PostprocessSettings | None) -> ChosenParameters:
-    """These settings with the ROI and the points that belong to this volume."""
-    return make(chosen, roi.find(volumeNode), points.find(volumeNode, True), points.find(volumeNode, False))
-
-
-def make(chosen: PostprocessSettings | None, roiNode, liverNode, notLiverNode) -> ChosenParameters:
-    """Nodes may be None; settings too, for the defaults. Raises ValueError when the ROI is no box."""
-    recipe = MaskParameters(
-        chosen or PostprocessSettings(), roi.readRegion(roiNode), points.read(liverNode, notLiverNode)
+def read(parameterNode) -> ChosenParameters:
+    """Each parameter is read once."""
+    p = parameterNode
+    return ChosenParameters(
+        p.inputVolume,
+        p.outputSegmentation,
+        p.student,
+        p.engine,
+        PostprocessSettings(**{field: getattr(p, name) for name, field in SETTINGS.items()}),
+        p.region,
+        p.liverPoints,
+        p.notLiverPoints,
+        p.measurements,
+        p.showUncertainty,
     )
-    return ChosenParameters(recipe, roiNode, liverNode, notLiverNode)
 
 
-def take(parameters, volumeNode) -> None:
-    """Let the parameter node show the ROI and the points of this volume."""
-    parameters.region = roi.find(volumeNode)
-    parameters.liverPoints = points.find(volumeNode, True)
-    parameters.notLiverPoints = points.find(volumeNode, False)
+def forVolume(chosen: ChosenParameters, volumeNode) -> ChosenParameters:
+    """The same for another volume, with the segmentation, the ROI and the points that belong to it."""
+    return replace(
+        chosen,
+        volumeNode=volumeNode,
+        segmentationNode=scene.findSegmentation(volumeNode),
+        roiNode=roi.find(volumeNode),
+        liverNode=points.find(volumeNode, True),
+        notLiverNode=points.find(volumeNode, False),
+    )
 
 
-def give(parameters) -> None:
-    """Let the volume keep the ROI and the points that the parameter node shows."""
-    if parameters.inputVolume:
-        roi.adopt(parameters.inputVolume, parameters.region)
-        points.adopt(parameters.inputVolume, parameters.liverPoints, True)
-        points.adopt(parameters.inputVolume, parameters.notLiverPoints, False)
+def showMarkupsOf(volumeNode, parameterNode) -> None:
+    """Let the parameter node show the ROI and the points of this volume (None: none)."""
+    parameterNode.region = roi.find(volumeNode)
+    parameterNode.liverPoints = points.find(volumeNode, True)
+    parameterNode.notLiverPoints = points.find(volumeNode, False)
 
 
-def restore(parameters, choices: ChosenParameters) -> None:
-    """Set everything as it was, as far as its nodes are still in the scene."""
-    recipe = choices.recipe
-    with NodeModify(parameters.parameterNode):
+def assignMarkups(chosen: ChosenParameters) -> None:
+    """Make the chosen ROI and points those of the chosen volume, so that they are found again with it."""
+    if chosen.volumeNode:
+        roi.assign(chosen.volumeNode, chosen.roiNode)
+        points.assign(chosen.volumeNode, chosen.liverNode, True)
+        points.assign(chosen.volumeNode, chosen.notLiverNode, False)
+
+
+def findOrCreateTable(parameterNode):
+    """The table node of the parameter node; a new one is made and chosen when there is none."""
+    if parameterNode.measurements is None:
+        parameterNode.measurements = table.create(parameterNode.parameterNode.GetScene())
+    return parameterNode.measurements
+
+
+def restore(parameterNode, chosen: ChosenParameters, made: MaskParameters) -> None:
+    """Set everything as it was when a mask was made, as far as its nodes are still in the scene."""
+    with NodeModify(parameterNode.parameterNode):
         for name, field in SETTINGS.items():
-            setattr(parameters, name, getattr(recipe.settings, field))
-        parameters.region = _present(choices.roiNode) if recipe.region else None
-    if recipe.region and parameters.region:
-        roi.writeRegion(parameters.region, recipe.region)
-    points.write(_present(parameters.liverPoints), _present(parameters.notLiverPoints), recipe.clicks)
+            setattr(parameterNode, name, getattr(made.settings, field))
+        parameterNode.region = _present(chosen.roiNode) if made.region else None
+    if made.region and parameterNode.region:
+        roi.writeRegion(parameterNode.region, made.region)
+    points.write(_present(parameterNode.liverPoints), _present(parameterNode.notLiverPoints), made.clicks)
 
 
 def _present(node):

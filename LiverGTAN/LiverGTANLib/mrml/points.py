@@ -1,7 +1,7 @@
-"""Two lists of markups points of a volume: "liver" and "not liver". On the main thread.
+"""Two lists of markups points of a volume, "liver" and "not liver", as clicks. On the main thread.
 
-The volume refers to its lists, so they are found again with the scene. In which order points of both lists were set
-matters where they contradict each other; each point carries its number in its description.
+The volume refers to its lists, so they are found again with the scene. The order in which points of both lists were
+placed matters where they contradict each other; each point has its number in its description.
 """
 
 import re
@@ -32,17 +32,17 @@ def create(volumeNode, liver: bool):
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetSelectedColor(*_COLORS[liver])
     node.GetDisplayNode().SetPointLabelsVisibility(False)
-    adopt(volumeNode, node, liver)
+    assign(volumeNode, node, liver)
     return node
 
 
-def adopt(volumeNode, node, liver: bool) -> None:
+def assign(volumeNode, node, liver: bool) -> None:
     """Make a list (or None) the one of this volume."""
-    scene.refer(volumeNode, _ROLES[liver], node)
+    scene.setReference(volumeNode, _ROLES[liver], node)
 
 
-def number(*nodes) -> None:
-    """Number the points that have none yet, after all that have."""
+def numberPoints(*nodes) -> None:
+    """Number the placed points that have no number yet, after all that have one."""
     lists = [node for node in nodes if node is not None]
     highest = max((n for node in lists for n in map(_numberOf, _texts(node)) if n is not None), default=0)
     for node in lists:
@@ -53,7 +53,7 @@ def number(*nodes) -> None:
 
 
 def read(liverNode, notLiverNode) -> tuple[Click, ...]:
-    """The points of both lists that are placed, in the order in which they were set."""
+    """The placed points of both lists (None: no list), in the order in which they were placed."""
     found = []
     for node, liver in ((liverNode, True), (notLiverNode, False)):
         for index, text in enumerate(_texts(node) if node else []):
@@ -64,7 +64,7 @@ def read(liverNode, notLiverNode) -> tuple[Click, ...]:
 
 
 def write(liverNode, notLiverNode, clicks: tuple[Click, ...]) -> None:
-    """Make the lists hold these points and no others, in this order."""
+    """Replace the points of both lists (None: no list) by these clicks, numbered in this order."""
     for node, liver in ((liverNode, True), (notLiverNode, False)):
         if node is None:
             continue
@@ -86,5 +86,5 @@ def _numberOf(text: str) -> int | None:
 
 
 def _isPlaced(node, index: int) -> bool:
-    """Not one that follows the mouse until it is set."""
+    """Whether the point is placed, and not a preview that still follows the mouse."""
     return node.GetNthControlPointPositionStatus(index) == node.PositionDefined

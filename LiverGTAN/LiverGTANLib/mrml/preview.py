@@ -1,4 +1,4 @@
-"""The mask while a hand is at it: a light one, in a segmentation of its own that is never saved and goes away after."""
+"""The mask while something is dragged: coarse, in a hidden segmentation that is never saved and is removed after."""
 
 import slicer
 
@@ -11,7 +11,7 @@ _SEGMENT = "preview"
 
 
 class PreviewSegment:
-    """Shows a preview instead of the liver segment in slice views; the surface in 3D stays as it is."""
+    """Shows a preview in place of the liver segment in slice views; the surface in 3D stays as it is."""
 
     def __init__(self, mrmlScene):
         self._scene = mrmlScene
@@ -32,7 +32,7 @@ class PreviewSegment:
         logic.SetBinaryLabelmapToSegment(image, self._node, _SEGMENT, logic.MODE_REPLACE)
 
     def remove(self) -> None:
-        """Take the preview away and show the liver segment again as it was shown before."""
+        """Remove the preview and show the liver segment again as it was shown before."""
         if self.shown:
             self._scene.RemoveNode(self._node)
         self._node = None

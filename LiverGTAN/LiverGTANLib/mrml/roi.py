@@ -7,7 +7,7 @@ from ..core.region import Region
 from . import labelmaps, scene
 
 MARGIN_MM = 10.0
-"""A new ROI leaves this much around the liver."""
+"""A new ROI leaves this much around the liver, so that its border can be corrected; a choice, not a measurement."""
 
 _ROLE = "LiverGTAN.region"
 
@@ -17,9 +17,9 @@ def find(volumeNode):
     return volumeNode.GetNodeReference(_ROLE) if volumeNode else None
 
 
-def adopt(volumeNode, roiNode) -> None:
+def assign(volumeNode, roiNode) -> None:
     """Make an ROI (or None) the one of this volume."""
-    scene.refer(volumeNode, _ROLE, roiNode)
+    scene.setReference(volumeNode, _ROLE, roiNode)
 
 
 def readRegion(roiNode) -> Region | None:

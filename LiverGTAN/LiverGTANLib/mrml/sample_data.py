@@ -1,4 +1,4 @@
-"""A sample CT through Slicer's own Sample Data module: nothing is downloaded unless a person asks for it."""
+"""A sample CT through Slicer's own Sample Data module: nothing is downloaded unless the user asks for it."""
 
 import slicer
 
@@ -16,7 +16,7 @@ def isAvailable() -> bool:
 
 
 def register() -> None:
-    """Show the sample under our name in the Sample Data module, which must be there."""
+    """List the sample in the Sample Data module, which must be there, in a category of its own."""
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(

@@ -1,6 +1,6 @@
 """A mask becomes a segment through Slicer's Segment Editor logic: undo, masking and other segments respected.
 
-The logic returns silently when it cannot work, so every write is looked at again; when it failed, the segmentation is
+The logic returns silently when it cannot work, so every write is verified; when it failed, the segmentation is
 restored and WriteError raised.
 """
 
@@ -13,11 +13,13 @@ from . import labelmaps, scene
 from .labelmaps import LABELMAP, SURFACE, labelmapArray, referenceGeometry
 
 UNDO_STATES = 10
+EDITOR_LOGIC = getattr(slicer, "vtkSlicerSegmentEditorLogic", None)  # of Slicer 5.10 or newer
 APPLICATION_EDITOR_TAG = "SegmentEditor"
-OUR_EDITOR_TAG = "LiverGTAN"
+EDITOR_TAG = "LiverGTAN"
 
-LOOKED_AT = 8
-"""Of so many planes of a written mask one is compared: what goes wrong goes wrong for all."""
+VERIFIED_PLANE_STEP = 8
+"""One plane in this many of a written mask is compared: the logic's known failures (nothing written, another grid)
+concern all planes."""
 
 
 class WriteError(RuntimeError):
@@ -28,26 +30,26 @@ class SegmentWriter:
     """Writes liver masks into segmentations of one scene and undoes it.
 
     One writer remembers the last undo states of the segmentation it wrote last, as a Segment Editor does.
+    logicClass: the class of the Segment Editor logic, None where this Slicer has none.
     """
 
-    def __init__(self, mrmlScene):
-        logicClass = getattr(slicer, "vtkSlicerSegmentEditorLogic", None)
+    def __init__(self, mrmlScene, logicClass=EDITOR_LOGIC):
         if not hasattr(logicClass, "ModifySegmentByLabelmap"):
             raise WriteError(
                 "LiverGTAN writes through the Segment Editor logic of Slicer 5.10 or newer, which this "
                 "Slicer lacks; please update 3D Slicer."
             )
         self._scene = mrmlScene
-        self._withoutSurface = None
+        self._surfaceRemovedFrom = None
         self._logic = logicClass()
         self._logic.SetMRMLScene(mrmlScene)
         self._logic.SetMaximumNumberOfUndoStates(UNDO_STATES)
 
-    def write(self, volumeNode, boxMask: BoxMask, segmentationNode, madeBy: str, surfaceLater: bool = False) -> str:
+    def write(self, volumeNode, boxMask: BoxMask, segmentationNode, student: str, surfaceLater: bool = False) -> str:
         """Make the mask the liver segment of the segmentation and return the segment's ID.
 
-        boxMask lies on the volume's voxel grid. madeBy (the student's name) is kept in the segment's tag.
-        surfaceLater: leave a surface that was shown in 3D to the caller's `makeSurface`, as it takes long.
+        boxMask lies on the volume's voxel grid. student: its name becomes the value of the segment's tag.
+        surfaceLater: leave a surface that was shown in 3D to the caller's `makeSurface`, as making it takes long.
         """
         _requireLabelmaps(segmentationNode)
         self._adoptReferenceGeometry(segmentationNode, volumeNode)
@@ -69,12 +71,12 @@ class SegmentWriter:
                 "Slicer's Segment Editor logic did not accept the mask; nothing was changed. "
                 "Try a new segmentation, and look into the application log."
             )
-        segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(scene.SEGMENT_TAG, madeBy)
+        segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(scene.SEGMENT_TAG, student)
         return segmentId
 
     def makeSurface(self) -> None:
         """Make the surface again that the last write took away, if it did."""
-        segmentationNode, self._withoutSurface = self._withoutSurface, None
+        segmentationNode, self._surfaceRemovedFrom = self._surfaceRemovedFrom, None
         if segmentationNode is not None and segmentationNode.GetScene() is not None:
             segmentationNode.GetSegmentation().CreateRepresentation(SURFACE)
 
@@ -94,10 +96,10 @@ class SegmentWriter:
         return segmentationNode is not None and self._logic.GetSegmentationNode() == segmentationNode
 
     def _editorFor(self, segmentationNode, volumeNode):
-        """Our own editor node: using the application's would change what the person has selected there."""
-        editor = self._scene.GetSingletonNode(OUR_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        """Our own editor node: using the application's would change what the user has selected there."""
+        editor = self._scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
         if editor is None:
-            editor = scene.addHiddenNode(self._scene, "vtkMRMLSegmentEditorNode", singletonTag=OUR_EDITOR_TAG)
+            editor = scene.addHiddenNode(self._scene, "vtkMRMLSegmentEditorNode", singletonTag=EDITOR_TAG)
         self._logic.SetSegmentEditorNode(editor)
         editor.SetAndObserveSegmentationNode(segmentationNode)
         editor.SetAndObserveSourceVolumeNode(volumeNode)
@@ -116,14 +118,14 @@ class SegmentWriter:
         segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
     def _modify(self, segmentationNode, segmentId: str, modifier) -> bool:
-        """Set the segment to the modifier; True if the segment then really seems to hold it."""
+        """Set the segment to the modifier; True if the write was verified."""
         segmentation = segmentationNode.GetSegmentation()
         segment = segmentation.GetSegment(segmentId)
         before = _labelmapTime(segment)
         # Setting takes the logic two steps; without this a shown surface would be made after each of them.
         if segmentation.ContainsRepresentation(SURFACE):
             segmentation.RemoveRepresentation(SURFACE)
-            self._withoutSurface = segmentationNode
+            self._surfaceRemovedFrom = segmentationNode
         if self.masking:
             # The logic protects by masking only what lies within the image that it is given.
             modifier = labelmaps.enlarged(modifier, segment.GetRepresentation(LABELMAP))
@@ -136,11 +138,11 @@ class SegmentWriter:
         )
         if _labelmapTime(segment) <= before:
             return False
-        return self.masking or _seemsToHold(segment, modifier)
+        return self.masking or _sampledPlanesMatch(segment, modifier)
 
     @property
     def masking(self) -> bool:
-        """Whether the masking of the Segment Editor had a say in the last write."""
+        """Whether the masking of the Segment Editor applied to the last write."""
         editor = self._logic.GetSegmentEditorNode()
         everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
         return editor.GetMaskMode() != everywhere or bool(editor.GetSourceVolumeIntensityMask())
@@ -152,7 +154,7 @@ class SegmentWriter:
 
 
 def _saveStateInSegmentEditor(segmentationNode) -> None:
-    """Let Undo in the Segment Editor module know this change too, if that module is open on the segmentation."""
+    """Make this change known to Undo in the Segment Editor module too, if it edits the segmentation."""
     widget = getattr(getattr(slicer, "modules", None), "SegmentEditorWidget", None)
     editor = getattr(widget, "editor", None)
     if editor and editor.segmentationNode() == segmentationNode:
@@ -162,8 +164,9 @@ def _saveStateInSegmentEditor(segmentationNode) -> None:
 def _copyMasking(applicationEditor, editor) -> None:
     """Take over the masking of the Segment Editor if it edits the same segmentation, else mask nothing.
 
-    "Modify other segments: overwrite all" is what every editor node starts with, so it tells no wish; to erase a
-    tumor because a liver lies around it would be wrong. Other segments are then kept, as with "allow overlap".
+    "Modify other segments: overwrite all" is what every editor node starts with, so it says nothing about what the
+    user wants; erasing a tumor because the liver lies around it would be wrong. Other segments are then left as they
+    are, as with "allow overlap".
     """
     if applicationEditor is not None and applicationEditor.GetSegmentationNode() != editor.GetSegmentationNode():
         applicationEditor = None
@@ -178,7 +181,7 @@ def _copyMasking(applicationEditor, editor) -> None:
 
 
 def _requireLabelmaps(segmentationNode) -> None:
-    """The Segment Editor logic edits label maps; to convert a person's surfaces unasked would lose them."""
+    """The Segment Editor logic edits label maps; converting a user's surfaces unasked would lose them."""
     segmentation = segmentationNode.GetSegmentation()
     if segmentation.GetSourceRepresentationName() == LABELMAP:
         return
@@ -250,10 +253,12 @@ def _sharesItsLabelmap(segmentation, segmentId: str) -> bool:
     return holders.count(segmentation.GetSegment(segmentId).GetRepresentation(LABELMAP)) > 1
 
 
-def _seemsToHold(segment, modifier) -> bool:
-    """Whether the segment has the modifier's voxels, judged by some of its planes."""
+def _sampledPlanesMatch(segment, modifier) -> bool:
+    """Whether the segment has the modifier's voxels, as far as the compared planes show."""
     labelmap = segment.GetRepresentation(LABELMAP)
     mask = labelmapArray(modifier)
     inLabelmap, inModifier = labelmaps.sharedParts(labelmap, modifier)
-    held = labelmapArray(labelmap)[inLabelmap][::LOOKED_AT] == segment.GetLabelValue()
-    return np.array_equal(held, mask[inModifier][::LOOKED_AT] != 0) and (held.any() or not mask[::LOOKED_AT].any())
+    held = labelmapArray(labelmap)[inLabelmap][::VERIFIED_PLANE_STEP] == segment.GetLabelValue()
+    return np.array_equal(held, mask[inModifier][::VERIFIED_PLANE_STEP] != 0) and (
+        held.any() or not mask[::VERIFIED_PLANE_STEP].any()
+    )

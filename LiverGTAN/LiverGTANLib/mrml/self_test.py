@@ -1,4 +1,4 @@
-"""The journeys of `LiverGTANTest`: what a person does first, checked on a generated CT in a running Slicer."""
+"""The scenarios of `LiverGTANTest`: what a user does first, checked on a generated CT in a running Slicer."""
 
 import numpy as np
 import slicer
@@ -39,7 +39,7 @@ def segmentPhantom(test, logic) -> None:
 
 
 def segmentTwiceAndUndo(test, logic) -> None:
-    """Segment again beside a person's own segment, then undo."""
+    """Segment again beside a user's own segment, then undo."""
     volumeNode, _ = addPhantom()
     result = logic.process(volumeNode)
     segmentation = result.segmentation.GetSegmentation()
@@ -47,7 +47,7 @@ def segmentTwiceAndUndo(test, logic) -> None:
     again = logic.process(volumeNode, result.segmentation)
     test.assertEqual(again.segmentId, result.segmentId)
     test.assertEqual(segmentation.GetNumberOfSegments(), 2)
-    test.assertNotIn("network", again.seconds)  # the analysis of the same image was remembered
+    test.assertNotIn("network", again.seconds)  # the analysis of the same image was cached
     test.assertTrue(logic.session.canUndo(again.segmentation))
     logic.session.undo()
     logic.session.undo()
@@ -83,4 +83,4 @@ def restrictAndCorrect(test, logic) -> None:
     test.assertEqual(logic.table().GetNumberOfRows(), 1)
 
 
-JOURNEYS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect)
+SCENARIOS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect)

@@ -1,186 +1,249 @@
-"""What the module does in a scene: read a CT, hand out a job, write its result, undo it. No Qt and no window."""
+"""What the module does in a scene: read a CT, hand out a job, write and measure its result, undo it. No window."""
 
 import time
 from dataclasses import dataclass
 
 from ..core import engines, measurements, segmenter, volume
+from ..core.engines.engine import IsCancelled
 from ..core.measurements import Attenuation, MeasurementRow
-from ..core.postprocess import DEFAULT_MASK_PARAMETERS, MaskParameters
-from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
+from ..core.segmentation_job import EngineProvider, InstalledEngines, JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
-from ..core.volume import InputError
-from . import labelmaps, scene, table
+from ..core.volume import Finding, InputError
+from . import labelmaps, parameters, scene, table
+from .parameters import ChosenParameters
 from .segment_writer import SegmentWriter
-from .undo_history import UndoHistory, UndoStep
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationRequest:
-    """One wish: the nodes it is about and the job to run, in any thread, between `prepare` and `apply`."""
+    """What was asked: the nodes it is about, and the job that may run in any thread between `prepare` and `apply`."""
 
-    volumeNode: object
-    segmentationNode: object
+    chosen: ChosenParameters
     job: SegmentationJob
     imageTime: int
     started: float
-    choices: object = None  # what was set, to be set again by Undo
+
+    @property
+    def volumeNode(self):
+        return self.chosen.volumeNode
 
     def nodesExist(self) -> bool:
         """Whether the CT, and the segmentation if one was chosen, are still in the scene."""
-        chosen = [node for node in (self.volumeNode, self.segmentationNode) if node is not None]
-        return all(node.GetScene() is not None and node.GetScene().IsNodePresent(node) for node in chosen)
+        nodes = [node for node in (self.chosen.volumeNode, self.chosen.segmentationNode) if node is not None]
+        return all(node.GetScene() is not None and node.GetScene().IsNodePresent(node) for node in nodes)
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
-    """What is now in the segmentation.
+    """What was asked, what was found, and what is now in the scene.
 
-    segmentId: its liver. volumeMl: of the segment as it is. interval: None when the Segment Editor's masking had a say.
-    share: part of the liver in the ROI. seconds: time by stage, "total" from the wish to the segment.
+    segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
+    masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
+    seconds: time by stage, "total" from the request to the segment.
     """
 
-    volumeNode: object
+    request: SegmentationRequest
+    found: JobResult
     segmentation: object
     segmentId: str
+    tableNode: object
     volumeMl: float
-    interval: VolumeInterval | None
-    attenuation: Attenuation | None
-    share: float | None
+    masked: bool
     seconds: dict[str, float]
-    engine: str
-    student: str
+
+    @property
+    def volumeNode(self):
+        return self.request.volumeNode
+
+    @property
+    def interval(self) -> VolumeInterval | None:
+        return None if self.masked else self.found.interval
+
+    @property
+    def attenuation(self) -> Attenuation | None:
+        return None if self.masked else self.found.attenuation
+
+    @property
+    def share(self) -> float | None:
+        """Part of the liver that is in the ROI."""
+        return None if self.masked else self.found.share
+
+    @property
+    def engine(self) -> str:
+        return self.found.engine
+
+    @property
+    def student(self) -> str:
+        return self.found.student
 
     def row(self) -> MeasurementRow:
         """For the table."""
-        interval, found = self.interval, self.attenuation
+        interval, attenuation = self.interval, self.attenuation
         return MeasurementRow(
             self.volumeNode.GetName(),
             self.volumeMl,
             interval and interval.low,
             interval and interval.high,
-            found and found.mean_hu,
-            found and found.sd_hu,
+            attenuation and attenuation.mean_hu,
+            attenuation and attenuation.sd_hu,
             self.share,
-            measurements.hint(found),
+            measurements.hint(attenuation),
         )
 
 
+class UndoHistory:
+    """The results of one segmentation, in step with the undo states of the Segment Editor logic."""
+
+    def __init__(self) -> None:
+        self._results: list[SegmentationResult] = []
+        self._count = 0  # results that are not undone
+
+    @property
+    def current(self) -> SegmentationResult | None:
+        return self._results[self._count - 1] if self._count else None
+
+    def add(self, result: SegmentationResult) -> None:
+        """A new state; what was undone before it is lost."""
+        if self._results and self._results[-1].segmentation != result.segmentation:
+            self._results, self._count = [], 0
+        self._results = [*self._results[: self._count], result]
+        self._count += 1
+
+    def move(self, steps: int) -> SegmentationResult | None:
+        """Go back (-1) or forward (1); the result that is current then, None before the first."""
+        self._count = min(max(self._count + steps, 0), len(self._results))
+        return self.current
+
+
 class Session:
-    """Segments volumes of one scene and remembers engines, analyses and undo states."""
+    """Segments volumes of one scene and remembers engines, analyses and undo states.
 
-    def __init__(self, mrmlScene):
+    engineProvider: where students and engines come from. makeWriter: `SegmentWriter` or what works like it; called at
+    the first write, as it may find that this Slicer is too old.
+    """
+
+    def __init__(self, mrmlScene, engineProvider: EngineProvider | None = None, makeWriter=SegmentWriter):
         self._scene = mrmlScene
-        self._memory = SegmentationCache()
-        self._writer = None
+        self.engines = engineProvider or InstalledEngines()
+        self._cache = SegmentationCache(self.engines)
+        self._makeWriter, self._writer = makeWriter, None
         self._history = UndoHistory()
-        self._checked = (None, [])
-        self._viewed = (None, [])
+        self._checkedImage: tuple[object, list[Finding]] = (None, [])
+        self._checkedAnalysis: tuple[object, list[Finding]] = (None, [])
 
-    # Before
+    # Before a run
 
-    def findings(self, volumeNode, student: str, engine: str) -> list[volume.Finding]:
-        """What speaks against segmenting this volume with this engine, worst first."""
-        if volumeNode is None:
-            return [volume.Finding(True, "Choose a CT volume.")]
-        if engine == "torch" and not engines.has_torch():
-            return [volume.Finding(True, "torch is not installed in this Slicer; choose another engine.")]
-        found = self._findingsOf(volumeNode)
-        if any(finding.blocking for finding in found):
-            return found
-        return found + self._findingsOfAnalysis(volumeNode, student, engine)
-
-    def _findingsOf(self, volumeNode) -> list[volume.Finding]:
-        try:
-            ct = scene.readCt(volumeNode)
-        except InputError as error:
-            return [volume.Finding(True, str(error))]
-        key = scene.imageKey(volumeNode)
-        if self._checked[0] != key:
-            self._checked = key, volume.check(ct)
-        return self._checked[1]
-
-    def _findingsOfAnalysis(self, volumeNode, student: str, engine: str) -> list[volume.Finding]:
-        """What an analysis that is already there knows, for instance that no liver is in view."""
-        analysis = self._memory.analysis((scene.imageKey(volumeNode), student, _engineName(engine)))
-        if analysis is None:
-            return []
-        if self._viewed[0] is not analysis:
-            self._viewed = analysis, segmenter.check(analysis)
-        return self._viewed[1]
-
-    def obstacles(self, volumeNode, student: str, engine: str) -> tuple[str, str]:
-        """Why this cannot be segmented, and what else the person should know; empty when there is nothing."""
-        found = self.findings(volumeNode, student, engine)
+    def obstacles(self, chosen: ChosenParameters) -> tuple[str, str]:
+        """Why this cannot be segmented, and what else the user should know; empty when there is nothing."""
+        found = self._findings(chosen)
         return tuple(" ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False))
 
-    def prepare(
-        self,
-        volumeNode,
-        segmentationNode,
-        student: str,
-        engine: str,
-        recipe: MaskParameters = DEFAULT_MASK_PARAMETERS,
-        choices=None,
-    ) -> SegmentationRequest:
-        """Read the CT and describe the work on it. Raises InputError when it cannot be segmented."""
+    def prepare(self, chosen: ChosenParameters, dragged: dict | None = None) -> SegmentationRequest:
+        """Read the CT and describe the work on it; the job checks the voxels.
+
+        dragged: see `ChosenParameters.maskParameters`. Raises InputError when there is no CT to work on or torch is
+        missing, and ValueError when the ROI is no box.
+        """
         started = time.monotonic()
-        reason, _ = self.obstacles(volumeNode, student, engine)
-        if reason:
-            raise InputError(reason)
-        ct = scene.readCt(volumeNode)
-        job = SegmentationJob(ct, scene.imageKey(volumeNode), self._memory, student, _engineName(engine), recipe)
-        return SegmentationRequest(volumeNode, segmentationNode, job, scene.imageTime(volumeNode), started, choices)
+        missing = self._missing(chosen)
+        if missing:
+            raise InputError(" ".join(finding.reason for finding in missing))
+        job = SegmentationJob(
+            scene.readCt(chosen.volumeNode),
+            scene.imageKey(chosen.volumeNode),
+            self._cache,
+            chosen.student,
+            _engineName(chosen.engine),
+            chosen.maskParameters(dragged),
+        )
+        return SegmentationRequest(chosen, job, scene.imageTime(chosen.volumeNode), started)
 
-    def isAnalyzed(self, request: SegmentationRequest) -> bool:
-        """Whether the request's scan needs no network any more."""
-        return self._memory.analysis(request.job.analysis_key) is not None
+    def isAnalyzed(self, chosen: ChosenParameters) -> bool:
+        """Whether the chosen scan needs no network any more."""
+        return chosen.volumeNode is not None and self._analysis(chosen) is not None
 
-    def warmUp(self, student: str, engine: str) -> None:
+    def warmUp(self, student: str, engine: str, cancelled: IsCancelled | None = None) -> None:
         """Load what a first click would otherwise wait for; safe in any thread. torch is not loaded for this."""
         if engine != "torch":
-            self._memory.warm_up(student, _engineName(engine))
+            self._cache.warm_up(student, _engineName(engine), cancelled)
 
-    # After
+    def _missing(self, chosen: ChosenParameters) -> list[Finding]:
+        if chosen.volumeNode is None:
+            return [Finding(True, "Choose a CT volume.")]
+        if chosen.engine == "torch" and not self.engines.has_torch():
+            return [Finding(True, "torch is not installed in this Slicer; choose another engine.")]
+        return []
+
+    def _findings(self, chosen: ChosenParameters) -> list[Finding]:
+        """What speaks against segmenting this volume with this engine, worst first."""
+        found = self._missing(chosen) or self._findingsInImage(chosen.volumeNode)
+        if any(finding.blocking for finding in found):
+            return found
+        return found + self._findingsInAnalysis(chosen)
+
+    def _findingsInImage(self, volumeNode) -> list[Finding]:
+        key = scene.imageKey(volumeNode)
+        if self._checkedImage[0] != key:
+            try:
+                found = volume.check(scene.readCt(volumeNode))
+            except InputError as error:
+                found = [Finding(True, str(error))]
+            self._checkedImage = key, found
+        return self._checkedImage[1]
+
+    def _findingsInAnalysis(self, chosen: ChosenParameters) -> list[Finding]:
+        """What an analysis that is already there shows, for instance that no liver is in view."""
+        analysis = self._analysis(chosen)
+        if analysis is None:
+            return []
+        if self._checkedAnalysis[0] is not analysis:
+            self._checkedAnalysis = analysis, segmenter.check(analysis)
+        return self._checkedAnalysis[1]
+
+    def _analysis(self, chosen: ChosenParameters) -> segmenter.Analysis | None:
+        key = scene.imageKey(chosen.volumeNode), chosen.student, _engineName(chosen.engine)
+        return self._cache.analysis(key)
+
+    # After a run
 
     def apply(self, request: SegmentationRequest, found: JobResult, surfaceLater: bool = False) -> SegmentationResult:
-        """Write what was found. Raises InputError when no liver was found and WriteError when it cannot be written.
+        """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
-        surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`.
+        surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. Raises InputError when no liver was
+        found and WriteError when it cannot be written; nothing is changed then.
         """
         _requireStillValid(request, found)
-        segmentationNode = request.segmentationNode or scene.createSegmentation(request.volumeNode)
-        start = time.monotonic()
-        writer = self._writerOfScene()
+        start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()
+        segmentationNode = chosen.segmentationNode or scene.createSegmentation(chosen.volumeNode)
         try:
-            segmentId = writer.write(request.volumeNode, found.mask, segmentationNode, found.student, surfaceLater)
+            segmentId = writer.write(chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater)
         except Exception:
-            if request.segmentationNode is None:
+            if chosen.segmentationNode is None:
                 self._scene.RemoveNode(segmentationNode)
             raise
         end = time.monotonic()
+        volumeMl = _segmentMl(segmentationNode, segmentId) if writer.masking else found.interval.volume
+        tableNode = chosen.tableNode
+        if tableNode is None or tableNode.GetScene() is None:
+            tableNode = table.create(self._scene)
         seconds = {**found.seconds, "write": end - start, "total": end - request.started}
-        makeResult = _maskedResult if writer.masking else _result
-        result = makeResult(request, found, segmentationNode, segmentId, seconds)
-        self._history.add(UndoStep(request.choices, result))
+        result = SegmentationResult(
+            request, found, segmentationNode, segmentId, tableNode, volumeMl, writer.masking, seconds
+        )
+        self._history.add(result)
+        _tabulate(result)
         return result
 
     def makeSurface(self) -> None:
         """Make the surface again that a write left to be made."""
         self._writerOfScene().makeSurface()
 
-    def tabulate(self, tableNode, result: SegmentationResult) -> None:
-        """Put a result into its row of the table."""
-        table.put(tableNode, result.segmentation, result.row())
+    # Undo
 
-    def findSegmentation(self, volumeNode):
-        """The segmentation that holds this volume's liver from an earlier run, or None."""
-        return scene.findSegmentation(volumeNode) if volumeNode else None
-
-    def engineDescription(self) -> str:
-        """What was found to run the network on, for the person."""
-        return "; ".join(engines.describe().values())
-
-    # Back and forth
+    @property
+    def current(self) -> SegmentationResult | None:
+        """What was written last and not undone."""
+        return self._history.current
 
     def canUndo(self, segmentationNode) -> bool:
         return self._writer is not None and self._writer.canUndo(segmentationNode)
@@ -188,26 +251,35 @@ class Session:
     def canRedo(self, segmentationNode) -> bool:
         return self._writer is not None and self._writer.canRedo(segmentationNode)
 
-    def undo(self) -> UndoStep | None:
-        """Take the last write back; the step that is current then, if it is known."""
+    def undo(self) -> SegmentationResult | None:
+        """Take the last write and its row back; the result that is current then, None before the first."""
+        undone = self.current
         self._writerOfScene().undo()
-        return self._history.back()
+        result = self._history.move(-1)
+        if result is not None:
+            _tabulate(result)
+        elif undone is not None:
+            table.remove(undone.tableNode, undone.segmentation)
+        return result
 
-    def redo(self) -> UndoStep | None:
-        """Bring back what undo took; the step that is current then, if it is known."""
+    def redo(self) -> SegmentationResult | None:
+        """Bring back what undo took; the result that is current then."""
         self._writerOfScene().redo()
-        return self._history.forward()
+        result = self._history.move(1)
+        if result is not None:
+            _tabulate(result)
+        return result
 
-    def forgetScene(self) -> None:
-        """After a scene was closed: its undo states and analyses mean nothing any more."""
+    def reset(self) -> None:
+        """After the scene was closed: its undo states and analyses mean nothing any more."""
         self._writer = None
         self._history = UndoHistory()
-        self._memory.forget_analyses()
-        self._checked = self._viewed = (None, [])
+        self._cache.clear_analyses()
+        self._checkedImage = self._checkedAnalysis = (None, [])
 
     def _writerOfScene(self) -> SegmentWriter:
         if self._writer is None:
-            self._writer = SegmentWriter(self._scene)
+            self._writer = self._makeWriter(self._scene)
         return self._writer
 
 
@@ -217,52 +289,25 @@ def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
     if request.imageTime != scene.imageTime(request.volumeNode):
         raise InputError("The image changed while it was segmented; nothing was written. Segment it again.")
     if found.mask.empty:
-        where = "in the ROI of" if found.recipe.region else "in"
+        where = "in the ROI of" if found.parameters.region else "in"
         raise InputError(
             f"No liver was found {where} '{request.volumeNode.GetName()}'; nothing was changed. "
             "Check that it is a CT of the abdomen and that its orientation is right."
         )
 
 
-def _result(
-    request: SegmentationRequest, found: JobResult, segmentationNode, segmentId: str, seconds
-) -> SegmentationResult:
-    return SegmentationResult(
-        request.volumeNode,
-        segmentationNode,
-        segmentId,
-        found.interval.volume,
-        found.interval,
-        found.attenuation,
-        found.share,
-        seconds,
-        found.engine,
-        found.student,
-    )
+def _tabulate(result: SegmentationResult) -> None:
+    table.put(result.tableNode, result.segmentation, result.row())
 
 
-def _maskedResult(
-    request: SegmentationRequest, found: JobResult, segmentationNode, segmentId: str, seconds
-) -> SegmentationResult:
-    """Masking has changed what was found, so only what is really in the segment is told."""
+def _segmentMl(segmentationNode, segmentId: str) -> float:
+    """Volume in mL of what is really in the segment."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
     toWorld = scene.localToWorld(segmentationNode) @ labelmaps.imageToWorld(labelmap)
-    volumeMl = labelmaps.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
-    return SegmentationResult(
-        request.volumeNode,
-        segmentationNode,
-        segmentId,
-        volumeMl,
-        None,
-        None,
-        None,
-        seconds,
-        found.engine,
-        found.student,
-    )
+    return labelmaps.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
 
 
 def _engineName(choice: str) -> str:
     """The panel's word for an engine as the engines know it."""
-    return engines.AUTOMATIC if choice == "automatic" else choice
+    return engines.AUTOMATIC if choice == parameters.AUTOMATIC else choice

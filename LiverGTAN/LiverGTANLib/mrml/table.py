@@ -13,11 +13,11 @@ from ..core.measurements import TITLES, MeasurementRow
 NAME = "Liver volumes"
 _KEY = "LiverGTAN.row"
 """Attribute of a segmentation: the key of its row. The table node keeps the keys of its rows, in order, under the same
-name: node references would not do, as the scene drops those to a removed node and the rows would shift.
+name: node references would not do, as the scene deletes those to a removed node and the rows would shift.
 """
 _TEXTS = ("name", "share_in_region", "hint")
 _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1}
-HINT_NOTE = "SD and mean tell of fat in the liver as a hint at most, and only without contrast medium."
+HINT_NOTE = "Mean and SD are a hint of fat in the liver at most, and only without contrast medium."
 
 
 def create(mrmlScene):
@@ -35,7 +35,7 @@ def create(mrmlScene):
 def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
     """Set the row of a segmentation, a new one at its first time."""
     with NodeModify(tableNode):
-        _dropOrphans(tableNode)
+        _removeOrphans(tableNode)
         index = _indexOf(tableNode, segmentationNode)
         if index is None:
             index = tableNode.AddEmptyRow()
@@ -46,12 +46,12 @@ def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
             tableNode.SetCellText(index, column, _text(field, getattr(row, field)))
 
 
-def drop(tableNode, segmentationNode) -> None:
+def remove(tableNode, segmentationNode) -> None:
     """Remove the row of a segmentation, if there is one."""
     with NodeModify(tableNode):
         index = _indexOf(tableNode, segmentationNode)
         if index is not None:
-            _remove(tableNode, index)
+            _removeRow(tableNode, index)
 
 
 def rows(tableNode) -> list[list[str]]:
@@ -66,7 +66,7 @@ def rows(tableNode) -> list[list[str]]:
 def export(tableNode, path) -> None:
     """Write the table as CSV (UTF-8, comma). Raises OSError when the file cannot be written."""
     with NodeModify(tableNode):
-        _dropOrphans(tableNode)
+        _removeOrphans(tableNode)
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows(tableNode))
 
@@ -84,16 +84,16 @@ def _indexOf(tableNode, segmentationNode) -> int | None:
     return keys.index(key) if key in keys else None
 
 
-def _dropOrphans(tableNode) -> None:
+def _removeOrphans(tableNode) -> None:
     """Remove rows whose segmentation is gone."""
     segmentations = getNodesByClass("vtkMRMLSegmentationNode", tableNode.GetScene())
     present = {node.GetAttribute(_KEY) for node in segmentations}
     for index, key in reversed(list(enumerate(_keys(tableNode)))):
         if key not in present:
-            _remove(tableNode, index)
+            _removeRow(tableNode, index)
 
 
-def _remove(tableNode, index: int) -> None:
+def _removeRow(tableNode, index: int) -> None:
     tableNode.RemoveRow(index)
     keys = _keys(tableNode)
     _setKeys(tableNode, keys[:index] + keys[index + 1 :])

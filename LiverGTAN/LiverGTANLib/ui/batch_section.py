@@ -1,33 +1,52 @@
-"""Part of the shell: the section that segments several volumes in one go."""
+"""The section "Several volumes": segments the checked volumes one after the other."""
+
+from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
-from ..mrml.batch import VolumeBatch, VolumeProblem
-from .task_runner import WorkerTask
+from ..core.segmentation_job import JobResult
+from ..mrml.batch import VolumeBatch
+from ..mrml.parameters import ChosenParameters
+from ..mrml.session import SegmentationRequest, SegmentationResult, Session
+from .task_runner import TaskRunner, WorkerTask
 
 
 class BatchSection:
-    """prepare(volumeNode, segmentationNode) -> request and apply(request, found) -> result do the work."""
+    """ui: the widgets of the .ui file by name. chosen(): student, engine and settings for a new batch.
 
-    def __init__(self, selector, button, label, runner, prepare, apply, updateButtons):
-        self._selector, self._button, self._label = selector, button, label
-        self._runner, self._prepare, self._apply = runner, prepare, apply
-        self._updateButtons = updateButtons
-        self._batch = None
-        button.connect("clicked(bool)", self._onClicked)
-        selector.connect("checkedNodesChanged()", self.update)
+    It calls onResult(result) for each volume that was segmented, and onProgress() when a volume is done or the batch
+    ends.
+    """
+
+    def __init__(
+        self,
+        ui,
+        session: Session,
+        runner: TaskRunner,
+        chosen: Callable[[], ChosenParameters],
+        *,
+        onResult: Callable[[SegmentationResult], None],
+        onProgress: Callable[[], None],
+    ):
+        self._selector, self._button, self._label = ui.volumesComboBox, ui.batchButton, ui.batchLabel
+        self._session, self._runner, self._chosen = session, runner, chosen
+        self._onResult, self._onProgress = onResult, onProgress
+        self._batch: VolumeBatch | None = None
+        self._button.connect("clicked(bool)", self._onClicked)
+        self._selector.connect("checkedNodesChanged()", self.refresh)
 
     @property
     def running(self) -> bool:
         return self._batch is not None
 
     def stop(self) -> None:
-        """Forget what is still to do; what is written stays."""
+        """Drop what is still to do; what is written stays."""
         batch, self._batch = self._batch, None
         if batch is not None:
             self._label.text = _("Canceled.") + " " + batch.summary()
+            self.refresh()
 
-    def update(self) -> None:
+    def refresh(self) -> None:
         if self.running:
             self._button.text, self._button.enabled = _("Cancel"), True
             self._button.toolTip = _("Stop; volumes that are done keep their result.")
@@ -40,41 +59,45 @@ class BatchSection:
         if self.running:
             self.stop()
             self._runner.stop()
-        else:
-            self._batch = VolumeBatch(self._selector.checkedNodes(), self._prepare, self._apply)
+            self._onProgress()
+        elif not self._runner.running:
+            self._batch = VolumeBatch(self._session, self._selector.checkedNodes(), self._chosen())
+            self.refresh()
             self._next()
-        self._updateButtons()
 
     def _next(self) -> None:
-        request = self._batch.next()
+        request = self._batch.prepareNext()
         if request is None:
             self._label.text, self._batch = self._batch.summary(), None
-            return
-        self._label.text = _("Volume {position}: {name}").format(
-            position=self._batch.position, name=request.volumeNode.GetName()
-        )
+            self.refresh()
+        else:
+            self._start(request)
+        self._onProgress()
+
+    def _start(self, request: SegmentationRequest) -> None:
         name = request.volumeNode.GetName()
+        self._label.text = _("Volume {position}: {name}").format(position=self._batch.position, name=name)
         self._runner.start(
             WorkerTask(
-                request.job.run,
-                lambda outcome: self._onDone(request, outcome),
+                request.job.segment,
+                lambda found: self._onFound(request, found),
+                lambda error: self._onFailed(request, error),
                 request.nodesExist,
                 lambda: self._onGone(name),
+                analysisKey=request.job.analysis_key,
             )
         )
 
-    def _onDone(self, request, outcome) -> None:
-        self._batch.finish(request, lambda: _valueOf(outcome))
+    def _onFound(self, request: SegmentationRequest, found: JobResult) -> None:
+        result = self._batch.write(request, found)
+        if result is not None:
+            self._onResult(result)
         self._next()
-        self._updateButtons()
+
+    def _onFailed(self, request: SegmentationRequest, error: BaseException) -> None:
+        self._batch.addProblem(request, error)
+        self._next()
 
     def _onGone(self, name: str) -> None:
-        self._batch.problems.append(VolumeProblem(name, _("The volume or its segmentation was removed meanwhile.")))
+        self._batch.skipRemoved(name)
         self._next()
-        self._updateButtons()
-
-
-def _valueOf(outcome):
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.value

@@ -1,7 +1,6 @@
-"""Part of the shell: the mask follows the hand. It hears of every change, and says when to preview and when to write.
+"""Follows what the user changes: tells a drag, which is previewed, from its release, after which the mask is written.
 
-While something is dragged only previews are wished for; the mask is written once, on release. What is changed without
-a hand (by a script, by the keyboard) counts as released when it has rested for a moment.
+What is changed without the mouse (by a script, by the keyboard) counts as released when it has rested for a moment.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -12,29 +11,40 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from ..mrml.session import SegmentationResult
+
 REST_MILLISECONDS = 150
+"""A choice, not a measurement: longer than the interval of a repeating key (about 30 ms), too short to be noticed."""
 
 
 class ChangeTracker(VTKObservationMixin):
-    """key() tells what is set now; equal keys mean an equal mask.
+    """key(): what is set now; equal keys give equal masks. lastWritten(): the result that was written last, if any.
 
-    onMoving() is called when it changed, onReleased() when it is to become the mask, onReturned() when it was let go
-    where it had been.
+    onMoving() is called when the key changed, onReleased() when it is to become the mask, onReturned() when it was
+    released where the mask has it already.
     """
 
-    def __init__(self, key: Callable[[], Hashable], onMoving, onReleased, onReturned):
+    def __init__(
+        self,
+        key: Callable[[], Hashable],
+        lastWritten: Callable[[], SegmentationResult | None],
+        onMoving: Callable[[], None],
+        onReleased: Callable[[], None],
+        onReturned: Callable[[], None],
+    ):
         VTKObservationMixin.__init__(self)
-        self._key = key
+        self._key, self._lastWritten = key, lastWritten
         self._onMoving, self._onReleased, self._onReturned = onMoving, onReleased, onReturned
-        self._held = self._deaf = False
-        self._seen = self._written = None
+        self._dragging = self._ignoring = False
+        self._seen = None
+        self._accepted: tuple[Hashable, SegmentationResult | None] = (None, None)
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MILLISECONDS)
         self._rest.connect("timeout()", self._onRest)
 
-    def follow(self, *markupsNodes) -> None:
-        """Listen to these nodes (None among them is left out) and to no others."""
+    def observe(self, *markupsNodes) -> None:
+        """Follow changes of these nodes (None among them is left out) and of no others."""
         self.removeObservers()
         markups = slicer.vtkMRMLMarkupsNode
         changes = (
@@ -53,41 +63,43 @@ class ChangeTracker(VTKObservationMixin):
             self.addObserver(node, markups.PointEndInteractionEvent, self.release)
 
     def close(self) -> None:
-        """Hear of nothing any more."""
+        """Follow nothing any more."""
         self.removeObservers()
         self._rest.stop()
-        self._held = False
+        self._dragging = False
 
     @contextmanager
-    def deaf(self) -> Iterator[None]:
-        """What is changed within this block is not meant to become a mask; the mask shows it already."""
-        self._deaf = True
+    def ignoringChanges(self) -> Iterator[None]:
+        """What is changed within this block is what the mask shows already."""
+        self._ignoring = True
         try:
             yield
         finally:
-            self._deaf = False
+            self._ignoring = False
             self.settle()
 
     def settle(self) -> None:
-        """What is set now is what the mask shows."""
+        """What is set now is what the mask shows, until another one is written."""
         self._rest.stop()
-        self._seen = self._written = self._key()
+        self._seen = self._key()
+        self.accept(self._seen)
+
+    def accept(self, key: Hashable) -> None:
+        """No mask is to be made for this key (any more)."""
+        self._accepted = key, self._lastWritten()
 
     def isCurrent(self, key: Hashable) -> bool:
         """Whether nothing has changed since it was so."""
         return key == self._seen
 
-    def wrote(self, key: Hashable) -> None:
-        self._written = key
-
-    def check(self) -> None:
-        """Look whether anything was changed while a mask was being made."""
-        if not self._held:
-            self.release()
+    @property
+    def moving(self) -> bool:
+        """Whether what is set now is not what the mask shows."""
+        return self._seen != self._shownKey()
 
     def onChange(self, caller=None, event=None) -> None:
-        """Something may have changed, perhaps in the midst of a drag."""
-        key = self._key() if not self._deaf else self._seen
+        """Something may have changed, perhaps in the middle of a drag."""
+        key = self._key() if not self._ignoring else self._seen
         if key == self._seen:
             return
         self._seen = key
@@ -95,28 +107,28 @@ class ChangeTracker(VTKObservationMixin):
         self._onMoving()
 
     def release(self, caller=None, event=None) -> None:
-        """What is set now is meant to stay."""
-        if self._deaf:
+        """What is set now is to become the mask."""
+        if self._ignoring:
             return
-        self._held = False
+        self._dragging = False
         self._rest.stop()
         self._seen = self._key()
-        if self._seen == self._written:
-            self._onReturned()
-        else:
+        if self.moving:
             self._onReleased()
+        else:
+            self._onReturned()
+
+    def _shownKey(self) -> Hashable:
+        acceptedKey, writtenBefore = self._accepted
+        written = self._lastWritten()
+        return acceptedKey if written is None or written is writtenBefore else written.found.parameters.key
 
     def _onStart(self, caller, event) -> None:
-        self._held = True
+        self._dragging = True
 
     def _onRest(self) -> None:
-        # Some handles tell nothing when they are grasped, so the mouse button is asked too.
-        if self._held or qt.QApplication.mouseButtons() & qt.Qt.LeftButton:
+        # Some handles send no start event, so the mouse button is asked too.
+        if self._dragging or qt.QApplication.mouseButtons() & qt.Qt.LeftButton:
             self._rest.start()
         else:
             self.release()
-
-    @property
-    def moving(self) -> bool:
-        """Whether what is set now is not what the mask shows."""
-        return self._seen != self._written

@@ -1,212 +1,242 @@
-"""Part of the shell: what goes on by itself while the panel is open. The mask follows, doubt is shown, and scans are
-looked at ahead of the first click.
+"""What goes on without a click while the panel is open: the mask follows what is set, its uncertainty is shown, and
+scans are analyzed ahead of the first click.
 """
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import qt
 
+from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
-from ..mrml import parameters, points, scene
+from ..mrml import points, scene
 from ..mrml.overlay import UncertaintyOverlay
+from ..mrml.parameters import ChosenParameters
 from ..mrml.preview import PreviewSegment
+from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .change_tracker import REST_MILLISECONDS, ChangeTracker
-from .errands import BackgroundTaskKind, BackgroundTasks
+from .task_runner import BackgroundTaskKind, BackgroundTasks, TaskRunner
 
 
 class LiveUpdate:
-    """Works between `open` and `close`; nothing is observed and nothing runs outside.
+    """Works between `open` and `close`; outside nothing is observed and nothing runs.
 
-    panel: write(request, found), fail(error), say(text) and updateButtons() of the module's widget.
+    chosen(): what is set now, without what is being dragged. It calls write(request, found) when a mask is finished,
+    fail(error) when none can be made, say(text) for the line of the result, and refresh() when an analysis has ended.
     """
 
-    def __init__(self, mrmlScene, logic, runner, panel):
-        self._logic, self._session = logic, logic.session
-        self._panel, self._parameters = panel, None
+    def __init__(
+        self,
+        mrmlScene,
+        session: Session,
+        runner: TaskRunner,
+        chosen: Callable[[], ChosenParameters],
+        *,
+        write: Callable[[SegmentationRequest, JobResult], None],
+        fail: Callable[[BaseException], None],
+        say: Callable[[str], None],
+        refresh: Callable[[], None],
+    ):
+        self._session, self._chosen = session, chosen
+        self._write, self._fail, self._say, self._refresh = write, fail, say, refresh
         self._preview, self._overlay = PreviewSegment(mrmlScene), UncertaintyOverlay(mrmlScene)
-        self._moving = {}
-        self._soon = qt.QTimer()
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(REST_MILLISECONDS)
-        self._soon.connect("timeout()", lambda: self.errands.wish("look", "doubt"))
-        self._follower = ChangeTracker(self._key, self._onMoving, self._onReleased, self._onReturned)
-        self.errands = BackgroundTasks(
+        self._isOpen = False
+        self._dragged = {}
+        self._imageRest = qt.QTimer()
+        self._imageRest.setSingleShot(True)
+        self._imageRest.setInterval(REST_MILLISECONDS)
+        self._imageRest.connect("timeout()", lambda: self.background.request("analysis", "uncertainty"))
+        self._tracker = ChangeTracker(self._key, self._lastWritten, self._onMoving, self._onReleased, self._onReturned)
+        self.background = BackgroundTasks(
             runner,
             {
-                "mask": BackgroundTaskKind(self._prepareMask, lambda job: job.run, self._onMask),
+                "mask": BackgroundTaskKind(
+                    self._prepareMask, lambda job: job.segment, self._onMask, self._onMaskFailed
+                ),
                 "preview": BackgroundTaskKind(self._preparePreview, lambda job: job.preview, self._onPreview),
-                "doubt": BackgroundTaskKind(self._prepareDoubt, lambda job: job.overlay, self._onDoubt),
-                "look": BackgroundTaskKind(self._prepareLook, lambda job: job.look, self._onLook),
+                "uncertainty": BackgroundTaskKind(
+                    self._prepareUncertainty, lambda job: job.uncertainty_map, self._onUncertainty
+                ),
+                "analysis": BackgroundTaskKind(
+                    self._prepareAnalysis,
+                    lambda job: job.analyze_ahead,
+                    self._onAnalysis,
+                    self._onAnalysis,
+                    analyzes=True,
+                ),
             },
         )
 
-    def open(self, parameters) -> None:
-        self._parameters = parameters
-        self._listen()
-        self._follower.settle()
-        self.errands.wish("look", "doubt")
+    def open(self) -> None:
+        self._isOpen = True
+        self._observe()
+        self._tracker.settle()
+        self.background.request("analysis", "uncertainty")
 
     def close(self) -> None:
-        """Stop following; preview and overlay go away."""
-        self._follower.close()
-        self._soon.stop()
-        self.errands.forget()
+        """Follow nothing any more; preview and overlay are removed."""
+        self._isOpen = False
+        self._tracker.close()
+        self._imageRest.stop()
+        self.background.drop()
         self._preview.remove()
         self._overlay.remove()
-        self._parameters, self._moving = None, {}
+        self._dragged = {}
 
-    # What the panel tells
+    # What the panel reports
 
     def onParametersChanged(self) -> None:
-        """Something in the parameter node changed: a slider was let go, another ROI chosen."""
-        if self._parameters is None:
+        """Something in the parameter node changed: a slider was released, another ROI chosen."""
+        if not self._isOpen:
             return
-        self._moving = {}
-        self._listen()
-        self._follower.release()
-        if self._parameters.showUncertainty:
-            self.errands.wish("doubt")
-        else:
-            self._overlay.remove()
+        self._dragged = {}
+        self._observe()
+        self._tracker.release()
+        self.updateUncertainty()
 
     def onVolumeChanged(self) -> None:
-        """Another volume, or other voxels in it: what is set belongs to it, and nothing is to be written for that."""
-        if self._parameters is None:
+        """Another volume, or other voxels in it: what is set belongs to it, and no mask is to be written for that."""
+        if not self._isOpen:
             return
         self._preview.remove()
         self._overlay.remove()
-        self._listen()
-        self._follower.settle()
-        self.errands.forget("mask", "preview")
-        self.errands.wish("look", "doubt")
+        self._observe()
+        self._tracker.settle()
+        self.background.drop("mask", "preview")
+        self.background.request("analysis", "uncertainty")
 
     def drag(self, name: str, value) -> None:
-        """A slider is being moved; its parameter changes when it is let go."""
-        if self._parameters is not None:
-            self._moving[name] = value
-            self._follower.onChange()
+        """A slider is being moved; its parameter changes when it is released."""
+        if self._isOpen:
+            self._dragged[name] = value
+            self._tracker.onChange()
 
     def onImageChanged(self) -> None:
         """The volume or its voxels were changed, perhaps not for the last time."""
-        if self._parameters is not None:
-            self._soon.start()
+        if self._isOpen:
+            self._imageRest.start()
 
-    def writing(self, request) -> None:
-        """A mask is about to be written for this request."""
-        self._follower.wrote(request.job.recipe.key)
-
-    def wrote(self) -> None:
-        if self._parameters is not None:
-            self._follower.check()
-            self.errands.wish("doubt")
-
-    def restore(self, step) -> None:
-        """Set what was set for this undo state, without writing anything."""
-        if self._parameters is None:
-            return
-        with self._follower.deaf():
-            if step is not None and step.choices is not None:
-                parameters.restore(self._parameters, step.choices)
-        self.errands.forget("mask", "preview")
+    def restoring(self) -> AbstractContextManager[None]:
+        """What is set within this block is what Undo or Redo made of the mask."""
+        self.background.drop("mask", "preview")
         self._preview.remove()
-        self.errands.wish("doubt")
+        return self._tracker.ignoringChanges()
 
-    def isLookingAt(self, request) -> bool:
-        """Whether the analysis that this request needs is being made already."""
-        kind, other = self.errands.atWork
-        return kind == "look" and other.job.analysis_key == request.job.analysis_key
+    def updateUncertainty(self) -> None:
+        """Show the uncertainty of the present mask, if it is to be shown."""
+        if self._isOpen and self._chosen().showUncertainty:
+            self.background.request("uncertainty")
+        else:
+            self._overlay.remove()
 
-    # Following
+    # Following what is set
 
-    def _listen(self) -> None:
-        p = self._parameters
-        self._follower.follow(p.region, p.liverPoints, p.notLiverPoints)
+    def _observe(self) -> None:
+        chosen = self._chosen()
+        self._tracker.observe(chosen.roiNode, chosen.liverNode, chosen.notLiverNode)
 
     def _key(self):
-        if self._parameters is None:
-            return None
-        points.number(self._parameters.liverPoints, self._parameters.notLiverPoints)
+        chosen = self._chosen()
+        points.numberPoints(chosen.liverNode, chosen.notLiverNode)
         try:
-            return parameters.read(self._parameters, self._moving).recipe.key
+            return chosen.maskParameters(self._dragged).key
         except ValueError as error:
             return str(error)
 
+    def _lastWritten(self) -> SegmentationResult | None:
+        """The last mask that was written, if it is the one that the panel shows."""
+        result, chosen = self._session.current, self._chosen()
+        shown = result is not None and (result.volumeNode, result.segmentation) == (
+            chosen.volumeNode,
+            chosen.segmentationNode,
+        )
+        return result if shown else None
+
     def _onMoving(self) -> None:
-        self.errands.forget("mask")
-        self.errands.wish("preview")
+        self.background.drop("mask")
+        self.background.request("preview")
 
     def _onReleased(self) -> None:
-        self.errands.forget("preview")
-        self.errands.wish("mask")
+        self.background.drop("preview")
+        self.background.request("mask")
 
     def _onReturned(self) -> None:
-        self.errands.forget("mask", "preview")
+        self.background.drop("mask", "preview")
         self._preview.remove()
 
-    # Small jobs
+    # Background tasks
 
-    def _request(self):
-        """What is set now as a request, None when it cannot be carried out."""
-        p = self._parameters
-        if p is None or p.inputVolume is None:
+    def _request(self) -> SegmentationRequest | None:
+        """What is set now as a request, None when it cannot be carried out; why is said."""
+        chosen = self._chosen()
+        if not self._isOpen or chosen.volumeNode is None:
             return None
         try:
-            return self._logic.prepare(p, self._moving)
-        except (InputError, ValueError) as error:
-            self._panel.say(str(error))
+            reason, _ = self._session.obstacles(chosen)
+            if reason:
+                raise InputError(reason)
+            return self._session.prepare(chosen, self._dragged)
+        except ValueError as error:  # InputError is one
+            self._say(str(error))
             return None
 
     def _hasMask(self) -> bool:
-        output = self._parameters.outputSegmentation if self._parameters else None
-        return output is not None and bool(scene.liverSegmentId(output))
+        segmentationNode = self._chosen().segmentationNode
+        return segmentationNode is not None and bool(scene.liverSegmentId(segmentationNode))
 
-    def _prepareMask(self):
+    def _prepareMask(self) -> SegmentationRequest | None:
         request = self._request() if self._hasMask() else None
         if request is None:
             self._preview.remove()
         return request
 
-    def _preparePreview(self):
-        request = self._request() if self._follower.moving else None
-        return request if request and (self._hasMask() or self._session.isAnalyzed(request)) else None
+    def _preparePreview(self) -> SegmentationRequest | None:
+        wanted = self._tracker.moving and (self._hasMask() or self._session.isAnalyzed(self._chosen()))
+        return self._request() if wanted else None
 
-    def _prepareDoubt(self):
-        if self._parameters is None or not self._parameters.showUncertainty:
+    def _prepareUncertainty(self) -> SegmentationRequest | None:
+        chosen = self._chosen()
+        wanted = self._isOpen and chosen.showUncertainty and self._session.isAnalyzed(chosen)
+        return self._request() if wanted else None
+
+    def _prepareAnalysis(self) -> SegmentationRequest | None:
+        chosen = self._chosen()
+        if not self._isOpen or chosen.volumeNode is None or self._session.obstacles(chosen)[0]:
             return None
-        request = self._request()
-        return request if request and self._session.isAnalyzed(request) else None
+        if chosen.engine == "torch" and "torch" not in sys.modules:
+            return None  # importing it takes seconds, which nobody asked for yet
+        return None if self._session.isAnalyzed(chosen) else self._request()
 
-    def _prepareLook(self):
-        p = self._parameters
-        if p is None or p.inputVolume is None or self._session.obstacles(p.inputVolume, p.student, p.engine)[0]:
-            return None
-        if p.engine == "torch" and "torch" not in sys.modules:
-            return None  # loading it takes seconds, which nobody asked for yet
-        request = self._request()
-        return request if request and not self._session.isAnalyzed(request) else None
+    def _isWanted(self, request: SegmentationRequest) -> bool:
+        """Whether a finished mask is what is still set and not shown yet."""
+        return self._tracker.moving and self._tracker.isCurrent(request.job.parameters.key)
 
-    def _onMask(self, request, outcome) -> None:
-        key = request.job.recipe.key
-        if not self._follower.moving or not self._follower.isCurrent(key):
-            return  # not wanted any more, or the next one is on its way
+    def _onMask(self, request: SegmentationRequest, found: JobResult) -> None:
+        if not self._isWanted(request):
+            return  # the next one is on its way
         self._preview.remove()
-        self._follower.wrote(key)
-        if outcome.error is not None:
-            self._panel.fail(outcome.error)
-        elif outcome.value.mask.empty:
-            self._panel.say("No liver is left with what is set; the segment was kept as it was.")
+        self._tracker.accept(found.parameters.key)
+        if found.mask.empty:
+            self._say("No liver is left with what is set; the segment was not changed.")
         else:
-            self._panel.write(request, outcome.value)
+            self._write(request, found)
 
-    def _onPreview(self, request, outcome) -> None:
-        if outcome.error is None and self._follower.moving:
-            self._preview.show(outcome.value, request.segmentationNode)
+    def _onMaskFailed(self, request: SegmentationRequest, error: BaseException) -> None:
+        if self._isWanted(request):
+            self._preview.remove()
+            self._tracker.accept(request.job.parameters.key)
+            self._fail(error)
 
-    def _onDoubt(self, request, outcome) -> None:
-        if outcome.error is None and self._parameters is not None and self._parameters.showUncertainty:
-            self._overlay.show(outcome.value)
+    def _onPreview(self, request: SegmentationRequest, preview) -> None:
+        if self._tracker.moving:
+            self._preview.show(preview, request.chosen.segmentationNode)
 
-    def _onLook(self, request, outcome) -> None:
-        """A problem will be told when the person asks for the mask."""
-        self._panel.updateButtons()
-        self.errands.wish("doubt")
+    def _onUncertainty(self, request: SegmentationRequest, uncertainty) -> None:
+        if self._isOpen and self._chosen().showUncertainty:
+            self._overlay.show(uncertainty)
+
+    def _onAnalysis(self, request: SegmentationRequest, outcome) -> None:
+        """A problem is logged here, and shown when the user asks for the mask."""
+        self._refresh()
+        self.background.request("uncertainty")

@@ -1,4 +1,6 @@
-"""Part of the shell: the result in words, the table of volumes, and its export."""
+"""The section "Measure": the table of volumes and its export."""
+
+from collections.abc import Callable
 
 import qt
 import slicer
@@ -8,34 +10,17 @@ from ..mrml import table
 
 
 class MeasureSection:
-    """ui: the widgets of the .ui file by name. logic: LiverGTANLogic."""
+    """ui: the widgets of the .ui file by name. findOrCreateTable() -> the table node."""
 
-    def __init__(self, ui, logic):
-        self._logic = logic
+    def __init__(self, ui, findOrCreateTable: Callable):
+        self._findOrCreateTable = findOrCreateTable
         ui.showTableButton.connect("clicked(bool)", self.showTable)
         ui.exportButton.connect("clicked(bool)", self.onExport)
-
-    def line(self, result, withTime: bool = False) -> str:
-        """What is in the segment, for the person."""
-        if result.interval is None:
-            text = _("Liver {volume:.0f} mL, as the Segment Editor's masking left it").format(volume=result.volumeMl)
-        else:
-            text = _("Liver {interval}").format(interval=result.interval)
-        if withTime:
-            text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
-        return text
-
-    def showStep(self, step, segmentationNode) -> None:
-        """Let the table tell of the undo state that a person has gone to."""
-        if step is not None:
-            self._logic.tabulate(step.result)
-        elif segmentationNode is not None:
-            table.drop(self._logic.table(), segmentationNode)
 
     def showTable(self) -> None:
         """Open the table beside the views."""
         selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetActiveTableID(self._logic.table().GetID())
+        selection.SetActiveTableID(self._findOrCreateTable().GetID())
         slicer.app.applicationLogic().PropagateTableSelection()
         slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
 
@@ -45,4 +30,4 @@ class MeasureSection:
         )
         if path:
             with slicer.util.tryWithErrorDisplay(_("The table could not be exported.")):
-                self._logic.exportTable(path)
+                table.export(self._findOrCreateTable(), path)

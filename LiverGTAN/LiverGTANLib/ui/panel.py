@@ -1,4 +1,8 @@
-"""Part of the shell: the panel. What can be done now and why something cannot, one run, its result, undo and redo."""
+"""The panel: what can be done now and why something cannot, one run, its result, Undo and Redo."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import qt
 import slicer
@@ -6,41 +10,59 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import NodeModify, VTKObservationMixin
 
+from ..core.segmentation_job import JobResult
 from ..core.terminology import INTENDED_USE
-from ..mrml import parameters, roi, sample_data
+from ..mrml import parameters, roi, sample_data, scene
+from ..mrml.parameters import ChosenParameters
+from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .batch_section import BatchSection
 from .live_update import LiveUpdate
 from .measure_section import MeasureSection
 from .place_buttons import PlaceButtons
 from .task_runner import TaskRunner, WorkerTask
 
-# A run that is over before this shows neither progress nor Cancel: they would only flicker.
-PATIENCE_SECONDS = 0.5
+SHOW_RUN_AFTER_SECONDS = 0.5
+"""A run that is over before this shows neither progress nor Cancel: they would only flicker. A choice, not a
+measurement; a second click of a double click, which must not cancel, comes sooner."""
 
 FAILED = "The liver could not be segmented."
 
 
 class Panel(VTKObservationMixin):
-    """ui: the widgets of the .ui file by name. logic: LiverGTANLogic."""
+    """ui: the widgets of the .ui file by name. session: does the work.
 
-    def __init__(self, ui, logic):
+    `chosen` is the latest reading of the parameter node. Buttons are refreshed once after all changes of one turn of
+    the event loop, and once when a run ends.
+    """
+
+    def __init__(self, ui, session: Session):
         VTKObservationMixin.__init__(self)
-        self.ui, self.logic, self.session = ui, logic, logic.session
-        self.parameters = None
+        self.ui, self.session = ui, session
+        self.parameterNode = None
+        self.chosen = ChosenParameters()
         self._guiTag = None
-        self._shownInput = None
-        self.runner = TaskRunner(self.updateButtons, lambda: self.live.errands.goOn())
-        self.live = LiveUpdate(slicer.mrmlScene, logic, self.runner, self)
-        self.places = PlaceButtons(ui.liverPointsButton, ui.notLiverPointsButton)
-        self.measure = MeasureSection(ui, logic)
-        self.batch = BatchSection(
-            ui.volumesComboBox,
-            ui.batchButton,
-            ui.batchLabel,
+        self._shownVolume = None
+        self._ignoring = False
+        self._runShown = False
+        self._refreshTimer = qt.QTimer()
+        self._refreshTimer.setSingleShot(True)
+        self._refreshTimer.setInterval(0)
+        self._refreshTimer.connect("timeout()", self.refresh)
+        self.runner = TaskRunner(self._onProgress)
+        self.live = LiveUpdate(
+            slicer.mrmlScene,
+            session,
             self.runner,
-            self._prepareOneOfMany,
-            logic.apply,
-            self.updateButtons,
+            lambda: self.chosen,
+            write=self._write,
+            fail=self._fail,
+            say=self._say,
+            refresh=self._onAnalyzed,
+        )
+        self.places = PlaceButtons(ui.liverPointsButton, ui.notLiverPointsButton)
+        self.measure = MeasureSection(ui, lambda: parameters.findOrCreateTable(self.parameterNode))
+        self.batch = BatchSection(
+            ui, session, self.runner, lambda: self.chosen, onResult=self._showOutputs, onProgress=self.refresh
         )
         self._connect()
 
@@ -59,37 +81,39 @@ class Panel(VTKObservationMixin):
 
     # Life of the panel
 
-    def show(self, parameters) -> None:
+    def show(self, parameterNode) -> None:
         """Show these parameters (None: nothing, without a scene)."""
         self._disconnect()
-        self.parameters = parameters
-        if parameters:
-            # connectGui does the same, but not every Slicer's returns the tag that disconnecting needs.
-            self._guiTag = parameters.connectParametersToGui(_boundWidgets(self.ui))
-            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-            if not parameters.inputVolume:
-                parameters.inputVolume = _firstScalarVolume()
+        self.parameterNode = parameterNode
+        if parameterNode:
+            # connectGui does the same, but Slicer up to 5.12 does not return the tag that disconnecting needs.
+            self._guiTag = parameterNode.connectParametersToGui(_boundWidgets(self.ui))
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            if not parameterNode.inputVolume:
+                parameterNode.inputVolume = _firstScalarVolume()
         self.onParametersChanged()
         self._observeImage()
 
     def enter(self) -> None:
         """The module is opened."""
-        student, engine = self.parameters.student, self.parameters.engine
-        self.runner.start(WorkerTask(lambda *_: self.session.warmUp(student, engine), lambda outcome: None, quiet=True))
+        student, engine = self.chosen.student, self.chosen.engine
+        self.runner.start(
+            WorkerTask(lambda progress, cancelled: self.session.warmUp(student, engine, cancelled), background=True)
+        )
         self.follow()
 
     def follow(self) -> None:
-        """From now on the mask follows what is set, and scans are looked at ahead."""
-        self.places.open(self.parameters)
-        self.live.open(self.parameters)
+        """From now on the mask follows what is set, and scans are analyzed ahead."""
+        self.places.open(self.parameterNode)
+        self.live.open()
 
     def leave(self) -> None:
         """Another module is opened, or the scene is closed: nothing goes on."""
         self.batch.stop()
         self.live.close()
         self.places.close()
-        self.runner.stop(waitForThread=True)
-        self.updateButtons()
+        self.runner.close()
+        self.refresh()
         self.removeObservers(self.onImageChanged)
         self._disconnect()
 
@@ -97,181 +121,228 @@ class Panel(VTKObservationMixin):
         """The widgets are not touched any more."""
         self.live.close()
         self.places.close()
-        self.runner.stop(waitForThread=True)
+        self.runner.close()
+        self._refreshTimer.stop()
         self._disconnect()
         self.removeObservers()
 
     def _disconnect(self) -> None:
-        if self.parameters:
-            self.parameters.disconnectGui(self._guiTag)
+        if self.parameterNode:
+            self.parameterNode.disconnectGui(self._guiTag)
         self._guiTag = None
         self.removeObservers(self.onParametersChanged)
 
     # Parameters
 
     def onParametersChanged(self, caller=None, event=None) -> None:
-        followed = self._followInput()
-        if self.parameters and not followed:
-            parameters.give(self.parameters)
+        if self._ignoring:
+            return
+        self._readParameters()
+        volumeChanged = self.chosen.volumeNode != self._shownVolume
+        if volumeChanged:
+            self._followVolume()
+        else:
+            parameters.assignMarkups(self.chosen)
             self._fitNewRegion()
-        self.ui.show3DButton.setSegmentationNode(self._choice("outputSegmentation"))
-        self.ui.engineInfoLabel.text = self.session.engineDescription()
-        self.updateButtons()
-        if not followed:
+        self.ui.engineInfoLabel.text = self.session.engines.describe()
+        self.scheduleRefresh()
+        if volumeChanged:
+            self.live.onVolumeChanged()
+        else:
             self.live.onParametersChanged()
 
-    def _followInput(self) -> bool:
-        """Another volume goes with its own segmentation, ROI and points, so that nothing gets to the wrong volume."""
-        inputVolume = self._choice("inputVolume")
-        if inputVolume == self._shownInput:
-            return False
-        changed = self._shownInput is not None
-        self._shownInput = inputVolume
+    def _readParameters(self) -> None:
+        self.chosen = parameters.read(self.parameterNode) if self.parameterNode else ChosenParameters()
+
+    @contextmanager
+    def _settingParameters(self) -> Iterator[None]:
+        """What is set within this block is known to the panel already."""
+        self._ignoring = True
+        try:
+            with NodeModify(self.parameterNode.parameterNode):
+                yield
+        finally:
+            self._ignoring = False
+
+    def _followVolume(self) -> None:
+        """Another volume has its own segmentation, ROI and points, so that nothing gets to the wrong volume."""
+        previous, self._shownVolume = self._shownVolume, self.chosen.volumeNode
         self._observeImage()
-        if self.parameters and (changed or not self._choice("outputSegmentation")):
-            self.ui.resultLabel.text = ""
-            with NodeModify(self.parameters.parameterNode):
-                self.parameters.outputSegmentation = self.session.findSegmentation(inputVolume)
-                parameters.take(self.parameters, inputVolume)
-        self.live.onVolumeChanged()
-        return True
+        if self.parameterNode and (previous is not None or self.chosen.segmentationNode is None):
+            self._say("")
+            with self._settingParameters():
+                self.parameterNode.outputSegmentation = scene.findSegmentation(self._shownVolume)
+                parameters.showMarkupsOf(self._shownVolume, self.parameterNode)
+            self._readParameters()
 
     def _observeImage(self) -> None:
         self.removeObservers(self.onImageChanged)
         for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
-            if self._shownInput:
-                self.addObserver(self._shownInput, event, self.onImageChanged)
+            if self._shownVolume:
+                self.addObserver(self._shownVolume, event, self.onImageChanged)
 
     def _fitNewRegion(self) -> None:
-        region = self.parameters.region
-        if region and self.parameters.inputVolume and max(region.GetSize()) <= 0:
+        chosen = self.chosen
+        if chosen.roiNode and chosen.volumeNode and max(chosen.roiNode.GetSize()) <= 0:
             self.onFitRegion()
 
     def onImageChanged(self, caller, event) -> None:
-        self.updateButtons()
+        self.scheduleRefresh()
         self.live.onImageChanged()
-
-    def _choice(self, name):
-        return getattr(self.parameters, name) if self.parameters else None
 
     # What can be done now, and why something cannot
 
-    def updateButtons(self) -> None:
-        self.batch.update()
-        if self.runner.running:
+    def scheduleRefresh(self) -> None:
+        """Refresh the buttons once when the event loop has its turn, however often this is called before."""
+        self._refreshTimer.start()
+
+    def refresh(self) -> None:
+        self._refreshTimer.stop()
+        runWasShown = self._runShown
+        self._runShown = self.runner.running and self.runner.waited > SHOW_RUN_AFTER_SECONDS
+        if self._runShown:
             self._showRun()
-            return
-        volumeNode, student = self._choice("inputVolume"), self._choice("student")
-        reason, warning = self.session.obstacles(volumeNode, student, self._choice("engine"))
-        self.ui.applyButton.text = _("Segment anyway") if warning and not reason else _("Segment")
-        self.ui.applyButton.enabled = not reason
-        self.ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
-        self.ui.messageLabel.text = reason or warning
-        self.ui.messageLabel.visible = bool(reason or warning)
-        self.ui.progressBar.visible = False
-        self.ui.undoButton.enabled = self.session.canUndo(self._choice("outputSegmentation"))
-        self.ui.redoButton.enabled = self.session.canRedo(self._choice("outputSegmentation"))
-        for button in (self.ui.liverPointsButton, self.ui.notLiverPointsButton, self.ui.clearPointsButton):
-            button.enabled = volumeNode is not None
-        self.ui.fitRegionButton.enabled = volumeNode is not None and self._choice("region") is not None
+        else:
+            self._showChoices()
+        if self._runShown != runWasShown:
+            self.ui.progressBar.visible = self._runShown
+            self.batch.refresh()
+
+    def _showChoices(self) -> None:
+        chosen, ui = self.chosen, self.ui
+        reason, warning = self.session.obstacles(chosen)
+        ui.applyButton.text = _("Segment anyway") if warning and not reason else _("Segment")
+        ui.applyButton.enabled = not reason
+        ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
+        ui.messageLabel.text = reason or warning
+        ui.messageLabel.visible = bool(reason or warning)
+        ui.undoButton.enabled = self.session.canUndo(chosen.segmentationNode)
+        ui.redoButton.enabled = self.session.canRedo(chosen.segmentationNode)
+        for button in (ui.liverPointsButton, ui.notLiverPointsButton, ui.clearPointsButton):
+            button.enabled = chosen.volumeNode is not None
+        ui.fitRegionButton.enabled = chosen.volumeNode is not None and chosen.roiNode is not None
+        ui.show3DButton.setSegmentationNode(chosen.segmentationNode)
 
     def _showRun(self) -> None:
-        """Until patience ends the button only waits: a hasty second click must not cancel."""
-        long = self.runner.waited > PATIENCE_SECONDS
-        self.ui.applyButton.enabled = long
-        self.ui.applyButton.text = _("Cancel") if long else _("Segment")
-        self.ui.applyButton.toolTip = _("Stop; nothing is changed.") if long else _("The liver is being segmented.")
+        self.ui.applyButton.text = _("Cancel")
+        self.ui.applyButton.enabled = True
+        self.ui.applyButton.toolTip = _("Stop; nothing is changed.")
         self.ui.undoButton.enabled = False
         self.ui.redoButton.enabled = False
-        if long:
+
+    def _onProgress(self) -> None:
+        if not self._runShown and self.runner.waited > SHOW_RUN_AFTER_SECONDS:
+            self.refresh()
+        if self._runShown:
             fraction, text = self.runner.progress
-            self.ui.progressBar.visible = True
             self.ui.progressBar.value = round(100 * fraction)
             self.ui.progressBar.format = f"{text} %p%"
+
+    def _onAnalyzed(self) -> None:
+        self.ui.engineInfoLabel.text = self.session.engines.describe()
+        self.scheduleRefresh()
 
     # One run
 
     def onApplyButton(self) -> None:
-        if self.runner.running:
+        if not self.runner.running:
+            with slicer.util.tryWithErrorDisplay(_(FAILED)):
+                self._say("")
+                self._start()
+        elif self._runShown:  # else it is the second click of a double click, which must not cancel
             self.batch.stop()
             self.runner.stop()
-            self.say(_("Canceled; nothing was changed."))
-            self.live.errands.goOn()
-        else:
-            with slicer.util.tryWithErrorDisplay(_(FAILED)):
-                self.say("")
-                self._start()
-        self.updateButtons()
+            self._say(_("Canceled; nothing was changed."))
+            self.refresh()
 
     def _start(self) -> None:
-        request = self.logic.prepare(self.parameters)
+        self._readParameters()
+        request = self.session.prepare(self.chosen)
         self.runner.start(
             WorkerTask(
-                request.job.run, lambda outcome: self._onRunDone(request, outcome), request.nodesExist, self._onGone
-            ),
-            sparing=self.live.isLookingAt(request),
+                request.job.segment,
+                lambda found: self._write(request, found),
+                self._fail,
+                request.nodesExist,
+                self._onGone,
+                analysisKey=request.job.analysis_key,
+            )
         )
 
-    def _onRunDone(self, request, outcome) -> None:
-        if outcome.error is not None:
-            self.fail(outcome.error)
-        else:
-            self.write(request, outcome.value)
-
-    def write(self, request, found) -> None:
-        """Put what was found into the scene, and tell."""
+    def _write(self, request: SegmentationRequest, found: JobResult) -> None:
+        """Put what was found into the scene, and show it."""
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED), waitCursor=True):
-                self.live.writing(request)
-                result = self.logic.apply(request, found, surfaceLater=True)
+                result = self.session.apply(request, found, surfaceLater=True)
                 qt.QTimer.singleShot(0, self.session.makeSurface)
-                if request.volumeNode == self._choice("inputVolume"):
-                    self.parameters.outputSegmentation = result.segmentation
-                    self.say(self.measure.line(result, withTime=True))
-                    self.live.wrote()
+                self._showOutputs(result)
+                if result.volumeNode == self.chosen.volumeNode:
+                    self._say(_resultLine(result, withTime=True))
         finally:
-            self.updateButtons()
+            self.refresh()
+        if self.chosen.showUncertainty:
+            self.live.updateUncertainty()
 
-    def fail(self, error) -> None:
-        """Show an error to the person."""
+    def _showOutputs(self, result: SegmentationResult) -> None:
+        """Choose the segmentation and the table of a result, which may have been made for it."""
+        isShown = result.volumeNode == self.chosen.volumeNode
+        segmentationNode = result.segmentation if isShown else self.chosen.segmentationNode
+        with self._settingParameters():
+            self.parameterNode.outputSegmentation = segmentationNode
+            self.parameterNode.measurements = result.tableNode
+        self.chosen = replace(self.chosen, segmentationNode=segmentationNode, tableNode=result.tableNode)
+
+    def _fail(self, error: BaseException) -> None:
+        """Show an error to the user."""
+        self.ui.engineInfoLabel.text = self.session.engines.describe()
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED)):
                 raise error
         finally:
-            self.updateButtons()
+            self.refresh()
 
-    def say(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         self.ui.resultLabel.text = text
 
     def _onGone(self) -> None:
-        self.say(_("Canceled: the volume or the segmentation was removed."))
-        self.updateButtons()
-
-    def _prepareOneOfMany(self, volumeNode, segmentationNode):
-        chosen = parameters.ofVolume(volumeNode, parameters.settings(self.parameters))
-        return self.session.prepare(
-            volumeNode, segmentationNode, self.parameters.student, self.parameters.engine, chosen.recipe, chosen
-        )
+        self._say(_("Canceled: the volume or the segmentation was removed."))
+        self.refresh()
 
     # Undo, region, points, sample
 
-    def moveInHistory(self, step) -> None:
-        current = step()
-        self.live.restore(current)
-        self.measure.showStep(current, self._choice("outputSegmentation"))
-        self.say(self.measure.line(current.result) if current else "")
-        self.updateButtons()
+    def moveInHistory(self, move: Callable[[], SegmentationResult | None]) -> None:
+        """move: `Session.undo` or `Session.redo`. What was set for the mask is set again."""
+        if self.runner.running:
+            return
+        with self.live.restoring():
+            result = move()
+            if result is not None:
+                parameters.restore(self.parameterNode, result.request.chosen, result.found.parameters)
+        self.live.updateUncertainty()
+        self._say(_resultLine(result) if result else "")
+        self.refresh()
 
     def onFitRegion(self) -> None:
-        roi.fit(self.parameters.region, self.parameters.inputVolume, self.parameters.outputSegmentation)
+        roi.fit(self.chosen.roiNode, self.chosen.volumeNode, self.chosen.segmentationNode)
 
     def onClearPoints(self) -> None:
-        for node in filter(None, (self.parameters.liverPoints, self.parameters.notLiverPoints)):
+        for node in filter(None, (self.chosen.liverNode, self.chosen.notLiverNode)):
             node.RemoveAllControlPoints()
 
     def loadSample(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
-            self.parameters.inputVolume = sample_data.load()
+            self.parameterNode.inputVolume = sample_data.load()
+
+
+def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
+    """What is in the segment, for the user."""
+    if result.masked:
+        text = _("Liver {volume:.0f} mL, as the Segment Editor's masking left it").format(volume=result.volumeMl)
+    else:
+        text = _("Liver {interval}").format(interval=result.interval)
+    if withTime:
+        text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
+    return text
 
 
 def _boundWidgets(ui) -> dict:

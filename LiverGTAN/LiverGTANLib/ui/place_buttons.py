@@ -1,4 +1,4 @@
-"""Part of the shell: buttons and keys with which points are placed. The keys work only while the module is open."""
+"""Buttons and keys with which points are placed. The keys work only while the module is open."""
 
 import qt
 import slicer
@@ -7,23 +7,23 @@ from slicer.util import VTKObservationMixin
 from ..mrml import points
 
 KEYS = {True: "L", False: "N"}
-_PARAMETERS = {True: "liverPoints", False: "notLiverPoints"}
+_PARAMETER_NAMES = {True: "liverPoints", False: "notLiverPoints"}
 
 
 class PlaceButtons(VTKObservationMixin):
-    """A button stays down as long as the mouse places points of its list; a second click or Escape ends that."""
+    """A button stays checked as long as the mouse places points of its list; a second click or Escape ends that."""
 
     def __init__(self, liverButton, notLiverButton):
         VTKObservationMixin.__init__(self)
         self._buttons = {True: liverButton, False: notLiverButton}
-        self._parameters = None
+        self._parameterNode = None
         self._shortcuts = []
         for liver, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked, liver=liver: self._onClicked(liver, checked))
 
-    def open(self, parameters) -> None:
+    def open(self, parameterNode) -> None:
         self.close()
-        self._parameters = parameters
+        self._parameterNode = parameterNode
         for liver, key in KEYS.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
             shortcut.connect("activated()", lambda liver=liver: self._onKey(liver))
@@ -35,11 +35,11 @@ class PlaceButtons(VTKObservationMixin):
         self._update()
 
     def close(self) -> None:
-        """Stop placing; the keys mean nothing to the module any more."""
+        """Stop placing; the keys do nothing any more."""
         if any(self._isPlacing(liver) for liver in self._buttons):
             self._stop()
         self.removeObservers()
-        self._parameters = None
+        self._parameterNode = None
         for shortcut in self._shortcuts:
             shortcut.enabled = False
             shortcut.setParent(None)
@@ -51,17 +51,17 @@ class PlaceButtons(VTKObservationMixin):
             self._onClicked(liver, not self._isPlacing(liver))
 
     def _onClicked(self, liver: bool, on: bool) -> None:
-        if on and self._parameters is not None and self._parameters.inputVolume is not None:
+        if on and self._parameterNode is not None and self._parameterNode.inputVolume is not None:
             self._place(liver)
         else:
             self._stop()
         self._update()
 
     def _place(self, liver: bool) -> None:
-        node = getattr(self._parameters, _PARAMETERS[liver])
+        node = getattr(self._parameterNode, _PARAMETER_NAMES[liver])
         if node is None:
-            node = points.create(self._parameters.inputVolume, liver)
-            setattr(self._parameters, _PARAMETERS[liver], node)
+            node = points.create(self._parameterNode.inputVolume, liver)
+            setattr(self._parameterNode, _PARAMETER_NAMES[liver], node)
         logic = slicer.modules.markups.logic()
         logic.SetActiveList(node)
         logic.StartPlaceMode(True)
@@ -70,7 +70,7 @@ class PlaceButtons(VTKObservationMixin):
         slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
 
     def _isPlacing(self, liver: bool) -> bool:
-        node = getattr(self._parameters, _PARAMETERS[liver]) if self._parameters else None
+        node = getattr(self._parameterNode, _PARAMETER_NAMES[liver]) if self._parameterNode else None
         logic = slicer.app.applicationLogic()
         interaction = logic.GetInteractionNode()
         placing = interaction.GetCurrentInteractionMode() == interaction.Place

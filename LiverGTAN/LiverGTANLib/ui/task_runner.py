@@ -1,41 +1,60 @@
-"""Part of the shell: runs one task at a time on the worker thread and calls back on the main thread."""
+"""One task at a time on the worker thread, with callbacks on the main thread: runs the user waits for, and background
+tasks beside them.
+"""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import qt
 
 from ..core import threads
-from ..core.worker import Worker
+from ..core.segmentation_job import SegmentationJob
+from ..core.worker import Work, Worker
+from ..mrml.session import SegmentationRequest
 
-# Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker
-# and then lets the event loop have its turn.
+logger = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.008
+"""Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker and
+then lets the event loop have its turn: half of a frame at 60 Hz."""
+
+
+def _ignore(*_) -> None:
+    pass
 
 
 @dataclass(frozen=True, eq=False)
 class WorkerTask:
-    """work(progress, cancelled) runs on the worker thread; then, from the event loop, onDone(outcome) is called.
+    """work(progress, cancelled) runs on the worker thread; then the event loop calls onDone(value) or onFailed(error).
 
-    exists(): whether what it is about is still there; if not, the work is dropped and onGone() called.
-    quiet: not shown as a run: a person need not know of it.
+    exists(): whether the nodes it is about are still there; if not, the work is dropped and onGone() called.
+    background: the user does not wait for it, and its errors are logged. analysisKey: key of the analysis that the work
+    leaves in the cache; a task that starts with the same key lets it finish first.
     """
 
-    work: Callable[..., Any]
-    onDone: Callable[[Any], None]
+    work: Work
+    onDone: Callable[[Any], None] = _ignore
+    onFailed: Callable[[BaseException], None] = _ignore
     exists: Callable[[], bool] = lambda: True
-    onGone: Callable[[], None] = lambda: None
-    quiet: bool = False
+    onGone: Callable[[], None] = _ignore
+    background: bool = False
+    analysisKey: Hashable = None
 
 
 class TaskRunner:
-    """Runs the newest task. onWaiting() is called now and then while one runs that is not quiet, onIdle() then."""
+    """Runs the newest task.
 
-    def __init__(self, onWaiting, onIdle):
-        self._onWaiting, self._onIdle = onWaiting, onIdle
-        self._worker = None
+    onProgress() is called now and then while a task runs that the user waits for. onIdle() is called when no task is
+    left; `BackgroundTasks` sets it.
+    """
+
+    def __init__(self, onProgress: Callable[[], None]):
+        self._onProgress = onProgress
+        self.onIdle: Callable[[], None] = _ignore
+        self._worker: Worker | None = None
         self._started = 0.0
         self.task: WorkerTask | None = None
         self._timer = qt.QTimer()
@@ -44,8 +63,8 @@ class TaskRunner:
 
     @property
     def running(self) -> bool:
-        """Whether a task is at work that a person waits for."""
-        return self.task is not None and not self.task.quiet
+        """Whether a task is running that the user waits for."""
+        return self.task is not None and not self.task.background
 
     @property
     def waited(self) -> float:
@@ -57,44 +76,115 @@ class TaskRunner:
         """(fraction, text) of the running work."""
         return self._worker.progress if self._worker else (0.0, "")
 
-    def start(self, task: WorkerTask, sparing: bool = False) -> None:
-        """Run a task instead of the present one. sparing: let the present work finish first, unheard."""
+    def start(self, task: WorkerTask) -> None:
+        """Run a task in place of the present one."""
+        finishRunning = self.task is not None and self.task.analysisKey == task.analysisKey is not None
         self.task, self._started = task, time.monotonic()
         if self._worker is None:
             self._worker = Worker()
-        self._worker.submit(task.work, sparing)
+        self._worker.submit(task.work, finishRunning)
         self._timer.start()
 
-    def stop(self, waitForThread: bool = False) -> None:
-        """Drop the task, if there is one; with waitForThread also end all threads and wait for them."""
+    def stop(self) -> None:
+        """Drop the task, if there is one; its work is asked to stop."""
         self._timer.stop()
         self.task = None
         if self._worker is not None:
             self._worker.cancel()
-            if waitForThread:
-                self._worker.close()
-                self._worker = None
-        if waitForThread:
-            threads.close()
+        self.onIdle()
 
-    def _onTimer(self):
+    def close(self) -> None:
+        """Drop the task, end all threads and wait for them; the next task starts new ones."""
+        self._timer.stop()
+        self.task = None
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.close():
+            logger.error("The worker thread did not stop in time; it ends with the work that it has begun.")
+        threads.close()
+
+    def _onTimer(self) -> None:
         if not self.task.exists():
-            gone = self.task
-            self.stop(waitForThread=True)
-            gone.onGone()
-            self._rest()
+            removed = self.task
+            self.close()
+            removed.onGone()
+            self._checkIdle()
             return
         outcome = self._worker.poll(POLL_SECONDS)
         if outcome is not None:
-            done, self.task = self.task, None
-            self._timer.stop()
-            try:
-                done.onDone(outcome)
-            finally:
-                self._rest()
+            self._finish(outcome)
         elif self.running:
-            self._onWaiting()
+            self._onProgress()
 
-    def _rest(self) -> None:
+    def _finish(self, outcome) -> None:
+        done, self.task = self.task, None
+        self._timer.stop()
+        try:
+            if outcome.error is None:
+                done.onDone(outcome.value)
+                return
+            if done.background:
+                logger.error("A background task failed.", exc_info=outcome.error)
+            done.onFailed(outcome.error)
+        finally:
+            self._checkIdle()
+
+    def _checkIdle(self) -> None:
         if self.task is None:
-            self._onIdle()
+            self.onIdle()
+
+
+@dataclass(frozen=True)
+class BackgroundTaskKind:
+    """prepare() -> the request, None when there is nothing to do (any more). work(job): what runs on the worker.
+
+    onDone(request, value) and onFailed(request, error) are called on the main thread. analyzes: whether the work is
+    the analysis itself, which other tasks then let finish.
+    """
+
+    prepare: Callable[[], SegmentationRequest | None]
+    work: Callable[[SegmentationJob], Work]
+    onDone: Callable[[SegmentationRequest, Any], None] = _ignore
+    onFailed: Callable[[SegmentationRequest, BaseException], None] = _ignore
+    analyzes: bool = False
+
+
+class BackgroundTasks:
+    """Small tasks beside the runs that the user starts: one at a time, and nothing queues.
+
+    Each kind is pending or not. What exactly is to be done is asked when its turn comes, so that only the newest state
+    is ever worked on. Pending kinds run in the order in which the kinds are given.
+    """
+
+    def __init__(self, runner: TaskRunner, kinds: dict[str, BackgroundTaskKind]):
+        self._runner, self._kinds = runner, kinds
+        self.pending: set[str] = set()
+        runner.onIdle = self.resume
+
+    def request(self, *names: str) -> None:
+        self.pending.update(names)
+        self.resume()
+
+    def drop(self, *names: str) -> None:
+        """Nothing of these kinds is pending any more (of all kinds without names); what runs already goes on."""
+        self.pending.difference_update(names or self._kinds)
+
+    def resume(self) -> None:
+        """Start the next pending kind if nothing runs."""
+        while self._runner.task is None and self.pending:
+            name = next(kind for kind in self._kinds if kind in self.pending)
+            self.pending.discard(name)
+            request = self._kinds[name].prepare()
+            if request is not None:
+                self._start(self._kinds[name], request)
+
+    def _start(self, kind: BackgroundTaskKind, request: SegmentationRequest) -> None:
+        self._runner.start(
+            WorkerTask(
+                kind.work(request.job),
+                lambda value: kind.onDone(request, value),
+                lambda error: kind.onFailed(request, error),
+                request.nodesExist,
+                background=True,
+                analysisKey=request.job.analysis_key if kind.analyzes else None,
+            )
+        )
