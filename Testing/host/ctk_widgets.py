@@ -23,8 +23,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
     """
 
     contentsCollapsed = QtCore.Signal(bool)
-    flat = stored(bool, "flat", False)
-    collapsedHeight = stored(int, "collapsedHeight", 10, "updateGeometry")
+    _COLLAPSED_HEIGHT = 10
 
     def __init__(self, parent=None):
         super().__init__(parent if isinstance(parent, QtCore.QObject) else None)
@@ -86,14 +85,14 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         return self.style().pixelMetric(metric, None, self)
 
     def sizeHint(self):
-        button = self._buttonSize() + QtCore.QSize(0, self.collapsedHeight)
+        button = self._buttonSize() + QtCore.QSize(0, self._COLLAPSED_HEIGHT)
         inside = self.layout().totalSizeHint() if self.layout() and not self.collapsed else button
         return button.expandedTo(inside)
 
     def minimumSizeHint(self):
         button = self._buttonSize()
         if self.collapsed:
-            return button + QtCore.QSize(0, self.collapsedHeight)
+            return button + QtCore.QSize(0, self._COLLAPSED_HEIGHT)
         return self.layout().totalMinimumSize().expandedTo(button) if self.layout() else button
 
     def hitButton(self, position) -> bool:
@@ -140,7 +139,6 @@ class ctkSliderWidget(qt.QWidget):
     valueChanged = QtCore.Signal(float)
     valueIsChanging = QtCore.Signal(float)
     tracking = stored(bool, "tracking", True)
-    pageStep = stored(float, "pageStep", 10.0)
     decimals, prefix, suffix = _ofSpinBox(int, "decimals"), _ofSpinBox(str, "prefix"), _ofSpinBox(str, "suffix")
     minimum, maximum = _ofSpinBox(float, "minimum", fitSlider=True), _ofSpinBox(float, "maximum", fitSlider=True)
     singleStep = _ofSpinBox(float, "singleStep", fitSlider=True)

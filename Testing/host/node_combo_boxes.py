@@ -11,11 +11,10 @@ what the list chooses by itself when rows come and go is Qt's own doing, as in S
   (_q_rowsInserted), or when the scene is set (setMRMLScene);
 - while a scene is imported or closed, nothing is listed or taken away; then the whole list is made anew, which
   loses the current node (qMRMLSceneModel: onMRMLSceneImported, onMRMLSceneClosed, updateScene);
-- renaming the current node emits `currentNodeChanged` again (setComboBox connects currentTextChanged);
-- `nodeActivated` is emitted also when a program chooses (setCurrentNodeIDInternal).
+- renaming the current node emits `currentNodeChanged` again (setComboBox connects currentTextChanged).
 
-Differs from the application: rename, edit and "create as" ask nothing, so they are not modeled; attributes do not
-filter; a node counts as hidden or not when it is added.
+Differs from the application: rename, edit and "create as", which ask for a name, are not modeled; a node counts as
+hidden or not when it is added.
 """
 
 from __future__ import annotations
@@ -34,11 +33,8 @@ class qMRMLNodeComboBox(qt.QWidget):
     currentNodeChanged = QtCore.Signal(object)
     _currentNodeValidityChanged = QtCore.Signal(bool)
     currentNodeIDChanged = QtCore.Signal(str)
-    nodeActivated = QtCore.Signal(object)
-    nodeAdded = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
     nodeAddedByUserAction = QtCore.Signal(object)
-    nodeAboutToBeRemoved = QtCore.Signal(object)
     _overloads = {"currentNodeChanged(bool)": "_currentNodeValidityChanged"}
 
     nodeTypes = stored("QStringList", "nodeTypes", [], "_onNodeTypes")
@@ -48,7 +44,6 @@ class qMRMLNodeComboBox(qt.QWidget):
     removeEnabled = stored(bool, "removeEnabled", True, "_updateActionRows")
     editEnabled = stored(bool, "editEnabled", False, "_updateActionRows")
     renameEnabled = stored(bool, "renameEnabled", False, "_updateActionRows")
-    showHidden = stored(bool, "showHidden", False, "_refilter")
     showChildNodeTypes = stored(bool, "showChildNodeTypes", True, "_refilter")
     selectNodeUponCreation = stored(bool, "selectNodeUponCreation", True)
     baseName = stored(str, "baseName", "")
@@ -65,13 +60,8 @@ class qMRMLNodeComboBox(qt.QWidget):
         self.setSizePolicy(qt.QSizePolicy.Preferred, qt.QSizePolicy.Fixed)
         self._comboBox.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Expanding)
         self._comboBox.currentIndexChanged.connect(lambda row: self._emitCurrentNodeChanged())
-        self._comboBox.activated.connect(self._onActivated)
         self._comboBox.view().clicked.connect(self._onAction)
         self._model.itemChanged.connect(self._onItemChanged)
-        self._model.rowsInserted.connect(lambda _, first, last: self._emitForRows(self.nodeAdded, first, last))
-        self._model.rowsAboutToBeRemoved.connect(
-            lambda _, first, last: self._emitForRows(self.nodeAboutToBeRemoved, first, last)
-        )
         self._model.rowsRemoved.connect(lambda: self._refreshIfCurrentNodeHidden())
         self.enabled = False
 
@@ -174,9 +164,7 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def _accepts(self, node) -> bool:
         """qMRMLSortFilterProxyModel::filterAcceptsRow."""
-        if node.GetHideFromEditors() and not self.showHidden:
-            return False
-        return not self.nodeTypes or any(
+        return not node.GetHideFromEditors() and any(
             node.IsA(name) and (self.showChildNodeTypes or node.GetClassName() == name) for name in self.nodeTypes
         )
 
@@ -260,14 +248,7 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def _setCurrentID(self, nodeID: str) -> None:
         row = self._rowOf(nodeID) if nodeID else -1
-        if row < 0:
-            self._comboBox.setCurrentIndex(0 if self.noneEnabled else -1)
-        elif row != self._comboBox.currentIndex:
-            self._comboBox.setCurrentIndex(row)
-            self._onActivated(row)
-
-    def setCurrentNodeIndex(self, index: int) -> None:
-        self._comboBox.setCurrentIndex((index if index < self.nodeCount() else -1) + self._noneRows())
+        self._comboBox.setCurrentIndex(row if row >= 0 else 0 if self.noneEnabled else -1)
 
     def addNode(self, nodeType=None):
         """As "Create new ..." does it, but for the signal of an action."""
@@ -308,11 +289,6 @@ class qMRMLNodeComboBox(qt.QWidget):
         if item.row() == self._comboBox.currentIndex:
             self._emitCurrentNodeChanged()
 
-    def _onActivated(self, row: int) -> None:
-        node = self._nodeOf(self._model.item(row))
-        if node or (self.noneEnabled and row == 0):
-            self.nodeActivated.emit(node)
-
     def _onAction(self, index) -> None:
         command, _, className = (index.data(_ACTION) or "").partition("/")
         if command == "CREATE":
@@ -323,11 +299,6 @@ class qMRMLNodeComboBox(qt.QWidget):
             self.removeCurrentNode()
         elif command in ("RENAME", "EDIT", "CREATE_AS"):
             raise NotImplementedError(f"The host does not model {index.data()}")
-
-    def _emitForRows(self, signal, first: int, last: int) -> None:
-        for row in range(first, last + 1):
-            if node := self._nodeOf(self._model.item(row)):
-                signal.emit(node)
 
 
 class _CheckableComboBox(qt.QComboBox):

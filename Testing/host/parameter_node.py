@@ -1,16 +1,16 @@
 """`slicer.parameterNodeWrapper`: a parameter node with typed properties, shown by widgets.
 
 Values are kept in a `vtkMRMLScriptedModuleNode` in Slicer's form: numbers, texts and truth values as text, a node as
-a node reference of the parameter's name, an optional node with `_0` appended. Habits of Slicer up to 5.12
+a node reference of the parameter's name. Habits of Slicer up to 5.12
 (Base/Python/slicer/parameterNodeWrapper/wrapper.py, guiConnectors.py) that a module must live with:
 
-- `connectGui` returns no tag, so what it connected stays connected; `connectParametersToGui` returns one;
 - `disconnectGui` leaves the wrapper observing its node, for ever;
 - a wrapper keeps the values that are text and reads them again at ModifiedEvent;
 - every ModifiedEvent writes every parameter into its widget;
-- the widget's class must be the very one that is listed; `X | None` is no type that it knows, `Optional[X]` is one.
+- the widget's class must be the very one that is listed.
 
-Differs from the application: only these types (no enum, pack, list or dictionary) and the widgets listed below.
+Differs from the application: only the types and widgets below, and no `connectGui`, which returns no tag in Slicer up
+to 5.12, so that what it connects stays connected (Slicer/Slicer#8667).
 """
 
 from __future__ import annotations
@@ -27,17 +27,7 @@ from host.ctk_widgets import ctk
 from host.node_combo_boxes import qMRMLNodeComboBox
 from host.pythonqt import qt
 
-__all__ = ["Choice", "Default", "SlicerParameterNamePropertyName", "WithinRange", "parameterNodeWrapper"]
-
-SlicerParameterNamePropertyName = "SlicerParameterName"
-
-
 # Annotations
-
-
-@dataclasses.dataclass(frozen=True)
-class Default:
-    value: typing.Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,35 +79,32 @@ class NodeStorage:
     """A node (or None) as a node reference; an empty parameter of the same name says that it was set."""
 
     kind: type
-    suffix: str = ""
     default = None
     cached = False
 
     def isIn(self, node, name: str) -> bool:
-        return node.HasParameter(name + self.suffix)
+        return node.HasParameter(name)
 
     def read(self, node, name: str):
-        return node.GetNodeReference(name + self.suffix)
+        return node.GetNodeReference(name)
 
     def write(self, node, name: str, value) -> None:
         if value is not None and not isinstance(value, self.kind):
             raise TypeError(f"{name} takes {self.kind.__name__} or None, not {value!r}")
-        node.SetParameter(name + self.suffix, "")
-        node.SetNodeReferenceID(name + self.suffix, value.GetID() if value else None)
+        node.SetParameter(name, "")
+        node.SetNodeReferenceID(name, value.GetID() if value else None)
 
 
 _TEXTS = {
     str: TextStorage(str, "", (str,), str),
-    int: TextStorage(int, 0, (int,), int),
     float: TextStorage(float, 0.0, (int, float), float),
     bool: TextStorage(bool, False, (bool,), lambda text: text == "True"),
 }
 
 
 def _storageFor(kind) -> TextStorage | NodeStorage:
-    alternatives = typing.get_args(kind) if typing.get_origin(kind) is typing.Union else (kind,)
-    if isinstance(alternatives[0], type) and issubclass(alternatives[0], slicer.vtkMRMLNode):
-        return NodeStorage(alternatives[0], "_0" if type(None) in alternatives else "")
+    if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
+        return NodeStorage(kind)
     if kind not in _TEXTS:
         raise TypeError(f"The host keeps no parameter of type {kind}")
     return _TEXTS[kind]
@@ -206,14 +193,17 @@ class Parameter:
 
     def __set__(self, wrapper, value) -> None:
         for annotation in self.annotations:
-            if hasattr(annotation, "validate"):
-                annotation.validate(value)
+            annotation.validate(value)
         with slicer.util.NodeModify(wrapper.parameterNode):
             self.storage.write(wrapper.parameterNode, self.name, value)
             self.refresh(wrapper)
 
     def refresh(self, wrapper) -> None:
         wrapper._values[self.name] = self._read(wrapper)
+
+
+def _ofNode(name: str) -> Callable:
+    return lambda self, *arguments: getattr(self.parameterNode, name)(*arguments)
 
 
 class ParameterNodeMethods:
@@ -243,12 +233,6 @@ class ParameterNodeMethods:
         if name not in self.allParameters:
             raise ValueError(f"{type(self).__name__} has no parameter {name}, only {', '.join(self.allParameters)}")
         return self.allParameters[name]
-
-    def connectGui(self, gui) -> None:
-        """Connect the widgets with a SlicerParameterName: those in a widget, or what `childWidgetVariables` gave."""
-        widgets = gui.findChildren() if hasattr(gui, "findChildren") else list(gui.__dict__.values())
-        named = {widget.property(SlicerParameterNamePropertyName): widget for widget in widgets}
-        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict) -> int:
         """Connect {parameter name: widget}; -> the tag for `disconnectGui`."""
@@ -285,34 +269,18 @@ class ParameterNodeMethods:
         finally:
             self._updating = False
 
-    def StartModify(self) -> int:
-        return self.parameterNode.StartModify()
-
-    def EndModify(self, wasModifying) -> None:
-        self.parameterNode.EndModify(wasModifying)
-
-    def AddObserver(self, event, callback, priority=0.0) -> int:
-        return self.parameterNode.AddObserver(event, callback, priority)
-
-    def RemoveObserver(self, tag) -> None:
-        self.parameterNode.RemoveObserver(tag)
-
-    def Modified(self) -> None:
-        self.parameterNode.Modified()
+    StartModify, EndModify = _ofNode("StartModify"), _ofNode("EndModify")
+    AddObserver, RemoveObserver = _ofNode("AddObserver"), _ofNode("RemoveObserver")
 
 
 def _parameterOf(cls: type, name: str, hint) -> Parameter:
     datatype, *annotations = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
     storage = _storageFor(datatype)
-    annotated = [a.value for a in annotations if isinstance(a, Default)]
-    default = getattr(cls, name) if hasattr(cls, name) else annotated[0] if annotated else storage.default
-    return Parameter(name, storage, tuple(annotations), default)
+    return Parameter(name, storage, tuple(annotations), getattr(cls, name, storage.default))
 
 
-def parameterNodeWrapper(cls: type | None = None):
+def parameterNodeWrapper(cls: type) -> type:
     """Class decorator: each annotated attribute becomes a typed parameter."""
-    if cls is None:
-        return parameterNodeWrapper
     hints = typing.get_type_hints(cls, include_extras=True)
     cls.allParameters = {name: _parameterOf(cls, name, hint) for name, hint in hints.items()}
     for name, method in vars(ParameterNodeMethods).items():

@@ -15,23 +15,14 @@ import vtk
 _LOGICS = {
     "terminologies": "vtkSlicerTerminologiesModuleLogic",
     "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
-    "units": "vtkSlicerUnitsLogic",
-    "data": "vtkSlicerDataModuleLogic",
     "volumes": "vtkSlicerVolumesLogic",
     "segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "data": "vtkSlicerDataModuleLogic",  # removes the display nodes of a removed node
     "models": "vtkSlicerModelsLogic",
     "markups": "vtkSlicerMarkupsLogic",
     "transforms": "vtkSlicerTransformLogic",
     "tables": "vtkSlicerTablesLogic",
-    "texts": "vtkSlicerTextsLogic",
     "sequences": "vtkSlicerSequencesLogic",
-    "cropvolume": "vtkSlicerCropVolumeLogic",
-    "volumerendering": "vtkSlicerVolumeRenderingLogic",
-}
-_CAPITALIZED = {
-    "subjecthierarchy": "SubjectHierarchy",
-    "cropvolume": "CropVolume",
-    "volumerendering": "VolumeRendering",
 }
 
 
@@ -70,8 +61,9 @@ def createModules(applicationLogic, scene, shareDirectory: str) -> types.SimpleN
             logic.SetModuleShareDirectory(shareDirectory)  # wanted before the scene
         logic.SetMRMLScene(scene)
         logic.SetMRMLApplicationLogic(applicationLogic)
-        applicationLogic.SetModuleLogic(_CAPITALIZED.get(name, name.capitalize()), logic)
-        setattr(modules, name, CoreModule(name=_CAPITALIZED.get(name, name.capitalize()), _logic=logic))
+        moduleName = "SubjectHierarchy" if name == "subjecthierarchy" else name.capitalize()
+        applicationLogic.SetModuleLogic(moduleName, logic)
+        setattr(modules, name, CoreModule(name=moduleName, _logic=logic))
     vtk.vtkObject.SetGlobalWarningDisplay(warnings)
     return modules
 

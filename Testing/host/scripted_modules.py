@@ -2,7 +2,7 @@
 
 As in Slicer the module's folder joins `sys.path`, the widget's parent has a vertical layout, `setup()` runs once when
 the widget is first wanted, and leaving or opening a module calls `exit()` and `enter()`.
-Differs from the application: no "Reload & Test" section, and `takeScreenshot` only shows its message.
+Differs from the application: no "Reload & Test" section, no screenshots.
 """
 
 from __future__ import annotations
@@ -92,9 +92,6 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
     def delayDisplay(self, message: str, requestedDelay=None, msec=None) -> None:
         slicer.util.delayDisplay(message, self.messageDelay)
-
-    def takeScreenshot(self, name: str, description: str, type=-1) -> None:
-        self.delayDisplay(description)
 
 
 ScriptedLoadableModulePackage = types.ModuleType("slicer.ScriptedLoadableModule")

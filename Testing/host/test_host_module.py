@@ -11,7 +11,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
 
 SOURCE = """
-from typing import Annotated, Optional
+from typing import Annotated
 import qt, slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -19,9 +19,9 @@ from slicer.ScriptedLoadableModule import *
 
 @parameterNodeWrapper
 class Parameters:
-    volume: Optional[vtkMRMLScalarVolumeNode]
+    volume: vtkMRMLScalarVolumeNode
     threshold: Annotated[float, WithinRange(0, 1)] = 0.5
-    repeats: int = 3
+    keep: bool = True
 
 class Sample(ScriptedLoadableModule):
     pass
@@ -87,9 +87,9 @@ def test_reload_runs_the_new_code_in_the_same_place(slicerHost, panel, source):
 def test_parameters_are_typed_checked_and_shared(panel):
     first, second = panel.parameters, type(panel.parameters)(panel.parameters.parameterNode)
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
-    first.volume, first.threshold, first.repeats = volume, 0.25, 7
-    assert (second.volume, second.threshold, second.repeats) == (volume, 0.25, 7)
-    for name, value, error in (("threshold", 1.5, ValueError), ("repeats", 2.5, TypeError), ("volume", 1, TypeError)):
+    first.volume, first.threshold, first.keep = volume, 0.25, False
+    assert (second.volume, second.threshold, second.keep) == (volume, 0.25, False)
+    for name, value, error in (("threshold", 1.5, ValueError), ("keep", 1, TypeError), ("volume", 1, TypeError)):
         with pytest.raises(error):
             second.setValue(name, value)
     with pytest.raises(ValueError, match="no parameter treshold"):
@@ -118,7 +118,7 @@ def test_a_wrapper_observes_its_node_also_after_it_was_disconnected(panel):
 def test_a_pair_that_slicer_does_not_connect(panel):
     from host.pythonqt import qt
 
-    for name, widget in (("threshold", qt.QCheckBox()), ("repeats", qt.QComboBox()), ("volume", qt.QComboBox())):
+    for name, widget in (("threshold", qt.QCheckBox()), ("keep", qt.QComboBox()), ("volume", qt.QComboBox())):
         with pytest.raises(RuntimeError):
             panel.parameters.connectParametersToGui({name: widget})
 

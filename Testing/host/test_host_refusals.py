@@ -23,7 +23,7 @@ RIGHT = {
     "name": "tracking",
     "attribute": "",
     "signal": "valueChanged(double)",
-    "slot": "setCurrentNodeIndex(int)",
+    "slot": "setCurrentNodeID(QString)",
 }
 
 
@@ -92,7 +92,7 @@ def test_what_is_real_but_not_modeled_says_so():
     [
         ({"name": "trackin"}, "slider: ctkSliderWidget has no property trackin"),
         ({"signal": "valueChanged(int)"}, r"valueChanged\(int\)"),
-        ({"slot": "setCurrentNodeIndex(double)"}, r"setCurrentNodeIndex\(double\)"),
+        ({"slot": "setCurrentNodeID(int)"}, r"setCurrentNodeID\(int\)"),
     ],
 )
 def test_a_ui_file(slicerHost, tmp_path, wrong, message):

@@ -34,10 +34,13 @@ def _widgetClass(className: str) -> type:
 def _checkProperties(tree: ElementTree.Element) -> None:
     """Refuse properties that the real widgets lack; those with stdset="0" are dynamic, as SlicerParameterName is."""
     for widget in tree.iter("widget"):
-        facts = factsOf(_widgetClass(widget.get("class")))
-        for entry in widget.findall("property"):
-            if facts and entry.get("stdset") != "0" and entry.get("name") not in facts.properties:
-                refuse(f"{widget.get('name')}: {facts.className} has no property {entry.get('name')}")
+        cls = _widgetClass(widget.get("class"))
+        facts, where = factsOf(cls), f"{widget.get('name')}: {cls.__name__}"
+        for name in [entry.get("name") for entry in widget.findall("property") if entry.get("stdset") != "0"]:
+            if facts and name not in facts.properties:
+                refuse(f"{where} has no property {name}")
+            if not hasattr(cls, name):
+                raise NotImplementedError(f"{where}.{name} is not modeled by the host")
 
 
 class QUiLoader(QtUiTools.QUiLoader):
