@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from LiverGTANLib.core.volume import AIR
+from training.data.triples import triple
 from training.options import AugmentRanges
-
-AIR = -1.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def draw(ranges: AugmentRanges, random: np.random.Generator) -> View:
     """A view drawn uniformly from the ranges."""
     around = random.uniform(-1, 1, 3)
     return View(
-        shift=tuple(int(random.integers(-s, s + 1)) for s in ranges.shift),
+        shift=triple(int(random.integers(-s, s + 1)) for s in ranges.shift),
         gain=1 + ranges.gain * around[0],
         offset=ranges.offset * around[1],
         gamma=float(np.exp(ranges.gamma * around[2])),

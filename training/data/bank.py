@@ -13,13 +13,14 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from LiverGTANLib.core.files import atomic_write
 
 FORMAT = "livergtan-bank/1"
+Mode = Literal["r", "r+"]
 
 
 class BankError(ValueError):
@@ -33,7 +34,7 @@ class Bank:
     `refresh()` takes in what other processes finished meanwhile.
     """
 
-    def __init__(self, path: Path, mode: str) -> None:
+    def __init__(self, path: Path, mode: Mode) -> None:
         self.path = Path(path)
         try:
             self.meta: dict[str, Any] = json.loads((self.path / "bank.json").read_text(encoding="utf-8"))
@@ -117,7 +118,7 @@ class Bank:
         self.numbers = sorted(self.records)
         return len(self)
 
-    def _map(self, name: str, mode: str) -> np.ndarray:
+    def _map(self, name: str, mode: Mode) -> np.ndarray:
         try:
             array = np.load(self.path / name, mmap_mode=mode)
         except (OSError, ValueError) as error:

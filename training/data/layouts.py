@@ -1,12 +1,13 @@
 """How public data sets lie on disk: each reader turns a folder into scans, whether or not every file is there.
 
-What is missing or does not fit is not judged here; `cache.prepare` lists it by case.
+What is missing or does not fit is listed by case in `cache.prepare`.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def read(text: str) -> list[Scan]:
 
 
 def liver_values(labels: dict[str, int | list[int]], folder: Path) -> tuple[int, ...]:
-    """Mask values that are liver: labels named after it, and a plain tumor or lesion. Raises UserError if none is."""
+    """Mask values that are liver: labels named after it, tumors and lesions. Raises UserError if none is."""
     values: set[int] = set()
     for name, value in labels.items():
         if "liver" in name.lower() or name.lower() in TUMORS:
@@ -161,6 +162,7 @@ def liver_values(labels: dict[str, int | list[int]], folder: Path) -> tuple[int,
 
 def _totalsegmentator_parts(meta: Path) -> dict[str, Part]:
     if not meta.exists():
+        logging.getLogger(__name__).warning("%s is missing, so the split of this data set is drawn anew.", meta)
         return {}
     with meta.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()

@@ -6,6 +6,7 @@ with no network, that of a generated phantom. Needs pip, and for the phantom wha
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -69,16 +70,16 @@ def fetch() -> Path:
 
 
 def _extract(archive: Path) -> None:
+    """Files and folders appear whole: a download that is cut off is begun anew."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive) as source:
-        for member in source.getmembers():
-            name = member.name.removeprefix(INSIDE)
-            if name == member.name or not name.startswith(WANTED):
-                continue
-            if content := source.extractfile(member):
-                target = CACHE / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content.read())
+    with tarfile.open(archive) as source, tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        members = [member for member in source.getmembers() if member.name.removeprefix(INSIDE).startswith(WANTED)]
+        source.extractall(folder, members, filter="data")
+        for name in WANTED:
+            part, target = Path(folder) / INSIDE / name, CACHE / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            part.replace(target)
 
 
 def make_phantom() -> Path:

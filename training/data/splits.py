@@ -35,8 +35,8 @@ def split(
                 f"Patient {patient} is in the parts {' and '.join(sorted(known))} ({names}); "
                 "correct the record of the split."
             )
-        part = known.pop() if known else _draw(patient, group, validation_share, seed)
-        parts.update({scan.name: part for scan in group})
+        decided = known.pop() if known else _draw(patient, group, validation_share, seed)
+        parts.update({scan.name: decided for scan in group})
     return parts
 
 

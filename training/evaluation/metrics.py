@@ -7,8 +7,10 @@ test compares the two.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,7 +35,7 @@ class Metrics:
     @property
     def volume_error(self) -> float:
         """Relative, signed; NaN without a reference volume."""
-        return (self.volume_ml - self.reference_ml) / self.reference_ml if self.reference_ml else float("nan")
+        return (self.volume_ml - self.reference_ml) / self.reference_ml if self.reference_ml else math.nan
 
 
 def measure(mask: np.ndarray, reference: np.ndarray, ijk_to_ras: np.ndarray) -> Metrics:
@@ -46,16 +48,26 @@ def measure(mask: np.ndarray, reference: np.ndarray, ijk_to_ras: np.ndarray) -> 
     if mask.shape != reference.shape:
         raise ValueError(f"The masks differ in shape: {mask.shape} and {reference.shape}.")
     overlap, voxel = dice(mask, reference), voxel_ml(ijk_to_ras)
-    volumes = np.count_nonzero(mask) * voxel, np.count_nonzero(reference) * voxel
+    volumes = int(np.count_nonzero(mask)) * voxel, int(np.count_nonzero(reference)) * voxel
     if not all(volumes):
         agreement = 0.0 if any(volumes) else 1.0
-        return Metrics(overlap, agreement, agreement, float("nan"), float("nan"), *volumes)
+        return Metrics(overlap, agreement, agreement, math.nan, math.nan, *volumes)
     spacing_mm = np.linalg.norm(np.asarray(ijk_to_ras, float)[:3, :3], axis=0)[::-1]
-    return Metrics(overlap, *surface_metrics(mask, reference, spacing_mm), *volumes)
+    surfaces = surface_metrics(mask, reference, spacing_mm)
+    return Metrics(overlap, *surfaces, *volumes)
 
 
-def surface_metrics(mask: np.ndarray, reference: np.ndarray, spacing_mm: np.ndarray) -> tuple[float, ...]:
-    """(NSD at 2 mm, NSD at 3 mm, HD95, ASSD) of two masks that are not empty; `spacing_mm` along the arrays' axes."""
+class SurfaceMetrics(NamedTuple):
+    """NSD at 2 and 3 mm; HD95 and ASSD in mm."""
+
+    nsd2: float
+    nsd3: float
+    hd95: float
+    assd: float
+
+
+def surface_metrics(mask: np.ndarray, reference: np.ndarray, spacing_mm: np.ndarray) -> SurfaceMetrics:
+    """Of two masks that are not empty; `spacing_mm` along the arrays' axes."""
     import surface_distance as surfaces
 
     with warnings.catch_warnings():
@@ -63,7 +75,7 @@ def surface_metrics(mask: np.ndarray, reference: np.ndarray, spacing_mm: np.ndar
         warnings.simplefilter("ignore", DeprecationWarning)
         found = surfaces.compute_surface_distances(reference, mask, spacing_mm)
     areas = found["surfel_areas_gt"].sum(), found["surfel_areas_pred"].sum()
-    return (
+    return SurfaceMetrics(
         float(surfaces.compute_surface_dice_at_tolerance(found, 2.0)),
         float(surfaces.compute_surface_dice_at_tolerance(found, 3.0)),
         float(surfaces.compute_robust_hausdorff(found, 95)),

@@ -15,6 +15,7 @@ import numpy as np
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone.image_files import image_of
 from training.data.tissues import Tissue as T
+from training.data.triples import triple
 
 EXTENT_MM = (380.0, 270.0, 400.0)
 """Size of the block along S, A, R."""
@@ -116,7 +117,7 @@ class Body:
     @classmethod
     def of(cls, seed: int, spacing: float) -> Body:
         rng = np.random.default_rng([seed, 51])
-        shape = tuple(round(extent / spacing) for extent in EXTENT_MM)
+        shape = triple(round(extent / spacing) for extent in EXTENT_MM)
         z = (np.arange(shape[0], dtype=np.float32)[:, None, None] + 0.5) * spacing - BELOW_MM
         y = (np.arange(shape[1], dtype=np.float32)[None, :, None] + 0.5) * spacing - EXTENT_MM[1] / 2
         x = (np.arange(shape[2], dtype=np.float32)[None, None, :] + 0.5) * spacing - EXTENT_MM[2] / 2
@@ -130,7 +131,7 @@ class Body:
         return self.depth > self.fat_mm + 14
 
     def jitter(self, values: Sequence[float], share: float) -> Point:
-        return tuple(float(v * self.rng.uniform(1 - share, 1 + share)) for v in values)
+        return triple(float(v * self.rng.uniform(1 - share, 1 + share)) for v in values)
 
 
 def _trunk(body: Body, codes: np.ndarray) -> None:
@@ -257,7 +258,7 @@ def _inside(body: Body, center: Point, radii: Point) -> np.ndarray:
 
 
 def _inside_ellipsoid(body: Body, organ: Ellipsoid, less_mm: float) -> np.ndarray:
-    return _inside(body, organ.center, tuple(r - less_mm for r in organ.radii))
+    return _inside(body, organ.center, triple(r - less_mm for r in organ.radii))
 
 
 def _inside_tube(body: Body, organ: Tube, less_mm: float) -> np.ndarray:
@@ -286,4 +287,4 @@ def _box(body: Body, start: Point, end: Point, radius: float) -> tuple[slice, sl
                 int(np.clip((high - first) / body.spacing + 2, 0, count)),
             )
         )
-    return tuple(box)
+    return triple(box)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from training.data.tissues import Tissue
+from training.data.triples import triple
 from training.synthesis.effects.field_of_view import OUTSIDE_HU
 from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.sources import Source
@@ -53,9 +54,9 @@ class Placement:
         """`gentle` keeps a real CT's anatomy plausible: half the deformation."""
         weaker = 0.5 if gentle else 1.0
         size = rng.uniform(0.74, 1.12)
-        scale = tuple(float(size * rng.uniform(0.92, 1.08)) for _ in range(3))
+        scale = triple(float(size * rng.uniform(0.92, 1.08)) for _ in range(3))
         turn = 25.0 if rng.random() < 0.1 else 9.0
-        degrees = tuple(float(rng.uniform(-a, a)) for a in (turn, 7.0, 7.0))
+        degrees = triple(float(rng.uniform(-a, a)) for a in (turn, 7.0, 7.0))
         mm = 1 / source.spacing_mm
         waves = (
             (float(rng.uniform(0, 9) * weaker * mm), float(rng.uniform(40, 90) * mm)),
@@ -111,7 +112,7 @@ def _reach(coordinates: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slic
     for along, size in zip(coordinates, shape, strict=True):
         first = int(np.clip(np.floor(along.min()), 0, size - 1))
         box.append(slice(first, int(np.clip(np.ceil(along.max()) + 1, first + 1, size))))
-    return tuple(box)
+    return triple(box)
 
 
 def _grid(coordinates: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> torch.Tensor:
@@ -163,7 +164,7 @@ def _bulges(source: Source, rng: np.random.Generator, weaker: float) -> tuple[Bu
     centers = source.liver_voxels[rng.integers(len(source.liver_voxels), size=rng.integers(0, 4))]
     return tuple(
         Bulge(
-            tuple(float(v) for v in center),
+            triple(float(v) for v in center),
             float(rng.uniform(-0.45, 0.45) * weaker),
             float(rng.uniform(28, 64) / source.spacing_mm),
         )

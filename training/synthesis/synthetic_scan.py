@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from training.data.tissues import Tissue
+from training.data.triples import triple
 
 Kind = Literal["synthetic", "real"]
 
@@ -80,7 +81,7 @@ def draw_seed(rng: np.random.Generator) -> int:
 def random_voxel(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int]:
     """Index of one random true voxel; the mask must hold one."""
     flat = np.flatnonzero(mask)
-    return tuple(int(i) for i in np.unravel_index(flat[rng.integers(len(flat))], mask.shape))
+    return triple(int(i) for i in np.unravel_index(flat[rng.integers(len(flat))], mask.shape))
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
@@ -89,4 +90,4 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice
     for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         slices.append(slice(max(0, hit[0] - margin), min(mask.shape[axis], hit[-1] + 1 + margin)))
-    return tuple(slices)
+    return triple(slices)

@@ -15,6 +15,7 @@ import numpy as np
 
 from LiverGTANLib.core.postprocess import Analysis
 from training.data.cases import Case
+from training.data.triples import triple
 from training.errors import UserError
 
 SHELL_MM = 15.0
@@ -53,7 +54,7 @@ def near_border(analysis: Analysis, case: Case) -> BorderVoxels:
     if not len(index[0]):
         raise UserError(f"{case.name} shows no liver in its reference; give a case that does.")
     box = tuple(slice(max(0, i.min() - m), i.max() + 1 + m) for i, m in zip(index, margin, strict=True))
-    box = tuple(slice(b.start, min(b.stop, n)) for b, n in zip(box, case.mask.shape, strict=True))
+    box = triple(slice(b.start, min(b.stop, n)) for b, n in zip(box, case.mask.shape, strict=True))
     liver = case.mask[box]
     distance = np.where(liver, distance_transform_edt(liver, spacing), distance_transform_edt(~liver, spacing))
     near = distance <= SHELL_MM

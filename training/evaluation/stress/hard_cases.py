@@ -73,7 +73,7 @@ def condition_result(example: Example, engine: Engine, condition: Condition, tra
         message,
         example.name.partition(", seed")[0] in trained,
     )
-    if condition.kind == "reference":
+    if condition.kind == "reference" and example.liver is not None:
         metrics = measure(box.full(), example.liver, example.ct.ijk_to_ras)
         figures = {name: round(float(getattr(metrics, name)), 4) for name in ("dice", "nsd3", "volume_error")}
         return ConditionResult(**asdict(found) | figures)
@@ -128,5 +128,5 @@ def _unlabelled(results: list[ConditionResult]) -> dict[str, float]:
 
 def _loss(results: list[ConditionResult], ordinary: list[ConditionResult]) -> float:
     """Mean loss of Dice on the examples that both hold."""
-    without = {one.case: one.dice for one in ordinary}
-    return float(np.mean([without[one.case] - one.dice for one in results]))
+    without = {one.case: one.dice for one in ordinary if one.dice is not None}
+    return float(np.mean([without[one.case] - one.dice for one in results if one.dice is not None]))

@@ -80,10 +80,10 @@ class Library:
             yield Example(found, read_ct(self._file(found)))
 
     def _present(self, names: tuple[str, ...]) -> list[str]:
-        return [name for name in names if self.folder is not None and self._file(name).is_file()]
+        return [name for name in names if self._file(name).is_file()] if self.folder else []
 
     def _file(self, name: str) -> Path:
-        return self.folder / "ct" / f"{name}.nii.gz"
+        return (self.folder or Path()) / "ct" / f"{name}.nii.gz"
 
     def _case(self, name: str, suffix: str) -> Case:
         return Case(self._file(name), self._file(name + suffix))

@@ -10,6 +10,7 @@ import numpy as np
 
 from LiverGTANLib.core.volume import CtVolume
 from training.data.tissues import Tissue
+from training.data.triples import triple
 from training.evaluation.stress.example import Example
 from training.options import Effects, SynthesisConfig
 from training.synthesis.effects.scanner import Noise
@@ -55,10 +56,15 @@ class Setup:
 
     @property
     def effects(self) -> Effects:
+        """The effects of every volume, and those that are on."""
         return replace(ORDINARY, **dict.fromkeys(self.on, 1.0))
 
     def overrides(self, source: Source, shape: tuple[int, ...]) -> EffectOverrides:
-        change = {"noise": _ordinary_noise, "placement": lambda drawn: placed(drawn, source, shape, self.window)}
+        """What the condition changes, for a volume of a source and a shape."""
+        change: dict[str, Callable[[Any], Any]] = {
+            "noise": _ordinary_noise,
+            "placement": lambda drawn: placed(drawn, source, shape, self.window),
+        }
         return EffectOverrides(self.phase, self.liver, change | dict(self.change), self.first)
 
 
@@ -94,7 +100,7 @@ def placed(drawn: Placement, source: Source, shape: tuple[int, ...], window: str
     _, y, x = source.body_center
     factor = scale / drawn.scale[0]
     bulges = () if window in ("chest", "pelvis") else drawn.bulges
-    return replace(drawn, center=(z, float(y), float(x)), scale=tuple(s * factor for s in drawn.scale), bulges=bulges)
+    return replace(drawn, center=(z, float(y), float(x)), scale=triple(s * factor for s in drawn.scale), bulges=bulges)
 
 
 def _liver_levels(source: Source) -> tuple[float, float]:

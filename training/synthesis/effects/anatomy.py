@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import Tissue
+from training.data.triples import triple
 from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
@@ -65,7 +66,7 @@ class BowelGas:
 
     @classmethod
     def random(cls, scan: SyntheticScan, rng: np.random.Generator) -> BowelGas:
-        gas = tuple(float(rng.uniform(-1.6, low)) for low in (1.2, 0.4, 1.2))
+        gas = triple(float(rng.uniform(-1.6, low)) for low in (1.2, 0.4, 1.2))
         contrast = float(rng.uniform(-1.0, 1.5)) if rng.random() < 0.3 else None
         return cls(gas, contrast, float(rng.uniform(12, 32)), draw_seed(rng))
 

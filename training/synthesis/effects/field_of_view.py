@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.triples import triple
 from training.synthesis.synthetic_scan import SyntheticScan
 
 OUTSIDE_HU = -1024.0
@@ -28,7 +29,7 @@ class Cut:
         if rng.random() < 0.25:
             for side in (low, high):
                 side[1:] = [rng.integers(0, int(n * 0.25)) for n in scan.shape[1:]]
-        return cls(tuple(int(v) for v in low), tuple(int(v) for v in high))
+        return cls(triple(int(v) for v in low), triple(int(v) for v in high))
 
     def apply(self, scan: SyntheticScan) -> None:
         outside = np.ones(scan.shape, bool)

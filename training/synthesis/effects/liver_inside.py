@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from training.data.tissues import DISPLACEABLE, Tissue, is_any
+from training.data.triples import triple
 from training.synthesis.effects.anatomy import tubes
 from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed, random_voxel
@@ -64,7 +65,7 @@ class Lesion:
     ) -> Lesion:
         kind = str(rng.choice(list(LESION_KINDS), p=list(LESION_KINDS.values())))
         body, rim, core = _contrast(kind, float(np.mean(scan.hu[scan.liver])), rng)
-        radii = tuple(float(radius_mm * rng.uniform(0.75, 1.3)) for _ in range(3))
+        radii = triple(float(radius_mm * rng.uniform(0.75, 1.3)) for _ in range(3))
         return cls(kind, center, radii, body, rim, core, float(rng.uniform(0, 0.25)), draw_seed(rng))
 
     def apply(self, scan: SyntheticScan, exophytic: bool = False) -> None:
@@ -83,7 +84,7 @@ class Lesion:
     def _part(self, scan: SyntheticScan) -> tuple[SyntheticScan, np.ndarray]:
         """The box around the lesion and, in it, the distance to the center in units of the (rough) radius."""
         radii = np.maximum(1.0, np.asarray(self.radii_mm) / scan.spacing_mm)
-        box = tuple(
+        box = triple(
             slice(max(0, int(c - 1.6 * r)), min(n, int(c + 1.6 * r) + 2))
             for c, r, n in zip(self.center, radii, scan.shape, strict=True)
         )

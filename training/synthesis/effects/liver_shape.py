@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.tissues import DISPLACEABLE, Tissue, is_any
+from training.data.triples import triple
 from training.synthesis.effects.grid_operations import signed_distance, smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
@@ -67,7 +68,7 @@ class Resection:
         normal /= np.linalg.norm(normal)
         filling = rng.choice([Tissue.CAVITY_FAT, Tissue.BOWEL_CONTENT, Tissue.FLUID], p=[0.7, 0.2, 0.1])
         return cls(
-            tuple(float(v) for v in normal),
+            triple(float(v) for v in normal),
             float(rng.uniform(0.1, 0.55)),
             float(rng.uniform(2, 12)),
             float(rng.uniform(30, 80)),
