@@ -86,7 +86,7 @@ def test_the_report_tells_what_was_done(sample, tmp_path):
     assert report["volume_ml"] == pytest.approx(voxels.sum() * 0.027, abs=0.01)
     assert report["student"] == {"name": "student-30k", "sha256": weight_file.load("student-30k").sha256}
     assert report["engine"] == "numpy"
-    assert set(report["seconds"]) == {"read", "resample", "network", "mask"}
+    assert set(report["seconds"]) == {"read", "resample", "network", "mask", "check"}
     assert report["geometry"]["shape_kji"] == [112, 101, 122]
     assert 0.8 < report["dice"] <= 1
 

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from LiverGTANLib.core.volume import LPS_TO_RAS, CtVolume
+from LiverGTANLib.core.volume import LPS_TO_RAS, CtVolume, InputError
 from LiverGTANLib.standalone import image_files
+from LiverGTANLib.standalone.voxel_data import read_voxels
 
 Part = Literal["train", "validation", "test"]
 
@@ -80,18 +81,12 @@ class Scan:
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array [k, j, i] and its (4, 4) IJK-to-RAS matrix, from any 3-D file that SimpleITK reads. Raises ScanError."""
+    """Array [k, j, i] and its (4, 4) IJK-to-RAS matrix, from any 3-D image file. Raises ScanError."""
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "unknown reason"
-        raise ScanError(f"{path.name} cannot be read ({reason})") from None
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ScanError(
-            f"{path.name} is no single 3-D volume ({image.GetDimension()} dimensions, "
-            f"{image.GetNumberOfComponentsPerPixel()} components)"
-        )
-    return sitk.GetArrayFromImage(image), image_files.ijk_to_ras(image)
+        header = image_files.read_header(path)
+        return read_voxels(header), header.ijk_to_ras
+    except InputError as error:
+        raise ScanError(str(error)) from error
 
 
 def series_files(folder: Path) -> list[Path]:

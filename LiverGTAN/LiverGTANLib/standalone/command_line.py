@@ -5,15 +5,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core import engines, terminology, weight_file
+from ..core import engines, measurements, terminology, weight_file
 from ..core.engines.engine import Engine
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
 from .errors import EXPECTED, sentence
-from .file_batch import segment_files
-from .file_segmentation import add_dice, segment_file, write_report
-from .image_files import OUTPUT_SUFFIXES, suffix_of, write_mask
+from .file_batch import TABLE, segment_files
+from .file_segmentation import read_file, read_reference, segment_file, write_report
+from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
+from .outputs import require_writable
 
 BAD_INPUT = 2
 
@@ -40,12 +41,18 @@ def _parser() -> argparse.ArgumentParser:
         "segment", help="segment the liver in one CT or several", description=terminology.INTENDED_USE
     )
     add = command.add_argument
-    add("inputs", nargs="+", type=Path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
+    add(
+        "inputs",
+        nargs="+",
+        type=_path,
+        metavar="INPUT",
+        help="NIfTI, NRRD or MetaImage file; or DICOM: a folder, a multi-frame file or a DICOMDIR",
+    )
     add(
         "-o",
         "--output",
         required=True,
-        type=Path,
+        type=_path,
         metavar="OUTPUT",
         help=f"file ending in {', '.join(OUTPUT_SUFFIXES)}; for several inputs, or one, an existing folder",
     )
@@ -56,10 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--engine", default=engines.AUTOMATIC, choices=(engines.AUTOMATIC, *engines.ENGINES), help="(%(default)s)")
     add("--threshold", type=_probability, default=0.5, help="probability from which a voxel is liver (%(default)s)")
-    add("--report", type=Path, metavar="FILE.json", help="volume, times, student and geometry; several inputs: a list")
-    add("--picture", type=Path, metavar="FILE.png", help="slices and a 3-D view (one input; needs matplotlib)")
+    add("--series", type=int, metavar="NUMBER", help="which of several DICOM series; without it they are listed")
+    add("--report", type=_path, metavar="FILE.json", help="volume, times, student and geometry; several inputs: a list")
+    add("--picture", type=_path, metavar="FILE.png", help="slices and a 3-D view (one input; needs matplotlib)")
     add("--reference", type=_reference, metavar="MASK[:LABEL]", help="print the Dice against a mask on the same grid")
     return parser
+
+
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of a file or folder is empty")
+    return Path(text)
 
 
 def _probability(text: str) -> float:
@@ -72,24 +86,28 @@ def _probability(text: str) -> float:
 def _reference(text: str) -> tuple[Path, int | None]:
     """PATH or PATH:LABEL; without a label every voxel above zero counts."""
     path, _, label = text.rpartition(":")
-    return (Path(path), int(label)) if path and label.isdigit() else (Path(text), None)
+    return (_path(path), int(label)) if path and label.isdigit() else (_path(text), None)
 
 
 def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
-    if suffix_of(options.output, OUTPUT_SUFFIXES) is None:
-        raise InputError(
-            f"{options.output.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}, or "
-            "name an existing folder."
-        )
+    path, outputs = options.inputs[0], (options.output, options.report, options.picture)
+    require_output_suffix(options.output)
+    require_writable(outputs, [path, *(options.reference[:1] if options.reference else ())])
     save_picture = _picture_writer() if options.picture else None  # says at once that matplotlib is missing
-    result = segment_file(options.inputs[0], engine, _parameters(options))
-    if options.reference:
-        add_dice(result, *options.reference)
-    write_mask(options.output, result.mask, result.ct)
+    source, seconds = read_file(path, options.series)
+    require_output_suffix(options.output, source.images is not None)
+    require_writable(outputs, source.files)
+    reference = read_reference(*options.reference, source.ct) if options.reference else None
+    result = segment_file(path, source, seconds, engine, _parameters(options))
+    if reference is not None:
+        result.report["dice"] = round(measurements.dice(result.mask.full(), reference), 4)
+    write_mask(options.output, result.mask, source, engine.student)
     if options.report:
         write_report(options.report, result.report)
     if save_picture:
-        save_picture(options.picture, result.ct, result.mask, str(result))
+        save_picture(options.picture, source.ct, result.mask, str(result))
+    for note in result.report["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     for warning in result.report["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(result)
@@ -103,15 +121,20 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 
 
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
-    if options.picture or options.reference:
-        raise InputError("--picture and --reference go with a single input and an output file.")
+    if options.picture or options.reference or options.series is not None:
+        raise InputError("--picture, --reference and --series go with a single input and an output file.")
+    if options.report:
+        require_writable([options.report, options.output / TABLE], options.inputs)
     rows, reports = segment_files(options.inputs, options.output, engine, _parameters(options))
     if options.report:
         write_report(options.report, reports)
     failed = [row for row in rows if row["error"]]
     print(f"{len(rows) - len(failed)} of {len(rows)} segmented")
-    for row in failed:
-        print(f"error: {row['error']}", file=sys.stderr)
+    for row in rows:
+        if row.get("warnings"):
+            print(f"warning: {row['input']}: {row['warnings']}", file=sys.stderr)
+        if row["error"]:
+            print(f"error: {row['error']}", file=sys.stderr)
     return BAD_INPUT if failed else 0
 
 

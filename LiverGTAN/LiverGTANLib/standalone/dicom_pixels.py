@@ -95,9 +95,7 @@ def _require_decoder(image: CtImage, dataset: "Dataset") -> None:
         ) from None
     if not available:
         package = DECODERS.get(str(syntax), OTHER_DECODERS)
-        raise InputError(
-            f"{image.path} is compressed ({syntax.name}); to read it, install what decodes it: pip install {package}"
-        )
+        raise InputError(f"{image.path} is compressed ({syntax.name}); to read it, install {package}")
 
 
 def _require_size_in_code(image: CtImage, dataset: "Dataset") -> None:

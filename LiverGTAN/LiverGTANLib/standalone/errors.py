@@ -8,7 +8,8 @@ EXPECTED = (InputError, StudentError, EngineError, OSError, MemoryError)
 
 
 def sentence(error: BaseException) -> str:
-    """What is wrong, in one line."""
+    """What is wrong, in one line; a list in it, as of DICOM series, follows in lines of its own."""
     if isinstance(error, MemoryError):
         return "There is not enough memory for this scan; crop it to the abdomen."
-    return " ".join(str(error).split())
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    return "\n  ".join(line for line in lines if line)

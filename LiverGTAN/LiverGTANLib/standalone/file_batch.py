@@ -9,48 +9,107 @@ from typing import Any
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write
 from ..core.postprocess import MaskParameters
+from ..core.volume import InputError
 from .errors import EXPECTED, sentence
-from .file_segmentation import segment_file
+from .file_segmentation import read_file, segment_file
 from .image_files import stem_of, write_mask
+from .outputs import require_writable
 
 TABLE = "volumes.csv"
+COLUMNS = ("input", "output", "volume_ml", "seconds", "warnings", "error")
+MASK_SUFFIX = ".seg.nrrd"
+Row = dict[str, Any]
 
 
 def segment_files(
     inputs: list[Path], folder: Path, engine: Engine, parameters: MaskParameters
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Write the masks and the table; a bad input does not stop the others.
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """Write the masks and the table; a bad input, or a mask that cannot be written, does not stop the others.
 
     Returns (row of the table, report) of every input in order; the error of a row is empty where there was none.
+    Raises InputError before anything is computed when a file would be lost.
     """
+    masks, table = targets(inputs, folder), folder / TABLE
+    require_writable([*masks, table], inputs)
+    earlier = read_rows(table)
+    _require_replaceable(masks, earlier)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, reports = [], []
-    for path, target in _with_progress(list(zip(inputs, targets(inputs, folder)))):
-        row = {"input": str(path), "output": "", "volume_ml": "", "seconds": "", "error": ""}
-        try:
-            result = segment_file(path, engine, parameters)
-            write_mask(target, result.mask, result.ct)
-            seconds = round(sum(result.report["seconds"].values()), 3)
-            row.update(output=target.name, volume_ml=result.report["volume_ml"], seconds=seconds)
-            reports.append(result.report)
-        except EXPECTED as error:
-            row["error"] = sentence(error)
-            reports.append({"input": str(path), "error": row["error"]})
-        rows.append(row)
-    _write_table(folder / TABLE, rows)
+    done = [_segment(path, target, engine, parameters) for path, target in _with_progress(list(zip(inputs, masks)))]
+    rows, reports = [row for row, _ in done], [report for _, report in done]
+    _write_table(table, rows, earlier)
     return rows, reports
 
 
 def targets(inputs: list[Path], folder: Path) -> list[Path]:
-    """One file name for each input; inputs of the same name are told apart by a number."""
-    seen: dict[str, int] = {}
-    paths = []
+    """One file for each input, no two alike, even where capitals do not count: later ones get a number."""
+    taken: set[str] = set()
+    found = []
     for path in inputs:
-        stem = stem_of(path.resolve())
-        seen[stem] = seen.get(stem, 0) + 1
-        number = f"-{seen[stem]}" if seen[stem] > 1 else ""
-        paths.append(folder / f"{stem}{number}.seg.nrrd")
-    return paths
+        stem = stem_of(path.resolve()) or "scan"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        found.append(folder / f"{name}{MASK_SUFFIX}")
+    return found
+
+
+def read_rows(table: Path) -> list[Row]:
+    """Rows that an earlier batch wrote, none without a table. Raises InputError when it is someone else's."""
+    if not table.exists():
+        return []
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows, names = list(reader), set(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error):
+        names = set()
+    if not {"input", "output"} <= names <= set(COLUMNS):
+        raise InputError(f"{table} was not written by this program and would be lost; move it, or give another folder.")
+    return rows
+
+
+def _require_replaceable(masks: list[Path], earlier: list[Row]) -> None:
+    """Masks that no earlier batch wrote may have been drawn by hand."""
+    known = {row["output"] for row in earlier}
+    unknown = [mask for mask in masks if mask.exists() and mask.name not in known]
+    if unknown:
+        raise InputError(
+            f"{unknown[0]} exists and is not listed in {TABLE} ({len(unknown)} such files): it would be lost; move it, "
+            "or give another folder."
+        )
+
+
+def _segment(path: Path, target: Path, engine: Engine, parameters: MaskParameters) -> tuple[Row, dict[str, Any]]:
+    """The row of one input, and its report."""
+    try:
+        source, seconds = read_file(path)
+        result = segment_file(path, source, seconds, engine, parameters)
+        write_mask(target, result.mask, source, engine.student)
+    except EXPECTED as error:
+        kept = " The mask of an earlier batch was left as it is." if target.exists() else ""
+        row = {"input": str(path), "output": target.name if kept else "", "error": sentence(error) + kept}
+        return row, {"input": str(path), "error": row["error"]}
+    row = {
+        "input": str(path),
+        "output": target.name,
+        "volume_ml": result.report["volume_ml"],
+        "seconds": round(sum(result.report["seconds"].values()), 3),
+        "warnings": " ".join(result.report["notes"] + result.report["warnings"]),
+        "error": "",
+    }
+    return row, result.report
+
+
+def _write_table(table: Path, rows: list[Row], earlier: list[Row]) -> None:
+    """Write the table; rows of earlier batches on other inputs stay."""
+    inputs, masks = {row["input"] for row in rows}, {row["output"] for row in rows}
+    others = [row for row in earlier if row["input"] not in inputs and row["output"] not in masks]
+    with atomic_write(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(others + rows)
 
 
 def _with_progress(items: list) -> Iterator:
@@ -62,10 +121,3 @@ def _with_progress(items: list) -> Iterator:
         yield item
     if sys.stderr.isatty():
         print(f"\r[{'#' * 30}] {len(items)}/{len(items)}", file=sys.stderr)
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)

@@ -11,63 +11,84 @@ import numpy as np
 from ..core import measurements, segmenter, terminology
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write
+from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters
 from ..core.segmenter import BoxMask
-from ..core.volume import CtVolume, check
-from .image_files import read_ct, read_labels
-
-NO_LIVER = "No liver was found in this scan."
+from ..core.volume import CtVolume, InputError, check
+from .image_files import CtFile, open_ct, read_labels
 
 
 @dataclass(frozen=True, eq=False)
 class FileResult:
     """What was found in one file. report: what `--report` writes."""
 
-    ct: CtVolume
+    source: CtFile
     mask: BoxMask
     report: dict[str, Any]
 
     def __str__(self) -> str:
         """One line; the seconds are those from the CT in memory to the mask."""
         report = self.report
-        seconds = sum(value for stage, value in report["seconds"].items() if stage != "read")
+        seconds = sum(value for stage, value in report["seconds"].items() if stage not in ("read", "check"))
         line = f"Liver {report['volume_ml']:.0f} mL, {seconds:.2f} s ({report['engine']}, {report['student']['name']})"
         return line + (f", Dice {report['dice']:.4f}" if "dice" in report else "")
 
 
-def segment_file(path: Path, engine: Engine, parameters: MaskParameters) -> FileResult:
-    """Read a CT and find its liver. Raises InputError or EngineError with a sentence."""
+def read_file(path: Path, series: int | None = None) -> tuple[CtFile, float]:
+    """The CT in a file, and the seconds that reading took. Raises InputError with a sentence."""
     start = time.perf_counter()
-    ct = read_ct(path)
-    read = time.perf_counter()
-    analysis = segmenter.analyze(ct, engine)
+    source = open_ct(path, series)
+    return source, time.perf_counter() - start
+
+
+def segment_file(
+    path: Path, source: CtFile, read_seconds: float, engine: Engine, parameters: MaskParameters
+) -> FileResult:
+    """Find the liver in a CT that was read. Raises InputError or EngineError with a sentence."""
+    analysis = segmenter.analyze(source.ct, engine)
     analyzed = time.perf_counter()
     mask = segmenter.mask(analysis, parameters)
-    seconds = {"read": read - start, **analysis.seconds, "mask": time.perf_counter() - analyzed}
+    masked = time.perf_counter()
+    findings = [*check(source.ct), *segmenter.check(analysis), *check_orientation(analysis, engine)]
+    seconds = {
+        "read": read_seconds,
+        **analysis.seconds,
+        "mask": masked - analyzed,
+        "check": time.perf_counter() - masked,
+    }
     report = {
         "input": str(path),
-        "volume_ml": round(measurements.volume_ml(mask.voxels, ct.ijk_to_ras), 2),
+        "volume_ml": round(measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras), 2),
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
         "engine": engine.name,
         "student": {"name": engine.student.name, "sha256": engine.student.sha256},
         "settings": vars(parameters.settings),
-        "geometry": _geometry(ct),
-        "warnings": [finding.reason for finding in check(ct)] + ([NO_LIVER] if mask.empty else []),
+        "geometry": _geometry(source.ct),
+        "notes": source.notes,
+        "warnings": [finding.reason for finding in findings],
         "intended_use": terminology.INTENDED_USE,
     }
-    return FileResult(ct, mask, report)
+    return FileResult(source, mask, report)
 
 
-def add_dice(result: FileResult, reference: Path, label: int | None) -> None:
-    """Put the Dice coefficient with a mask file into the report; without a label every voxel above zero counts."""
-    labels = read_labels(reference, result.ct)
-    truth = labels > 0 if label is None else labels == label
-    result.report["dice"] = round(measurements.dice(result.mask.full(), truth), 4)
+def read_reference(path: Path, label: int | None, ct: CtVolume) -> np.ndarray:
+    """A mask file as (K, J, I) bool on the CT's grid; without a label every voxel above zero counts.
+
+    Raises InputError when the label is not in it.
+    """
+    labels = read_labels(path, ct)
+    if label is None:
+        return labels > 0
+    reference = labels == label
+    if not reference.any():
+        found = ", ".join(str(value) for value in np.unique(labels)[:20])
+        raise InputError(f"{path} has no label {label}; it holds {found}.")
+    return reference
 
 
 def write_report(path: Path, content: dict[str, Any] | list[dict[str, Any]]) -> None:
     """As JSON. Raises OSError with a sentence."""
-    with atomic_write(path) as temporary:
+    with atomic_write(path.resolve()) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

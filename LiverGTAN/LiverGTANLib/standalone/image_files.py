@@ -1,17 +1,57 @@
-"""Images in and out of files with SimpleITK, for use without Slicer."""
+"""Images in and out of files, for use without Slicer: NIfTI, NRRD, MetaImage and DICOM."""
 
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..core.files import atomic_write
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import LPS_TO_RAS, CtVolume, InputError
+from ..core.weight_file import Student
+from .dicom import read_dicom
+from .dicom_files import DICOM_SUFFIXES, CtImage, is_dicom
+from .dicom_seg import read_segmentation, write_segmentation
+from .metaimage import read_metaimage_header
+from .nifti import read_nifti_header, write_nifti
+from .nrrd_header import read_nrrd_header
+from .voxel_data import VolumeHeader, read_voxels
 
-INPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-OUTPUT_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
+logger = logging.getLogger(__name__)
+
+HEADER_READERS: dict[str, Callable[[Path], VolumeHeader]] = {
+    ".nii.gz": read_nifti_header,
+    ".nii": read_nifti_header,
+    ".hdr": read_nifti_header,
+    ".nrrd": read_nrrd_header,
+    ".nhdr": read_nrrd_header,
+    ".mha": read_metaimage_header,
+    ".mhd": read_metaimage_header,
+}
+INPUT_SUFFIXES = tuple(HEADER_READERS)
+OUTPUT_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha", ".dcm")
+
+SAME_PLACE_MM = 0.01
+"""Formats store positions with seven digits at least."""
+
+LARGEST_LABEL_FRACTION = 0.01
+"""How far a label may be from a whole number: labels that were resampled linearly are farther, rounding is nearer."""
+
+
+@dataclass(frozen=True, eq=False)
+class CtFile:
+    """A CT that was read. notes: what a user should know of the way it was read. files: all that were read for it.
+
+    images: of a DICOM series, in the order of the slices; None for other formats.
+    """
+
+    ct: CtVolume
+    notes: list[str]
+    files: list[Path]
+    images: list[CtImage] | None = None
 
 
 def suffix_of(path: Path, suffixes: tuple[str, ...]) -> str | None:
@@ -23,36 +63,128 @@ def suffix_of(path: Path, suffixes: tuple[str, ...]) -> str | None:
 
 def stem_of(path: Path) -> str:
     """A file's or folder's name without an image suffix."""
-    suffix = suffix_of(path, INPUT_SUFFIXES)
+    suffix = suffix_of(path, (*INPUT_SUFFIXES, *DICOM_SUFFIXES))
     return path.name[: -len(suffix)] if suffix else path.name
 
 
-def read_ct(path: str | Path) -> CtVolume:
-    """A CT from NIfTI, NRRD, MetaImage or a folder of one DICOM series.
+def open_ct(path: str | Path, series: int | None = None) -> CtFile:
+    """A CT from NIfTI, NRRD, MetaImage or DICOM (a folder, a multi-frame file or a DICOMDIR).
 
+    series: number of the DICOM series in the list that the error shows when there are several.
     Raises InputError with a sentence when there is no such file, it is damaged or holds no 3-D scalar image.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
-    image = _read_dicom(path) if path.is_dir() else _read_file(path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path} is a color or vector image; choose a scalar CT.")
-    if image.GetDimension() != 3:
-        raise InputError(f"{path} has {image.GetDimension()} dimensions; choose one 3-D volume.")
-    return CtVolume(sitk.GetArrayFromImage(image), ijk_to_ras(image), stem_of(path))
+    if path.is_dir() or (suffix_of(path, INPUT_SUFFIXES) is None and path.is_file() and is_dicom(path)):
+        found = read_dicom(path, series)
+        return CtFile(found.ct, found.notes, [image.path for image in found.images], found.images)
+    if series is not None:
+        raise InputError(f"{path} is no DICOM; leave out the number of the series.")
+    header = read_header(path)
+    ct = CtVolume(read_voxels(header), header.ijk_to_ras, stem_of(path))
+    return CtFile(ct, header.notes, [path, *header.files])
 
 
-def ijk_to_ras(image: sitk.Image) -> np.ndarray:
-    """(4, 4) matrix from voxel indices to RAS mm (SimpleITK's own positions are LPS)."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    return LPS_TO_RAS @ matrix
+def read_ct(path: str | Path) -> CtVolume:
+    """The CT alone, as `open_ct` reads it; what there is to know of the way it was read is logged."""
+    opened = open_ct(path)
+    for note in opened.notes:
+        logger.warning(note)
+    return opened.ct
 
 
-def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray) -> sitk.Image:
+def read_header(path: Path) -> VolumeHeader:
+    """The header of a NIfTI, NRRD or MetaImage file, from which `read_voxels` goes on. Raises InputError."""
+    suffix = suffix_of(path, INPUT_SUFFIXES)
+    if suffix is None or not path.is_file():
+        raise InputError(f"{path} is no image this program reads; give {', '.join(INPUT_SUFFIXES)} or DICOM.")
+    return HEADER_READERS[suffix](path)
+
+
+def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
+    """A label image on the CT's grid, (K, J, I) integers; its axes may be stored in another order or direction.
+
+    Raises InputError when it does not cover the same space with voxels of the same size, or holds no whole numbers.
+    """
+    header = read_header(Path(path))
+    step = np.linalg.solve(header.ijk_to_ras, ct.ijk_to_ras)
+    axes = np.abs(step[:3, :3]).argmax(axis=0)
+    last = np.asarray(ct.shape[::-1], float) - 1
+    corners = np.array([step @ [*(np.array(corner) * last), 1] for corner in np.ndindex(2, 2, 2)])[:, :3]
+    size = np.array(header.shape_ijk) - 1
+    apart = max(np.abs(corners.min(axis=0)).max(), np.abs(corners.max(axis=0) - size).max())
+    if not apart <= 0.5 or len(set(axes)) < 3 or (np.array(header.shape_ijk)[axes] != ct.shape[::-1]).any():
+        raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
+    labels = _whole_numbers(path, read_voxels(header))
+    # Axis a of the CT runs along axis axes[a] of the labels; arrays have their axes in the order k, j, i.
+    turned = labels.transpose([2 - axis for axis in axes[::-1]])
+    return turned[tuple(slice(None, None, -1 if step[axes[a], a] < 0 else None) for a in (2, 1, 0))]
+
+
+def _whole_numbers(path: str | Path, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind != "f":
+        return values
+    if not np.isfinite(values).all() or np.abs(values).max() > 2**15:
+        raise InputError(f"{path} holds values that are no labels (not finite, or above 32,768); give a mask.")
+    labels = np.round(values)
+    if np.abs(values - labels).max() > LARGEST_LABEL_FRACTION:
+        raise InputError(f"{path} holds fractions, which are no labels; give a mask of whole numbers.")
+    return labels.astype(np.int32)
+
+
+def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student) -> None:
+    """Write the mask on the CT's grid; the suffix decides on the format, `.seg.nrrd` is a Slicer segmentation.
+
+    It is read back and compared before it takes the place of a former file: after an error that one is still there.
+    Raises InputError when the format cannot hold this mask, OSError when it cannot be written.
+    """
+    path = Path(path).resolve()  # what a link points to is replaced, not the link
+    suffix = require_output_suffix(path, source.images is not None)
+    array = mask.full()
+    with atomic_write(path, suffix) as temporary:
+        if suffix == ".dcm":
+            write_segmentation(temporary, mask, source.images, student)
+            same = np.array_equal(read_segmentation(temporary, source.images), array)
+        else:
+            _write_array(temporary, array, source.ct.ijk_to_ras, _segment_header(mask) if suffix == ".seg.nrrd" else {})
+            same = _holds(temporary, array, source.ct.ijk_to_ras, path)
+        if not same:
+            raise OSError(f"{path} cannot be written: what arrived on the disk is not what was sent there")
+
+
+def require_output_suffix(path: Path, from_dicom: bool = True) -> str:
+    """The suffix of an output. Raises InputError for a name that stands for no format that can be written."""
+    suffix = suffix_of(path, OUTPUT_SUFFIXES)
+    if suffix is None:
+        raise InputError(
+            f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}, or "
+            "name an existing folder."
+        )
+    if suffix == ".dcm" and not from_dicom:
+        raise InputError(
+            f"{path.name}: a DICOM segmentation refers to DICOM images; for this input write .nrrd instead."
+        )
+    return suffix
+
+
+def _holds(path: Path, array: np.ndarray, matrix: np.ndarray, target: Path) -> bool:
+    try:
+        header = read_header(path)
+        voxels = read_voxels(header)
+    except InputError:
+        return False
+    corner = np.array([*(np.array(array.shape[::-1]) - 1), 1], float)
+    moved = (header.ijk_to_ras - matrix) @ np.array([corner, [0, 0, 0, 1]]).T
+    if np.abs(moved).max() > SAME_PLACE_MM:
+        raise InputError(f"{target.name} cannot hold the tilted axes of this CT; write .nrrd instead.")
+    return np.array_equal(voxels, array)
+
+
+def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray):
     """An array with its place in the patient as a SimpleITK image."""
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(array_kji)
     matrix = LPS_TO_RAS @ np.asarray(matrix_ijk_to_ras, float)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -62,70 +194,20 @@ def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray) -> sitk.Image
     return image
 
 
-def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
-    """A label image on the CT's grid, (K, J, I); it may be stored with its axes in another order or direction.
+def _write_array(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, metadata: dict[str, str]) -> None:
+    if suffix_of(path, INPUT_SUFFIXES) == ".nii.gz":
+        write_nifti(path, array, ijk_to_ras)
+        return
+    import SimpleITK as sitk
 
-    Raises InputError when it does not cover the same space with voxels of the same size.
-    """
-    image = _read_file(Path(path))
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path} is no 3-D label image; give a mask on the CT's grid.")
-    step = np.linalg.inv(ijk_to_ras(image)) @ ct.ijk_to_ras
-    last = np.asarray(ct.shape[::-1], float) - 1
-    corners = np.array([step @ [*(np.array(corner) * last), 1] for corner in np.ndindex(2, 2, 2)])[:, :3]
-    size = np.array(image.GetSize()) - 1
-    if np.abs(corners.min(axis=0)).max() > 0.5 or np.abs(corners.max(axis=0) - size).max() > 0.5:
-        raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
-    grid = image_of(np.zeros(ct.shape, np.uint8), ct.ijk_to_ras)
-    return sitk.GetArrayFromImage(sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor))
-
-
-def write_mask(path: str | Path, mask: BoxMask, ct: CtVolume) -> None:
-    """Write the mask on the CT's grid; the suffix decides on the format, `.seg.nrrd` is a Slicer segmentation.
-
-    The file appears whole or not at all; raises OSError with a sentence when it cannot be written.
-    """
-    path = Path(path)
-    suffix = suffix_of(path, OUTPUT_SUFFIXES)
-    if suffix is None:
-        raise InputError(f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}.")
-    image = image_of(mask.full(), ct.ijk_to_ras)
-    if suffix == ".seg.nrrd":
-        for key, value in _segment_header(mask).items():
-            image.SetMetaData(key, value)
-    with atomic_write(path, suffix) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-        except RuntimeError as error:  # what SimpleITK raises for a full disk too
-            raise OSError(_last_line(error)) from error
-
-
-def _read_file(path: Path) -> sitk.Image:
-    if suffix_of(path, INPUT_SUFFIXES) is None:
-        raise InputError(f"{path} is no image this program reads; give {', '.join(INPUT_SUFFIXES)} or a DICOM folder.")
+    image = image_of(array, ijk_to_ras)
+    for key, value in metadata.items():
+        image.SetMetaData(key, value)
     try:
-        return sitk.ReadImage(str(path))
+        sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be read: {_last_line(error)}") from error
-
-
-def _read_dicom(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if not series:
-        raise InputError(f"{folder} holds no DICOM series; give the folder that holds the slices.")
-    if len(series) > 1:
-        raise InputError(f"{folder} holds {len(series)} DICOM series; put the one to segment in a folder of its own.")
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"The DICOM series in {folder} cannot be read: {_last_line(error)}") from error
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise OSError(lines[-1] if lines else "unknown reason") from error
 
 
 def _segment_header(mask: BoxMask) -> dict[str, str]:

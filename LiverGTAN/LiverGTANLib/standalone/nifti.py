@@ -6,7 +6,6 @@ SimpleITK refuses a slightly sheared one and changes it when it writes.
 
 import gzip
 import zlib
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +94,8 @@ def _parsed(path: Path, start: bytes):
     elif 348 not in sizes:
         raise InputError(f"{path} cannot be read: it does not begin as NIfTI does.")
     try:
-        return kind.from_fileobj(BytesIO(start), check=False)
+        # Extensions, which follow the header itself, are not looked at.
+        return kind(start[: kind.template_dtype.itemsize], check=False)
     except Exception as error:  # nibabel raises errors of many kinds for damaged headers
         raise InputError(f"{path} has a damaged header ({error}); copy or download it again.") from error
 

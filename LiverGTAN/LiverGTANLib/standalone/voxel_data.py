@@ -67,7 +67,9 @@ def scalar_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes = sizes[:-1]
     if len(sizes) != 3:
-        raise InputError(f"{path} has {len(sizes)} dimensions; choose one 3-D volume.")
+        raise InputError(
+            f"{path} has {len(sizes)} dimensions (a vector image, or a time series); choose one 3-D volume."
+        )
     return sizes[0], sizes[1], sizes[2]
 
 
