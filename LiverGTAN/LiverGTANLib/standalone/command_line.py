@@ -97,7 +97,7 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     source, seconds = read_file(path, options.series)
     require_output_suffix(options.output, source.images is not None)
     require_writable(outputs, source.files)
-    reference = read_reference(*options.reference, source.ct) if options.reference else None
+    reference = read_reference(source.ct, *options.reference) if options.reference else None
     result = segment_file(path, source, seconds, engine, _parameters(options))
     if reference is not None:
         result.report["dice"] = round(measurements.dice(result.mask.full(), reference), 4)

@@ -1,5 +1,6 @@
 """Several CT files into one folder: a mask for each, and a table of volumes and errors."""
 
+import contextlib
 import csv
 import sys
 from collections.abc import Iterator
@@ -59,12 +60,11 @@ def read_rows(table: Path) -> list[Row]:
     """Rows that an earlier batch wrote, none without a table. Raises InputError when it is someone else's."""
     if not table.exists():
         return []
-    try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            rows, names = list(reader), set(reader.fieldnames or ())
-    except (UnicodeDecodeError, csv.Error):
-        names = set()
+    rows: list[Row] = []
+    names: set[str] = set()
+    with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        rows, names = list(reader), set(reader.fieldnames or ())
     if not {"input", "output"} <= names <= set(COLUMNS):
         raise InputError(f"{table} was not written by this program and would be lost; move it, or give another folder.")
     return rows

@@ -71,7 +71,7 @@ def segment_file(
     return FileResult(source, mask, report)
 
 
-def read_reference(path: Path, label: int | None, ct: CtVolume) -> np.ndarray:
+def read_reference(ct: CtVolume, path: Path, label: int | None) -> np.ndarray:
     """A mask file as (K, J, I) bool on the CT's grid; without a label every voxel above zero counts.
 
     Raises InputError when the label is not in it.

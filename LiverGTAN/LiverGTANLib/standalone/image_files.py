@@ -143,7 +143,7 @@ def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student
     suffix = require_output_suffix(path, source.images is not None)
     array = mask.full()
     with atomic_write(path, suffix) as temporary:
-        if suffix == ".dcm":
+        if suffix == ".dcm" and source.images is not None:
             write_segmentation(temporary, mask, source.images, student)
             same = np.array_equal(read_segmentation(temporary, source.images), array)
         else:
