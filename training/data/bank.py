@@ -124,7 +124,10 @@ class Bank:
         except (OSError, ValueError) as error:
             raise BankError(f"{self.path / name} cannot be read ({error}); synthesize the bank anew.") from None
         if array.shape != (self.count, *self.shape) or array.dtype != np.uint8:
-            raise BankError(f"{self.path / name} holds {array.dtype} {array.shape}, which bank.json does not promise.")
+            raise BankError(
+                f"{self.path / name} holds {array.dtype} {array.shape}, which is not what bank.json says; "
+                "synthesize the bank anew."
+            )
         return array
 
 

@@ -1,4 +1,4 @@
-"""CTs brought to the fine grid once, kept as memory-mapped arrays: worker processes share them, nothing is read twice.
+"""CTs resampled to the fine grid once, as memory-mapped arrays that worker processes share.
 
 An entry is a folder: hu.npy (int16), label.npy (uint8, 255 = all liver; absent when unlabelled), tissue.npy (uint8),
 entry.json. It is written beside its place and then renamed, so a broken run leaves no half entry.
@@ -26,12 +26,13 @@ from training.errors import UserError
 
 FORMAT = 1
 HU_RANGE = (-1024.0, 2000.0)
+"""From air to dense bone; the cache stores no more."""
 LIVER_HU = (-50.0, 300.0)
-"""The median HU of a liver lies here, whatever the phase; otherwise the mask lies elsewhere."""
+"""Between these is the median HU of a liver, fatty or enhanced; beyond, the mask is not on the liver."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedScan:
     """A prepared scan: its folder and the content hash of its HU."""
 
     scan: Scan
@@ -58,7 +59,7 @@ class Entry:
 
 def prepare(
     scans: list[Scan], cache: Path, spacing_mm: float, workers: int = 1, report: Callable[[str], None] = print
-) -> list[Entry]:
+) -> list[CachedScan]:
     """Entries of all scans, made where they are not there yet.
 
     Every scan is looked at before anything is refused: UserError lists all problems, by case.
@@ -135,9 +136,9 @@ def _write(folder: Path, ct: CtVolume, mask: np.ndarray | None, spacing_mm: floa
         np.save(folder / "label.npy", np.round(label * 255).astype(np.uint8))
 
 
-def _entry(scan: Scan, folder: Path) -> Entry:
-    kept = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-    return Entry(scan, folder, kept["content"], kept["spacing_mm"])
+def _entry(scan: Scan, folder: Path) -> CachedScan:
+    about = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+    return CachedScan(scan, folder, about["content"], about["spacing_mm"])
 
 
 def _key(scan: Scan, cache: Path, spacing_mm: float) -> Path:

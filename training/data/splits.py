@@ -1,4 +1,4 @@
-"""Which patients are trained on and which are kept for validation: drawn once, recorded, checked for the same scan."""
+"""Training and validation patients: drawn once, recorded, and checked for scans that are in both."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def split(
 
 
 def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed: int) -> dict[str, Part]:
-    """`split`, kept in a JSON file with patients and paths: a later run reads it and only adds new scans."""
+    """`split`, recorded in a JSON file with patients and paths: a later run reads it and only adds new scans."""
     before: dict[str, Part] = {}
     if path.exists():
         try:

@@ -47,7 +47,9 @@ class EvaluationRow:
 def evaluate_cases(options: Evaluate) -> None:
     """Prints and writes the figures of every case and their summary, with a picture if asked for."""
     if not (options.model and options.cases):
-        raise UserError("Say what to evaluate, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`.")
+        raise UserError(
+            "Give a model and cases, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`."
+        )
     cases = [Case.parse(case) for case in options.cases]
     rows, masks = [], {}
     for row, mask in evaluate(options.model, cases, options.engines):
@@ -65,7 +67,7 @@ def evaluate_cases(options: Evaluate) -> None:
 
 
 def model(source: str) -> weight_file.Student:
-    """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or kept network, folded in memory."""
+    """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or network file, folded in memory."""
     file, found, role = source.partition(".pt")
     if not (found or source.endswith(network_file.SUFFIX)):
         return weight_file.load(source)

@@ -19,7 +19,7 @@ from LiverGTANLib.core.measurements import dice, voxel_ml
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of one case. Distances are mm and NaN where one mask is empty; volume_error is (ours - reference) / reference.
+    """Of one case. Distances are mm and NaN where one mask is empty; volume_error is (volume - reference) / reference.
 
     nsd2, nsd3: share of both surfaces within 2 or 3 mm of the other one (Nikolov et al., J Med Internet Res 2021).
     """

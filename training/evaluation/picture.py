@@ -9,30 +9,30 @@ import numpy as np
 from LiverGTANLib.core.volume import to_model_grid
 from training.data.cases import Case, fraction
 
-OURS, REFERENCE = "#ff5040", "#40d0ff"
+MASK_COLOR, REFERENCE_COLOR = "#ff5040", "#40d0ff"
 
 
 def outlines(cases: list[Case], masks: dict[str, np.ndarray], path: Path) -> None:
-    """One column a case: the axial and the coronal cut with most liver, ours red and the reference blue."""
+    """One column a case: the axial and the coronal cut with most liver, the mask red and the reference blue."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(cases), 6), facecolor="black", layout="constrained")
     axes = figure.subplots(2, len(cases), squeeze=False)
     for column, case in enumerate(cases):
         image, frame = to_model_grid(case.ct)
-        ours, reference = fraction(masks[case.name], frame), fraction(case.mask, frame)
+        mask, reference = fraction(masks[case.name], frame), fraction(case.mask, frame)
         level = int(reference.sum((1, 2)).argmax()), int(reference.sum((0, 2)).argmax())
         axes[0, column].set_title(case.name, color="white", fontsize=8)
-        draw(axes[0, column], *(v[level[0], ::-1, ::-1] for v in (image, ours, reference)))
-        draw(axes[1, column], *(v[::-1, level[1], ::-1] for v in (image, ours, reference)))
+        draw(axes[0, column], *(v[level[0], ::-1, ::-1] for v in (image, mask, reference)))
+        draw(axes[1, column], *(v[::-1, level[1], ::-1] for v in (image, mask, reference)))
     save(figure, path)
 
 
-def draw(axis, image: np.ndarray, ours: np.ndarray, reference: np.ndarray) -> None:
+def draw(axis, image: np.ndarray, mask: np.ndarray, reference: np.ndarray) -> None:
     """One cut with both outlines."""
     axis.axis("off")
     axis.imshow(image, cmap="gray", vmin=-1, vmax=1)
-    for share, color in ((reference, REFERENCE), (ours, OURS)):
+    for share, color in ((reference, REFERENCE_COLOR), (mask, MASK_COLOR)):
         if share.max() > 0.5 > share.min():
             axis.contour(share, [0.5], colors=color, linewidths=0.8)
 

@@ -1,4 +1,4 @@
-"""The runs behind a student, as its card tells them: its own, those that it began from, and its teacher's."""
+"""The runs that led to a student, from its card: its own, those that it began from, and its teacher's."""
 
 from __future__ import annotations
 

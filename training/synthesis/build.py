@@ -16,7 +16,7 @@ import numpy as np
 
 from training.code_version import commit
 from training.data.bank import Bank, BankError
-from training.data.cache import Entry
+from training.data.cache import CachedScan
 from training.options import SynthesisConfig
 from training.synthesis.heads_and_limbs import drawn_sources
 from training.synthesis.pipeline import make_volume, stream
@@ -24,6 +24,7 @@ from training.synthesis.source_library import load_maps, prepare_reals
 from training.synthesis.sources import Source, ct_source
 
 CHUNK = 8
+"""Volumes that a worker makes between two reports."""
 REPORT_SECONDS = 15
 
 
@@ -58,7 +59,7 @@ class Sources:
     """What volumes are made of: tissue maps, and real CTs in the cache."""
 
     maps: list[Source]
-    reals: list[Entry]
+    reals: list[CachedScan]
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each source's voxels and label, by its name."""
@@ -84,7 +85,7 @@ def open_existing(config: SynthesisConfig) -> Bank | None:
 
 
 def create(config: SynthesisConfig, sources: Sources) -> Bank:
-    """An empty bank that says what it is made of."""
+    """An empty bank with the record of its settings, sources and code."""
     meta = {
         "spacing_mm": config.spacing_mm,
         "hu_window": list(config.hu_window),
@@ -100,7 +101,7 @@ def create(config: SynthesisConfig, sources: Sources) -> Bank:
 
 
 def require_same_origin(bank: Bank, sources: Sources, report: Callable[[str], None]) -> None:
-    """Raises BankError when the bank was begun from other sources; tells, and notes, that the code is another."""
+    """Raises BankError when the bank was begun from other sources; reports and records that the code is another."""
     before, now = bank.meta.get("sources"), sources.digests()
     if before is not None and before != now:
         differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
@@ -111,7 +112,7 @@ def require_same_origin(bank: Bank, sources: Sources, report: Callable[[str], No
     codes = bank.meta["git"].split(", ")
     if commit() not in codes:
         report(
-            f"{bank.path} was begun with the code {bank.meta['git']} and goes on with {commit()}; its record says so."
+            f"{bank.path} was begun with the code {bank.meta['git']} and goes on with {commit()}; bank.json names both."
         )
         bank.add_meta({"git": ", ".join([*codes, commit()])})
 
@@ -142,7 +143,9 @@ def deciding(config: SynthesisConfig) -> dict[str, Any]:
     return json.loads(json.dumps(settings, default=str))
 
 
-def _fill(config: SynthesisConfig, entries: list[Entry], missing: list[int], report: Callable[[str], None]) -> None:
+def _fill(
+    config: SynthesisConfig, entries: list[CachedScan], missing: list[int], report: Callable[[str], None]
+) -> None:
     start, last, finished = time.monotonic(), 0.0, 0
     chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
     for made in _in_processes(config, entries, chunks):
@@ -156,7 +159,7 @@ def _fill(config: SynthesisConfig, entries: list[Entry], missing: list[int], rep
             )
 
 
-def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[list[int]]) -> Iterator[int]:
+def _in_processes(config: SynthesisConfig, entries: list[CachedScan], chunks: list[list[int]]) -> Iterator[int]:
     """How many volumes each finished chunk held, as they finish; a single worker is this process itself."""
     if config.workers == 1:
         _start_worker(config, entries)
@@ -170,15 +173,15 @@ def _in_processes(config: SynthesisConfig, entries: list[Entry], chunks: list[li
     except BrokenProcessPool:
         raise BankError(
             "A worker process ended, perhaps for want of memory; start the same command again with fewer "
-            "--workers: finished volumes are kept."
+            "--workers: it goes on after the finished volumes."
         ) from None
 
 
 _worker: dict[str, Any] = {}
-"""What a worker process keeps between volumes: configuration, sources, the open bank."""
+"""State of a worker process between volumes: configuration, sources, the open bank."""
 
 
-def _start_worker(config: SynthesisConfig, entries: list[Entry]) -> None:
+def _start_worker(config: SynthesisConfig, entries: list[CachedScan]) -> None:
     _worker.update(
         config=config,
         maps=load_maps(config),
@@ -188,7 +191,7 @@ def _start_worker(config: SynthesisConfig, entries: list[Entry]) -> None:
     )
 
 
-def _start_one_thread(config: SynthesisConfig, entries: list[Entry]) -> None:
+def _start_one_thread(config: SynthesisConfig, entries: list[CachedScan]) -> None:
     """Each of several processes computes in one thread: together they fill the processor."""
     import torch
 

@@ -1,4 +1,4 @@
-"""What one volume shows whatever chance says: to study one condition at a time."""
+"""Effects of one volume that are set instead of drawn: to study one condition at a time."""
 
 from __future__ import annotations
 

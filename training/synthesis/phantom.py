@@ -1,7 +1,7 @@
 """A generated trunk: tissue codes from simple solids, so that everything runs without any data from elsewhere.
 
-The anatomy is schematic. It is good for tests, demonstrations and a first look, not for training a student that meets
-patients. The same seed gives the same trunk.
+The anatomy is schematic: for tests and demonstrations, not for students that are used on patients. The same seed gives
+the same trunk.
 """
 
 from __future__ import annotations
@@ -230,9 +230,9 @@ def _liver(body: Body, codes: np.ndarray, cavity: np.ndarray) -> None:
     left = _inside(body, (-5.0, 58.0, 22.0), body.jitter((82, 34, 32), 0.15))
     under = body.z > -62 + 0.45 * (body.y - 20) - 0.5 * (body.x - 70)
     room = np.isin(codes, (T.FAT, T.STOMACH_CONTENT, T.BOWEL_CONTENT, T.COLON_CONTENT, T.GUT_WALL, T.VEIN))
-    kept = _inside(body, (24.0, -22.0, 20.0), (14.0, 16.0, 120.0)) & (codes == T.VEIN)
+    cava = _inside(body, (24.0, -22.0, 20.0), (14.0, 16.0, 120.0)) & (codes == T.VEIN)
     stomach = (codes == T.STOMACH_CONTENT) & ~left
-    codes[(right | left) & under & cavity & room & ~kept & ~stomach] = T.LIVER
+    codes[(right | left) & under & cavity & room & ~cava & ~stomach] = T.LIVER
     gallbladder = _inside(body, (58.0, 52.0, -38.0), body.jitter((13, 22, 24), 0.2))
     codes[gallbladder & cavity & np.isin(codes, (T.LIVER, T.FAT))] = T.GALLBLADDER
 

@@ -1,4 +1,4 @@
-"""Where the training window lies in the body, and how the body is turned, scaled, bent and its liver swollen."""
+"""Position of the training window in the body, and how the body is turned, scaled, bent and its liver enlarged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A volume again, from the parameters that its line in the index holds."""
+"""Makes a volume again, from the parameters in its line of the index."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training import paths
 from training.data import held_out, layouts
-from training.data.cache import Entry, prepare
+from training.data.cache import CachedScan, prepare
 from training.data.scans import Part, Scan
 from training.data.splits import recorded_split, refuse_shared_content
 from training.errors import UserError
@@ -48,7 +48,7 @@ def load_maps(config: SynthesisConfig) -> list[Source]:
     return [read_tissue_map(file, config.fine_mm) for file in files]
 
 
-def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> list[Entry]:
+def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> list[CachedScan]:
     """Check, split and cache the real CTs; entries of those to train on.
 
     Raises UserError that lists every unusable scan, and for one scan in two parts of the split.
@@ -65,7 +65,7 @@ def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> lis
     trained = [entry for entry in entries if parts[entry.scan.name] == "train"]
     if not trained and config.real_share >= 1:
         raise UserError(
-            "All volumes shall come from real CTs, but there is none to train on; give --datasets or --data."
+            "With --real-share 1 all volumes come from real CTs, but there is none; give --datasets or --data."
         )
     if not trained:
         report(f"There is no real CT to train on, so all volumes are synthetic (--real-share {config.real_share:g}).")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.cache import Entry
+from training.data.cache import CachedScan
 from training.data.scans import read_image
 from training.data.tissues import ORGANS, Tissue, is_any
 from training.synthesis.effects.grid_operations import signed_distance
@@ -51,7 +51,7 @@ class Source:
 
 
 def read_tissue_map(path: Path, spacing_mm: float) -> Source:
-    """A map of tissue codes, nearest neighbor to the fine grid, its abdominal fat told from the fat below the skin."""
+    """A map of tissue codes, nearest neighbor to the fine grid, with fat in the abdominal cavity set apart."""
     codes, ijk_to_ras = read_image(path)
     if codes.max() > max(Tissue):
         raise ValueError(f"{path.name}: code {codes.max()} is no tissue (0 to {max(Tissue)}); give a tissue map.")
@@ -69,7 +69,7 @@ def tissue_source(name: str, codes: np.ndarray, spacing_mm: float) -> Source:
     return Source(name, tissue, spacing_mm)
 
 
-def ct_source(entry: Entry) -> Source:
+def ct_source(entry: CachedScan) -> Source:
     """A real CT from the cache; its arrays stay on disk until a window is cut out of them."""
     return Source(entry.scan.name, entry.tissue, entry.spacing_mm, entry.hu, entry.label)
 

@@ -92,7 +92,7 @@ def test_no_bank_is_said_clearly(tmp_path):
         Bank.open(tmp_path)
 
 
-@pytest.mark.parametrize("meta, message", [({"format": "other"}, "format"), ({"count": 6}, "does not promise")])
+@pytest.mark.parametrize("meta, message", [({"format": "other"}, "format"), ({"count": 6}, "not what bank.json says")])
 def test_a_bank_that_does_not_fit_its_description_is_refused(bank, meta, message):
     path = bank.path / "bank.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | meta))

@@ -68,7 +68,7 @@ def test_drawn_bodies_are_the_anatomy_if_asked_for(config):
 def test_without_data_nothing_is_made_up(config):
     with pytest.raises(UserError, match="or give --phantom"):
         synthesize(replace(config, phantom=False), silent)
-    with pytest.raises(UserError, match="there is none to train on"):
+    with pytest.raises(UserError, match="but there is none"):
         synthesize(replace(config, phantom=False, real_share=1.0), silent)
     assert not config.output.exists()
 

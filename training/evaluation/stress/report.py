@@ -77,7 +77,7 @@ def _expected_without_liver(record: Record) -> str:
 
 
 def _expected_of_confounder(record: Record) -> str:
-    """With how much of the mask was what the figure's name says."""
+    """How much of the mask is fluid or tumor."""
     whole = max(record.figures["found_ml"], 1e-6)
     shares = [
         f"{record.figures[name] / whole:.0%} of the mask was {what}."

@@ -125,7 +125,7 @@ def _ct(scan: SyntheticScan) -> CtVolume:
 
 
 def _reference(scan: SyntheticScan, window: str) -> np.ndarray:
-    """Bending may bring a sliver of liver into a window that shall have none; such a volume would be no test."""
+    """The liver, empty for a window beside it. Raises RuntimeError when bending brought liver into such a window."""
     liver = scan.label[:, ::-1, ::-1] > 0.5
     if window in ("chest", "pelvis") and liver.any():
         raise RuntimeError(f"The {window} of {scan.source} shows liver; enlarge CLEAR_MM.")

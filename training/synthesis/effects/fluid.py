@@ -155,7 +155,7 @@ def paint(scan: SyntheticScan, mask: np.ndarray, hu: float, sd: float, code: int
 def wet_edges(scan: SyntheticScan, filled: np.ndarray, hu: float) -> None:
     """Voxels at the edge of a real lung average air and tissue; once the lung is filled they must not stay dark.
 
-    A dark seam between effusion and liver would tell a network apart what a real scan does not.
+    A network would learn to recognize effusions by a dark seam to the liver, which real scans do not have.
     """
     seam = grow(filled, EDGE) & ~filled & (scan.tissue != Tissue.LUNG) & (scan.tissue != Tissue.AIR)
     scan.hu[seam] = np.maximum(scan.hu[seam], np.float32(hu))

@@ -1,4 +1,4 @@
-"""Smooth random fields, distances and filters on the fine grid, made fast by working coarsely where nobody sees it."""
+"""Smooth random fields, distances and filters on the fine grid, computed on a coarser one where that changes little."""
 
 import numpy as np
 import torch

@@ -13,6 +13,7 @@ from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed, random_voxel
 
 LESION_KINDS = {"hypodense": 0.45, "hyperdense": 0.13, "ring": 0.14, "cyst": 0.14, "necrotic": 0.1, "calcified": 0.04}
+"""Share of each kind among lesions; hypodense ones, as most metastases in the portal phase are, come most often."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Lesions:
         lesions = [first]
         for _ in range(count - 1):
             made = Lesion.random(scan, rng, random_voxel(liver, rng), float(rng.uniform(2.5, largest)))
-            # Metastases of one person resemble each other.
+            # Metastases of one patient resemble each other.
             lesions.append(made if rng.random() < 0.3 else _like(made, first))
         return cls(tuple(lesions))
 
