@@ -123,6 +123,7 @@ def _ofSpinBox(qtType, name: str, fitSlider: bool = False) -> QtCore.Property:
             setattr(self._spinBox, name, value)
         if fitSlider:
             self._fitSlider()
+        self._alignSpinBoxes()
 
     return QtCore.Property(qtType, lambda self: getattr(self._spinBox, name), write)
 
@@ -171,6 +172,12 @@ class ctkSliderWidget(qt.QWidget):
         with QtCore.QSignalBlocker(self._slider):
             self._slider.setRange(0, round((self.maximum - self.minimum) / self.singleStep))
         self._onNumber(min(max(self._number, self.minimum), self.maximum))
+
+    def _alignSpinBoxes(self) -> None:
+        """Sliders side by side have spin boxes of one width (updateSpinBoxWidth)."""
+        siblings = self.parentWidget().findChildren(ctkSliderWidget) if self.parentWidget() else [self]
+        for sibling in siblings:
+            sibling._spinBox.setMinimumWidth(max(other._spinBox.sizeHint().width() for other in siblings))
 
     def _onNumber(self, number: float) -> None:
         changed, self._number = number != self._number, number
