@@ -213,6 +213,4 @@ class ctkComboBox(qt.QComboBox):
         return self.currentText if self.currentIndex >= 0 else self.defaultText
 
 
-ctk = types.ModuleType("ctk")
-for _widget in (ctkCollapsibleButton, ctkSliderWidget, ctkComboBox):
-    setattr(ctk, _widget.__name__, _widget)
+ctk = types.SimpleNamespace(**{cls.__name__: cls for cls in (ctkCollapsibleButton, ctkSliderWidget, ctkComboBox)})

@@ -62,9 +62,6 @@ class TextStorage:
     fromText: Callable
     cached = True
 
-    def isIn(self, node, name: str) -> bool:
-        return node.HasParameter(name)
-
     def read(self, node, name: str):
         return self.fromText(node.GetParameter(name))
 
@@ -81,9 +78,6 @@ class NodeStorage:
     kind: type
     default = None
     cached = False
-
-    def isIn(self, node, name: str) -> bool:
-        return node.HasParameter(name)
 
     def read(self, node, name: str):
         return node.GetNodeReference(name)
@@ -187,7 +181,7 @@ class Parameter:
 
     def _read(self, wrapper):
         """What a closed scene has taken out of the node is put there again, as its default."""
-        if not self.storage.isIn(wrapper.parameterNode, self.name):
+        if not wrapper.parameterNode.HasParameter(self.name):
             self.storage.write(wrapper.parameterNode, self.name, self.default)
         return self.storage.read(wrapper.parameterNode, self.name)
 

@@ -69,10 +69,6 @@ class PythonQtType(type(QtCore.QObject)):
         native = cls.__dict__.get("_native")
         return isinstance(instance, native) if native else super().__instancecheck__(instance)
 
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        native = cls.__dict__.get("_native")
-        return issubclass(subclass, native) if native else super().__subclasscheck__(subclass)
-
 
 class _QtProperty:
     """One Qt property as an attribute; on the class itself the C++ function of the same name (`QTimer.singleShot`)."""
@@ -190,9 +186,6 @@ class PythonQtObject:
 
     def findChildren(self, kind=QtCore.QObject, name=None):
         return [child for child in _descendants(self) if isinstance(child, kind) and name in (None, child.objectName)]
-
-    def className(self) -> str:
-        return type(self).__name__
 
     @property
     def name(self) -> str:

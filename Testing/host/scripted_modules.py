@@ -94,14 +94,8 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         slicer.util.delayDisplay(message, self.messageDelay)
 
 
-ScriptedLoadableModulePackage = types.ModuleType("slicer.ScriptedLoadableModule")
-for _base in (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleWidget,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-):
-    setattr(ScriptedLoadableModulePackage, _base.__name__, _base)
+_BASES = (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest)
+PACKAGE = types.SimpleNamespace(**{base.__name__: base for base in _BASES})
 
 
 # What Slicer makes around it

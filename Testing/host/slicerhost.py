@@ -76,8 +76,10 @@ class SlicerHost:
         packages = {
             "qt": qt,
             "ctk": ctk,
-            "slicer.ScriptedLoadableModule": scripted_modules.ScriptedLoadableModulePackage,
-            "slicer.i18n": _untranslated(),
+            "slicer.ScriptedLoadableModule": scripted_modules.PACKAGE,
+            "slicer.i18n": types.SimpleNamespace(  # for the language that the sources are written in
+                tr=lambda text, context=None: text, translate=lambda context, text: text
+            ),
             "slicer.parameterNodeWrapper": parameter_node,
         }
         for name, package in packages.items():
@@ -173,11 +175,3 @@ class SlicerHost:
         self.applicationLogic.SetMRMLScene(None)
         for undo in reversed(self._undo):
             undo()
-
-
-def _untranslated() -> types.ModuleType:
-    """`slicer.i18n` for the language that the sources are written in."""
-    i18n = types.ModuleType("slicer.i18n")
-    i18n.tr = lambda text, context=None: text
-    i18n.translate = lambda context, text: text
-    return i18n

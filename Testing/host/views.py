@@ -22,8 +22,6 @@ _SLICE_MANAGERS = (
     "vtkMRMLSegmentationsDisplayableManager2D",
     "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLMarkupsDisplayableManager",
-    "vtkMRMLRulerDisplayableManager",
-    "vtkMRMLOrientationMarkerDisplayableManager",
 )
 _THREE_D_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
@@ -31,7 +29,6 @@ _THREE_D_MANAGERS = (
     "vtkMRMLModelDisplayableManager",
     "vtkMRMLSegmentationsDisplayableManager3D",
     "vtkMRMLMarkupsDisplayableManager",
-    "vtkMRMLOrientationMarkerDisplayableManager",
 )
 
 
@@ -135,13 +132,9 @@ class ThreeDView(_View):
         self.viewNode.SetBackgroundColor2(*background)
         slicer.mrmlScene.AddNode(self.viewNode)
         self._manage(slicer.vtkMRMLThreeDViewDisplayableManagerFactory, _THREE_D_MANAGERS, self.viewNode)
-        self.lookFrom(0.0, 1.0, 0.2)
-
-    def lookFrom(self, right: float, anterior: float, superior: float) -> None:
-        """Look at everything from a direction in RAS axes."""
         camera = self.renderer.GetActiveCamera()
         camera.SetFocalPoint(0, 0, 0)
-        camera.SetPosition(right, anterior, superior)
+        camera.SetPosition(0.0, 1.0, 0.2)  # right, anterior, superior
         camera.SetViewUp(0, 0, 1)
         self.renderer.ResetCamera()
         self.renderer.ResetCameraClippingRange()
