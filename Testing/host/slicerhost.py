@@ -151,7 +151,7 @@ class SlicerHost:
     def processEvents(self) -> None:
         slicer.app.processEvents()
 
-    def wait(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Run the event loop until `condition()` holds; TimeoutError when it does not in time."""
         end = time.monotonic() + seconds
         while not condition():
