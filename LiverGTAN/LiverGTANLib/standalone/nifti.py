@@ -30,6 +30,8 @@ def read_nifti_header(path: Path) -> VolumeHeader:
     try:
         dtype, offset, (slope, intercept) = header.get_data_dtype(), header.get_data_offset(), header.get_slope_inter()
         shape = scalar_shape(path, list(header.get_data_shape()))
+        if "scl_slope" in header and np.isinf(header["scl_slope"]):
+            slope = float("inf")  # NaN and 0 stand for no scaling; infinite values are damage
     except InputError:
         raise
     except Exception as error:  # nibabel raises errors of many kinds for damaged headers

@@ -1,0 +1,209 @@
+"""Where results go: nothing of the user's is overwritten or lost, and one failed write does not end a batch."""
+
+import csv
+import os
+import resource
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from LiverGTANLib.standalone import command_line as cli
+from LiverGTANLib.standalone.file_batch import targets
+from LiverGTANLib.standalone.image_files import image_of, read_ct
+from support.dicom_cases import ctSlices, save
+from training.data import samples
+
+pytestmark = pytest.mark.slow
+
+
+def segment(*arguments) -> int:
+    return cli.main(["segment", "--engine", "numpy", *map(str, arguments)])
+
+
+@pytest.fixture
+def scan(sampleFolder, tmp_path):
+    """A copy of the sample CT, in a folder of its own."""
+    (tmp_path / "in").mkdir()
+    return shutil.copy(samples.CT, tmp_path / "in" / "ct.nii.gz")
+
+
+def refused(capsys, *arguments) -> str:
+    assert segment(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    return error
+
+
+@pytest.mark.parametrize("link", ["same", "symlink", "hardlink", "dots"])
+@pytest.mark.parametrize("option", ["-o", "--report", "--picture"])
+def test_an_input_is_never_an_output(scan, tmp_path, capsys, link, option):
+    before = scan.read_bytes()
+    output = tmp_path / "in" / ".." / "in" / "ct.nii.gz" if link == "dots" else scan
+    if link.endswith("link"):
+        output = tmp_path / "other.nii.gz"
+        output.symlink_to(scan) if link == "symlink" else os.link(scan, output)
+    arguments = ["-o", output] if option == "-o" else ["-o", tmp_path / "liver.nrrd", option, output]
+    assert "is an input" in refused(capsys, scan, *arguments)
+    assert scan.read_bytes() == before
+    assert not (tmp_path / "liver.nrrd").exists()
+
+
+def test_the_voxels_of_a_header_and_the_reference_are_inputs_too(scan, tmp_path, capsys):
+    ct = read_ct(scan)
+    sitk.WriteImage(image_of(ct.hu, ct.ijk_to_ras), str(tmp_path / "ct.mhd"))
+    before = (tmp_path / "ct.raw").read_bytes()
+    liver = tmp_path / "liver.nrrd"
+    assert "is an input" in refused(capsys, tmp_path / "ct.mhd", "-o", liver, "--report", tmp_path / "ct.raw")
+    assert (tmp_path / "ct.raw").read_bytes() == before
+    shutil.copy(samples.CT_REFERENCE, tmp_path / "truth.nii.gz")
+    truth = tmp_path / "truth.nii.gz"
+    assert "is an input" in refused(capsys, scan, "-o", truth, "--reference", f"{truth}:5")
+
+
+def test_a_slice_of_the_series_is_never_an_output(tmp_path, capsys):
+    folder = save(tmp_path / "ct", ctSlices(np.zeros((8, 30, 40), np.int16)))
+    before = (folder / "0003.dcm").read_bytes()
+    assert "is an input" in refused(capsys, folder, "-o", folder / "0003.dcm")
+    assert (folder / "0003.dcm").read_bytes() == before
+
+
+def test_two_outputs_never_have_one_place(scan, tmp_path, capsys):
+    for first, second in (("a.nrrd", "a.nrrd"), ("a.nrrd", "A.NRRD")):
+        assert "are one file" in refused(capsys, scan, "-o", tmp_path / first, "--report", tmp_path / second)
+    both = tmp_path / "x"
+    assert "are one file" in refused(capsys, scan, "-o", tmp_path / "a.nrrd", "--report", both, "--picture", both)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    out = tmp_path / "out"
+    assert "are one file" in refused(capsys, scan, scan, "-o", out, "--report", out / "volumes.csv")
+
+
+@pytest.mark.parametrize("option", ["--report", "--picture"])
+def test_devices_and_folders_are_no_outputs(scan, tmp_path, capsys, option):
+    for place in ("/dev/null", tmp_path):
+        assert "not a file" in refused(capsys, scan, "-o", tmp_path / "a.nrrd", option, place)
+    assert os.path.exists("/dev/null") and not os.path.isfile("/dev/null")
+    os.mkfifo(tmp_path / "pipe.nrrd")
+    assert "not a file" in refused(capsys, scan, "-o", tmp_path / "pipe.nrrd")
+
+
+@pytest.mark.parametrize("arguments", [["-o", ""], ["-o", "  "], ["-o", "a.nrrd", "--report", ""]])
+def test_an_empty_name_is_refused(scan, tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        segment(scan, *arguments)
+    assert left.value.code == 2
+    assert "the name of a file or folder is empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_dicom_segmentation_of_a_nifti_file_is_refused_before_anything_is_computed(scan, tmp_path, capsys):
+    assert "write .nrrd instead" in refused(capsys, scan, "-o", tmp_path / "liver.dcm")
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_outputs_have_the_rights_of_any_new_file(scan, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        assert segment(scan, "-o", tmp_path / "a.nii.gz", "--report", tmp_path / "a.json") == 0
+    finally:
+        os.umask(before)
+    for name in ("a.nii.gz", "a.json"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+# Batches
+
+
+def test_names_in_a_batch_never_collide(tmp_path):
+    inputs = [tmp_path / name for name in ("a/ct", "b/ct", "ct-2", "c/CT.nii.gz", "d/ct-2.nrrd", ".nii.gz")]
+    names = [path.name for path in targets(inputs, tmp_path)]
+    assert len({name.lower() for name in names}) == len(inputs)
+    assert names[:3] == ["ct.seg.nrrd", "ct-2.seg.nrrd", "ct-2-2.seg.nrrd"]
+    assert names[-1] == "scan.seg.nrrd"
+
+
+def rows(folder) -> list[dict]:
+    with (folder / "volumes.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("content", ["patient,age\nA,61\n", "", "\x00\x01", "input,output,mine\n1,2,3\n"])
+def test_a_table_of_the_users_is_not_overwritten(scan, tmp_path, capsys, content):
+    table = tmp_path / "in" / "volumes.csv"
+    table.write_text(content)
+    assert "was not written by this program" in refused(capsys, scan, "-o", tmp_path / "in")
+    assert table.read_text() == content
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["ct.nii.gz", "volumes.csv"]
+
+
+def test_a_mask_drawn_by_hand_is_not_overwritten(scan, tmp_path, capsys):
+    drawn = tmp_path / "in" / "ct.seg.nrrd"
+    drawn.write_text("an afternoon's work")
+    assert "ct.seg.nrrd exists and is not listed" in refused(capsys, scan, "-o", tmp_path / "in")
+    assert drawn.read_text() == "an afternoon's work"
+
+
+def test_a_batch_replaces_its_own_results_and_keeps_the_rows_of_others(scan, tmp_path):
+    other = shutil.copy(scan, tmp_path / "in" / "other.nii.gz")
+    out = tmp_path / "out"
+    assert segment(scan, other, "-o", out) == 0
+    assert segment(other, other, "-o", out, "--threshold", "0.9") == 0
+    found = rows(out)
+    assert [row["output"] for row in found] == ["ct.seg.nrrd", "other.seg.nrrd", "other-2.seg.nrrd"]
+    assert float(found[1]["volume_ml"]) < float(found[0]["volume_ml"])
+
+
+def test_one_mask_that_cannot_be_written_does_not_end_the_batch(scan, tmp_path, capsys):
+    ct = read_ct(scan)
+    empty = tmp_path / "in" / "pelvis.nii.gz"  # its empty mask is a small file
+    sitk.WriteImage(image_of(ct.hu[:14], ct.ijk_to_ras), str(empty))
+    out = tmp_path / "out"
+    assert segment(scan, empty, "-o", out) == 0
+    first = (out / "ct.seg.nrrd").read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(first) * 3 // 4, limit[1]))
+    try:
+        assert segment(scan, empty, "-o", out, "--threshold", "0.4") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "1 of 2 segmented" in capsys.readouterr().out
+    assert (out / "ct.seg.nrrd").read_bytes() == first
+    assert sorted(path.name for path in out.iterdir()) == ["ct.seg.nrrd", "pelvis.seg.nrrd", "volumes.csv"]
+    failed, done = rows(out)
+    assert "cannot be written" in failed["error"]
+    assert "The mask of an earlier batch was left as it is" in failed["error"]
+    assert done["error"] == ""
+    assert "No liver is in view" in done["warnings"]
+
+
+def test_warnings_of_a_batch_are_told(sampleFolder, tmp_path, capsys):
+    ct = read_ct(samples.CT)
+    mirrored = tmp_path / "mirrored.nii.gz"
+    sitk.WriteImage(image_of(np.ascontiguousarray(ct.hu[:, :, ::-1]), ct.ijk_to_ras), str(mirrored))
+    assert segment(mirrored, samples.CT, "-o", tmp_path / "out") == 0
+    error = capsys.readouterr().err
+    assert "left and right were exchanged" in error
+    assert error.count("warning: ") == 1
+
+
+# References
+
+
+@pytest.mark.parametrize("label, words", [(777, "has no label 777; it holds 0, 1,"), (5, "")])
+def test_a_label_that_is_absent_is_refused(scan, tmp_path, capsys, label, words):
+    arguments = [scan, "-o", tmp_path / "liver.nrrd", "--reference", f"{samples.CT_REFERENCE}:{label}"]
+    if words:
+        assert words in refused(capsys, *arguments)
+        assert not (tmp_path / "liver.nrrd").exists()
+    else:
+        assert segment(*arguments) == 0
+
+
+def test_float_labels_of_a_reference_count_as_whole_numbers(scan, sampleLiver, tmp_path, capsys):
+    ct = read_ct(scan)
+    truth = tmp_path / "truth.nrrd"
+    sitk.WriteImage(image_of((sampleLiver * np.float32(4.9999)), ct.ijk_to_ras), str(truth))
+    assert segment(scan, "-o", tmp_path / "liver.nrrd", "--reference", f"{truth}:5") == 0
+    assert float(capsys.readouterr().out.rsplit("Dice ", 1)[1]) > 0.8
