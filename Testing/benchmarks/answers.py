@@ -22,7 +22,7 @@ RUNS = 15
 
 
 def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
-    """What a person does -> the work of its n-th time."""
+    """What the user does -> the work of its n-th time."""
     analysis = segmenter.analyze(ct, engines.create(weight_file.load(weight_file.DEFAULT), "numpy"))
     whole = segmenter.mask(analysis)
     volume_ml = measurements.volume_ml(whole.voxels, ct.ijk_to_ras)

@@ -1,12 +1,11 @@
 """Does the volume's interval hold the true volume? On the real CTs with good labels, with the bundled students.
 
-`make benchmark-interval_coverage [ARGUMENTS="--write FILE.md"]`. Also prints what a card's "calibration" could hold:
-the temperature that these cases favor (least cross entropy near the border, where probabilities are read), and the
-levels that would hold the volume of each of them.
+`make benchmark-interval_coverage [ARGUMENTS="--write FILE.md"]`. Also prints the temperature that these cases favor
+(least cross entropy near the border, where probabilities are read), and how many volumes each choice of
+`uncertainty.LEVELS` would hold.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ def cross_entropy(cases: list[tuple[RealCase, Analysis]], temperature: float) ->
     """Mean over the cases, of cells that are not decided."""
     losses = []
     for case, analysis in cases:
-        truth = analysis.frame.down(case.liver.astype(np.float32))
+        truth = analysis.grid.down(case.liver.astype(np.float32))
         near = np.abs(analysis.logits) < np.log(1 / NEAR_BORDER - 1)
         z, y = analysis.logits[near] / temperature, truth[near]
         losses.append(np.mean(np.logaddexp(0, z) - y * z))
@@ -35,11 +34,9 @@ def cross_entropy(cases: list[tuple[RealCase, Analysis]], temperature: float) ->
 
 
 def interval_at(analysis: Analysis, found_ml: float, low_level: float | None = None) -> uncertainty.VolumeInterval:
-    """The interval with the card's levels, or with `low_level` and one less it."""
-    if low_level is None:
-        return uncertainty.interval(analysis, found_ml)
-    card = {**analysis.calibration, "levels": [low_level, 1 - low_level]}
-    return uncertainty.interval(replace(analysis, calibration=card), found_ml)
+    """The interval with the usual levels, or with `low_level` and one less it."""
+    levels = uncertainty.LEVELS if low_level is None else (low_level, 1 - low_level)
+    return uncertainty.interval(analysis, found_ml, levels=levels)
 
 
 def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
@@ -58,7 +55,7 @@ def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
         lines.append(f"| {name} | {case.name} | {true_ml:.0f} | {interval} | {'yes' if inside else 'no'} |")
     best = min(TEMPERATURES, key=lambda t: cross_entropy(analyzed, t))
     print(
-        f"{name}: temperature in the card {analyzed[0][1].calibration.get('temperature', 'none')}, "
+        f"{name}: temperature in the card {analyzed[0][1].temperature:g}, "
         f"favored here {best:g}; held by level (in the card's temperature): "
         + ", ".join(f"{level:g}: {sum(holds(*figure, level) for figure in figures)}" for level in LOW_LEVELS)
     )

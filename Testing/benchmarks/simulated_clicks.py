@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import components, engines, measurements, segmenter, threads, weight_file
+from LiverGTANLib.core import boxes, components, engines, measurements, segmenter, threads, weight_file
 from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters
 from support import real_cases
@@ -61,11 +61,11 @@ def next_click(case: RealCase, mask: np.ndarray) -> Click | None:
     from scipy.ndimage import distance_transform_edt, label
 
     wrong = mask != case.liver
-    box = components.bounding_box(wrong)
+    box = boxes.bounding_box(wrong)
     if box is None:
         return None
     regions, _ = label(np.pad(wrong[box], 1))
-    depth = distance_transform_edt(regions == components.largest(regions), sampling=case.ct.spacing[::-1])
+    depth = distance_transform_edt(regions == components.largest_component(regions), sampling=case.ct.spacing[::-1])
     kji = np.array(np.unravel_index(depth.argmax(), depth.shape)) - 1 + [part.start for part in box]
     ras = (case.ct.ijk_to_ras @ [*kji[::-1], 1])[:3]
     return Click(tuple(float(x) for x in ras), bool(case.liver[tuple(kji)]))

@@ -1,19 +1,18 @@
 """Clicks: what is asked happens, where it is asked, and nowhere else."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
 from benchmarks import simulated_clicks
 from core.test_region import region
-from core.test_segmenter import LIVER, SHAPE, analysis_of, ball
+from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball
 from core.test_volume import rotated
 
 from LiverGTANLib.core import clicks, engines, measurements, segmenter, weight_file
 from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.model_grid import ModelGrid
-from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
+from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings, neighborhoods
 from support.cases import smallCt
 from support.real_cases import RealCase
 
@@ -28,7 +27,7 @@ def at(k, j, i, liver=True) -> Click:
 def on_tissue(field: np.ndarray, seen: bool = True) -> Analysis:
     """An image with 80 HU between the positive side of the field and the rest; the network sees it or nothing."""
     analysis = analysis_of(field if seen else np.full_like(field, -2))
-    inside = analysis.frame.down((field > 0).astype(np.float32))
+    inside = analysis.grid.down((field > 0).astype(np.float32))
     return dataclasses.replace(analysis, image=(0.4 * inside - 0.1).astype(np.float32))
 
 
@@ -74,9 +73,9 @@ def test_the_clicked_voxel_is_as_asked_on_any_grid(degrees, spacing):
     """Also where cells are larger or smaller than voxels and turned against them, up to the scan's corners."""
     ct = rotated(smallCt(), degrees)
     matrix = ct.ijk_to_ras @ np.diag([*(np.array(spacing) / 3), 1])
-    frame = ModelGrid.of((24, 40, 48), matrix)
-    logits = np.random.default_rng(0).normal(0, 6, frame.shape).astype(np.float32)
-    analysis = Analysis(logits, np.zeros_like(logits), frame, 3.0, "given", "none")
+    grid = ModelGrid.of((24, 40, 48), matrix)
+    logits = np.random.default_rng(0).normal(0, 6, grid.shape).astype(np.float32)
+    analysis = Analysis(logits, np.zeros_like(logits), grid, 3.0, "given", "none")
     for voxel in ((12, 20, 24), (0, 0, 0), (23, 39, 47), (5, 33, 8)):
         for liver in (True, False):
             click = Click(tuple((matrix @ [*voxel[::-1], 1])[:3] + 0.1), liver)
@@ -89,7 +88,7 @@ def test_a_click_outside_the_scan_changes_nothing():
         np.testing.assert_array_equal(clicked(analysis, Click(point, True)), LIVER > 0)
 
 
-def test_a_piece_that_was_dropped_comes_back_where_it_is_clicked():
+def test_a_component_that_was_dropped_comes_back_where_it_is_clicked():
     other = ball(SHAPE, (15, 18, 35), 4)
     analysis = on_tissue(np.maximum(LIVER, other))
     assert clicked(analysis)[15, 18, 35] == 0
@@ -112,7 +111,7 @@ def test_a_hole_that_is_asked_for_is_not_filled():
 
 
 def test_cutting_a_bridge_leaves_what_lies_behind_it():
-    """Dropping the piece behind would change voxels far from the click."""
+    """Dropping the component behind would change voxels far from the click."""
     bridge = ball(SHAPE, (15, 18, 27), 3)
     logits = np.maximum(np.maximum(LIVER, ball(SHAPE, (15, 18, 35), 6)), bridge)
     after = clicked(analysis_of(logits), at(15, 18, 27, liver=False))
@@ -170,7 +169,7 @@ def test_adding_moving_and_deleting_give_what_a_fresh_start_gives(sampleCt, samp
     box = region(np.array(points[0].ras), (150.0, 90.0, 120.0))
     for edit in edits:
         for where in (None, box):
-            fresh = Analysis(sampleAnalysis.logits, sampleAnalysis.image, sampleAnalysis.frame, 3.0, "same", "numpy")
+            fresh = Analysis(sampleAnalysis.logits, sampleAnalysis.image, sampleAnalysis.grid, 3.0, "same", "numpy")
             parameters = MaskParameters(region=where, clicks=tuple(edit))
             for make in (segmenter.mask, segmenter.coarse_mask):
                 np.testing.assert_array_equal(make(sampleAnalysis, parameters).full(), make(fresh, parameters).full())
@@ -186,14 +185,21 @@ def test_the_analysis_stays_untouched(sampleCt, sampleAnalysis):
     np.testing.assert_array_equal(segmenter.mask(sampleAnalysis).full(), plain)
 
 
-def test_ten_clicks_are_answered_one_by_one_well_under_a_fifth_of_a_second(sampleCt, sampleAnalysis):
-    points = [click for _, click in random_clicks(segmenter.mask(sampleAnalysis).full(), sampleCt, 10, seed=6)]
-    times = []
+def test_each_of_ten_clicks_costs_its_own_surroundings_and_no_more(sampleCt, sampleAnalysis):
+    """Cells whose distance is computed, and voxels that are interpolated again."""
+    counted = CountingGrid(sampleAnalysis.grid)
+    analysis = dataclasses.replace(sampleAnalysis, grid=counted)
+    before = segmenter.mask(analysis)
+    whole = counted.voxels
+    points = tuple(click for _, click in random_clicks(before.full(), sampleCt, 10, seed=6))
+    width = 2 * (clicks.REACH_MM // 3 + 1)
     for count in range(1, len(points) + 1):
-        start = time.perf_counter()
-        segmenter.mask(sampleAnalysis, MaskParameters(clicks=tuple(points[:count])))
-        times.append(time.perf_counter() - start)
-    assert np.median(times) < 0.2
+        counted.voxels = 0
+        segmenter.mask(analysis, MaskParameters(clicks=points[:count]))
+        assert len(analysis.cache.neighborhoods) == count
+        [near] = neighborhoods(analysis, points[count - 1 : count])
+        assert near.geodesic_mm.size <= width**3
+        assert 0 < counted.voxels <= min((width + 2) ** 3, 0.2 * whole)  # the scan has the grid's spacing
 
 
 def test_clicks_at_the_largest_error_mend_a_weakened_student(sampleCt, sampleLiver):

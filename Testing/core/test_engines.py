@@ -108,8 +108,8 @@ def test_tiling_changes_nothing_but_rounding(most_planes):
 def test_tiles_cover_every_plane_once_and_stay_small():
     for depth in (16, 320, 336, 1600):
         parts = tiles(depth, 16, 320)
-        kept = np.concatenate([np.arange(depth)[core] for core, _ in parts])
-        np.testing.assert_array_equal(kept, np.arange(depth))
+        covered = np.concatenate([np.arange(depth)[core] for core, _ in parts])
+        np.testing.assert_array_equal(covered, np.arange(depth))
         assert max(around.stop - around.start for _, around in parts) <= 320
 
 
@@ -130,10 +130,10 @@ def test_grids_that_the_levels_cannot_halve_are_refused():
 @pytest.mark.parametrize("name", engines.ENGINES)
 def test_progress_rises_to_one_and_cancel_stops(name):
     engine, x = engines.create(randomStudent(), name), noise(32, 32, 32)
-    told = []
-    engine.forward(x, lambda fraction, text: told.append(fraction))
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
+    reported = []
+    engine.forward(x, lambda fraction, text: reported.append(fraction))
+    assert reported == sorted(reported)
+    assert reported[-1] == pytest.approx(1)
     with pytest.raises(Cancelled):
         engine.forward(x, cancelled=lambda: True)
     engine.forward(x)  # a canceled pass leaves the engine usable

@@ -1,13 +1,13 @@
 """An oriented box restricts the mask, and its cost, on the scan's grid and on the model's."""
 
-import time
+import dataclasses
 
 import numpy as np
 import pytest
-from core.test_segmenter import LIVER, SHAPE, analysis_of, ball
+from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball
 
 from LiverGTANLib.core import engines, measurements, segmenter, weight_file
-from LiverGTANLib.core.postprocess import MaskParameters, PostprocessSettings
+from LiverGTANLib.core.postprocess import MaskParameters
 from LiverGTANLib.core.region import Region
 
 CENTER = np.array([16, 18, 15]) * 3.0  # RAS mm of LIVER's middle
@@ -78,7 +78,7 @@ def test_a_box_thinner_than_a_cell_still_shows_the_liver():
     np.testing.assert_array_equal(thin.full()[15], LIVER[15] > 0)
 
 
-def test_the_piece_is_chosen_by_its_part_in_the_box():
+def test_the_component_is_chosen_by_its_part_in_the_box():
     other = ball(SHAPE, (15, 18, 35), 4)
     analysis = analysis_of(np.maximum(LIVER, other))
     around_other = region(np.array([35, 18, 15]) * 3.0, (24, 24, 24))
@@ -98,9 +98,9 @@ def test_a_box_that_cuts_the_liver_in_two_keeps_both_parts():
 def test_the_coarse_mask_is_the_same_on_the_model_grid(degrees):
     analysis, box = analysis_of(LIVER), region(turn=turned(degrees))
     coarse = segmenter.coarse_mask(analysis, MaskParameters(region=box))
-    frame = analysis.frame
-    assert coarse.shape == frame.shape
-    expected = (analysis.logits > 0) & inside(box, frame.shape, frame.ijk_to_ras)
+    grid = analysis.grid
+    assert coarse.shape == grid.shape
+    expected = (analysis.logits > 0) & inside(box, grid.shape, grid.ijk_to_ras)
     np.testing.assert_array_equal(coarse.full(), expected)
 
 
@@ -140,23 +140,15 @@ def test_half_a_real_liver_and_the_other_half_are_the_whole(sampleCt, sampleAnal
 
 
 def test_dragging_a_box_costs_less_than_a_mask(sampleCt, sampleAnalysis):
-    """Shortest of several, so that a busy machine does not decide; the box holds an eighth of the liver's."""
-
-    def seconds(function, count=7):
-        times = []
-        for number in range(count):
-            start = time.perf_counter()
-            function(number)
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    kji = np.argwhere(segmenter.mask(sampleAnalysis).full()).mean(axis=0)
-    center = (sampleCt.ijk_to_ras @ [*kji[::-1], 1])[:3]
-    size = np.array(segmenter.mask(sampleAnalysis).voxels.shape[::-1]) * 1.5
-    coarse = seconds(lambda n: segmenter.coarse_mask(sampleAnalysis, MaskParameters(region=region(center + n, size))))
-    fine = seconds(lambda n: segmenter.mask(sampleAnalysis, MaskParameters(region=region(center + n, size))))
-    whole = seconds(
-        lambda n: segmenter.mask(sampleAnalysis, MaskParameters(PostprocessSettings(threshold=0.5 + 0.01 * n)))
-    )
-    assert coarse < whole
-    assert fine < whole
+    """Voxels interpolated: none while the box is dragged, then only its own, an eighth of those of the liver's box."""
+    counted = CountingGrid(sampleAnalysis.grid)
+    analysis = dataclasses.replace(sampleAnalysis, grid=counted)
+    whole = segmenter.mask(analysis)
+    of_the_whole, counted.voxels = counted.voxels, 0
+    assert of_the_whole >= whole.voxels.size
+    center = (sampleCt.ijk_to_ras @ [*np.argwhere(whole.full()).mean(axis=0)[::-1], 1])[:3]
+    box = MaskParameters(region=region(center, np.array(whole.voxels.shape[::-1]) * 1.5))
+    assert not segmenter.coarse_mask(analysis, box).empty
+    assert counted.voxels == 0
+    assert not segmenter.mask(analysis, box).empty
+    assert counted.voxels < 0.2 * of_the_whole

@@ -1,15 +1,16 @@
-"""From logits to a mask: boxes, pieces, cavities, threshold, smoothing; and whole scans in any orientation."""
+"""From logits to a mask: boxes, components, holes, threshold, smoothing; and whole scans in any orientation."""
 
 import numpy as np
 import pytest
 from core.test_volume import ORIENTATIONS, reoriented
 
-from LiverGTANLib.core import engines, measurements, segmenter, weight_file
+from LiverGTANLib.core import boxes, engines, measurements, segmenter, weight_file
+from LiverGTANLib.core.boxes import Box
 from LiverGTANLib.core.engines.engine import Cancelled, EngineError
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
 from LiverGTANLib.core.volume import CtVolume, InputError
-from support.cases import randomStudent, smallCt
+from support.cases import randomCard, randomStudent, smallCt
 
 
 def ball(shape, center, radius):
@@ -20,9 +21,23 @@ def ball(shape, center, radius):
 def analysis_of(logits, ct=None) -> Analysis:
     """An analysis whose logits are given on the core of the grid of a 3 mm scan of the same shape."""
     matrix = np.diag([3.0, 3.0, 3.0, 1.0]) if ct is None else ct.ijk_to_ras
-    frame = ModelGrid.of(logits.shape, matrix)
-    grid = frame.down(logits, fill=-10.0)
-    return Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none")
+    grid = ModelGrid.of(logits.shape, matrix)
+    cells = grid.down(logits, fill=-10.0)
+    return Analysis(cells, np.zeros_like(cells), grid, 3.0, "given", "none")
+
+
+class CountingGrid:
+    """The grid of a scan, counting the voxels that are interpolated from it."""
+
+    def __init__(self, grid: ModelGrid):
+        self._grid, self.voxels = grid, 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._grid, name)
+
+    def up_slabs(self, values: np.ndarray, box: Box) -> list:
+        self.voxels += np.prod(boxes.shape(box))
+        return self._grid.up_slabs(values, box)
 
 
 def with_settings(**settings) -> MaskParameters:
@@ -36,7 +51,7 @@ LIVER = ball(SHAPE, (15, 18, 16), 9)
 def test_mask_is_the_positive_side_of_the_logits():
     mask = segmenter.mask(analysis_of(LIVER))
     np.testing.assert_array_equal(mask.full(), LIVER > 0)
-    assert mask.voxels.size < 0.4 * LIVER.size, "only the liver's box is kept"
+    assert mask.voxels.size < 0.4 * LIVER.size, "only the liver's box is held"
 
 
 def test_an_empty_answer_is_an_empty_mask():
@@ -46,7 +61,7 @@ def test_an_empty_answer_is_an_empty_mask():
     assert measurements.volume_ml(mask.voxels, np.eye(4)) == 0
 
 
-def test_only_the_largest_piece_is_kept_unless_told_otherwise():
+def test_only_the_largest_component_stays_unless_all_are_asked_for():
     logits = np.maximum(LIVER, ball(SHAPE, (15, 18, 35), 4))
     np.testing.assert_array_equal(segmenter.mask(analysis_of(logits)).full(), LIVER > 0)
     both = segmenter.mask(analysis_of(logits), with_settings(largest_component=False)).full()
@@ -62,7 +77,7 @@ def test_a_lesion_inside_is_filled_and_one_at_the_rim_is_not():
     assert segmenter.mask(analysis_of(at_the_rim)).full()[15, 18, 25] == 0
 
 
-def test_a_cavity_open_at_the_scans_edge_stays_open():
+def test_a_hole_open_at_the_scans_edge_stays_open():
     logits = np.minimum(ball(SHAPE, (0, 18, 16), 9), -ball(SHAPE, (0, 18, 16), 4))
     assert segmenter.mask(analysis_of(logits)).full()[0, 18, 16] == 0
 
@@ -97,10 +112,10 @@ def test_settings_leave_the_analysis_as_it_was():
 def test_edges_are_smooth_at_native_resolution():
     """A 3 mm answer on a 1 mm scan: volume and surface of the ball, not of its 3 mm steps."""
     ct = CtVolume(np.zeros((90, 108, 126), np.int16), np.eye(4))
-    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    grid = ModelGrid.of(ct.shape, ct.ijk_to_ras)
     fine = ball(ct.shape, (45, 54, 48), 27)
-    grid = frame.down(fine, fill=-30.0)
-    mask = segmenter.mask(Analysis(grid, np.zeros_like(grid), frame, 3.0, "given", "none"))
+    cells = grid.down(fine, fill=-30.0)
+    mask = segmenter.mask(Analysis(cells, np.zeros_like(cells), grid, 3.0, "given", "none"))
     assert measurements.dice(mask.full(), fine > 0) > 0.995
 
 
@@ -110,11 +125,11 @@ def test_unusable_scans_do_not_reach_the_network():
         segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), engines.create(randomStudent(), "numpy"))
 
 
-def test_analyze_tells_progress_and_can_be_canceled():
-    engine, told = engines.create(randomStudent(), "numpy"), []
-    analysis = segmenter.analyze(smallCt(), engine, lambda fraction, text: told.append((fraction, text)))
-    assert told[0] == (0.0, "Resampling")
-    assert told[-1][1] == "Network"
+def test_analyze_reports_progress_and_can_be_canceled():
+    engine, reported = engines.create(randomStudent(), "numpy"), []
+    analysis = segmenter.analyze(smallCt(), engine, lambda fraction, text: reported.append((fraction, text)))
+    assert reported[0] == (0.0, "Resampling")
+    assert reported[-1][1] == "Network"
     assert set(analysis.seconds) == {"resample", "network"}
     with pytest.raises(Cancelled):
         segmenter.analyze(smallCt(), engine, cancelled=lambda: True)
@@ -127,6 +142,18 @@ def test_logits_that_are_not_finite_are_an_error_and_no_mask(value):
     network.weights["head.bias"][:] = value
     with pytest.raises(EngineError, match="not finite with random; choose another engine"):
         segmenter.analyze(smallCt(), engines.create(network, "numpy"))
+
+
+@pytest.mark.parametrize("widths", [(2, 3), (2, 3, 4), (2, 3, 4, 5, 6), (2, 3, 4, 5, 6, 7)])
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_networks_of_any_number_of_levels_run_on_any_scan(widths, engine, tmp_path):
+    """The grid's sides follow the student's levels: multiples of 4 to 64 cells."""
+    if engine == "torch":
+        pytest.importorskip("torch")
+    student = weight_file.load(weight_file.save(tmp_path / "deep", randomStudent(widths).weights, randomCard(widths)))
+    analysis = segmenter.analyze(smallCt(), engines.create(student, engine))
+    assert all(n % 2 ** len(widths) == 0 for n in analysis.logits.shape)
+    assert segmenter.mask(analysis).full().shape == smallCt().shape
 
 
 def test_measures():

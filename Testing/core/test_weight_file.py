@@ -116,6 +116,12 @@ def test_arrays_that_do_not_fit_the_card_are_refused(card_file, change, words):
         (lambda c: c["input"].update(hu_window=[240, -160]), "cannot run"),
         (lambda c: c["input"].update(spacing_mm=0), "cannot run"),
         (lambda c: c["architecture"].update(widths=[4, 6, 11, 16]), "shape"),
+        (lambda c: c["architecture"].update(widths=[4]), "2 to 6 levels"),
+        (lambda c: c["architecture"].update(widths=[2] * 7), "2 to 6 levels"),
+        (lambda c: c.update(calibration={"temperature": 0}), "finite temperature"),
+        (lambda c: c.update(calibration={"temperature": float("nan")}), "finite temperature"),
+        (lambda c: c.update(calibration={"temperature": "warm"}), "garbles"),
+        (lambda c: c.update(calibration=[0.8]), "garbles"),
     ],
 )
 def test_cards_that_describe_something_else_are_refused(card_file, change, words):

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core.volume import CtVolume, ModelGrid, check
+from LiverGTANLib.core.input_checks import check
+from LiverGTANLib.core.model_grid import ModelGrid
+from LiverGTANLib.core.volume import CtVolume
 from training.data.scans import Scan, ScanError, content_hash
 from training.data.tissues import coarse_tissue
 from training.errors import UserError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core.volume import CtVolume, ModelGrid, to_model_grid
+from LiverGTANLib.core.model_grid import ModelGrid
+from LiverGTANLib.core.volume import CtVolume, to_model_grid
 from LiverGTANLib.standalone.image_files import read_ct, read_labels, stem_of
 from training.errors import UserError
 from training.paths import DATA_VARIABLE, data_folder

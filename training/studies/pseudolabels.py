@@ -57,7 +57,7 @@ def pseudolabel(options: Pseudolabel) -> None:
         records.append({"name": ct.name} | figures(analysis, mask, ct, path))
         print("  ".join(f"{name} {value}" for name, value in records[-1].items()), flush=True)
         write(mask, ct, options.output / f"{ct.name}.nii.gz")
-        columns.append((ct.name, analysis.image, analysis.frame.down(mask.astype(np.float32), fill=0.0)))
+        columns.append((ct.name, analysis.image, analysis.grid.down(mask.astype(np.float32), fill=0.0)))
     about = {
         "teacher": list(network.widths),
         "weights_sha256": digest(network),

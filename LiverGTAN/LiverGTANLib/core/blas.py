@@ -2,6 +2,7 @@
 
 OpenBLAS, which numpy's packages bring along, has one pool for the whole process; several threads that each call it
 wait for one another. Where another library does the products (Accelerate on macOS, MKL), nothing is changed.
+The package threadpoolctl does the same and more, but Slicer does not bring it, and nothing may be installed there.
 """
 
 import ctypes

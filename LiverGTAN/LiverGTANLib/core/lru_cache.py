@@ -1,29 +1,36 @@
-"""A few results kept for the next, likely alike, question: a slider comes back, a point is added to points."""
+"""The latest results by key: a slider comes back, a point is added to points.
+
+Not functools.lru_cache: that belongs to a function, while these results belong to one analysis and go with it, and are
+looked up by more than one key (see `postprocess.longest_cached`).
+"""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
 
 class LruCache:
-    """The latest results by key, at most `most`. May be used from any thread; results must not be changed."""
+    """At most `most` results, the least recently used go first. For any thread; results must not be changed."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._results: OrderedDict[Hashable, object] = OrderedDict()
+        self._results: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, key: Hashable) -> object | None:
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def get(self, key: Hashable) -> Any | None:
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
             return self._results.get(key)
 
-    def keep(self, key: Hashable, result: Value) -> Value:
-        """Remember a result; returns it."""
+    def store(self, key: Hashable, result: Value) -> Value:
+        """Returns the result."""
         with self._lock:
             self._results[key] = result
             self._results.move_to_end(key)
@@ -31,7 +38,7 @@ class LruCache:
                 self._results.popitem(last=False)
         return result
 
-    def of(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The result for this key, made when it is not known. Two threads may both make it."""
-        known = self.get(key)
-        return known if known is not None else self.keep(key, make())
+    def get_or_make(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The result for this key, made when it is not there. Two threads may both make it."""
+        cached = self.get(key)
+        return cached if cached is not None else self.store(key, make())

@@ -1,4 +1,4 @@
-"""Figures taken from a mask."""
+"""Figures taken from a mask: volume, attenuation, share in a region, overlap with a reference."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,20 @@ from .segmenter import BoxMask
 from .volume import CtVolume
 
 RIM_MM = 6.0
-"""Width of the rim left out of the mean HU: partial volume, and an outline that is one cell off."""
+"""Width of the rim left out of the mean HU: partial volume, and an outline that is one cell off. Chosen: two cells."""
 
 SAMPLE_MM = 2.0
-"""HU are read at about this distance: tens of thousands of voxels tell mean and spread as well as all."""
+"""HU are read at about this distance, which is enough: on example_ct the mean of the sample lies within 1 HU of that of
+all inner voxels, the standard deviation within 10 % (Testing/core/test_measurements.py)."""
 
 FATTY_HU = 40.0
-"""Plain CT: a liver below this may be fatty. With contrast the figure says nothing."""
+"""On non-contrast CT a liver of at most 40 HU shows moderate to severe steatosis (Boyce et al., AJR 194:623, 2010).
+With contrast medium the figure says nothing."""
 
 
 @dataclass(frozen=True)
 class Attenuation:
-    """Mean and standard deviation in HU, and the number of voxels they were read from."""
+    """Mean and standard deviation in HU, and the number of voxels that they were computed from."""
 
     mean_hu: float
     sd_hu: float
@@ -29,7 +31,7 @@ class Attenuation:
 
 @dataclass(frozen=True)
 class MeasurementRow:
-    """One segmentation in a table; None is an empty cell."""
+    """One segmentation in the table; None is an empty cell."""
 
     name: str
     volume_ml: float
@@ -72,12 +74,12 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def attenuation(ct: CtVolume, mask: BoxMask) -> Attenuation | None:
-    """HU inside the mask away from its rim; None when nothing is that far inside."""
+    """HU inside the mask but for its rim; None when nothing is that far inside."""
     from scipy.ndimage import minimum_filter
 
     steps = [max(1, round(SAMPLE_MM / s)) for s in ct.spacing[::-1]]
     sample = tuple(slice(None, None, step) for step in steps)
-    inner = mask.voxels[sample]
+    inner = mask.voxels[sample]  # of the box, as is the sample of the HU below
     if inner.size == 0:
         return None
     for axis, (step, spacing) in enumerate(zip(steps, ct.spacing[::-1])):
@@ -92,17 +94,17 @@ def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | N
     region = parameters.region
     if region is None:
         return None
-    evidence = postprocess_logits(analysis, parameters)
-    if evidence.cells is None:
+    postprocessed = postprocess_logits(analysis, parameters)
+    if postprocessed.cells is None:
         return None
-    liver = (evidence.values[evidence.cells] > 0).view(np.uint8)
+    liver = (postprocessed.values[postprocessed.cells] > 0).view(np.uint8)
     whole = np.count_nonzero(liver)
-    region.clear_outside(liver, evidence.cells, analysis.frame.ijk_to_ras)
+    region.clear_outside(liver, postprocessed.cells, analysis.grid.ijk_to_ras)
     return np.count_nonzero(liver) / whole if whole else None
 
 
 def hint(found: Attenuation | None) -> str:
-    """What the attenuation may point to, in words that promise no more than a hint."""
-    if found is None or found.mean_hu >= FATTY_HU:
+    """What the attenuation may point to, worded as no more than a hint; empty when there is nothing."""
+    if found is None or found.mean_hu > FATTY_HU:
         return ""
-    return f"hint: below {FATTY_HU:.0f} HU; on a CT without contrast this can mean a fatty liver"
+    return f"hint: at most {FATTY_HU:.0f} HU; on a non-contrast CT this can mean a fatty liver"

@@ -9,14 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from . import blas, threads
+from .boxes import Box
 from .resample import average, averaging_matrix, interpolation_matrix, sample_trilinear
 
 LARGEST_OBLIQUITY_DEGREES = 15.0
 LARGEST_SHEAR_DEGREES = 2.0
 SLAB = 16  # native slices of one job on the way up
-
-Box = tuple[slice, slice, slice]
-"""Part of the native grid: slices along k, j, i."""
 
 
 class ModelGrid:

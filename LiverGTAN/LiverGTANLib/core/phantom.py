@@ -1,6 +1,7 @@
 """A CT of the upper abdomen made of ellipsoids, for tests and for a first try without a file or a connection.
 
-It shows that the way from a CT to a segment works. It says nothing about the quality of masks on people.
+It shows that the way from a CT to a segment works. It says nothing about the quality of masks of patients. Shapes are
+drawn by eye; HU are those of the portal venous phase.
 """
 
 import numpy as np

@@ -2,25 +2,30 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from . import clicks as clicking
-from . import components
+from . import boxes, clicks, components
+from .boxes import Box
 from .clicks import Click, Neighborhood
 from .lru_cache import LruCache
-from .model_grid import Box, ModelGrid
+from .model_grid import ModelGrid
 from .region import Region
+
+MIN_LIVER_ML = 50.0
+"""Where the network finds less, nothing is outlined. Chosen above the 15 to 41 mL that student-100k finds in chests,
+pelves and drawn heads without a liver (training/results/stress-100k.md)."""
 
 
 @dataclass(frozen=True)
 class PostprocessSettings:
-    """What turns logits into a mask; none of it needs the network again.
+    """What turns logits into a mask.
 
-    threshold: probability from which a voxel is liver. largest_component: drop all but the largest piece (in a region:
-    the one with the largest part in it). fill_holes: close cavities inside the liver (lesions belong to it).
-    smoothing_mm: standard deviation of a Gaussian on the logits.
+    threshold: probability from which a voxel is liver. largest_component: drop all but the largest connected component
+    (with a region: the one with the largest part in it). fill_holes: fill holes inside the liver, because lesions
+    belong to it. smoothing_mm: standard deviation of a Gaussian on the logits.
     """
 
     threshold: float = 0.5
@@ -50,38 +55,44 @@ class MaskParameters:
 
 DEFAULT_MASK_PARAMETERS = MaskParameters()
 
-MIN_LIVER_ML = 50.0
-"""Less than this is no liver to work with, or none at all (a neck, a bowel loop): nothing is outlined by itself."""
-
 
 @dataclass(frozen=True, eq=False)
 class AnalysisCache:
-    """Results that the next question about the same scan will likely need."""
+    """Results that the next question about the same scan will likely need.
+
+    Chosen so that the three thresholds of a volume's interval and the state before the last click are found again; an
+    entry is at most as large as the logits, but for a mask, which has the size of the liver in the scan.
+    """
 
     smoothed: LruCache = field(default_factory=lambda: LruCache(2))
     labeled: LruCache = field(default_factory=lambda: LruCache(3))
-    evidence: LruCache = field(default_factory=lambda: LruCache(6))
+    postprocessed: LruCache = field(default_factory=lambda: LruCache(6))
     masks: LruCache = field(default_factory=lambda: LruCache(3))
     neighborhoods: LruCache = field(default_factory=lambda: LruCache(128))
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What the network said of one scan.
+    """What the network computed for one scan.
 
-    logits, image: (D, H, W) float32 on the model grid of `frame`; the image is what the network saw, in [-1, 1].
-    calibration: what the student's card says of its probabilities (see `doubt`). seconds: time by stage.
+    logits, image: (D, H, W) float32 on the model grid; the image is the network's input, in [-1, 1]. temperature: what
+    to divide the logits by for calibrated probabilities. seconds: time by stage.
     """
 
     logits: np.ndarray
     image: np.ndarray
-    frame: ModelGrid
+    grid: ModelGrid
     spacing_mm: float
     student: str
     engine: str
-    calibration: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
     seconds: dict[str, float] = field(default_factory=dict)
-    kept: AnalysisCache = field(default_factory=AnalysisCache, init=False, repr=False)
+    cache: AnalysisCache = field(default_factory=AnalysisCache, init=False, repr=False)
+
+    @cached_property
+    def network_volume_ml(self) -> float:
+        """Volume that the network takes for liver, whatever the settings."""
+        return np.count_nonzero(self.logits > 0) * self.spacing_mm**3 / 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,42 +105,50 @@ class PostprocessedLogits:
 
 @dataclass(frozen=True, eq=False)
 class _Labeled:
-    """values: smoothed logits less the threshold's. cells: box of the positive ones. labels: their pieces, in it.
+    """values: smoothed logits less the threshold's. cells: box of the positive ones, None when there are none.
 
-    too_little: whether the network found less than is worth outlining.
+    labels: their connected components, in that box; None where all are to stay.
     """
 
     values: np.ndarray
     cells: Box | None
     labels: np.ndarray | None
-    too_little: bool
-
-
-def longest_known(kept: LruCache, key: Callable[[int], tuple], count: int) -> tuple[int, Any]:
-    """(n, result) of the largest n up to `count` whose key is known; (0, None) when none is."""
-    for n in range(count, -1, -1):
-        known = kept.get(key(n))
-        if known is not None:
-            return n, known
-    return 0, None
 
 
 def postprocess_logits(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> PostprocessedLogits:
-    """What is liver on the model grid, clicks included; the region only chooses the piece."""
-    settings, clicks = parameters.settings, parameters.clicks
-    labeled = analysis.kept.labeled.of(settings, lambda: _labeled(analysis, settings))
-    piece = _chosen_piece(labeled, analysis, parameters.region)
-    kept = analysis.kept.evidence
-    done, evidence = longest_known(kept, lambda n: (settings, piece, clicks[:n]), len(clicks))
-    if evidence is None:
-        evidence = kept.keep((settings, piece, ()), _unclicked(labeled, settings, piece))
-    if done == len(clicks):
-        return evidence
-    return kept.keep((settings, piece, clicks), _clicked(analysis, evidence, clicks, done))
+    """What is liver on the model grid, clicks included. The region only chooses the component: it is not cut off."""
+    settings, all_clicks, cache = parameters.settings, parameters.clicks, analysis.cache
+    labeled = cache.labeled.get_or_make(settings, lambda: _labeled(analysis, settings))
+    component = _chosen_component(labeled, analysis, parameters.region)
+    done, found = longest_cached(cache.postprocessed, lambda n: (settings, component, all_clicks[:n]), len(all_clicks))
+    if found is None:
+        found = cache.postprocessed.store((settings, component, ()), _without_clicks(labeled, settings, component))
+    if done == len(all_clicks):
+        return found
+    return cache.postprocessed.store((settings, component, all_clicks), _clicked(analysis, found, all_clicks, done))
+
+
+def longest_cached(cache: LruCache, key: Callable[[int], tuple], count: int) -> tuple[int, Any]:
+    """(n, result) of the largest n up to `count` whose key is cached; (0, None) when none is."""
+    for n in range(count, -1, -1):
+        cached = cache.get(key(n))
+        if cached is not None:
+            return n, cached
+    return 0, None
+
+
+def neighborhoods(analysis: Analysis, some: Sequence[Click]) -> list[Neighborhood]:
+    """Those of the clicks that lie in the scan."""
+
+    def make(click: Click) -> Neighborhood | None:
+        return clicks.neighborhood(click, analysis.image, analysis.logits, analysis.grid, analysis.spacing_mm)
+
+    found = (analysis.cache.neighborhoods.get_or_make(click, lambda c=click: make(c)) for click in some)
+    return [neighborhood for neighborhood in found if neighborhood is not None]
 
 
 def _smoothed(analysis: Analysis, smoothing_mm: float) -> np.ndarray:
-    """The logits, smoothed; found once for all thresholds, as this takes longer than the rest."""
+    """The logits, smoothed; cached for all thresholds, as this takes longer than the rest."""
     if smoothing_mm <= 0:
         return analysis.logits
 
@@ -138,79 +157,60 @@ def _smoothed(analysis: Analysis, smoothing_mm: float) -> np.ndarray:
 
         return gaussian_filter(analysis.logits, smoothing_mm / analysis.spacing_mm, truncate=3)
 
-    return analysis.kept.smoothed.of(smoothing_mm, smooth)
-
-
-def network_volume_ml(analysis: Analysis) -> float:
-    """Volume that the network holds for liver, whatever the settings."""
-    return np.count_nonzero(analysis.logits > 0) * analysis.spacing_mm**3 / 1000
+    return analysis.cache.smoothed.get_or_make(smoothing_mm, smooth)
 
 
 def _labeled(analysis: Analysis, settings: PostprocessSettings) -> _Labeled:
     threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
-    values = _smoothed(analysis, settings.smoothing_mm)
-    values = values - np.float32(np.log(threshold / (1 - threshold)))
-    cells = components.bounding_box(values > 0)
+    values = _smoothed(analysis, settings.smoothing_mm) - np.float32(np.log(threshold / (1 - threshold)))
+    cells = boxes.bounding_box(values > 0)
     labels = components.label_components(values[cells] > 0) if cells and settings.largest_component else None
-    return _Labeled(values, cells, labels, network_volume_ml(analysis) < MIN_LIVER_ML)
+    return _Labeled(values, cells, labels)
 
 
-def _chosen_piece(labeled: _Labeled, analysis: Analysis, region: Region | None) -> int | None:
-    """Number of the piece to keep: the one with most cells, in the region if there is one. None: keep all; 0: none."""
+def _chosen_component(labeled: _Labeled, analysis: Analysis, region: Region | None) -> int | None:
+    """Number of the component that is liver: that with most cells, in the region if there is one.
+
+    None: all are. 0: none is, because there is none or the network found too little.
+    """
     if labeled.labels is None:
         return None
-    if labeled.too_little:
+    if analysis.network_volume_ml < MIN_LIVER_ML:
         return 0
     if region is None:
-        return components.largest(labeled.labels)
+        return components.largest_component(labeled.labels)
     # A region thinner than a cell may hold no cell's center.
     wide = region.grown(analysis.spacing_mm)
-    matrix, shape = analysis.frame.ijk_to_ras, analysis.frame.shape
-    box = components.common(labeled.cells, wide.grid_box(matrix, shape))
-    labels = labeled.labels[tuple(slice(b.start - c.start, b.stop - c.start) for b, c in zip(box, labeled.cells))]
-    labels = labels.copy()
+    matrix, shape = analysis.grid.ijk_to_ras, analysis.grid.shape
+    box = boxes.intersection(labeled.cells, wide.grid_box(matrix, shape))
+    labels = labeled.labels[boxes.relative_to(labeled.cells, box)].copy()
     wide.clear_outside(labels, box, matrix)
-    return components.largest(labels)
+    return components.largest_component(labels)
 
 
-def _unclicked(labeled: _Labeled, settings: PostprocessSettings, piece: int | None) -> PostprocessedLogits:
-    """The network's answer with other pieces pushed below zero and cavities above it."""
+def _without_clicks(labeled: _Labeled, settings: PostprocessSettings, component: int | None) -> PostprocessedLogits:
+    """The network's answer with other components pushed below zero and holes above it."""
     if labeled.cells is None:
         return PostprocessedLogits(labeled.values, None)
     values = labeled.values.copy()
-    near = values[labeled.cells]
-    if piece is not None:
-        components.keep_component(near, labeled.labels, piece)
+    inside = values[labeled.cells]
+    if component is not None:
+        components.negate_other_components(inside, labeled.labels, component)
     if settings.fill_holes:
-        components.fill_holes_in(near)
-    inner = components.bounding_box(near > 0)
-    return PostprocessedLogits(values, inner and components.within(labeled.cells, inner))
+        components.fill_holes(inside)
+    found = boxes.bounding_box(inside > 0)
+    return PostprocessedLogits(values, found and boxes.absolute(labeled.cells, found))
 
 
 def _clicked(
-    analysis: Analysis, evidence: PostprocessedLogits, clicks: tuple[Click, ...], done: int
+    analysis: Analysis, before: PostprocessedLogits, all_clicks: tuple[Click, ...], done: int
 ) -> PostprocessedLogits:
-    """The evidence, which knows the first `done` clicks, after the others."""
-    before = neighborhoods(analysis, clicks[:done])
-    values, cells = evidence.values.copy(), evidence.cells
-    for near in neighborhoods(analysis, clicks[done:]):
-        clicking.apply(values, near, before)
-        before.append(near)
-        if near.click.liver:
-            cells = components.around(cells, near.cells) if cells else near.cells
+    """`before`, to which the first `done` clicks were applied, after the others."""
+    applied = neighborhoods(analysis, all_clicks[:done])
+    values, cells = before.values.copy(), before.cells
+    for neighborhood in neighborhoods(analysis, all_clicks[done:]):
+        clicks.apply(values, neighborhood, applied)
+        applied.append(neighborhood)
+        if neighborhood.click.liver:
+            cells = boxes.enclosing(cells, neighborhood.cells) if cells else neighborhood.cells
     return PostprocessedLogits(values, cells)
-
-
-def neighborhoods(analysis: Analysis, clicks: Sequence[Click]) -> list[Neighborhood]:
-    """Those of all clicks that lie in the scan."""
-    found = []
-    for click in clicks:
-        near = analysis.kept.neighborhoods.of(
-            click,
-            lambda click=click: clicking.neighborhood(
-                click, analysis.image, analysis.logits, analysis.frame, analysis.spacing_mm
-            ),
-        )
-        if near is not None:
-            found.append(near)
-    return found

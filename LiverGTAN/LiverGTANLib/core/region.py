@@ -1,14 +1,14 @@
-"""A box of any pose that restricts the mask, as a markups ROI describes it."""
+"""An oriented box that restricts the mask, as a markups ROI describes it."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from .model_grid import Box
+from .boxes import Box
 
 ROUNDING = 1e-6
-"""Share by which the region may be wider, so that a voxel center on its face belongs to it in every pose."""
+"""Share by which the region is wider, so that a voxel center on its face belongs to it in every orientation."""
 
 
 @dataclass(frozen=True, eq=False)

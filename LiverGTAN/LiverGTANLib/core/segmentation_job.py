@@ -78,7 +78,7 @@ class SegmentationCache:
         return self._analyses.get(key)
 
     def store(self, key: Hashable, analysis: Analysis) -> None:
-        self._analyses.keep(key, analysis)
+        self._analyses.store(key, analysis)
 
     def clear_analyses(self) -> None:
         self._analyses = LruCache(CACHED_ANALYSES)
@@ -151,7 +151,7 @@ class SegmentationJob:
     def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
         """The mask on the model grid: in a few milliseconds, if the scan was analyzed before."""
         analysis, _ = self._analysis(progress, cancelled)
-        return Preview(segmenter.coarse_mask(analysis, self.parameters), analysis.frame.ijk_to_ras)
+        return Preview(segmenter.coarse_mask(analysis, self.parameters), analysis.grid.ijk_to_ras)
 
     def uncertainty_map(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> UncertaintyMap:
         """Where the border of the mask is uncertain."""

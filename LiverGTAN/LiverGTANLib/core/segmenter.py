@@ -1,4 +1,4 @@
-"""From a CT to logits once, and from logits to a mask as often as a person moves a slider, a box or a point."""
+"""From a CT to logits once, and from logits to a mask as often as the user moves a slider, a box or a point."""
 
 import time
 from collections.abc import Callable
@@ -6,30 +6,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import components, threads
+from . import boxes, threads
+from .boxes import Box
 from .engines.engine import Cancelled, Engine, EngineError, IsCancelled, Progress
-from .model_grid import Box, ModelGrid
+from .input_checks import Finding, require_usable
+from .model_grid import ModelGrid
 from .postprocess import (
     DEFAULT_MASK_PARAMETERS,
     MIN_LIVER_ML,
     Analysis,
     MaskParameters,
     PostprocessedLogits,
-    longest_known,
+    longest_cached,
     neighborhoods,
-    network_volume_ml,
     postprocess_logits,
 )
 from .region import Region
-from .volume import CtVolume, Finding, require_usable, to_model_grid
+from .volume import CtVolume, to_model_grid
 
 MIN_REPORTED_ML = 1.0
-"""Less than this is a few stray voxels, not worth a word."""
+"""Less than this, 37 cells of 3 mm, is not reported as something that may be liver. Chosen as the rounding of a volume
+in a message."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxMask:
-    """A mask on a grid (the scan's own, from `mask`), kept only in a box around the liver.
+    """A mask on a grid (the scan's own, from `mask`) that holds only a box around the liver.
 
     voxels: (k, j, i) uint8, 0 or 1, not to be changed. start: first (k, j, i) of the box. shape: (K, J, I) of the grid.
     """
@@ -56,21 +58,26 @@ class BoxMask:
 def analyze(
     ct: CtVolume, engine: Engine, progress: Progress | None = None, cancelled: IsCancelled | None = None
 ) -> Analysis:
-    """Run the network on a scan. Raises InputError with the reasons when the scan cannot be segmented."""
+    """Run the network on a scan.
+
+    Raises InputError with the reasons when the scan cannot be segmented, EngineError when the network's answer is not
+    finite, and Cancelled.
+    """
     require_usable(ct)
-    tell = progress or (lambda fraction, text: None)
+    report = progress or (lambda fraction, text: None)
     start = time.perf_counter()
-    tell(0.0, "Resampling")
+    report(0.0, "Resampling")
     student = engine.student
-    x, frame = to_model_grid(ct, student.spacing_mm, student.hu_window)
+    image, grid = to_model_grid(ct, student.spacing_mm, student.hu_window, student.multiple)
     if cancelled and cancelled():
         raise Cancelled
     middle = time.perf_counter()
-    logits = engine.forward(x, lambda fraction, text: tell(0.3 + 0.6 * fraction, text), cancelled)
+    logits = engine.forward(image, lambda fraction, text: report(0.3 + 0.6 * fraction, text), cancelled)
     _require_finite(logits, engine)
     seconds = {"resample": middle - start, "network": time.perf_counter() - middle}
-    calibration = student.card.get("calibration") or {}
-    return Analysis(logits, x, frame, student.spacing_mm, student.name, engine.name, calibration, seconds)
+    return Analysis(
+        logits, image, grid, student.spacing_mm, student.name, engine.name, student.temperature, seconds=seconds
+    )
 
 
 def _require_finite(logits: np.ndarray, engine: Engine) -> None:
@@ -84,7 +91,7 @@ def _require_finite(logits: np.ndarray, engine: Engine) -> None:
 
 def check(analysis: Analysis) -> list[Finding]:
     """What the network's answer itself speaks against: no liver in view, or so little that none is outlined."""
-    found = network_volume_ml(analysis)
+    found = analysis.network_volume_ml
     if found >= MIN_LIVER_ML:
         return []
     if found < MIN_REPORTED_ML:
@@ -101,80 +108,85 @@ def check(analysis: Analysis) -> list[Finding]:
 def mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
     """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold.
 
-    With a region, only the box that liver and region share is looked at, and nothing outside the region is liver.
-    Clicks are applied in their order to the finished answer of the network; beyond their reach no voxel changes.
-    Intermediate results stay with the analysis: a moved slider, box or point costs only what it changes.
+    With a region, only the box that liver and region share is computed, and nothing outside the region is liver.
+    Clicks are applied in their order to the network's postprocessed answer; beyond their reach no voxel changes.
+    Intermediate results are cached in the analysis: a moved slider, box or point costs only what it changes.
     """
-    kept, region, clicks = analysis.kept.masks, parameters.region, parameters.clicks
-    done, base = longest_known(kept, lambda n: parameters.with_first_clicks(n).key, len(clicks))
+    cache, region, clicks = analysis.cache.masks, parameters.region, parameters.clicks
+    done, base = longest_cached(cache, lambda n: parameters.with_first_clicks(n).key, len(clicks))
     if base is None:
-        unclicked = parameters.with_first_clicks(0)
-        base = kept.keep(unclicked.key, _cut(analysis.frame, postprocess_logits(analysis, unclicked), region))
+        without = parameters.with_first_clicks(0)
+        base = cache.store(without.key, _cut(analysis.grid, postprocess_logits(analysis, without), region))
     if done == len(clicks):
         return base
-    touched = [near.cells for near in neighborhoods(analysis, clicks[done:])]
-    patched = _patched(analysis.frame, base, postprocess_logits(analysis, parameters), touched, region)
-    return kept.keep(parameters.key, patched)
+    changed = [neighborhood.cells for neighborhood in neighborhoods(analysis, clicks[done:])]
+    patched = _patched(analysis.grid, base, postprocess_logits(analysis, parameters), changed, region)
+    return cache.store(parameters.key, patched)
 
 
 def coarse_mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
     """The same on the model grid itself, in a few milliseconds: to be shown while something is being dragged.
 
-    Its grid has the shape `analysis.frame.shape` and the matrix `analysis.frame.ijk_to_ras`.
+    Its grid has the shape `analysis.grid.shape` and the matrix `analysis.grid.ijk_to_ras`.
     """
-    frame, region = analysis.frame, parameters.region
-    evidence = postprocess_logits(analysis, parameters)
-    if evidence.cells is None:
-        return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.shape)
-    box = evidence.cells
+    grid, region = analysis.grid, parameters.region
+    postprocessed = postprocess_logits(analysis, parameters)
+    if postprocessed.cells is None:
+        return _empty_mask(grid.shape)
+    box = postprocessed.cells
     if region is not None:
-        box = components.common(box, region.grid_box(frame.ijk_to_ras, frame.shape))
-    voxels = (evidence.values[box] > 0).view(np.uint8)
+        box = boxes.intersection(box, region.grid_box(grid.ijk_to_ras, grid.shape))
+    voxels = (postprocessed.values[box] > 0).view(np.uint8)
     if region is not None:
-        region.clear_outside(voxels, box, frame.ijk_to_ras)
-    return BoxMask(voxels, tuple(part.start for part in box), frame.shape)
+        region.clear_outside(voxels, box, grid.ijk_to_ras)
+    return BoxMask(voxels, boxes.start(box), grid.shape)
 
 
-def _cut(frame: ModelGrid, evidence: PostprocessedLogits, region: Region | None) -> BoxMask:
-    """The mask where evidence and region meet."""
-    if evidence.cells is None:
-        return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), frame.native_shape)
-    box = _native_box(frame, evidence.cells, region)
-    return BoxMask(_voxels(frame, evidence.values, box, region), tuple(part.start for part in box), frame.native_shape)
+def _empty_mask(shape: tuple[int, int, int]) -> BoxMask:
+    return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), shape)
 
 
-def _native_box(frame: ModelGrid, cells: Box, region: Region | None) -> Box:
-    box = frame.native_box(np.array([c.start for c in cells]), np.array([c.stop - 1 for c in cells]))
+def _cut(grid: ModelGrid, postprocessed: PostprocessedLogits, region: Region | None) -> BoxMask:
+    """The mask in the box that the positive logits and the region share."""
+    if postprocessed.cells is None:
+        return _empty_mask(grid.native_shape)
+    box = _native_box(grid, postprocessed.cells, region)
+    return BoxMask(_voxels(grid, postprocessed.values, box, region), boxes.start(box), grid.native_shape)
+
+
+def _native_box(grid: ModelGrid, cells: Box, region: Region | None) -> Box:
+    box = grid.native_box(np.array(boxes.start(cells)), np.array([c.stop - 1 for c in cells]))
     if region is None:
         return box
-    return components.common(box, region.grid_box(frame.native_ijk_to_ras, frame.native_shape))
+    return boxes.intersection(box, region.grid_box(grid.native_ijk_to_ras, grid.native_shape))
 
 
-def _voxels(frame: ModelGrid, values: np.ndarray, box: Box, region: Region | None) -> np.ndarray:
-    """(k, j, i) uint8 of the native box: 1 where the interpolated values are positive and the region is."""
-    voxels = np.zeros([part.stop - part.start for part in box], np.uint8)
-    if components.is_empty(box):
+def _voxels(grid: ModelGrid, values: np.ndarray, box: Box, region: Region | None) -> np.ndarray:
+    """(k, j, i) uint8 of the native box: 1 where the interpolated values are positive, within the region."""
+    voxels = np.zeros(boxes.shape(box), np.uint8)
+    if boxes.is_empty(box):
         return voxels
 
     def cut(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
         k, interpolated = job()
         np.greater(interpolated, 0, out=voxels[k].view(bool))
 
-    threads.for_each(cut, frame.up_slabs(values, box))
+    threads.for_each(cut, grid.up_slabs(values, box))
     if region is not None:
-        region.clear_outside(voxels, box, frame.native_ijk_to_ras)
+        region.clear_outside(voxels, box, grid.native_ijk_to_ras)
     return voxels
 
 
 def _patched(
-    frame: ModelGrid, base: BoxMask, evidence: PostprocessedLogits, touched: list[Box], region: Region | None
+    grid: ModelGrid, base: BoxMask, postprocessed: PostprocessedLogits, changed: list[Box], region: Region | None
 ) -> BoxMask:
-    """`base` with only those voxels made anew that interpolate from touched cells."""
-    boxes = [_native_box(frame, cells, region) for cells in touched]
+    """`base`, of which only voxels that are interpolated from changed cells are computed again."""
+    parts = [_native_box(grid, cells, region) for cells in changed]
     whole = base.box
-    for box in boxes:
-        whole = components.around(whole, box)
-    voxels = np.zeros([part.stop - part.start for part in whole], np.uint8)
-    for box, content in [(base.box, base.voxels)] + [(b, _voxels(frame, evidence.values, b, region)) for b in boxes]:
-        voxels[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole))] = content
-    return BoxMask(voxels, tuple(part.start for part in whole), frame.native_shape)
+    for part in parts:
+        whole = boxes.enclosing(whole, part)
+    voxels = np.zeros(boxes.shape(whole), np.uint8)
+    voxels[boxes.relative_to(whole, base.box)] = base.voxels
+    for part in parts:
+        voxels[boxes.relative_to(whole, part)] = _voxels(grid, postprocessed.values, part, region)
+    return BoxMask(voxels, boxes.start(whole), grid.native_shape)

@@ -1,7 +1,7 @@
 """The student's weight file and its card: plain arrays and JSON, checked before use.
 
 A student is `NAME.npz` (float16 arrays, batch norm folded in) beside `NAME.json` (the card). The card says how the
-arrays are to be used; no code travels with them. Array names and shapes: `expected_shapes`.
+arrays are to be used; neither holds code. Array names and shapes: `expected_shapes`.
 """
 
 import hashlib
@@ -20,6 +20,11 @@ FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 DEFAULT = "student-100k"
 LARGEST_FILE = 64 * 2**20
+"""Bytes; a student of 100,000 weights has 0.2 MB, the teacher would have 2.5 MB."""
+
+LEVELS = range(2, 7)
+"""Numbers of levels that are run. With 6 the sides of the grid are multiples of 64 cells, which can
+triple the cells of a scan; more levels would fill the memory with padding."""
 
 
 class StudentError(ValueError):
@@ -58,6 +63,11 @@ class Student:
     @property
     def parameters(self) -> int:
         return int(self.card["parameters"])
+
+    @property
+    def temperature(self) -> float:
+        """What to divide logits by for calibrated probabilities; 1 when the card holds no calibration."""
+        return float((self.card.get("calibration") or {}).get("temperature", 1.0))
 
     @property
     def multiple(self) -> int:
@@ -148,18 +158,22 @@ def _check_card(card: Any, path: Path) -> None:
         sound = (
             architecture["type"] == "unet3d"
             and architecture["stem"] == 2
-            and len(widths) >= 2
+            and len(widths) in LEVELS
             and all(isinstance(width, int) and width > 0 for width in widths)
             and 0 <= float(architecture["negative_slope"]) < 1
             and float(grid["spacing_mm"]) > 0
             and grid["hu_window"][0] < grid["hu_window"][1]
+            and 0 < float((card.get("calibration") or {}).get("temperature", 1.0)) < float("inf")
             and isinstance(card["name"], str)
             and isinstance(card["sha256"], str)
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise StudentError(f"The card {path.name} lacks or garbles {error}.") from error
     if not sound:
-        raise StudentError(f"The card {path.name} describes a network that this version cannot run.")
+        raise StudentError(
+            f"The card {path.name} describes a network that this version cannot run "
+            f"(a U-Net of {LEVELS[0]} to {LEVELS[-1]} levels on a grid of positive spacing, with a finite temperature)."
+        )
 
 
 def _read_weights(path: Path, card: dict[str, Any]) -> bytes:

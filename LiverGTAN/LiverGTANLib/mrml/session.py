@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 
-from ..core import engines, measurements, segmenter, volume
+from ..core import engines, input_checks, measurements, segmenter
 from ..core.engines.engine import IsCancelled
+from ..core.input_checks import Finding
 from ..core.measurements import Attenuation, MeasurementRow
 from ..core.segmentation_job import EngineProvider, InstalledEngines, JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
-from ..core.volume import Finding, InputError
+from ..core.volume import InputError
 from . import labelmaps, parameters, scene, table
 from .parameters import ChosenParameters
 from .segment_writer import SegmentWriter
@@ -185,7 +186,7 @@ class Session:
         key = scene.imageKey(volumeNode)
         if self._checkedImage[0] != key:
             try:
-                found = volume.check(scene.readCt(volumeNode))
+                found = input_checks.check(scene.readCt(volumeNode))
             except InputError as error:
                 found = [Finding(True, str(error))]
             self._checkedImage = key, found

@@ -11,10 +11,11 @@ import numpy as np
 from ..core import measurements, segmenter, terminology
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write
+from ..core.input_checks import check
 from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters
 from ..core.segmenter import BoxMask
-from ..core.volume import CtVolume, InputError, check
+from ..core.volume import CtVolume, InputError
 from .image_files import CtFile, open_ct, read_labels
 
 

@@ -77,7 +77,7 @@ def test_only_voxels_near_the_border_are_judged(cases):
     assert near.liver.sum() == (case.mask & (inside <= 15)).sum()
     assert (~near.liver).sum() == (~case.mask & (outside <= 15)).sum()
     shell = np.where(case.mask, inside, outside) <= 15
-    assert np.sort(near.logits) == pytest.approx(np.sort(analysis.frame.up(analysis.logits)[shell]), abs=1e-4)
+    assert np.sort(near.logits) == pytest.approx(np.sort(analysis.grid.up(analysis.logits)[shell]), abs=1e-4)
 
 
 def test_the_result_survives_json_and_the_picture_is_drawn(result, tmp_path):
@@ -96,12 +96,10 @@ def test_the_product_reads_the_card_entry(result, cases):
     import dataclasses
 
     entry = report.card_entry(result | {"helps": True, "temperature": 0.8})
-    analysis = segmenter.analyze(cases[0].ct, engines.create(randomStudent(), "numpy"))
-    read = uncertainty.Calibration.of(dataclasses.replace(analysis, calibration=entry))
-    assert read.temperature == 0.8
-    kept_out = report.card_entry(result | {"helps": False, "temperature": 0.8})
-    read = uncertainty.Calibration.of(dataclasses.replace(analysis, calibration=kept_out))
-    assert read.temperature == 1.0
+    student = randomStudent()
+    assert dataclasses.replace(student, card={**student.card, "calibration": entry}).temperature == 0.8
+    left_out = report.card_entry(result | {"helps": False, "temperature": 0.8})
+    assert dataclasses.replace(student, card={**student.card, "calibration": left_out}).temperature == 1.0
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class CalibrationCase:
 
     def interval(self, temperature: float) -> uncertainty.VolumeInterval:
         """The volume's interval with a card of this temperature."""
-        return uncertainty.interval(replace(self.analysis, calibration={"temperature": temperature}), self.found_ml)
+        return uncertainty.interval(replace(self.analysis, temperature=temperature), self.found_ml)
 
     def volumes(self, temperature: float) -> dict[str, Any]:
         """Volumes in mL, the interval before and after, and whether it holds the reference."""

@@ -58,7 +58,7 @@ def near_border(analysis: Analysis, case: Case) -> BorderVoxels:
     liver = case.mask[box]
     distance = np.where(liver, distance_transform_edt(liver, spacing), distance_transform_edt(~liver, spacing))
     near = distance <= SHELL_MM
-    return BorderVoxels(case.name, analysis.frame.up(analysis.logits, box)[near], liver[near])
+    return BorderVoxels(case.name, analysis.grid.up(analysis.logits, box)[near], liver[near])
 
 
 def bins(cases: Sequence[BorderVoxels], temperature: float = 1.0) -> list[Bin]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.input_checks import check
 from LiverGTANLib.core.measurements import voxel_ml
-from LiverGTANLib.core.volume import check
 from training.data.cases import Case
 from training.data.held_out import HUMAN_LABELLED
 from training.evaluation.stress import alterations

@@ -12,7 +12,7 @@ from .tiling import MOST_PLANES, check_grid, tiles
 
 
 class NumpyEngine:
-    """Runs a student's U-Net on numpy. One forward pass at a time; buffers are kept for the next scan of the size."""
+    """Runs a student's U-Net on numpy. One forward pass at a time; buffers stay for the next scan of that size."""
 
     name = "numpy"
 
@@ -33,11 +33,11 @@ class NumpyEngine:
         with self._lock:
             for number, (core, around) in enumerate(parts):
 
-                def tell(fraction: float, text: str, done: int = number) -> None:
+                def report(fraction: float, text: str, done: int = number) -> None:
                     if progress:
                         progress((done + fraction) / len(parts), text)
 
-                tile = self._run(x[around], tell, cancelled or _never)
+                tile = self._run(x[around], report, cancelled or _never)
                 logits[core] = tile[core.start - around.start : core.stop - around.start]
         return logits
 

@@ -55,7 +55,7 @@ class Patches:
     """Patch rows of the planes of a bordered volume, the three planes of a 3x3x3 kernel side by side.
 
     The planes take turns in three slots: moving on by one plane copies one plane, not three. Which slot holds which
-    plane is told by the plane's index modulo three, so the weights come in three rotations (`rotations`).
+    plane is given by the plane's index modulo three, so the weights come in three rotations (`rotations`).
     """
 
     def __init__(self, volume: np.ndarray, columns: int, stride: int = 1):

@@ -1,0 +1,80 @@
+"""What a scan is refused for or warned about, each with its reason."""
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core import input_checks
+from LiverGTANLib.core.volume import CtVolume, InputError
+from LiverGTANLib.standalone import image_files
+from support.cases import smallCt
+from training.data import samples
+
+
+def broken(change) -> CtVolume:
+    ct = smallCt()
+    hu, matrix = ct.hu.astype(np.float32), ct.ijk_to_ras.copy()
+    hu, matrix = change(hu, matrix) or (hu, matrix)
+    return CtVolume(hu, matrix)
+
+
+def set_value(value):
+    def change(hu, matrix):
+        hu[3, 4, 5] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (set_value(np.nan), "NaN"),
+        (set_value(np.inf), "infinite"),
+        (lambda hu, m: (hu[:3], m), "slices"),
+        (lambda hu, m: (hu[:, :, :0], m), "no voxels"),
+        (lambda hu, m: (hu[..., None], m), "dimensions"),
+        (lambda hu, m: (hu, m * np.diag([0, 1, 1, 1])), "spacing"),
+        (lambda hu, m: (hu, m * 100), "spacing"),
+        (lambda hu, m: (hu, m * np.nan), "geometry"),
+        (lambda hu, m: (hu, np.array([[3, 3, 0, 0], [0, 0.1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])), "axes"),
+        (lambda hu, m: (hu + 1024, m), "MR"),
+        (lambda hu, m: (np.clip(hu, 0, 255), m), "8-bit"),
+        (lambda hu, m: (hu / 1000, m), "nothing to see"),
+        (lambda hu, m: (hu * 0 - 1000 + np.arange(48) * 10, m), "soft tissue"),
+        (lambda hu, m: (hu.astype(complex), m), "Hounsfield"),
+    ],
+)
+def test_unusable_scans_are_refused_with_a_reason(change, words):
+    ct = broken(change)
+    with pytest.raises(InputError, match=words):
+        input_checks.require_usable(ct)
+    assert any(f.blocking and words in f.reason for f in input_checks.check(ct))
+
+
+def test_a_real_ct_has_no_finding(sampleCt):
+    assert input_checks.check(sampleCt) == []
+
+
+def test_a_real_mr_is_refused(sampleFolder):
+    with pytest.raises(InputError, match="MR"):
+        input_checks.require_usable(image_files.read_ct(samples.MR))
+
+
+def test_very_thick_slices_are_a_warning_only():
+    findings = input_checks.check(smallCt(spacing=8.0))
+    assert [f.blocking for f in findings] == [False]
+    assert "8.0 mm apart" in findings[0].reason
+
+
+@pytest.mark.parametrize("degrees", [3, 12, 25])
+def test_gantry_tilt_is_reported_with_its_angle_and_does_not_block(degrees):
+    sheared = smallCt().ijk_to_ras.copy()
+    sheared[1, 2] = np.tan(np.deg2rad(degrees)) * sheared[2, 2]
+    findings = input_checks.check(CtVolume(smallCt().hu, sheared))
+    assert [f.blocking for f in findings] == [False]
+    assert f"{degrees} degrees" in findings[0].reason
+
+
+def test_an_oblique_scan_is_not_tilted():
+    turn = np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    assert input_checks.check(CtVolume(smallCt().hu, turn @ smallCt().ijk_to_ras)) == []
