@@ -18,7 +18,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from LiverGTANLib.core.volume import InputError, check
+from LiverGTANLib.core.input_checks import check
+from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.standalone.dicom import DicomCt, read_dicom
 from support.dicom_cases import (
     ORIGIN_LPS,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.volume import FEWEST_SLICES, LPS_TO_RAS, InputError
+from ..core.input_checks import FEWEST_SLICES
+from ..core.volume import LPS_TO_RAS, InputError
 from .dicom_files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
 
 SAME_POSITION_MM = 0.01
