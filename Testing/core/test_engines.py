@@ -8,8 +8,7 @@ import pytest
 from LiverGTANLib.core import engines, volume, weight_file
 from LiverGTANLib.core.engines import numpy_layers
 from LiverGTANLib.core.engines.engine import Cancelled, EngineError
-from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
-from LiverGTANLib.core.engines.tiling import tiles
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine, tiles
 from support.cases import randomStudent
 
 torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from LiverGTANLib.core import volume
+from LiverGTANLib.core import input_checks
 from LiverGTANLib.mrml import scene
 from support.call_recorder import EXTENSION, recorder
 from support.interactive_cases import liver, settle
@@ -70,7 +70,7 @@ def test_a_click_takes_few_files_and_does_everything_once(way, panel, phantom):
     print(f"{len(way.recorder.files)} files, {len(way.recorder.functions)} functions: {', '.join(way.recorder.files)}")
     assert len(way.recorder.files) <= MOST_FILES, way.recorder.files
     assert way.recorder.count(scene.readCt) == 1
-    assert way.recorder.count(volume.check) == 1
+    assert way.recorder.count(input_checks.check) == 1
     assert set(way.parameters) == set(panel.widget.panel.parameterNode.allParameters)
     assert set(way.parameters.values()) == {1}, way.parameters
     assert {"applyButton", "undoButton", "redoButton", "clearPointsButton"} <= {name for name, _ in way.buttons}

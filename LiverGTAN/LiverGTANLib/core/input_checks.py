@@ -9,6 +9,8 @@ from .model_grid import LARGEST_SHEAR_DEGREES
 from .volume import CtVolume, InputError
 
 FEWEST_SLICES = 4
+"""Fewer are refused. Chosen: less is a localizer or a few pages, not a volume."""
+
 SHORTEST_EXTENT_MM = 30.0
 """Less in any direction is refused: it shows too little of a liver to recognize one. Chosen: ten cells of the grid."""
 
@@ -34,8 +36,8 @@ BODY_HU, SOFT_TISSUE_HU, FAT_HU = (-250, 400), (-20, 250), (-140, -60)
 adipose tissue less the voxels that it shares with something else."""
 
 LEAST_BODY, LEAST_FAT = 0.01, 0.002
-"""Least share of the scan that is body, and of the body that is fat. Chosen to pass the CTs of the shared data and the
-samples, and to stop CTs whose rescale slope or intercept was not applied."""
+"""Least share of the scan that is body, and of the body that is fat. Chosen to stop CTs whose rescale slope or
+intercept was not applied; all CTs of the training's data folder and the samples pass."""
 
 SAMPLED_PER_AXIS = 64
 """Voxels per axis that the values are checked on: up to half a million in all, read in a few milliseconds."""

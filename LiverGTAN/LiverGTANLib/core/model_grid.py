@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import blas, threads
+from . import threads
 from .boxes import Box
 from .resample import average, averaging_matrix, interpolation_matrix, sample_trilinear
 
@@ -142,7 +142,7 @@ class AlignedGrid(ModelGrid):
         grid[self._core] = self._to_model_axes(average(array_kji, matrices, clip))
         return grid
 
-    @blas.one_thread()
+    @threads.one_blas_thread()
     def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
         values = self._to_native_axes(grid[self._core])
         matrices = []

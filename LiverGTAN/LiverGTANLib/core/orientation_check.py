@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .engines.engine import Engine
+from .input_checks import Finding
 from .postprocess import Analysis
-from .volume import Finding
 
 SURER = 1.15
 """By this factor a mirrored copy must be surer; see above."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import blas, threads
+from . import threads
 
 SLAB = 4  # native slices averaged at once: as float32 they stay in the second-level cache
 # Cells of one product in `average`: few enough to use the matrix's band alone, enough to run near full speed.
@@ -65,7 +65,7 @@ def bands(matrix: np.ndarray, size: int) -> list[_Band]:
     return result
 
 
-@blas.one_thread()
+@threads.one_blas_thread()
 def average(array: np.ndarray, matrices: list[np.ndarray], clip: tuple[float, float] | None = None) -> np.ndarray:
     """(K, J, I) array times one averaging matrix for each axis: float32 of the matrices' row counts."""
     along_k, along_j, along_i = matrices

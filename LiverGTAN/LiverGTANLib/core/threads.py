@@ -1,18 +1,37 @@
-"""A few threads for numpy: copies, products and ufuncs on large blocks release the GIL, so they run side by side."""
+"""A few threads for numpy: copies, products and ufuncs on large blocks release the GIL, so they run side by side.
 
+Meanwhile each matrix product stays on the thread that calls it: OpenBLAS, which numpy's packages bring along, has one
+pool for the whole process, and several threads that each call it wait for one another. The package threadpoolctl does
+this and more, but Slicer does not bring it, and nothing may be installed there. Where another library does the products
+(Accelerate on macOS, MKL), nothing is changed.
+"""
+
+import ctypes
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
-from . import blas
+import numpy as np
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST_THREADS = 4
 """Chosen to leave processors of a usual laptop to Slicer; the gain of more was not measured."""
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_blocks = 0  # running `one_blas_thread` blocks
+_blas_threads_before = 0
+
+_OPENBLAS_NAMES = [
+    f"{prefix}_{{}}_num_threads{suffix}" for prefix in ("scipy_openblas", "openblas") for suffix in ("64_", "")
+]
 
 
 def thread_count() -> int:
@@ -24,16 +43,21 @@ def thread_count() -> int:
     return max(1, min(MOST_THREADS, usable))
 
 
-_lock = Lock()
-_pool: ThreadPoolExecutor | None = None
+def ranges(count: int, size: int) -> list[slice]:
+    """`count` split into consecutive slices of at most `size`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="LiverGTAN")
-        return _pool
+def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Results of `function` over `items`, in order; the first exception is raised here.
+
+    Must not be called from within `function`: the pool is shared and would wait for itself.
+    """
+    items = list(items)
+    if len(items) < 2 or thread_count() == 1:
+        return [function(item) for item in items]
+    with one_blas_thread():
+        return list(_executor().map(function, items))
 
 
 def close() -> None:
@@ -45,18 +69,48 @@ def close() -> None:
         closing.shutdown(wait=True)
 
 
-def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Results of `function` over `items`, in order; the first exception is raised here.
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within this block OpenBLAS uses one thread a call; the last block that ends restores what was set before."""
+    global _blocks, _blas_threads_before
+    openblas = _openblas()
+    if openblas is None:
+        yield
+        return
+    get_threads, set_threads = openblas
+    with _lock:
+        if _blocks == 0:
+            _blas_threads_before = get_threads()
+            set_threads(1)
+        _blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0:
+                set_threads(_blas_threads_before)
 
-    Must not be called from within `function`: the pool is shared and would wait for itself.
-    """
-    items = list(items)
-    if len(items) < 2 or thread_count() == 1:
-        return [function(item) for item in items]
-    with blas.one_thread():
-        return list(_executor().map(function, items))
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="LiverGTAN")
+        return _pool
 
 
-def ranges(count: int, size: int) -> list[slice]:
-    """`count` split into consecutive slices of at most `size`."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+@lru_cache(maxsize=1)
+def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """Functions that get and set the number of threads of the OpenBLAS that numpy has loaded, None without one."""
+    package = Path(np.__file__).resolve().parent
+    folders = (package.parent / "numpy.libs", package / ".dylibs", package / ".libs")
+    for path in (file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*openblas*"))):
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:  # another file of that name
+            continue
+        for name in _OPENBLAS_NAMES:
+            if hasattr(library, name.format("set")) and hasattr(library, name.format("get")):
+                return getattr(library, name.format("get")), getattr(library, name.format("set"))
+    return None

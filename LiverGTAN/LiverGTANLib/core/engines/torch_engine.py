@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ..weight_file import Student
 from .engine import Cancelled, IsCancelled, Progress
-from .tiling import check_grid, tiles
+from .numpy_engine import check_grid, tiles
 from .timing import seconds
 
 logger = logging.getLogger(__name__)
