@@ -160,7 +160,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         return self._session
 
     def getParameterNode(self):
-        return LiverGTANParameterNode(super().getParameterNode())
+        return LiverGTANParameterNode(super().getParameterNode())  # type: ignore[call-arg]  # made by the wrapper
 
     def process(
         self,

@@ -1,8 +1,8 @@
 """What the documents say: every command that they show is run here or listed with the reason why not; links lead
 somewhere; workflows and citation are well formed.
 
-Long commands run with tiny settings: the command as it is written, with the options of `TINY` behind it. Commands run in
-the order of the documents in one scratch folder, so a later one finds what an earlier one wrote.
+Long commands run with tiny settings: the command as it is written, with the options of `TINY` behind it. Commands run
+in the order of the documents in one scratch folder, so a later one finds what an earlier one wrote.
 """
 
 import contextlib
@@ -127,7 +127,9 @@ def test_the_script_of_the_readme_segments(slicerHost):
     assert names["result"].volumeMl > 0
 
 
-@pytest.mark.parametrize("document", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.md")) + ["training/README.md"])
+@pytest.mark.parametrize(
+    "document", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.md")) + ["training/README.md"]
+)
 def test_links_lead_to_files_and_headings(document):
     place = (ROOT / document).parent
     text = re.sub(r"```.*?```", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -1,6 +1,7 @@
 """What the user has set: read from the parameter node and the markups, and set again by Undo. Main thread only."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from slicer.util import NodeModify
 
@@ -27,15 +28,15 @@ class ChosenParameters:
     student: name or file. engine: "automatic", "numpy" or "torch". tableNode: where the measurements go.
     """
 
-    volumeNode: object = None
-    segmentationNode: object = None
+    volumeNode: Any = None
+    segmentationNode: Any = None
     student: str = weight_file.DEFAULT
     engine: str = AUTOMATIC
     settings: PostprocessSettings = field(default_factory=PostprocessSettings)
-    roiNode: object = None
-    liverNode: object = None
-    notLiverNode: object = None
-    tableNode: object = None
+    roiNode: Any = None
+    liverNode: Any = None
+    notLiverNode: Any = None
+    tableNode: Any = None
     showUncertainty: bool = False
 
     def maskParameters(self, dragged: dict | None = None) -> MaskParameters:

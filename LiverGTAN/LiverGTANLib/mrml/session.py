@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from ..core import engines, input_checks, measurements, segmenter
 from ..core.engines.engine import IsCancelled
@@ -45,9 +46,9 @@ class SegmentationResult:
 
     request: SegmentationRequest
     found: JobResult
-    segmentation: object
+    segmentation: Any
     segmentId: str
-    tableNode: object
+    tableNode: Any
     volumeMl: float
     masked: bool
     seconds: dict[str, float]
@@ -83,10 +84,10 @@ class SegmentationResult:
         return MeasurementRow(
             self.volumeNode.GetName(),
             self.volumeMl,
-            interval and interval.low,
-            interval and interval.high,
-            attenuation and attenuation.mean_hu,
-            attenuation and attenuation.sd_hu,
+            interval.low if interval else None,
+            interval.high if interval else None,
+            attenuation.mean_hu if attenuation else None,
+            attenuation.sd_hu if attenuation else None,
             self.share,
             measurements.hint(attenuation),
         )
@@ -137,7 +138,8 @@ class Session:
     def obstacles(self, chosen: ChosenParameters) -> tuple[str, str]:
         """Why this cannot be segmented, and what else the user should know; empty when there is nothing."""
         found = self._findings(chosen)
-        return tuple(" ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False))
+        reasons = {blocking: " ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False)}
+        return reasons[True], reasons[False]
 
     def prepare(self, chosen: ChosenParameters, dragged: dict | None = None) -> SegmentationRequest:
         """Read the CT and describe the work on it; the job checks the voxels.

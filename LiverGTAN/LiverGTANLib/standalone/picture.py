@@ -84,7 +84,7 @@ def _rotation() -> np.ndarray:
 def _light(volume: np.ndarray) -> np.ndarray:
     """Rays run along the middle axis from its start; brightness follows the surface's slope."""
     hit: np.ndarray = volume > 0.5
-    seen: np.ndarray = hit.any(axis=1)
+    seen = np.asarray(hit.any(axis=1))
     depth = hit.argmax(axis=1)
     slopes = [np.take_along_axis(np.gradient(volume, axis=axis), depth[:, None], axis=1)[:, 0] for axis in range(3)]
     length = np.linalg.norm(slopes, axis=0) + 1e-6

@@ -36,7 +36,7 @@ class ChangeTracker(VTKObservationMixin):
         self._key, self._lastWritten = key, lastWritten
         self._onMoving, self._onReleased, self._onReturned = onMoving, onReleased, onReturned
         self._dragging = self._ignoring = False
-        self._seen = None
+        self._seen: Hashable = None
         self._accepted: tuple[Hashable, SegmentationResult | None] = (None, None)
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)

@@ -42,13 +42,13 @@ class LiveUpdate:
         self._write, self._fail, self._say, self._refresh = write, fail, say, refresh
         self._preview, self._overlay = PreviewSegment(mrmlScene), UncertaintyOverlay(mrmlScene)
         self._isOpen = False
-        self._dragged = {}
+        self._dragged: dict[str, float] = {}
         self._imageRest = qt.QTimer()
         self._imageRest.setSingleShot(True)
         self._imageRest.setInterval(REST_MILLISECONDS)
         self._imageRest.connect("timeout()", lambda: self.background.request("analysis", "uncertainty"))
         self._tracker = ChangeTracker(self._key, self._lastWritten, self._onMoving, self._onReleased, self._onReturned)
-        self.background = BackgroundTasks(
+        self.background: BackgroundTasks = BackgroundTasks(
             runner,
             {
                 "mask": BackgroundTaskKind(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import qt
 import slicer
@@ -38,10 +39,10 @@ class Panel(VTKObservationMixin):
     def __init__(self, ui, session: Session):
         VTKObservationMixin.__init__(self)
         self.ui, self.session = ui, session
-        self.parameterNode = None
+        self.parameterNode: Any = None
         self.chosen = ChosenParameters()
         self._guiTag = None
-        self._shownVolume = None
+        self._shownVolume: Any = None
         self._ignoring = False
         self._runShown = False
         self._refreshTimer = qt.QTimer()
