@@ -52,6 +52,11 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         child.setAttribute(QtCore.Qt.WA_WState_ExplicitShowHide, child in self._hiddenByModule)
         self._forcing = False
 
+    def changeEvent(self, event):
+        if event.type() in (QtCore.QEvent.FontChange, QtCore.QEvent.StyleChange):
+            self.setContentsMargins(0, self._buttonSize().height(), 0, 0)
+        super().changeEvent(event)
+
     def childEvent(self, event):
         if event.added() and event.child().isWidgetType():
             event.child().installEventFilter(self)

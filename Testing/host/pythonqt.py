@@ -43,6 +43,7 @@ _VIRTUAL = {"sizeHint", "minimumSizeHint", "spacing"}
 _VIRTUAL_OF_CLASS = {"QProgressBar": {"text"}}
 _OVERRIDES = {
     "paintEvent",
+    "changeEvent",
     "childEvent",
     "eventFilter",
     "hitButton",
