@@ -108,7 +108,10 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartChange)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndChange)
-        self.panel.show(self.logic.getParameterNode())
+        if self.parent.isEntered:  # after a reload of the open module nobody calls enter()
+            self.enter()
+        else:
+            self.panel.show(self.logic.getParameterNode())
 
     def cleanup(self):
         """The panel goes away, by module reload or application exit; its widgets are not touched any more."""
@@ -149,6 +152,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._engineProvider = engineProvider
         self._session = None
+        self._parameterNode = None
 
     @property
     def session(self):
@@ -160,7 +164,11 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         return self._session
 
     def getParameterNode(self):
-        return LiverGTANParameterNode(super().getParameterNode())  # type: ignore[call-arg]  # made by the wrapper
+        """The parameters of the scene; one object for each node, as each observes its node."""
+        node = super().getParameterNode()
+        if self._parameterNode is None or self._parameterNode.parameterNode is not node:
+            self._parameterNode = LiverGTANParameterNode(node)  # type: ignore[call-arg]  # made by the wrapper
+        return self._parameterNode
 
     def process(
         self,

@@ -32,7 +32,6 @@ def two(panel, segmented):
     return first, second
 
 
-@pytest.mark.xfail(strict=True, reason="the output selector jumps to another volume's liver, and Segment overwrites it")
 def test_a_deleted_segmentation_is_not_replaced_by_another_volumes(panel, segmented, two):
     _, second = two
     reference = second.GetNodeReferenceID("referenceImageGeometryRef")
@@ -45,7 +44,6 @@ def test_a_deleted_segmentation_is_not_replaced_by_another_volumes(panel, segmen
     assert second.GetNodeReferenceID("referenceImageGeometryRef") == reference
 
 
-@pytest.mark.xfail(strict=True, reason="another ROI is taken, and the mask is cut at once")
 def test_a_deleted_roi_gives_the_whole_volume_back(panel, segmented):
     whole = liver(panel, segmented)
     unrelated = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "unrelated")
@@ -57,7 +55,6 @@ def test_a_deleted_roi_gives_the_whole_volume_back(panel, segmented):
     np.testing.assert_array_equal(liver(panel, segmented), whole)
 
 
-@pytest.mark.xfail(strict=True, reason="the selector jumps to a table of another purpose, which gets the rows")
 def test_a_deleted_table_is_not_replaced_by_one_of_another_purpose(panel, segmented):
     theirs = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "theirs")
     columns = theirs.GetNumberOfColumns()
@@ -75,9 +72,6 @@ def test_a_deleted_volume_gives_way_to_the_next_with_its_own_segmentation(panel,
     assert first.GetScene() is slicer.mrmlScene
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Slicer's list does not tell that a checked volume went; the button stays enabled"
-)
 def test_deleting_the_only_checked_volume_disables_the_batch(panel, phantom):
     other, _ = self_test.addPhantom("Other")
     panel.ui.volumesComboBox.setCheckState(other, QtCore.Qt.Checked)
@@ -106,7 +100,6 @@ def test_importing_another_scene_keeps_what_is_chosen(panel, segmented, tmp_path
 # Beside deleted nodes: what else the stand-ins' new habits show
 
 
-@pytest.mark.xfail(strict=True, reason="each time the panel is entered, one more wrapper observes the parameter node")
 def test_entering_again_and_again_leaves_nothing_observed(panel, phantom):
     def wrappers() -> int:
         gc.collect()
@@ -120,9 +113,6 @@ def test_entering_again_and_again_leaves_nothing_observed(panel, phantom):
     assert wrappers() <= before
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Slicer does not call enter() after a reload, so points and live update are dead"
-)
 def test_after_a_reload_points_can_be_placed(panel, segmented):
     panel.widget.onReload()
     panel.host.processEvents()

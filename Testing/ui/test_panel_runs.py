@@ -98,6 +98,9 @@ def test_an_interrupted_run_ends_its_thread_and_writes_nothing(gate, panel, phan
     panel.host.wait(workers)
     interrupt(panel, phantom)
     panel.host.wait(lambda: not panel.running)
+    if interrupt is reloadModule:  # the new panel is open and analyzes the scan ahead
+        assert panel.widget.panel.runner._worker is None
+        panel.host.leaveModule()
     assert not workers()
     gate.set()
     panel.host.processEvents()

@@ -28,6 +28,13 @@ measurement; a second click of a double click, which must not cancel, comes soon
 
 FAILED = "The liver could not be segmented."
 
+CHOSEN_BY_USER = ("outputSegmentation", "region", "measurements")
+"""Parameters whose node, when it is deleted, must not be replaced by the neighbor that its selector jumps to: a liver
+would be written over another volume's."""
+
+BEFORE_SELECTORS = 1.0
+"""Priority of an observer of the scene that is called before those of Slicer's widgets, which have 0."""
+
 
 class Panel(VTKObservationMixin):
     """ui: the widgets of the .ui file by name. session: does the work.
@@ -44,6 +51,7 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self._shownVolume: Any = None
         self._ignoring = False
+        self._deleting: dict[str, list[str]] = {}  # ID of a node -> parameters that it was chosen for
         self._runShown = False
         self._refreshTimer = qt.QTimer()
         self._refreshTimer.setSingleShot(True)
@@ -79,6 +87,11 @@ class Panel(VTKObservationMixin):
         ui.clearPointsButton.connect("clicked(bool)", self.onClearPoints)
         ui.thresholdSlider.connect("valueIsChanging(double)", lambda value: self.live.drag("threshold", value))
         ui.smoothingSlider.connect("valueIsChanging(double)", lambda value: self.live.drag("smoothing", value))
+        mrmlScene = slicer.mrmlScene
+        self.addObserver(
+            mrmlScene, mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved, priority=BEFORE_SELECTORS
+        )
+        self.addObserver(mrmlScene, mrmlScene.NodeRemovedEvent, self._onNodeRemoved)
 
     # Life of the panel
 
@@ -136,7 +149,7 @@ class Panel(VTKObservationMixin):
     # Parameters
 
     def onParametersChanged(self, caller=None, event=None) -> None:
-        if self._ignoring:
+        if self._ignoring or self._deleting:
             return
         self._readParameters()
         volumeChanged = self.chosen.volumeNode != self._shownVolume
@@ -175,6 +188,24 @@ class Panel(VTKObservationMixin):
                 self.parameterNode.outputSegmentation = scene.findSegmentation(self._shownVolume)
                 parameters.showMarkupsOf(self._shownVolume, self.parameterNode)
             self._readParameters()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, caller, event, node) -> None:
+        parameterNode = self.parameterNode
+        chosenFor = [n for n in CHOSEN_BY_USER if parameterNode and getattr(parameterNode, n) is node]
+        if chosenFor:
+            self._deleting[node.GetID()] = chosenFor
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller, event, node) -> None:
+        chosenFor = self._deleting.pop(node.GetID(), [])
+        if chosenFor:
+            with self._settingParameters():
+                for name in chosenFor:
+                    setattr(self.parameterNode, name, None)
+            self.onParametersChanged()
+        if self.parameterNode:  # None while the scene is closed, which removes every node
+            self.batch.refresh()
 
     def _observeImage(self) -> None:
         self.removeObservers(self.onImageChanged)
