@@ -59,7 +59,7 @@ test-slicer:
 		"import slicer.testing; slicer.util.selectModule('LiverGTAN'); slicer.testing.runUnitTest(['$(CURDIR)/LiverGTAN'], 'LiverGTAN')"
 
 train-demo: $(VENV)/.installed-training
-	$(RUN) -m training demo
+	$(RUN) -m training demo $(ARGUMENTS)
 
 benchmark: benchmark-click_to_mask benchmark-interaction
 

@@ -425,8 +425,13 @@ class Describe:
     """Model grid for the multiply-accumulates."""
 
 
+DEMO_SIZES = Path(__file__).with_name("demo.toml")
+
+
 @dataclass(frozen=True)
 class Demo:
     """The whole path on the built-in phantom alone, in about five minutes on two cores."""
 
     output: Path = Path("runs/demo")
+    sizes: Path = DEMO_SIZES
+    """TOML with the options of `synthesize` and `fit`: how many volumes, how wide, how many steps."""

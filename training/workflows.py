@@ -17,7 +17,6 @@ from training.release import held_out_table, install, model_card
 from training.synthesis import build
 from training.synthesis.phantom import write_case
 
-DEMO_SETTINGS = Path(__file__).with_name("demo.toml")
 UNSEEN_SEEDS = (101, 102)
 
 
@@ -66,15 +65,16 @@ def demo(options: Demo) -> None:
     """
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
-    build.synthesize(dataclasses.replace(demo_settings("synthesize", SynthesisConfig()), output=output / "bank"))
-    given = demo_settings("fit", Fit("all"))
+    bank = demo_settings(options.sizes, "synthesize", SynthesisConfig())
+    build.synthesize(dataclasses.replace(bank, output=output / "bank"))
+    given = demo_settings(options.sizes, "fit", Fit("all"))
     data = dataclasses.replace(given.training.data, bank=(output / "bank",))
     cases = tuple(write_case(output / "cases", seed) for seed in UNSEEN_SEEDS)
     training = dataclasses.replace(given.training, data=data)
     fit_all(dataclasses.replace(given, run=output, cases=cases, training=training))
 
 
-def demo_settings(command: str, defaults: Any) -> Any:
-    """The command's options as `demo.toml` sets them."""
-    values = tomllib.loads(DEMO_SETTINGS.read_text(encoding="utf-8"))[command]
-    return settings.over(defaults, values, DEMO_SETTINGS.name)
+def demo_settings(sizes: Path, command: str, defaults: Any) -> Any:
+    """The command's options as the file of sizes sets them."""
+    values = tomllib.loads(sizes.read_text(encoding="utf-8"))[command]
+    return settings.over(defaults, values, sizes.name)

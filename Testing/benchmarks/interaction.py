@@ -13,9 +13,9 @@ import sys
 import tempfile
 import time
 
-import click_to_mask
 import numpy as np
 import slicer
+from benchmarks import click_to_mask
 from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost

@@ -8,7 +8,7 @@ weights, in proportion to each weight's size.
 import argparse
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,11 +47,11 @@ def weakened(strong: weight_file.Student, noise: float, seed: int) -> weight_fil
     return replace(strong, name=f"{strong.name}, noise {noise:g}", weights=weights)
 
 
-def models() -> Iterator[weight_file.Student]:
-    for name in weight_file.available():
+def models(names: Iterable[str], noises: Iterable[float]) -> Iterator[weight_file.Student]:
+    for name in names:
         strong = weight_file.load(name)
         yield strong
-        for noise in NOISE:
+        for noise in noises:
             for seed in SEEDS:
                 yield weakened(strong, noise, seed)
 
@@ -90,8 +90,8 @@ def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
     return run
 
 
-def runs(cases: list[RealCase]) -> Iterator[Run]:
-    for model in models():
+def runs(cases: list[RealCase], students: Iterable[weight_file.Student]) -> Iterator[Run]:
+    for model in students:
         engine = engines.create(model, "numpy")
         for case in cases:
             yield simulate(case, segmenter.analyze(case.ct, engine), model.name)
@@ -123,8 +123,11 @@ def table(all_runs: list[Run]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table here")
+    parser.add_argument("--students", nargs="+", default=list(weight_file.available()), metavar="NAME")
+    parser.add_argument("--noise", nargs="*", type=float, default=NOISE, help="how much the weakened ones are weakened")
     options = parser.parse_args()
-    text = "Mean Dice after simulated clicks.\n\n" + table(list(runs(real_cases.load()))) + "\n"
+    found = list(runs(real_cases.load(), models(options.students, options.noise)))
+    text = f"Mean Dice after simulated clicks.\n\n{table(found)}\n"
     print(text)
     if options.write:
         options.write.write_text(text, encoding="utf-8")
