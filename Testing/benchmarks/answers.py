@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from benchmarks.click_to_mask import large
 
-from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core import measurements, segmenter, uncertainty, weight_file
 from LiverGTANLib.core.clicks import Click
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import MaskParameters, PostprocessSettings
 from LiverGTANLib.core.region import Region
 from LiverGTANLib.core.volume import CtVolume
@@ -23,7 +24,7 @@ RUNS = 15
 
 def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
     """What the user does -> the work of its n-th time."""
-    analysis = segmenter.analyze(ct, engines.create(weight_file.load(weight_file.DEFAULT), "numpy"))
+    analysis = segmenter.analyze(ct, NumpyEngine(weight_file.load(weight_file.DEFAULT)))
     whole = segmenter.mask(analysis)
     volume_ml = measurements.volume_ml(whole.voxels, ct.ijk_to_ras)
     rng = np.random.default_rng(0)

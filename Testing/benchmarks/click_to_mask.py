@@ -16,7 +16,8 @@ import slicer
 from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib.core import engines, threads
+from LiverGTANLib.core import threads
+from LiverGTANLib.core.engines.factory import ENGINES, InstalledEngines
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone import image_files
 from training.data import samples
@@ -86,10 +87,10 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
-    names = engines.ENGINES if engines.has_torch() else ("numpy",)
+    names = ENGINES if InstalledEngines().has_torch() else ("numpy",)
     print(
         f"{processor()}, {threads.thread_count()} threads of {os.cpu_count()} "
-        f"processors; Python {platform.python_version()}; {engines.describe()['numpy']}; "
+        f"processors; Python {platform.python_version()}; numpy {np.__version__}; "
         f"{runs} runs each, ms: median (95th percentile)"
     )
     with tempfile.TemporaryDirectory() as folder:

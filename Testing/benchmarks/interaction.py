@@ -19,7 +19,8 @@ from benchmarks import click_to_mask
 from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib.core import engines, threads, weight_file, worker
+from LiverGTANLib.core import threads, weight_file, worker
+from LiverGTANLib.core.engines.factory import ENGINES, InstalledEngines
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.mrml import scene
 from LiverGTANLib.standalone import image_files
@@ -191,10 +192,10 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
-    names = engines.ENGINES if engines.has_torch() else ("numpy",)
+    names = ENGINES if InstalledEngines().has_torch() else ("numpy",)
     print(
         f"{click_to_mask.processor()}, {threads.thread_count()} threads of {os.cpu_count()} "
-        f"processors (load {os.getloadavg()[0]:.1f}); {engines.describe()['numpy']}; {weight_file.DEFAULT}; "
+        f"processors (load {os.getloadavg()[0]:.1f}); numpy {np.__version__}; {weight_file.DEFAULT}; "
         f"{runs} runs, ms: median (95th percentile)"
     )
     watch = Watch()

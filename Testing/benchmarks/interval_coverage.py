@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core import measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis
 from support import real_cases
 from support.real_cases import RealCase
@@ -41,7 +42,7 @@ def interval_at(analysis: Analysis, found_ml: float, low_level: float | None = N
 
 def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
     """(lines about one student, cases whose volume its intervals hold)."""
-    engine = engines.create(weight_file.load(name), "numpy")
+    engine = NumpyEngine(weight_file.load(name))
     analyzed = [(case, segmenter.analyze(case.ct, engine)) for case in cases]
     lines, held = [], 0
     figures = []

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import boxes, components, engines, measurements, segmenter, threads, weight_file
+from LiverGTANLib.core import boxes, components, measurements, segmenter, threads, weight_file
 from LiverGTANLib.core.clicks import Click
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters
 from support import real_cases
 from support.real_cases import RealCase
@@ -92,7 +93,7 @@ def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
 
 def runs(cases: list[RealCase], students: Iterable[weight_file.Student]) -> Iterator[Run]:
     for model in students:
-        engine = engines.create(model, "numpy")
+        engine = NumpyEngine(model)
         for case in cases:
             yield simulate(case, segmenter.analyze(case.ct, engine), model.name)
 

@@ -9,8 +9,9 @@ from core.test_region import region
 from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball
 from core.test_volume import rotated
 
-from LiverGTANLib.core import clicks, engines, measurements, segmenter, weight_file
+from LiverGTANLib.core import clicks, measurements, segmenter, weight_file
 from LiverGTANLib.core.clicks import Click
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings, neighborhoods
 from support.cases import smallCt
@@ -37,7 +38,7 @@ def clicked(analysis, *points) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def sampleAnalysis(sampleCt):
-    return segmenter.analyze(sampleCt, engines.create(weight_file.load("student-100k"), "numpy"))
+    return segmenter.analyze(sampleCt, NumpyEngine(weight_file.load("student-100k")))
 
 
 def random_clicks(mask: np.ndarray, ct, count: int, seed: int) -> list[tuple[tuple[int, ...], Click]]:
@@ -205,7 +206,7 @@ def test_each_of_ten_clicks_costs_its_own_surroundings_and_no_more(sampleCt, sam
 def test_clicks_at_the_largest_error_mend_a_weakened_student(sampleCt, sampleLiver):
     case = RealCase("sample CT", sampleCt, sampleLiver)
     weak = simulated_clicks.weakened(weight_file.load("student-100k"), 0.3, seed=21)
-    run = simulated_clicks.simulate(case, segmenter.analyze(sampleCt, engines.create(weak, "numpy")), "weak")
+    run = simulated_clicks.simulate(case, segmenter.analyze(sampleCt, NumpyEngine(weak)), "weak")
     dice = [run.dice[n] for n in simulated_clicks.CLICKS]
     assert (np.diff(dice) > 0).all()
 

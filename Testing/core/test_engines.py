@@ -1,13 +1,11 @@
 """Both engines compute the same network, whole or in tiles, and stop when asked."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from LiverGTANLib.core import engines, volume, weight_file
+from LiverGTANLib.core import volume, weight_file
 from LiverGTANLib.core.engines import numpy_layers
-from LiverGTANLib.core.engines.engine import Cancelled, EngineError
+from LiverGTANLib.core.engines.engine import Cancelled
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine, tiles
 from support.cases import randomStudent
 
@@ -65,7 +63,7 @@ def test_numpy_engine_computes_the_network(widths, shape):
 def test_engines_agree_on_a_real_ct(sampleCt, name):
     network = weight_file.load(name)
     x, _ = volume.to_model_grid(sampleCt, network.spacing_mm, network.hu_window)
-    logits = engines.create(network, "numpy").forward(x)
+    logits = NumpyEngine(network).forward(x)
     assert (logits > 0).any(), "the student finds no liver in the sample"
     np.testing.assert_allclose(logits, reference(network, x), atol=1e-3)
     single = TorchEngine(network, device="cpu", dtype=torch.float32)
@@ -121,14 +119,14 @@ def test_a_second_scan_of_another_size_leaves_no_trace_of_the_first():
 
 
 def test_grids_that_the_levels_cannot_halve_are_refused():
-    for name in engines.ENGINES:
+    for kind in (NumpyEngine, TorchEngine):
         with pytest.raises(ValueError, match="multiples of 16"):
-            engines.create(randomStudent(), name).forward(noise(32, 32, 24))
+            kind(randomStudent()).forward(noise(32, 32, 24))
 
 
-@pytest.mark.parametrize("name", engines.ENGINES)
-def test_progress_rises_to_one_and_cancel_stops(name):
-    engine, x = engines.create(randomStudent(), name), noise(32, 32, 32)
+@pytest.mark.parametrize("kind", [NumpyEngine, TorchEngine])
+def test_progress_rises_to_one_and_cancel_stops(kind):
+    engine, x = kind(randomStudent()), noise(32, 32, 32)
     reported = []
     engine.forward(x, lambda fraction, text: reported.append(fraction))
     assert reported == sorted(reported)
@@ -153,24 +151,3 @@ def test_composed_upsampling_sees_zeros_outside():
     fine = torch.nn.functional.conv_transpose3d(t, torch.from_numpy(up), torch.from_numpy(bias), stride=2)
     expected = torch.nn.functional.conv3d(fine, torch.from_numpy(weight), padding=1)[0].numpy().transpose(1, 2, 3, 0)
     np.testing.assert_allclose(result, expected, atol=1e-5)
-
-
-def test_automatic_takes_numpy_unless_torch_is_loaded_and_faster(monkeypatch):
-    assert engines.create(randomStudent(), "auto").name in engines.ENGINES
-    monkeypatch.delitem(sys.modules, "torch")
-    assert engines.create(randomStudent(), "auto").name == "numpy"
-
-
-def test_engines_that_do_not_exist_are_refused(monkeypatch):
-    with pytest.raises(EngineError, match="choose one of"):
-        engines.create(randomStudent(), "abacus")
-    monkeypatch.setattr(engines, "has_torch", lambda: False)
-    with pytest.raises(EngineError, match="choose the numpy engine"):
-        engines.create(randomStudent(), "torch")
-
-
-def test_a_torch_that_does_not_work_is_named_and_automatic_does_without(monkeypatch):
-    monkeypatch.setitem(sys.modules, "LiverGTANLib.core.engines.torch_engine", None)
-    with pytest.raises(EngineError, match="does not work"):
-        engines.create(randomStudent(), "torch")
-    assert engines.create(randomStudent(), "auto").name == "numpy"

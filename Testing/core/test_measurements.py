@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from core.test_segmenter import LIVER, analysis_of, with_settings
 
-from LiverGTANLib.core import engines, measurements, segmenter, weight_file
+from LiverGTANLib.core import measurements, segmenter, weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume
 from support.cases import smallCt
@@ -74,5 +75,5 @@ def test_no_liver_and_hardly_any_are_reported():
 
 
 def test_a_real_scan_with_a_liver_has_no_finding(sampleCt):
-    engine = engines.create(weight_file.load("student-100k"), "numpy")
+    engine = NumpyEngine(weight_file.load("student-100k"))
     assert segmenter.check(segmenter.analyze(sampleCt, engine)) == []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball
 
-from LiverGTANLib.core import engines, measurements, segmenter, weight_file
+from LiverGTANLib.core import measurements, segmenter, weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import MaskParameters
 from LiverGTANLib.core.region import Region
 
@@ -122,7 +123,7 @@ def test_a_box_that_is_none_is_refused_with_a_reason(matrix, size):
 
 @pytest.fixture(scope="module")
 def sampleAnalysis(sampleCt):
-    return segmenter.analyze(sampleCt, engines.create(weight_file.load("student-100k"), "numpy"))
+    return segmenter.analyze(sampleCt, NumpyEngine(weight_file.load("student-100k")))
 
 
 def test_half_a_real_liver_and_the_other_half_are_the_whole(sampleCt, sampleAnalysis):

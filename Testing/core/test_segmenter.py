@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from core.test_volume import ORIENTATIONS, reoriented
 
-from LiverGTANLib.core import boxes, engines, measurements, segmenter, weight_file
+from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.boxes import Box
 from LiverGTANLib.core.engines.engine import Cancelled, EngineError
+from LiverGTANLib.core.engines.factory import ENGINES, InstalledEngines
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
 from LiverGTANLib.core.volume import CtVolume, InputError
@@ -122,11 +124,11 @@ def test_edges_are_smooth_at_native_resolution():
 def test_unusable_scans_do_not_reach_the_network():
     ct = smallCt()
     with pytest.raises(InputError, match="MR"):
-        segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), engines.create(randomStudent(), "numpy"))
+        segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), NumpyEngine(randomStudent()))
 
 
 def test_analyze_reports_progress_and_can_be_canceled():
-    engine, reported = engines.create(randomStudent(), "numpy"), []
+    engine, reported = NumpyEngine(randomStudent()), []
     analysis = segmenter.analyze(smallCt(), engine, lambda fraction, text: reported.append((fraction, text)))
     assert reported[0] == (0.0, "Resampling")
     assert reported[-1][1] == "Network"
@@ -141,17 +143,17 @@ def test_logits_that_are_not_finite_are_an_error_and_no_mask(value):
     network = randomStudent()
     network.weights["head.bias"][:] = value
     with pytest.raises(EngineError, match="not finite with random; choose another engine"):
-        segmenter.analyze(smallCt(), engines.create(network, "numpy"))
+        segmenter.analyze(smallCt(), NumpyEngine(network))
 
 
 @pytest.mark.parametrize("widths", [(2, 3), (2, 3, 4), (2, 3, 4, 5, 6), (2, 3, 4, 5, 6, 7)])
-@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_networks_of_any_number_of_levels_run_on_any_scan(widths, engine, tmp_path):
     """The grid's sides follow the student's levels: multiples of 4 to 64 cells."""
     if engine == "torch":
         pytest.importorskip("torch")
     student = weight_file.load(weight_file.save(tmp_path / "deep", randomStudent(widths).weights, randomCard(widths)))
-    analysis = segmenter.analyze(smallCt(), engines.create(student, engine))
+    analysis = segmenter.analyze(smallCt(), InstalledEngines().engine_for(student, engine))
     assert all(n % 2 ** len(widths) == 0 for n in analysis.logits.shape)
     assert segmenter.mask(analysis).full().shape == smallCt().shape
 
@@ -167,7 +169,7 @@ def test_measures():
 
 @pytest.fixture(scope="module")
 def segment():
-    engine = engines.create(weight_file.load("student-100k"), "numpy")
+    engine = NumpyEngine(weight_file.load("student-100k"))
     return lambda ct: segmenter.mask(segmenter.analyze(ct, engine)).full()
 
 

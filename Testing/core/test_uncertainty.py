@@ -8,7 +8,8 @@ from core.test_clicks import at
 from core.test_region import region
 from core.test_segmenter import LIVER, analysis_of, ball
 
-from LiverGTANLib.core import engines, measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core import measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import DEFAULT_MASK_PARAMETERS, MaskParameters, PostprocessSettings
 
 MATRIX = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -30,7 +31,7 @@ def test_the_temperature_calms_probabilities():
 def test_a_students_temperature_reaches_the_analysis(sampleCt):
     strong = weight_file.load("student-100k")
     card = {**strong.card, "calibration": {"temperature": 1.7}}
-    engine = engines.create(dataclasses.replace(strong, card=card), "numpy")
+    engine = NumpyEngine(dataclasses.replace(strong, card=card))
     assert segmenter.analyze(sampleCt, engine).temperature == 1.7
     del card["calibration"]
     assert dataclasses.replace(strong, card=card).temperature == 1

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from LiverGTANLib.core import engines, weight_file
 from LiverGTANLib.core.engines.engine import Cancelled, Engine
-from LiverGTANLib.core.segmentation_job import InstalledEngines
+from LiverGTANLib.core.engines.factory import InstalledEngines
 from support import band_student
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,12 +40,13 @@ class HandMadeStudents(InstalledEngines):
     """
 
     def __init__(self, folder: Path):
+        super().__init__()
         self.folder = folder
         for name in ("student-100k", "student-30k"):
             band_student.save(folder, name)
         self.gate: threading.Event | None = None
         self.error: Exception | None = None
-        self.torch = engines.has_torch()
+        self.torch = super().has_torch()
         self.made: list[Engine] = []
 
     def create(self, student: str, engine: str) -> Engine:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import engines, segmenter, weight_file
+from LiverGTANLib.core import segmenter, weight_file
+from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from training.data.cases import Case
@@ -87,7 +88,7 @@ def evaluate(
         return
     network = model(source)
     for name in engine_names:
-        engine = engines.create(network, name)
+        engine = InstalledEngines().engine_for(network, name)
         for case in cases:
             began = time.perf_counter()
             mask = segmenter.mask(segmenter.analyze(case.ct, engine)).full()

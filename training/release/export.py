@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.engines.engine import Engine
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from training.errors import UserError
 from training.model.folding import fold, forward
 from training.model.nets import UNet3D
@@ -45,7 +46,7 @@ def exact(written: weight_file.Student) -> tuple[Engine, ...]:
     """Both engines in float32 (left alone, the torch engine may choose bf16)."""
     from LiverGTANLib.core.engines.torch_engine import TorchEngine
 
-    return engines.create(written, "numpy"), TorchEngine(written, "cpu", torch.float32)
+    return NumpyEngine(written), TorchEngine(written, "cpu", torch.float32)
 
 
 def rounded(net: UNet3D) -> UNet3D:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.engines.factory import ENGINES
 from LiverGTANLib.core.files import atomic_write
 from training.data import held_out
 from training.data.cases import Case
@@ -67,7 +68,7 @@ def rows(models: Iterable[str], on: list[Case]) -> Iterator[EvaluationRow]:
     for model in models:
         refuse_if_trained_on((case.name for case in on), weight_file.load(model).card)
     for model in models:
-        for row, _ in evaluate(model, on, engines.ENGINES):
+        for row, _ in evaluate(model, on, ENGINES):
             yield row
 
 

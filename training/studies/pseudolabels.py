@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from LiverGTANLib.core import engines, measurements, segmenter
+from LiverGTANLib.core import measurements, segmenter
+from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.core.weight_file import Student
 from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, stem_of
@@ -32,7 +33,7 @@ class Averaged:
     """An engine whose logits are the mean over the eight ways in which the grid may lie on the strides of the stem."""
 
     def __init__(self, network: Student, engine: str = "torch") -> None:
-        self.student, self.inner = network, engines.create(network, engine)
+        self.student, self.inner = network, InstalledEngines().engine_for(network, engine)
         self.name = f"{self.inner.name}, 8 shifts"
 
     def forward(self, x_DHW: np.ndarray, progress=None, cancelled=None) -> np.ndarray:

@@ -4,12 +4,12 @@ import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from . import engines, measurements, segmenter, uncertainty, weight_file
-from .engines.engine import Cancelled, Engine, IsCancelled, Progress
+from . import measurements, segmenter, uncertainty, weight_file
+from .engines.engine import Cancelled, Engine, EngineProvider, IsCancelled, Progress
+from .engines.factory import AUTOMATIC
 from .lru_cache import LruCache
 from .measurements import Attenuation
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
@@ -19,32 +19,6 @@ from .volume import AIR, CtVolume
 
 CACHED_ANALYSES = 4
 """Chosen so that a CT and its other phases stay analyzed; one takes about 20 MB (two float32 grids of 3 mm cells)."""
-
-
-class EngineProvider(Protocol):
-    """Where students and the engines that run them come from."""
-
-    def create(self, student: str, engine: str) -> Engine:
-        """A new engine. student: name or file. Raises StudentError and EngineError with a sentence."""
-
-    def has_torch(self) -> bool:
-        """Whether torch is installed; imports nothing."""
-
-    def describe(self) -> str:
-        """What there is to run a student on, and what of it turned out not to work, for the user."""
-
-
-class InstalledEngines:
-    """The bundled students and student files on the engines of this Python."""
-
-    def create(self, student: str, engine: str) -> Engine:
-        return engines.create(weight_file.load(student), engine)
-
-    def has_torch(self) -> bool:
-        return engines.has_torch()
-
-    def describe(self) -> str:
-        return "; ".join(engines.describe().values())
 
 
 class SegmentationCache:
@@ -114,15 +88,15 @@ class Preview:
 class SegmentationJob:
     """One scan and what is asked of it.
 
-    image_key: equal for equal voxels and geometry. student: name or file. engine: one of `engines.ENGINES` or
-    `engines.AUTOMATIC`. All methods raise InputError, StudentError and EngineError with a sentence, or Cancelled.
+    image_key: equal for equal voxels and geometry. student: name or file. engine: see `engines.factory`. All methods
+    raise InputError, StudentError and EngineError with a sentence, or Cancelled.
     """
 
     ct: CtVolume
     image_key: Hashable
     cache: SegmentationCache
     student: str = weight_file.DEFAULT
-    engine: str = engines.AUTOMATIC
+    engine: str = AUTOMATIC
     parameters: MaskParameters = DEFAULT_MASK_PARAMETERS
 
     @property

@@ -10,7 +10,7 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from . import points, roi, scene, table
 
 AUTOMATIC = "automatic"
-"""The panel's word for the engine that `engines.AUTOMATIC` is."""
+"""The panel's word for the engine that `engines.factory.AUTOMATIC` is."""
 
 SETTINGS = {
     "threshold": "threshold",

@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import engines, input_checks, measurements, segmenter
-from ..core.engines.engine import IsCancelled
+from ..core import input_checks, measurements, segmenter
+from ..core.engines import factory
+from ..core.engines.engine import EngineProvider, IsCancelled
 from ..core.input_checks import Finding
 from ..core.measurements import Attenuation, MeasurementRow
-from ..core.segmentation_job import EngineProvider, InstalledEngines, JobResult, SegmentationCache, SegmentationJob
+from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import InputError
 from . import labelmaps, parameters, scene, table
@@ -126,7 +127,7 @@ class Session:
 
     def __init__(self, mrmlScene, engineProvider: EngineProvider | None = None, makeWriter=SegmentWriter):
         self._scene = mrmlScene
-        self.engines = engineProvider or InstalledEngines()
+        self.engines = engineProvider or factory.InstalledEngines()
         self._cache = SegmentationCache(self.engines)
         self._makeWriter, self._writer = makeWriter, None
         self._history = UndoHistory()
@@ -313,4 +314,4 @@ def _segmentMl(segmentationNode, segmentId: str) -> float:
 
 def _engineName(choice: str) -> str:
     """The panel's word for an engine as the engines know it."""
-    return engines.AUTOMATIC if choice == parameters.AUTOMATIC else choice
+    return factory.AUTOMATIC if choice == parameters.AUTOMATIC else choice

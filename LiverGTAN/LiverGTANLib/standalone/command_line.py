@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core import engines, measurements, terminology, weight_file
+from ..core import measurements, terminology, weight_file
 from ..core.engines.engine import Engine
+from ..core.engines.factory import AUTOMATIC, ENGINES, InstalledEngines
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     import scipy.ndimage  # noqa: F401  (masks need it; imported here, it is not counted as time of the first scan)
 
     try:
-        engine = engines.create(weight_file.load(options.student), options.engine)
+        engine = InstalledEngines().create(options.student, options.engine)
         if options.output.is_dir() or len(options.inputs) > 1:
             return _segment_many(options, engine)
         return _segment_one(options, engine)
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         default=weight_file.DEFAULT,
         help=f"{' or '.join(weight_file.available())}, or a file (%(default)s)",
     )
-    add("--engine", default=engines.AUTOMATIC, choices=(engines.AUTOMATIC, *engines.ENGINES), help="(%(default)s)")
+    add("--engine", default=AUTOMATIC, choices=(AUTOMATIC, *ENGINES), help="(%(default)s)")
     add("--threshold", type=_probability, default=0.5, help="probability from which a voxel is liver (%(default)s)")
     add("--series", type=int, metavar="NUMBER", help="which of several DICOM series; without it they are listed")
     add("--report", type=_path, metavar="FILE.json", help="volume, times, student and geometry; several inputs: a list")

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from LiverGTANLib.core import engines, segmenter, uncertainty
+from LiverGTANLib.core import segmenter, uncertainty
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.standalone import image_files
 from support.cases import randomStudent
@@ -69,7 +70,7 @@ def test_only_voxels_near_the_border_are_judged(cases):
     from scipy.ndimage import distance_transform_edt
 
     case = cases[0]
-    analysis = segmenter.analyze(case.ct, engines.create(randomStudent(), "numpy"))
+    analysis = segmenter.analyze(case.ct, NumpyEngine(randomStudent()))
     near = reliability.near_border(analysis, case)
     spacing = case.ct.spacing[::-1]
     inside = distance_transform_edt(case.mask, spacing)

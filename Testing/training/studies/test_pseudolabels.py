@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from LiverGTANLib.core import engines, weight_file
+from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.standalone.image_files import read_ct, read_labels
 from training.data import samples
 from training.options import Pseudolabel, SynthesisConfig
@@ -50,7 +51,7 @@ def test_the_average_over_shifts_is_no_shift_itself(labels):
     network = weight_file.load("student-30k")
     image = np.full((16, 32, 48), -1, np.float32)
     image[4:12, 8:24, 10:40] = 0.3
-    averaged, single = pseudolabels.Averaged(network, "numpy"), engines.create(network, "numpy")
+    averaged, single = pseudolabels.Averaged(network, "numpy"), NumpyEngine(network)
     moved = np.roll(image, (1, 1, 1), (0, 1, 2))
     inside = (slice(2, -2),) * 3
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from LiverGTANLib.core import engines, measurements, segmenter, uncertainty
+from LiverGTANLib.core import measurements, segmenter, uncertainty
 from LiverGTANLib.core.engines.engine import Engine
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
@@ -79,7 +80,7 @@ def measure_calibration(student: Student, cases: Sequence[Case], fit: Sequence[s
     Raises UserError when `fit` names no case, or all of them: then nothing is left to show whether it helps.
     """
     _require_split([case.name for case in cases], fit)
-    engine = engines.create(student, "numpy")
+    engine = NumpyEngine(student)
     measured = [CalibrationCase.of(case, engine) for case in cases]
     near = {
         "fitted": [one.near for one in measured if one.case.name in fit],

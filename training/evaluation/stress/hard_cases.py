@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from LiverGTANLib.core import engines, measurements, segmenter
+from LiverGTANLib.core import measurements, segmenter
 from LiverGTANLib.core.engines.engine import Engine
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
 from training.data.cases import Case
@@ -23,8 +24,6 @@ from training.evaluation.stress.report import expectation, line, write
 from training.evaluation.training_history import sources
 from training.options import Stress, SynthesisConfig
 from training.synthesis import source_library
-
-ENGINE = "numpy"
 
 
 def stress(options: Stress) -> None:
@@ -42,7 +41,7 @@ def measure_conditions(
     student: Student, conditions: list[Condition], report: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """The result as JSON holds it: student, note, records (with expectations, see `report.py`)."""
-    engine = engines.create(student, ENGINE)
+    engine = NumpyEngine(student)
     trained = sources(student.card.get("training", {}))
     records: list[Record] = []
     for condition in conditions:
@@ -55,7 +54,7 @@ def measure_conditions(
     return {
         "student": student.name,
         "sha256": student.sha256,
-        "engine": ENGINE,
+        "engine": engine.name,
         "simulated": simulated.NOTE,
         "first_seed": simulated.FIRST_SEED,
         "records": [asdict(record) | {"expectation": expectation(record)} for record in records],

@@ -35,3 +35,16 @@ class Engine(Protocol):
         Raises ValueError unless the sides are multiples of `student.multiple`, and Cancelled soon after `cancelled()`
         turns true.
         """
+
+
+class EngineProvider(Protocol):
+    """Where students and the engines that run them come from."""
+
+    def create(self, student: str, engine: str) -> Engine:
+        """A new engine. student: name or file. Raises StudentError and EngineError with a sentence."""
+
+    def has_torch(self) -> bool:
+        """Whether torch is installed; imports nothing."""
+
+    def describe(self) -> str:
+        """What there is to run a student on, and what of it turned out not to work, for the user."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..weight_file import Student
-from .engine import Cancelled, IsCancelled, Progress
+from .engine import Cancelled, EngineError, IsCancelled, Progress
 from .numpy_engine import check_grid, tiles
 from .timing import seconds
 
@@ -49,7 +49,7 @@ class TorchEngine:
     def forward(
         self, x_DHW: np.ndarray, progress: Progress | None = None, cancelled: IsCancelled | None = None
     ) -> np.ndarray:
-        """See `Engine.forward`."""
+        """See `Engine.forward`. Raises EngineError when torch fails, for instance for want of GPU memory."""
         x = np.ascontiguousarray(x_DHW, np.float32)
         check_grid(x, self.student.multiple)
         logits = np.empty_like(x)
@@ -58,11 +58,18 @@ class TorchEngine:
             for number, (core, around) in enumerate(parts):
                 if cancelled and cancelled():
                     raise Cancelled
-                tile = self._network(x[around])
+                tile = self._tile(x[around])
                 logits[core] = tile[core.start - around.start : core.stop - around.start]
                 if progress:
                     progress((number + 1) / len(parts), "Network")
         return logits
+
+    def _tile(self, x_DHW: np.ndarray) -> np.ndarray:
+        try:
+            return self._network(x_DHW)
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise EngineError(f"torch failed on {self.device} ({reason}); choose the numpy engine.") from error
 
     def dtype_for(self, shape: tuple[int, ...]) -> torch.dtype:
         """The type that a grid (D, H, W) is computed in.
