@@ -102,6 +102,15 @@ def test_tiling_changes_nothing_but_rounding(most_planes):
     np.testing.assert_allclose(NumpyEngine(network, most_planes).forward(x), whole, atol=1e-4)
 
 
+def test_tiles_of_a_deep_network_change_nothing_but_rounding():
+    """Six levels: a tile needs 11 times 64 planes, which is more than are usually computed at once."""
+    network, x = randomStudent((2, 2, 3, 3, 4, 4)), noise(768, 64, 64)
+    parts = tiles(len(x), network.multiple)
+    assert len(parts) > 1 and parts[0][1].stop < len(x)
+    whole = NumpyEngine(network, most_planes=len(x)).forward(x)
+    np.testing.assert_allclose(NumpyEngine(network).forward(x), whole, atol=1e-4 * np.abs(whole).max())
+
+
 def test_tiles_cover_every_plane_once_and_stay_small():
     for depth in (16, 320, 336, 1600):
         parts = tiles(depth, 16, 320)

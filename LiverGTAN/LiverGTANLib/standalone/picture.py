@@ -17,9 +17,13 @@ except ImportError as error:
     raise InputError("A picture needs matplotlib, which this Python lacks; leave out the picture.") from error
 
 FINE_MM = 1.5
-SMOOTH_MM = 2.5  # of the shaded surface alone: it hides the steps of the voxels
-# The view comes from the front, 20 degrees from the patient's right and 10 degrees from above.
+"""Spacing of the pictures. Chosen by eye, as all below."""
+
+SMOOTH_MM = 2.5
+"""Of the shaded surface alone: it hides the steps of the voxels."""
+
 TURN_DEGREES, TILT_DEGREES = 20.0, 10.0
+"""The view comes from the front, turned to the patient's right and from above."""
 
 
 def save_picture(path: str | Path, ct: CtVolume, mask: BoxMask, title: str) -> None:
@@ -27,9 +31,9 @@ def save_picture(path: str | Path, ct: CtVolume, mask: BoxMask, title: str) -> N
 
     Slices are shown in radiological convention (the patient's right is on the left).
     """
-    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, FINE_MM, multiple=1)
-    image = frame.down(ct.hu, clip=HU_WINDOW, fill=HU_WINDOW[0])
-    share = frame.down(mask.full())
+    grid = ModelGrid.of(ct.shape, ct.ijk_to_ras, FINE_MM, multiple=1)
+    image = grid.down(ct.hu, clip=HU_WINDOW, fill=HU_WINDOW[0])
+    share = grid.down(mask.full())
     figure = Figure(figsize=(14, 4.2), facecolor="black", layout="constrained")
     figure.suptitle(title, color="white")
     axes = figure.subplots(1, 4)
