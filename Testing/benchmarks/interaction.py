@@ -129,7 +129,7 @@ def measure(bench: Bench, runs: int) -> dict[str, list[float]]:
     times["Segment, analyzed before"] = [(bench.analyze_ahead(), bench.segment())[1] for _ in range(runs)]
     times["Segment, nothing known"] = [bench.fresh() for _ in range(runs)]
     times["threshold released"] = [bench.slider(v) for v in np.resize(np.linspace(0.3, 0.7, runs), runs)]
-    times["undo"] = [bench.undo() for _ in range(5)]
+    times["undo"] = [bench.undo() for _ in range(min(5, runs))]
     times["smoothness released"] = [bench.smoothness(v) for v in np.linspace(1, 4, runs)]
     bench.smoothness(0)
     times["point set"] = points_set(bench, runs, random)
