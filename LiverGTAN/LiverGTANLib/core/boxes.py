@@ -1,9 +1,20 @@
 """Boxes of a grid: one slice along each array axis."""
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import numpy as np
+
+Value = TypeVar("Value")
 
 Box = tuple[slice, slice, slice]
 """Slices along k, j, i of a scan, or along D, H, W of a model grid; start and stop are set, the step is 1."""
+
+
+def triple(values: Iterable[Value]) -> tuple[Value, Value, Value]:
+    """One value for each of three axes. Raises ValueError when there are more or fewer."""
+    first, second, third = values
+    return first, second, third
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
@@ -14,20 +25,20 @@ def bounding_box(mask: np.ndarray) -> Box | None:
         if len(occupied) == 0:
             return None
         box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return tuple(box)
+    return triple(box)
 
 
 def whole(shape: tuple[int, ...]) -> Box:
-    return tuple(slice(0, n) for n in shape)
+    return triple(slice(0, n) for n in shape)
 
 
 def start(box: Box) -> tuple[int, int, int]:
     """First index along each axis."""
-    return tuple(part.start for part in box)
+    return triple(part.start for part in box)
 
 
 def shape(box: Box) -> tuple[int, int, int]:
-    return tuple(part.stop - part.start for part in box)
+    return triple(part.stop - part.start for part in box)
 
 
 def is_empty(box: Box) -> bool:
@@ -37,26 +48,26 @@ def is_empty(box: Box) -> bool:
 def intersection(first: Box, second: Box) -> Box:
     """What two boxes share; an axis along which they share nothing has equal ends."""
     starts = [max(a.start, b.start) for a, b in zip(first, second)]
-    return tuple(slice(s, max(s, min(a.stop, b.stop))) for s, a, b in zip(starts, first, second))
+    return triple(slice(s, max(s, min(a.stop, b.stop))) for s, a, b in zip(starts, first, second))
 
 
 def enclosing(first: Box, second: Box) -> Box:
     """The smallest box that holds both; an empty one counts for nothing."""
     if is_empty(first) or is_empty(second):
         return second if is_empty(first) else first
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second))
+    return triple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second))
 
 
 def grown(box: Box, cells: int, shape: tuple[int, ...]) -> Box:
     """The box with every face `cells` farther out, within a grid of this shape."""
-    return tuple(slice(max(0, part.start - cells), min(n, part.stop + cells)) for part, n in zip(box, shape))
+    return triple(slice(max(0, part.start - cells), min(n, part.stop + cells)) for part, n in zip(box, shape))
 
 
 def relative_to(outer: Box, box: Box) -> Box:
     """A box of the grid in the indices of the array that holds `outer`."""
-    return tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer))
+    return triple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer))
 
 
 def absolute(outer: Box, inner: Box) -> Box:
     """A box of the array that holds `outer` in the indices of the grid; undoes `relative_to`."""
-    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner))
+    return triple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner))

@@ -79,7 +79,7 @@ def neighborhood(
     place = _place(click, grid)
     if place is None:
         return None
-    touching = tuple(slice(int(a), int(b) + 1) for a, b in zip(np.floor(place), np.ceil(place)))
+    touching = boxes.triple(slice(int(a), int(b) + 1) for a, b in zip(np.floor(place), np.ceil(place)))
     cells = boxes.grown(touching, int(REACH_MM // spacing_mm), logits.shape)
     touching = boxes.relative_to(cells, touching)
     contradiction = logits[cells] * np.float32(-1 if click.liver else 1)

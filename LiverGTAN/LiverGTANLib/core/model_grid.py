@@ -5,10 +5,11 @@ axis by axis with small banded matrices. Any other is sampled point by point on 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from . import threads
+from . import boxes, threads
 from .boxes import Box
 from .resample import average, averaging_matrix, interpolation_matrix, sample_trilinear
 
@@ -62,8 +63,8 @@ class ModelGrid:
 
     def up(self, grid: np.ndarray, box: Box | None = None) -> np.ndarray:
         """Trilinear values of a (D, H, W) grid at the voxels of a native box (default: the whole scan), float32."""
-        box = box or tuple(slice(0, n) for n in self.native_shape)
-        result = np.empty([s.stop - s.start for s in box], np.float32)
+        box = box or boxes.whole(self.native_shape)
+        result = np.empty(boxes.shape(box), np.float32)
 
         def fill(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
             k, values = job()
@@ -95,7 +96,7 @@ class AlignedGrid(ModelGrid):
     """Grid along the scan's own axes, taken in the order and direction nearest to S, A, R."""
 
     def __init__(self, shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float, multiple: int):
-        self.native_shape, self.native_ijk_to_ras = tuple(int(n) for n in shape_kji), ijk_to_ras
+        self.native_shape, self.native_ijk_to_ras = boxes.triple(int(n) for n in shape_kji), ijk_to_ras
         columns = ijk_to_ras[:3, :3]
         spacing = np.linalg.norm(columns, axis=0)
         nearest = np.abs(columns / spacing).argmax(axis=0)
@@ -111,8 +112,8 @@ class AlignedGrid(ModelGrid):
         ]
         core = [self._cells_kji[axis] for axis in self._array_axes]
         before, total = zip(*(padded(count, multiple) for count in core))
-        self.shape = tuple(total)
-        self._core: Box = tuple(slice(b, b + n) for b, n in zip(before, core))
+        self.shape = boxes.triple(total)
+        self._core: Box = boxes.triple(slice(b, b + n) for b, n in zip(before, core))
         self.ijk_to_ras = self._grid_matrix(ijk_to_ras, axes, signs, before, core)
 
     def _grid_matrix(self, ijk_to_ras, axes, signs, before, core) -> np.ndarray:
@@ -163,7 +164,7 @@ class AlignedGrid(ModelGrid):
             planes = (along_k[k, near] @ rows[near].reshape(near.stop - near.start, -1)).reshape(-1, rows.shape[2])
             return k, (planes @ transposed_i).reshape(k.stop - k.start, rows.shape[1], -1)
 
-        return [lambda k=k: job(k) for k in threads.ranges(len(along_k), SLAB)]
+        return [partial(job, k) for k in threads.ranges(len(along_k), SLAB)]
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
         box: list[slice] = [slice(0, 0)] * 3
@@ -177,7 +178,7 @@ class AlignedGrid(ModelGrid):
             edges = (np.array([first - 1, last + 1]) - (cells - 1) / 2) * self._cell_mm / s + (n - 1) / 2
             start, stop = int(np.floor(edges[0])), int(np.ceil(edges[1])) + 1
             box[axis] = slice(min(max(0, start), n), max(0, min(n, stop)))
-        return tuple(box)
+        return boxes.triple(box)
 
     def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
         cell = np.empty(3)
@@ -198,7 +199,7 @@ class ReslicedGrid(ModelGrid):
     PREFILTER = 2 / 3
 
     def __init__(self, shape_kji: tuple[int, ...], ijk_to_ras: np.ndarray, spacing_mm: float, multiple: int):
-        self.native_shape = tuple(int(n) for n in shape_kji)
+        self.native_shape = boxes.triple(int(n) for n in shape_kji)
         self.native_ijk_to_ras = np.asarray(ijk_to_ras, float)
         self._spacing_kji = np.linalg.norm(self.native_ijk_to_ras[:3, :3], axis=0)[::-1]
         self._fine_mm = np.maximum(self._spacing_kji, spacing_mm * self.PREFILTER)
@@ -208,7 +209,7 @@ class ReslicedGrid(ModelGrid):
         counts = [int(np.ceil((b - a) / spacing_mm)) for a, b in zip(low, high)]
         before, total = zip(*(padded(count, multiple) for count in counts))
         first = (low + high) / 2 - (np.asarray(counts) - 1) / 2 * spacing_mm - np.asarray(before) * spacing_mm
-        self.shape = tuple(total[::-1])
+        self.shape = boxes.triple(total[::-1])
         self.ijk_to_ras = np.diag([spacing_mm] * 3 + [1.0])
         self.ijk_to_ras[:3, 3] = first
 
@@ -241,12 +242,12 @@ class ReslicedGrid(ModelGrid):
         matrix = np.linalg.inv(self.ijk_to_ras) @ self.native_ijk_to_ras
         shift = np.eye(4)
         shift[:3, 3] = [part.start for part in box[::-1]]
-        shape = tuple(part.stop - part.start for part in box)
+        shape = boxes.shape(box)
 
         def job(k: slice) -> tuple[slice, np.ndarray]:
             return k, sample_trilinear(grid, matrix @ shift, k, shape, fill=0.0, margin=np.inf)
 
-        return [lambda k=k: job(k) for k in threads.ranges(shape[0], 4)]
+        return [partial(job, k) for k in threads.ranges(shape[0], 4)]
 
     def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
         ras = self.native_ijk_to_ras @ [*voxel_kji[::-1], 1]
@@ -259,6 +260,6 @@ class ReslicedGrid(ModelGrid):
         matrix = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
         native = (matrix[:3, :3] @ corners + matrix[:3, 3:])[::-1]
         starts, stops = np.floor(native.min(axis=1)), np.ceil(native.max(axis=1)) + 1
-        return tuple(
+        return boxes.triple(
             slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n))) for a, b, n in zip(starts, stops, self.native_shape)
         )

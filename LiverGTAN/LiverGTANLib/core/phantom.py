@@ -63,7 +63,8 @@ class _Ellipsoids:
         self._axes = (x[None, None, :], y[None, :, None], z[:, None, None])
 
     def __call__(self, center: tuple[float, float, float], axes: tuple[float, float, float]) -> np.ndarray:
-        return sum(((p - c) / a) ** 2 for p, c, a in zip(self._axes, center, axes)) < 1
+        x, y, z = (((p - c) / a) ** 2 for p, c, a in zip(self._axes, center, axes))
+        return x + y + z < 1
 
 
 def _matrix(spacing_mm: tuple[float, float, float], first_voxel: tuple[float, float, float]) -> np.ndarray:

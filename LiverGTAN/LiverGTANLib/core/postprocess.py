@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def postprocess_logits(analysis: Analysis, parameters: MaskParameters = DEFAULT_
     return cache.postprocessed.store((settings, component, all_clicks), _clicked(analysis, found, all_clicks, done))
 
 
-def longest_cached(cache: LruCache, key: Callable[[int], tuple], count: int) -> tuple[int, Any]:
+def longest_cached(cache: LruCache, key: Callable[[int], Hashable], count: int) -> tuple[int, Any]:
     """(n, result) of the largest n up to `count` whose key is cached; (0, None) when none is."""
     for n in range(count, -1, -1):
         cached = cache.get(key(n))
@@ -143,7 +143,7 @@ def neighborhoods(analysis: Analysis, some: Sequence[Click]) -> list[Neighborhoo
     def make(click: Click) -> Neighborhood | None:
         return clicks.neighborhood(click, analysis.image, analysis.logits, analysis.grid, analysis.spacing_mm)
 
-    found = (analysis.cache.neighborhoods.get_or_make(click, lambda c=click: make(c)) for click in some)
+    found = (analysis.cache.neighborhoods.get_or_make(click, partial(make, click)) for click in some)
     return [neighborhood for neighborhood in found if neighborhood is not None]
 
 
@@ -173,7 +173,7 @@ def _chosen_component(labeled: _Labeled, analysis: Analysis, region: Region | No
 
     None: all are. 0: none is, because there is none or the network found too little.
     """
-    if labeled.labels is None:
+    if labeled.cells is None or labeled.labels is None:
         return None
     if analysis.network_volume_ml < MIN_LIVER_ML:
         return 0
@@ -194,7 +194,7 @@ def _without_clicks(labeled: _Labeled, settings: PostprocessSettings, component:
         return PostprocessedLogits(labeled.values, None)
     values = labeled.values.copy()
     inside = values[labeled.cells]
-    if component is not None:
+    if component is not None and labeled.labels is not None:
         components.negate_other_components(inside, labeled.labels, component)
     if settings.fill_holes:
         components.fill_holes(inside)

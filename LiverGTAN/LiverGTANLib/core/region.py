@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .boxes import Box
+from .boxes import Box, triple
 
 ROUNDING = 1e-6
 """Share by which the region is wider, so that a voxel center on its face belongs to it in every orientation."""
@@ -51,7 +51,7 @@ class Region:
         for low, high, n in zip(kji.min(axis=1), kji.max(axis=1), shape_kji):
             start = int(np.clip(np.ceil(low - ROUNDING), 0, n))
             box.append(slice(start, max(start, int(np.clip(np.floor(high + ROUNDING) + 1, 0, n)))))
-        return tuple(box)
+        return triple(box)
 
     def clear_outside(self, voxels: np.ndarray, box: Box, ijk_to_ras: np.ndarray) -> None:
         """Set to zero, in place, what of a grid's box (k, j, i) lies outside the region."""

@@ -117,7 +117,8 @@ def _blend(source: np.ndarray, low: list[np.ndarray], fraction: list[np.ndarray]
     base = low[0] * strides[0] + low[1] * strides[1] + low[2]
     result = np.zeros(base.shape, np.float32)
     for corner in range(8):
-        offset, weight = 0, np.float32(1)
+        offset = 0
+        weight: np.ndarray | np.float32 = np.float32(1)
         for axis in range(3):
             upper = corner >> axis & 1
             offset += upper * steps[axis]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import boxes, threads
-from .boxes import Box
+from .boxes import Box, triple
 from .engines.engine import Cancelled, Engine, EngineError, IsCancelled, Progress
 from .input_checks import Finding, require_usable
 from .model_grid import ModelGrid
@@ -46,7 +46,7 @@ class BoxMask:
 
     @property
     def box(self) -> Box:
-        return tuple(slice(first, first + n) for first, n in zip(self.start, self.voxels.shape))
+        return triple(slice(first, first + n) for first, n in zip(self.start, self.voxels.shape))
 
     def full(self) -> np.ndarray:
         """The mask of the whole grid, (K, J, I) uint8."""

@@ -103,7 +103,7 @@ def _shifted(threshold: float, level: float, temperature: float) -> float:
         return threshold
     threshold = min(max(threshold, 1e-6), 1 - 1e-6)
     logit = np.log(threshold / (1 - threshold)) + temperature * np.log(level / (1 - level))
-    return float(_sigmoid(np.float64(logit)))
+    return float(_sigmoid(np.asarray(logit)))
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -126,7 +126,10 @@ def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any])
 def expected_shapes(widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Shapes of all arrays of a U-Net: convolutions (out, in, 3, 3, 3), transposed ones (in, out, 2, 2, 2)."""
     k3, k2 = (3, 3, 3), (2, 2, 2)
-    shapes = {"stem.weight": (widths[0], 1, *k2), "enc0.weight": (widths[0], widths[0], *k3)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "stem.weight": (widths[0], 1, *k2),
+        "enc0.weight": (widths[0], widths[0], *k3),
+    }
     for level in range(1, len(widths)):
         above, here = widths[level - 1], widths[level]
         shapes[f"down{level}.weight"] = (here, above, *k3)

@@ -94,7 +94,7 @@ class Worker:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-                if self._closed:
+                if self._closed or self._waiting is None:
                     return
                 ticket, work = self._waiting
                 self._waiting, self._running = None, ticket

@@ -1,10 +1,13 @@
 """The student on numpy alone, in bounded memory."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from .. import threads
+from ..boxes import triple
 from ..weight_file import Student
 from .engine import Cancelled, IsCancelled, Progress
 from .numpy_layers import Convolution, Head, Stem, Upsampling, bordered, store_in
@@ -80,10 +83,10 @@ class _Pass:
         self.shape = shape
         w, widths, slope = student.weights, student.widths, student.negative_slope
         self._last = len(widths) - 1
-        sizes = [tuple(n >> (level + 1) for n in shape) for level in range(len(widths))]
+        sizes = [triple(n >> (level + 1) for n in shape) for level in range(len(widths))]
         # Skips keep their channels; what is upsampled carries a channel of ones for the bias (see Upsampling).
         self._skips = [bordered(*size, width) for size, width in zip(sizes[:-1], widths)]
-        self._coarse = [None] + [_with_ones(size, width) for size, width in zip(sizes[1:], widths[1:])]
+        self._coarse = {n: _with_ones(sizes[n], widths[n]) for n in range(1, len(widths))}
         self._first = [bordered(*size, width) for size, width in zip(sizes, widths)]
         self._stem = Stem(w["stem.weight"], w["stem.bias"], slope)
         self._head = Head(w["head.weight"], w["head.bias"])
@@ -91,7 +94,7 @@ class _Pass:
         def convolution(name: str, level: int, stride: int = 1) -> Convolution:
             return Convolution(w[f"{name}.weight"], w[f"{name}.bias"], slope, sizes[level][2], stride)
 
-        self._down = [None] + [convolution(f"down{n}", n, stride=2) for n in range(1, len(widths))]
+        self._down = {n: convolution(f"down{n}", n, stride=2) for n in range(1, len(widths))}
         self._encode = [convolution(f"enc{n}", n) for n in range(len(widths))]
         self._up = []
         self._decode = []
@@ -111,39 +114,35 @@ class _Pass:
             progress((number + 1) / len(steps), "Network")
         return logits
 
-    def _steps(self, x: np.ndarray, logits: np.ndarray) -> list:
+    def _steps(self, x: np.ndarray, logits: np.ndarray) -> list[tuple[int, Callable[[slice], None]]]:
         """(planes, function of a range of planes) for each layer in turn."""
         first, skips, coarse, last = self._first, self._skips, self._coarse, self._last
 
         def depth(volume: np.ndarray) -> int:
             return volume.shape[0] - 2
 
-        steps = [
-            (depth(first[0]), lambda planes: self._stem(x, planes, store_in(first[0]))),
-            (depth(first[0]), lambda planes: self._encode[0](first[0], planes, store_in(skips[0]))),
-        ]
-        for n in range(1, last + 1):
-            encoded = skips[n] if n < last else coarse[n]
-            above = skips[n - 1]
-            steps.append((depth(first[n]), lambda p, n=n, a=above: self._down[n](a, p, store_in(first[n]))))
-            steps.append((depth(first[n]), lambda p, n=n, e=encoded: self._encode[n](first[n], p, store_in(e))))
-        for n in reversed(range(last)):
-            steps.append(
-                (
-                    depth(skips[n]),
-                    lambda planes, n=n: self._decode[n](
-                        skips[n],
-                        planes,
-                        store_in(coarse[n]) if n else self._head.sink(logits),
-                        self._up[n],
-                        coarse[n + 1],
-                    ),
-                )
-            )
-        return steps
+        def stem(planes: slice) -> None:
+            self._stem(x, planes, store_in(first[0]))
+
+        def down(n: int, planes: slice) -> None:
+            self._down[n](skips[n - 1], planes, store_in(first[n]))
+
+        def encode(n: int, planes: slice) -> None:
+            self._encode[n](first[n], planes, store_in(skips[n] if n < last else coarse[n]))
+
+        def decode(n: int, planes: slice) -> None:
+            sink = store_in(coarse[n]) if n else self._head.sink(logits)
+            self._decode[n](skips[n], planes, sink, self._up[n], coarse[n + 1])
+
+        steps: list[tuple[int, Callable[[slice], None]]] = [(depth(first[0]), stem)]
+        for n in range(last + 1):
+            if n:
+                steps.append((depth(first[n]), partial(down, n)))
+            steps.append((depth(first[n]), partial(encode, n)))
+        return steps + [(depth(skips[n]), partial(decode, n)) for n in reversed(range(last))]
 
 
-def _with_ones(size: tuple[int, ...], channels: int) -> np.ndarray:
+def _with_ones(size: tuple[int, int, int], channels: int) -> np.ndarray:
     volume = bordered(*size, channels + 1)
     volume[1:-1, 1:-1, 1:-1, channels] = 1
     return volume

@@ -124,7 +124,7 @@ class Convolution:
         values = np.empty((len(patches.matrix), self._columns * self.channels), np.float32)
         scratch = np.empty_like(values)
         image = values.reshape(height, width, self.channels)
-        addition = finer.planes(coarse) if finer else None
+        addition = finer.planes(coarse) if finer and coarse is not None else None
         for plane in range(planes.start, planes.stop):
             first = plane * self._stride
             patches.load(first)
