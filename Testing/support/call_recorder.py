@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from LiverGTANLib.core import threads
+
 EXTENSION = Path(__file__).resolve().parents[2] / "LiverGTAN"
 
 
@@ -64,15 +66,16 @@ class CallRecorder:
 
     def _onEvent(self, frame, event, argument) -> None:
         if event == "call" and self._active:
-            self.calls[frame.f_code] += 1
             onCall = self._watched.get(frame.f_code)
             if onCall is not None:
                 onCall(frame.f_locals, frame.f_back)
+            self.calls[frame.f_code] += 1
 
 
 @pytest.fixture
 def recorder():
     """To be asked for before the panel, so that the panel's threads are seen too."""
+    threads.close()  # the pool of an earlier test
     found = CallRecorder()
     threading.setprofile(found._onEvent)
     yield found

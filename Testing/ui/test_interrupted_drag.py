@@ -7,7 +7,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core import measurements, segmenter, threads, uncertainty
-from LiverGTANLib.mrml import labelmaps, scene, self_test
+from LiverGTANLib.mrml import scene, self_test
 from support.call_recorder import recorder
 from support.interactive_cases import addRoi, drag, inside, letTimersFire, liver, previews, segmented, settle
 from support.module_fixtures import students
@@ -69,7 +69,7 @@ def test_an_end_in_the_middle_of_a_drag(panel, segmented, end):
 
 def liverVoxels(segmentationNode) -> int:
     segment = segmentationNode.GetSegmentation().GetSegment(scene.liverSegmentId(segmentationNode))
-    return labelmaps.segmentVoxels(segment) if segment else 0
+    return scene.segmentVoxels(segment) if segment else 0
 
 
 def test_the_pool_of_threads_is_closed_with_the_panel_and_comes_back_on_demand(panel, segmented):

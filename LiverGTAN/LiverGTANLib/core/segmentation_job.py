@@ -86,7 +86,7 @@ class Preview:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationJob:
-    """One scan and what is asked of it.
+    """One scan, which `input_checks.check` found nothing against, and what is asked of it.
 
     image_key: equal for equal voxels and geometry. student: name or file. engine: see `engines.factory`. All methods
     raise InputError, StudentError and EngineError with a sentence, or Cancelled.
@@ -148,7 +148,7 @@ class SegmentationJob:
         start = time.perf_counter()
         engine = self.cache.engine(self.student, self.engine)
         loading = time.perf_counter() - start
-        analysis = segmenter.analyze(self.ct, engine, progress, cancelled)
+        analysis = segmenter.analyze(self.ct, engine, progress, cancelled, checked=True)
         self.cache.store(self.analysis_key, analysis)
         return analysis, {"load": loading, **analysis.seconds}
 

@@ -56,14 +56,19 @@ class BoxMask:
 
 
 def analyze(
-    ct: CtVolume, engine: Engine, progress: Progress | None = None, cancelled: IsCancelled | None = None
+    ct: CtVolume,
+    engine: Engine,
+    progress: Progress | None = None,
+    cancelled: IsCancelled | None = None,
+    checked: bool = False,
 ) -> Analysis:
-    """Run the network on a scan.
+    """Run the network on a scan. checked: `input_checks.check` found nothing against this scan before.
 
     Raises InputError with the reasons when the scan cannot be segmented, EngineError when the network's answer is not
     finite, and Cancelled.
     """
-    require_usable(ct)
+    if not checked:
+        require_usable(ct)
     report = progress or (lambda fraction, text: None)
     start = time.perf_counter()
     report(0.0, "Resampling")

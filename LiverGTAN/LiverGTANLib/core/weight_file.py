@@ -9,6 +9,7 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,19 @@ class Student:
     card: dict[str, Any]
     weights: dict[str, np.ndarray]
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         return tuple(self.card["architecture"]["widths"])
 
-    @property
+    @cached_property
     def negative_slope(self) -> float:
         return float(self.card["architecture"]["negative_slope"])
 
-    @property
+    @cached_property
     def spacing_mm(self) -> float:
         return float(self.card["input"]["spacing_mm"])
 
-    @property
+    @cached_property
     def hu_window(self) -> tuple[float, float]:
         low, high = self.card["input"]["hu_window"]
         return float(low), float(high)
@@ -64,12 +65,12 @@ class Student:
     def parameters(self) -> int:
         return int(self.card["parameters"])
 
-    @property
+    @cached_property
     def temperature(self) -> float:
         """What to divide logits by for calibrated probabilities; 1 when the card holds no calibration."""
         return float((self.card.get("calibration") or {}).get("temperature", 1.0))
 
-    @property
+    @cached_property
     def multiple(self) -> int:
         """Grid sizes must be multiples of this: the stem's stride times that of the levels."""
         return 2 ** len(self.widths)

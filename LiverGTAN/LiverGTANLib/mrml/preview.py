@@ -4,7 +4,7 @@ import slicer
 
 from ..core.segmentation_job import Preview
 from ..core.terminology import SEGMENT_COLOR
-from . import labelmaps, scene
+from . import scene
 
 _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
@@ -27,7 +27,7 @@ class PreviewSegment:
         if not self.shown:
             self._node = self._create()
         self._hide(segmentationNode)
-        image = labelmaps.orientedImage(preview.mask, preview.ijk_to_ras)
+        image = scene.orientedImage(preview.mask, preview.ijk_to_ras)
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         logic.SetBinaryLabelmapToSegment(image, self._node, _SEGMENT, logic.MODE_REPLACE)
 

@@ -4,7 +4,7 @@ import numpy as np
 from slicer.util import NodeModify, arrayFromVTKMatrix, vtkMatrixFromArray
 
 from ..core.region import Region
-from . import labelmaps, scene
+from . import scene
 
 MARGIN_MM = 10.0
 """A new ROI leaves this much around the liver, so that its border can be corrected; a choice, not a measurement."""
@@ -60,7 +60,7 @@ def _liverCorners(segmentationNode) -> np.ndarray | None:
         return None
     first, last = np.reshape(labelmap.GetExtent(), (3, 2)).T
     margin = MARGIN_MM / np.array(labelmap.GetSpacing())
-    toWorld = scene.localToWorld(segmentationNode) @ labelmaps.imageToWorld(labelmap)
+    toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
     return _corners(first - 0.5 - margin, last + 0.5 + margin, toWorld)
 
 

@@ -1,4 +1,4 @@
-"""MRML in and out: a volume node as `CtVolume`, and the segmentation node that receives its liver.
+"""MRML in and out: a volume node as `CtVolume`, a mask as an image of Slicer, and the segmentation node for its liver.
 
 Everything here runs on the main thread and opens no window. `segment_writer` puts the mask into the segmentation.
 """
@@ -6,12 +6,16 @@ Everything here runs on the main thread and opens no window. `segment_writer` pu
 import numpy as np
 import slicer
 import vtk
-from slicer.util import arrayFromVTKMatrix
-from vtk.util.numpy_support import vtk_to_numpy
+from slicer import vtkOrientedImageData, vtkSegmentationConverter
+from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import CtVolume, InputError
 
+LABELMAP = vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+SURFACE = vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
 SEGMENT_TAG = "LiverGTAN"
 """Segment tag of the one segment that belongs to this module; its value names the student that made it."""
 
@@ -69,6 +73,42 @@ def localToWorld(transformableNode) -> np.ndarray:
     if transform is not None and transform.IsTransformToWorldLinear():
         transform.GetMatrixTransformToWorld(matrix)
     return arrayFromVTKMatrix(matrix)
+
+
+def orientedImage(boxMask: BoxMask, ijkToRas: np.ndarray) -> vtkOrientedImageData:
+    """The mask as an image of its box alone, sharing its memory. ijkToRas: (4, 4) of the whole grid, in mm."""
+    voxels, start = boxMask.voxels, boxMask.start
+    if voxels.size == 0:
+        voxels, start = np.zeros((1, 1, 1), np.uint8), (0, 0, 0)
+    image = vtkOrientedImageData()
+    image.SetExtent(*[e for axis in (2, 1, 0) for e in (start[axis], start[axis] + voxels.shape[axis] - 1)])
+    image.SetGeometryFromImageToWorldMatrix(vtkMatrixFromArray(ijkToRas))
+    # The VTK array keeps the numpy array alive.
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels, np.uint8).ravel()))
+    return image
+
+
+def labelmapArray(image) -> np.ndarray:
+    """The voxels of an oriented image as a (k, j, i) view; an empty one has no voxels."""
+    scalars = image.GetPointData().GetScalars()
+    extent = image.GetExtent()
+    shape = [max(0, extent[2 * axis + 1] - extent[2 * axis] + 1) for axis in (2, 1, 0)]
+    if scalars is None or 0 in shape:
+        return np.zeros((0, 0, 0), np.uint8)
+    return vtk_to_numpy(scalars).reshape(shape)
+
+
+def imageToWorld(image) -> np.ndarray:
+    """(4, 4): voxel indices i, j, k of an oriented image to RAS mm."""
+    matrix = vtkMatrixFromArray(np.eye(4))
+    image.GetImageToWorldMatrix(matrix)
+    return arrayFromVTKMatrix(matrix)
+
+
+def segmentVoxels(segment) -> int:
+    """Number of voxels of a segment."""
+    labelmap = segment.GetRepresentation(LABELMAP)
+    return 0 if labelmap is None else int(np.count_nonzero(labelmapArray(labelmap) == segment.GetLabelValue()))
 
 
 def createSegmentation(volumeNode):

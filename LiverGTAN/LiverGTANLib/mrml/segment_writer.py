@@ -6,11 +6,15 @@ restored and WriteError raised.
 
 import numpy as np
 import slicer
+from slicer import vtkOrientedImageData, vtkOrientedImageDataResample, vtkSegmentationConverter
 from slicer.util import NodeModify
+from vtk import VTK_UNSIGNED_CHAR
 
+from ..core import boxes
+from ..core.boxes import Box
 from ..core.segmenter import BoxMask
-from . import labelmaps, scene
-from .labelmaps import LABELMAP, SURFACE, labelmapArray, referenceGeometry
+from . import scene
+from .scene import LABELMAP, SURFACE, labelmapArray
 
 UNDO_STATES = 10
 EDITOR_LOGIC = getattr(slicer, "vtkSlicerSegmentEditorLogic", None)  # of Slicer 5.10 or newer
@@ -111,7 +115,7 @@ class SegmentWriter:
         segmentation = segmentationNode.GetSegmentation()
         ours = scene.liverSegmentId(segmentationNode)
         others = [segmentation.GetSegment(s) for s in segmentation.GetSegmentIDs() if s != ours]
-        if any(map(labelmaps.segmentVoxels, others)) and referenceGeometry(segmentationNode) is not None:
+        if any(map(scene.segmentVoxels, others)) and _referenceGeometry(segmentationNode) is not None:
             return
         if scene.referenceVolume(segmentationNode) == volumeNode and _sameGrid(segmentationNode, volumeNode):
             return
@@ -128,7 +132,7 @@ class SegmentWriter:
             self._surfaceRemovedFrom = segmentationNode
         if self.masking:
             # The logic protects by masking only what lies within the image that it is given.
-            modifier = labelmaps.enlarged(modifier, segment.GetRepresentation(LABELMAP))
+            modifier = _enlarged(modifier, segment.GetRepresentation(LABELMAP))
         elif self._replacesFreely and _replaceInPlace(segmentation, segmentId, modifier):
             return True
         else:
@@ -199,25 +203,25 @@ def _orientedImage(boxMask: BoxMask, volumeNode, segmentationNode):
     if segmentationNode.GetParentTransformNode() != volumeNode.GetParentTransformNode():
         toWorld = scene.localToWorld(segmentationNode)
         ijkToSegmentation = np.linalg.inv(toWorld) @ scene.ijkToWorld(volumeNode)
-    return labelmaps.orientedImage(boxMask, ijkToSegmentation)
+    return scene.orientedImage(boxMask, ijkToSegmentation)
 
 
 def _onReferenceGrid(image, segmentationNode):
     """The image on the segmentation's own grid, on which the logic requires it; usually that is what it is on."""
-    reference = referenceGeometry(segmentationNode)
-    if reference is None or labelmaps.sameLattice(image, reference):
+    reference = _referenceGeometry(segmentationNode)
+    if reference is None or _sameLattice(image, reference):
         return image
-    resampled = labelmaps.resampled(image, reference)
+    resampled = _resampled(image, reference)
     if resampled is None:
         raise WriteError("The mask does not fit the grid of the chosen segmentation; choose or create another one.")
     return resampled
 
 
 def _sameGrid(segmentationNode, volumeNode) -> bool:
-    reference = referenceGeometry(segmentationNode)
+    reference = _referenceGeometry(segmentationNode)
     if reference is None or reference.GetDimensions() != volumeNode.GetImageData().GetDimensions():
         return False
-    return np.allclose(labelmaps.imageToWorld(reference), scene.ijkToLocal(volumeNode), atol=1e-4)
+    return np.allclose(scene.imageToWorld(reference), scene.ijkToLocal(volumeNode), atol=1e-4)
 
 
 def _labelmapTime(segment) -> int:
@@ -234,9 +238,9 @@ def _replaceInPlace(segmentation, segmentId: str, modifier) -> bool:
     labelmap = segment.GetRepresentation(LABELMAP)
     if labelmap is None or labelmap.IsEmpty() or _sharesItsLabelmap(segmentation, segmentId):
         return False
-    if not labelmaps.sameLattice(labelmap, modifier) or not labelmaps.covers(labelmap, modifier):
+    if not _sameLattice(labelmap, modifier) or not _covers(labelmap, modifier):
         return False
-    array, inside = labelmapArray(labelmap), labelmaps.sharedParts(labelmap, modifier)[0]
+    array, inside = labelmapArray(labelmap), _sharedParts(labelmap, modifier)[0]
     mask = labelmapArray(modifier)
     if array[inside].shape == array.shape:
         np.multiply(mask, segment.GetLabelValue(), out=array, casting="unsafe")
@@ -257,8 +261,65 @@ def _sampledPlanesMatch(segment, modifier) -> bool:
     """Whether the segment has the modifier's voxels, as far as the compared planes show."""
     labelmap = segment.GetRepresentation(LABELMAP)
     mask = labelmapArray(modifier)
-    inLabelmap, inModifier = labelmaps.sharedParts(labelmap, modifier)
+    inLabelmap, inModifier = _sharedParts(labelmap, modifier)
     held = labelmapArray(labelmap)[inLabelmap][::VERIFIED_PLANE_STEP] == segment.GetLabelValue()
     return np.array_equal(held, mask[inModifier][::VERIFIED_PLANE_STEP] != 0) and (
         held.any() or not mask[::VERIFIED_PLANE_STEP].any()
     )
+
+
+def _box(image) -> Box:
+    """(k, j, i) slices of an image on its lattice."""
+    extent = image.GetExtent()
+    return tuple(slice(extent[2 * axis], extent[2 * axis + 1] + 1) for axis in (2, 1, 0))
+
+
+def _sharedParts(first, second) -> tuple[Box, Box]:
+    """Where two images of one lattice overlap, as (k, j, i) slices of each one's array."""
+    shared = boxes.intersection(_box(first), _box(second))
+    return boxes.relative_to(_box(first), shared), boxes.relative_to(_box(second), shared)
+
+
+def _covers(image, other) -> bool:
+    """Whether all of the other image of the same lattice lies within this one."""
+    return boxes.intersection(_box(image), _box(other)) == _box(other)
+
+
+def _enlarged(image, labelmap):
+    """The image enlarged by zeros to cover the label map too."""
+    whole = boxes.enclosing(_box(image), _box(labelmap))
+    if whole == _box(image):
+        return image
+    larger = vtkOrientedImageData()
+    larger.SetExtent(*[end for part in reversed(whole) for end in (part.start, part.stop - 1)])
+    larger.CopyDirections(image)
+    larger.SetSpacing(image.GetSpacing())
+    larger.SetOrigin(image.GetOrigin())
+    larger.AllocateScalars(VTK_UNSIGNED_CHAR, 1)
+    array = labelmapArray(larger)
+    array[:] = 0
+    array[_sharedParts(larger, image)[0]] = labelmapArray(image)
+    return larger
+
+
+def _sameLattice(image, other) -> bool:
+    return vtkOrientedImageDataResample.DoGeometriesMatch(image, other)
+
+
+def _resampled(image, reference):
+    """The image on the grid of the reference, None when that is not possible."""
+    result = vtkOrientedImageData()
+    done = vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, reference, result, False, True
+    )
+    return result if done else None
+
+
+def _referenceGeometry(segmentationNode):
+    """The segmentation's reference grid as an image without voxels, or None."""
+    name = vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    text = segmentationNode.GetSegmentation().GetConversionParameter(name)
+    reference = vtkOrientedImageData()
+    if not text or not vtkSegmentationConverter.DeserializeImageGeometry(text, reference, False):
+        return None
+    return reference

@@ -11,8 +11,8 @@ from ..core.input_checks import Finding
 from ..core.measurements import Attenuation, MeasurementRow
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
-from ..core.volume import InputError
-from . import labelmaps, parameters, scene, table
+from ..core.volume import CtVolume, InputError
+from . import parameters, scene, table
 from .parameters import ChosenParameters
 from .segment_writer import SegmentWriter
 
@@ -139,21 +139,21 @@ class Session:
     def obstacles(self, chosen: ChosenParameters) -> tuple[str, str]:
         """Why this cannot be segmented, and what else the user should know; empty when there is nothing."""
         found = self._findings(chosen)
-        reasons = {blocking: " ".join(f.reason for f in found if f.blocking == blocking) for blocking in (True, False)}
-        return reasons[True], reasons[False]
+        return _reasons(found, blocking=True), _reasons(found, blocking=False)
 
     def prepare(self, chosen: ChosenParameters, dragged: dict | None = None) -> SegmentationRequest:
-        """Read the CT and describe the work on it; the job checks the voxels.
+        """Read the CT and describe the work on it.
 
-        dragged: see `ChosenParameters.maskParameters`. Raises InputError when there is no CT to work on or torch is
-        missing, and ValueError when the ROI is no box.
+        dragged: see `ChosenParameters.maskParameters`. Raises InputError when the CT cannot be segmented, and
+        ValueError when the ROI is no box.
         """
         started = time.monotonic()
-        missing = self._missing(chosen)
-        if missing:
-            raise InputError(" ".join(finding.reason for finding in missing))
+        ct = scene.readCt(chosen.volumeNode) if chosen.volumeNode else None
+        reason = _reasons(self._missing(chosen) or self._findingsInImage(chosen.volumeNode, ct), blocking=True)
+        if reason:
+            raise InputError(reason)
         job = SegmentationJob(
-            scene.readCt(chosen.volumeNode),
+            ct,
             scene.imageKey(chosen.volumeNode),
             self._cache,
             chosen.student,
@@ -185,11 +185,12 @@ class Session:
             return found
         return found + self._findingsInAnalysis(chosen)
 
-    def _findingsInImage(self, volumeNode) -> list[Finding]:
+    def _findingsInImage(self, volumeNode, ct: CtVolume | None = None) -> list[Finding]:
+        """ct: what was read of the node, if that was done already. Each state of an image is checked once."""
         key = scene.imageKey(volumeNode)
         if self._checkedImage[0] != key:
             try:
-                found = input_checks.check(scene.readCt(volumeNode))
+                found = input_checks.check(ct if ct is not None else scene.readCt(volumeNode))
             except InputError as error:
                 found = [Finding(True, str(error))]
             self._checkedImage = key, found
@@ -287,6 +288,10 @@ class Session:
         return self._writer
 
 
+def _reasons(found: list[Finding], blocking: bool) -> str:
+    return " ".join(finding.reason for finding in found if finding.blocking == blocking)
+
+
 def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
     if not request.nodesExist():
         raise InputError("The volume or the segmentation was removed meanwhile; nothing was changed.")
@@ -308,8 +313,8 @@ def _segmentMl(segmentationNode, segmentId: str) -> float:
     """Volume in mL of what is really in the segment."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
-    toWorld = scene.localToWorld(segmentationNode) @ labelmaps.imageToWorld(labelmap)
-    return labelmaps.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
+    toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
+    return scene.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
 
 
 def _engineName(choice: str) -> str:
