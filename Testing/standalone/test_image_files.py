@@ -251,6 +251,14 @@ def test_two_orientations_that_differ_are_told_and_the_sform_taken(hu, tmp_path)
     assertReads(withForms(tmp_path / "c.nii.gz", hu, None, (turned(), 1)), hu, turned())
 
 
+def test_a_qform_without_its_handedness_is_read_as_the_standard_says(hu, tmp_path):
+    content = bytearray(gzip.decompress(withForms(tmp_path / "a.nii.gz", hu, None, (turned(), 1)).read_bytes()))
+    assert np.frombuffer(content, "<f4", 1, 76)[0] == 1
+    np.frombuffer(content, "<f4", 1, 76)[:] = 0
+    (tmp_path / "b.nii").write_bytes(content)
+    assertReads(tmp_path / "b.nii", hu, turned())
+
+
 def test_without_the_notes_they_are_logged(hu, tmp_path, caplog):
     read_ct(withForms(tmp_path / "a.nii.gz", hu, None, None))
     assert "stores no orientation" in caplog.text

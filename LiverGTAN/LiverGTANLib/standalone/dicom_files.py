@@ -27,6 +27,8 @@ MOST_FILES = 100_000
 LARGEST_INFLATED_BYTES = 2**31
 """A deflated data set larger than this is refused; an enhanced CT of 1,000 slices of 512 x 512 has a quarter of it."""
 
+LARGE_FILE_BYTES = 2**28
+
 CT_IMAGE, ENHANCED_CT, LEGACY_ENHANCED_CT = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "2.1", "2.2"))
 MULTI_FRAME_CT = (ENHANCED_CT, LEGACY_ENHANCED_CT)
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -168,9 +170,13 @@ def naming(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (InputError, OSError, MemoryError):
+    except InputError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if isinstance(error, MemoryError) and path.stat().st_size > LARGE_FILE_BYTES:
+            raise  # of a small file it is a length that makes no sense
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"{path} is cut or damaged ({reason}); copy it again from its source.") from error
 

@@ -18,7 +18,8 @@ SAME_PLACE_MM = 1.0
 """sform and qform that place every corner within this distance are the same; rounding makes 0.01 mm."""
 
 GZIP = b"\x1f\x8b"
-UNITS_IN_MM = {"meter": 1000.0, "micron": 0.001}
+UNITS_IN_MM = {1: 1000.0, 3: 0.001}
+"""Code of meters and of micrometers; 2 are millimeters, and any other is taken for them."""
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
@@ -112,11 +113,8 @@ def _image_beside(path: Path) -> Path:
 def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
     """(4, 4) matrix from voxels to RAS mm, and what is to be said of it."""
     sform = header.get_sform(coded=True)[0] if hasattr(header, "get_sform") else None
-    try:
-        qform = header.get_qform(coded=True)[0] if hasattr(header, "get_qform") else None
-    except ValueError as error:
-        raise InputError(f"{path} has a damaged orientation (qform: {error}); correct its header.") from error
-    unit = UNITS_IN_MM.get(header.get_xyzt_units()[0], 1.0) if hasattr(header, "get_xyzt_units") else 1.0
+    qform = _qform(path, header) if hasattr(header, "get_qform") else None
+    unit = UNITS_IN_MM.get(int(header["xyzt_units"]) & 7, 1.0) if "xyzt_units" in header else 1.0
     if sform is None and qform is None:
         sizes = np.abs(np.asarray(header["pixdim"][1:4], float)) * unit
         return np.diag([*sizes, 1.0]), [NO_ORIENTATION.format(path.name, "right", "front")]
@@ -131,6 +129,16 @@ def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray
     matrix = np.array(qform if sform is None else sform, float)
     matrix[:3] *= unit
     return matrix, notes
+
+
+def _qform(path: Path, header) -> np.ndarray | None:
+    if header["pixdim"][0] not in (-1, 1):
+        header["pixdim"][0] = 1  # the standard wants 0, which many writers leave, to be read so
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
+    try:
+        return header.get_qform(coded=True)[0]
+    except Exception as error:  # nibabel raises errors of many kinds for damaged headers
+        raise InputError(f"{path} has a damaged orientation (qform: {error}); correct its header.") from error
 
 
 def _farthest_corner(first: np.ndarray, second: np.ndarray, shape: tuple[int, int, int]) -> float:
