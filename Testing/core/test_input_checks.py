@@ -36,8 +36,10 @@ def set_value(value):
         (lambda hu, m: (hu, m * 100), "spacing"),
         (lambda hu, m: (hu, m * np.nan), "geometry"),
         (lambda hu, m: (hu, np.array([[3, 3, 0, 0], [0, 0.1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])), "axes"),
-        (lambda hu, m: (hu + 1024, m), "MR"),
-        (lambda hu, m: (np.clip(hu, 0, 255), m), "8-bit"),
+        (lambda hu, m: (hu + 1024, m), "1000 too high"),
+        (lambda hu, m: (np.where(hu < -900, -2000, hu + 1000), m), "1000 too high"),
+        (lambda hu, m: (np.clip(hu, 0, 80), m), "clipped to 0 to 80"),
+        (lambda hu, m: (np.maximum(hu, 0), m), "an MR, an 8-bit, a clipped or a shifted image"),
         (lambda hu, m: (hu / 1000, m), "nothing to see"),
         (lambda hu, m: (hu * 0 - 1000 + np.arange(48) * 10, m), "soft tissue"),
         (lambda hu, m: (hu.astype(complex), m), "Hounsfield"),
@@ -57,6 +59,24 @@ def test_a_real_ct_has_no_finding(sampleCt):
 def test_a_real_mr_is_refused(sampleFolder):
     with pytest.raises(InputError, match="MR"):
         input_checks.require_usable(image_files.read_ct(samples.MR))
+
+
+@pytest.mark.parametrize(
+    "low, high, words",
+    [(-160, 240, ""), (-1000, 300, ""), (-100, 240, "clipped at -100 and 240 HU"), (-57, 164, "clipped to -57 to 164")],
+)
+def test_a_clipped_ct_is_called_clipped_where_it_matters(sampleCt, low, high, words):
+    findings = input_checks.check(CtVolume(np.clip(sampleCt.hu, low, high), sampleCt.ijk_to_ras))
+    assert [finding.blocking for finding in findings] == ([low > -60] if words else [])
+    assert not words or words in findings[0].reason
+
+
+@pytest.mark.parametrize("shift, words", [(1000, "1000 too high"), (1024, "1000 too high"), (-1024, "hardly any soft")])
+def test_a_real_ct_with_a_wrong_intercept_is_refused(sampleCt, shift, words):
+    shifted = sampleCt.hu.astype(np.int32) + shift
+    shifted[:, :10] = -3024  # padding hides that there is nothing between it and 0
+    with pytest.raises(InputError, match=words):
+        input_checks.require_usable(CtVolume(shifted, sampleCt.ijk_to_ras))
 
 
 def test_very_thick_slices_are_a_warning_only():

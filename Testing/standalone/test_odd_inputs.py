@@ -162,6 +162,13 @@ def test_voxels_that_are_no_numbers_are_refused_in_every_format(sampleCt, tmp_pa
         assert "NaN or infinite" in refused(capsys, tmp_path / name, output)
 
 
+def test_values_that_are_no_hounsfield_units_are_refused_by_what_they_are(sampleCt, tmp_path, output, capsys):
+    padded = sampleCt.hu + np.int16(1024)
+    padded[:8] = -2000
+    for hu, words in ((padded, "about 1000 too high"), (np.clip(sampleCt.hu, 0, 200), "clipped to 0 to 200")):
+        assert words in refused(capsys, write(tmp_path / "ct.nii.gz", hu, sampleCt.ijk_to_ras), output)
+
+
 def test_no_orientation_is_told_and_the_body_looked_at(sampleCt, sampleLiver, tmp_path, output, capsys):
     path = write(tmp_path / "ct.nii.gz", sampleCt.hu, np.diag([3.0, 3, 3, 1]), sform=0)
     assert segment(path, "-o", output) == 0
@@ -198,3 +205,6 @@ def test_a_child_sized_body_gets_a_mask(sampleCt, sampleLiver, tmp_path, output,
     small = sampleCt.ijk_to_ras @ np.diag([0.5, 0.5, 0.5, 1])
     assert segment(write(tmp_path / "ct.nii.gz", sampleCt.hu, small), "-o", output) == 0
     assert measurements.dice(open_ct(output).ct.hu, sampleLiver) > 0.7
+    smaller = sampleCt.ijk_to_ras @ np.diag([0.35, 0.35, 0.35, 1])
+    assert segment(write(tmp_path / "ct.nii.gz", sampleCt.hu, smaller), "-o", output) == 0
+    assert "as a child's does" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .model_grid import LARGEST_SHEAR_DEGREES
-from .volume import CtVolume, InputError
+from .volume import HU_WINDOW, CtVolume, InputError
 
 FEWEST_SLICES = 4
 """Fewer are refused. Chosen: less is a localizer or a few pages, not a volume."""
@@ -38,6 +38,16 @@ adipose tissue less the voxels that it shares with something else."""
 LEAST_BODY, LEAST_FAT = 0.01, 0.002
 """Least share of the scan that is body, and of the body that is fat. Chosen to stop CTs whose rescale slope or
 intercept was not applied; all CTs of the training's data folder and the samples pass."""
+
+SHIFTED_SOFT_TISSUE_HU = (850, 1300)
+LARGEST_SHIFTED_SHARE = 0.05
+"""Fat and soft tissue whose rescale intercept (-1000 or -1024) was not applied lie here, in a fifth of a scan and more;
+of the 25 CTs of the training's data folder and the samples at most 0.4 % do: dense bone, metal, contrast medium."""
+
+CLIPPED_SHARES = (0.05, 0.001)
+"""Least share of the scan at its smallest and at its largest value for it to be called clipped. Chosen: a window of the
+liver leaves a third of a scan, air, at its lower end, and about 1 %, bone, at its upper; unclipped CTs reach their
+largest value in 0.02 % at most."""
 
 SAMPLED_PER_AXIS = 64
 """Voxels per axis that the values are checked on: up to half a million in all, read in a few milliseconds."""
@@ -139,13 +149,15 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
     if high - low < LEAST_CONTRAST_HU:
         yield Finding(True, f"All voxels lie between {low:.0f} and {high:.0f}: there is nothing to see in this volume.")
         return
-    if low > HIGHEST_MINIMUM_HU:
+    if _within(hu, SHIFTED_SOFT_TISSUE_HU).mean() > LARGEST_SHIFTED_SHARE:
         yield Finding(
             True,
-            f"The smallest value is {low:.0f}, but air and fat are below {HIGHEST_MINIMUM_HU:.0f} HU: this is an "
-            "MR, an 8-bit or a shifted image; choose a CT in Hounsfield units (apply its rescale slope "
-            "and intercept).",
+            "The values are about 1000 too high for Hounsfield units (much of the volume lies near 1050, where soft "
+            "tissue would be without its rescale intercept): subtract 1024, or export the CT again.",
         )
+        return
+    if low > HIGHEST_MINIMUM_HU:
+        yield Finding(True, _reason_of_minimum(hu, low, high))
         return
     body = hu[_within(hu, BODY_HU)]
     if body.size < LEAST_BODY * hu.size or not _within(body, SOFT_TISSUE_HU).any():
@@ -154,12 +166,35 @@ def _check_hu(hu: np.ndarray) -> Iterator[Finding]:
             True, f"There is hardly any soft tissue ({low} to {high} HU); choose a CT of the body in Hounsfield units."
         )
         return
+    if low > HU_WINDOW[0] and _clipped(hu):
+        yield Finding(
+            False,
+            f"The values are clipped at {low:.0f} and {high:.0f} HU, within what the network looks at: air looks like "
+            "fat, and the mask may be wrong; choose the CT as it was scanned.",
+        )
     if _within(body, FAT_HU).mean() < LEAST_FAT:
         yield Finding(
             False,
             "The values do not look like the Hounsfield units of a body CT (no fat near -100 HU): "
             "the mask may be wrong.",
         )
+
+
+def _reason_of_minimum(hu: np.ndarray, low: float, high: float) -> str:
+    if _clipped(hu):
+        return (
+            f"The values are clipped to {low:.0f} to {high:.0f} (a display window, or 8 bits), so air and fat cannot "
+            "be told from tissue; choose the CT in Hounsfield units as it was scanned."
+        )
+    return (
+        f"The smallest value is {low:.0f}, but air and fat are below {HIGHEST_MINIMUM_HU:.0f} HU: this is an MR, an "
+        "8-bit, a clipped or a shifted image; choose a CT in Hounsfield units (apply its rescale slope and intercept)."
+    )
+
+
+def _clipped(hu: np.ndarray) -> bool:
+    at_low, at_high = CLIPPED_SHARES
+    return bool((hu == hu.min()).mean() > at_low and (hu == hu.max()).mean() > at_high)
 
 
 def _within(hu: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

@@ -22,11 +22,19 @@ from .postprocess import (
     postprocess_logits,
 )
 from .region import Region
-from .volume import CtVolume, to_model_grid
+from .volume import AIR, CtVolume, to_model_grid
 
 MIN_REPORTED_ML = 1.0
 """Less than this, 37 cells of 3 mm, is not reported as something that may be liver. Chosen as the rounding of a volume
 in a message."""
+
+LARGEST_LIVER_ML = 5000.0
+"""More gets a warning. Adults have 1 to 2.5 L; the largest of the training's data folder, full of metastases, has 3.4
+L; only polycystic livers reach 5 L and more."""
+
+SMALL_BODY_CM2 = 300.0
+"""A smaller cross-section gets a hint that this may be a child. Chosen: 200 mm across; the adults of the training's
+data folder have 400 cm² at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,19 +103,38 @@ def _require_finite(logits: np.ndarray, engine: Engine) -> None:
 
 
 def check(analysis: Analysis) -> list[Finding]:
-    """What the network's answer itself speaks against: no liver in view, or so little that none is outlined."""
+    """What the network's answer itself speaks against: no liver in view, too little to outline, or far too much."""
     found = analysis.network_volume_ml
+    if found > LARGEST_LIVER_ML:
+        return [
+            Finding(
+                False,
+                f"{found / 1000:.1f} L look like liver to the network, more than a liver has: look at the mask "
+                "closely, and check voxel size and Hounsfield units of the scan.",
+            )
+        ]
     if found >= MIN_LIVER_ML:
         return []
     if found < MIN_REPORTED_ML:
-        return [Finding(False, "No liver is in view; choose a CT of the upper abdomen and check its orientation.")]
-    return [
-        Finding(
-            False,
+        reason = "No liver is in view; choose a CT of the upper abdomen and check its orientation."
+    else:
+        reason = (
             f"Hardly any liver is in view ({found:.0f} mL, if it is one): too little to outline; "
-            "choose a CT that covers the upper abdomen.",
+            "choose a CT that covers the upper abdomen."
         )
-    ]
+    area = _cross_section_cm2(analysis)
+    if 0 < area < SMALL_BODY_CM2:
+        reason += (
+            f" The body measures {area:.0f} cm² across, as a child's does: the network was trained on adults and may "
+            "miss a child's liver; if this is an adult, correct the voxel size."
+        )
+    return [Finding(False, reason)]
+
+
+def _cross_section_cm2(analysis: Analysis) -> float:
+    """Area of what is denser than air, median of the slices that hold any; 0 when none does."""
+    cells = (analysis.image > AIR).sum(axis=(1, 2))
+    return float(np.median(cells[cells > 0])) * (analysis.spacing_mm / 10) ** 2 if cells.any() else 0.0
 
 
 def mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:

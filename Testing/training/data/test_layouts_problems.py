@@ -57,7 +57,7 @@ def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
         "empty": "no liver",
         "shifted": "median",
         "fraction": "whole-numbered",
-        "mr": "0 HU",
+        "mr": "Hounsfield units",
         "lonely-ct": "mask missing",
         "lonely-mask": "CT missing",
         "broken": "cannot be read",

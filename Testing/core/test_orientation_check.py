@@ -1,0 +1,41 @@
+"""A body that is stored the wrong way round is told, one that is stored right is not."""
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core import engines, segmenter, weight_file
+from LiverGTANLib.core.orientation_check import check_orientation
+from LiverGTANLib.core.volume import CtVolume
+from support.cases import smallCt
+
+
+@pytest.fixture(scope="module", params=weight_file.available())
+def engine(request):
+    return engines.create(weight_file.load(request.param), "numpy")
+
+
+def findings(ct: CtVolume, engine) -> list[str]:
+    return [finding.reason for finding in check_orientation(segmenter.analyze(ct, engine), engine)]
+
+
+def test_a_body_that_lies_as_stored_draws_no_finding(sampleCt, engine):
+    assert findings(sampleCt, engine) == []
+
+
+def test_without_a_liver_there_is_none(engine):
+    assert findings(smallCt(), engine) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes, words", [((2,), "left and right"), ((1, 2), "front and back, and left and right")])
+def test_an_exchanged_axis_is_named(sampleCt, engine, axes, words):
+    mirrored = CtVolume(np.flip(sampleCt.hu, axes), sampleCt.ijk_to_ras)
+    (reason,) = findings(mirrored, engine)
+    assert f"as if {words} were exchanged" in reason
+
+
+@pytest.mark.slow
+def test_it_is_the_body_that_counts_not_the_order_of_the_voxels(sampleCt, engine):
+    matrix = sampleCt.ijk_to_ras @ np.diag([-1.0, 1, 1, 1])
+    matrix[:3, 3] += sampleCt.ijk_to_ras[:3, 0] * (sampleCt.shape[2] - 1)
+    assert findings(CtVolume(np.flip(sampleCt.hu, 2), matrix), engine) == []
