@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from LiverGTANLib.core import engines, segmenter, weight_file
+from LiverGTANLib.core import segmenter, weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.orientation_check import check_orientation
 from LiverGTANLib.core.volume import CtVolume
 from support.cases import smallCt
@@ -11,7 +12,7 @@ from support.cases import smallCt
 
 @pytest.fixture(scope="module", params=weight_file.available())
 def engine(request):
-    return engines.create(weight_file.load(request.param), "numpy")
+    return NumpyEngine(weight_file.load(request.param))
 
 
 def findings(ct: CtVolume, engine) -> list[str]:

@@ -123,11 +123,8 @@ def test_edges_are_smooth_at_native_resolution():
 
 def test_unusable_scans_do_not_reach_the_network():
     ct = smallCt()
-    with pytest.raises(InputError, match="MR"):
-        segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), NumpyEngine(randomStudent()))
-
     with pytest.raises(InputError, match="too high"):
-        segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), engines.create(randomStudent(), "numpy"))
+        segmenter.analyze(CtVolume(ct.hu + 2000, ct.ijk_to_ras), NumpyEngine(randomStudent()))
 
 
 def test_analyze_reports_progress_and_can_be_canceled():
@@ -250,7 +247,7 @@ def test_an_anisotropic_scan_gives_the_same_liver_in_other_orientations(sampleCt
 
 @pytest.mark.parametrize("zoom, words", [(2.1, "more than a liver has"), (0.35, "as a child's does"), (1, "")])
 def test_a_liver_too_large_and_a_body_too_small_are_told(sampleCt, zoom, words):
-    engine = engines.create(weight_file.load("student-100k"), "numpy")
+    engine = NumpyEngine(weight_file.load("student-100k"))
     ct = CtVolume(sampleCt.hu, sampleCt.ijk_to_ras @ np.diag([zoom, zoom, zoom, 1]))
     reasons = [finding.reason for finding in segmenter.check(segmenter.analyze(ct, engine))]
     assert len(reasons) == bool(words)
