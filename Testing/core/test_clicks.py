@@ -49,6 +49,7 @@ def random_clicks(mask: np.ndarray, ct, count: int, seed: int) -> list[tuple[tup
     return [(v, Click(tuple((ct.ijk_to_ras @ [*v[::-1], 1])[:3]), not mask[v])) for v in voxels]
 
 
+@pytest.mark.slow
 def test_on_a_real_ct_every_clicked_voxel_is_as_asked_and_far_ones_are_as_before(sampleCt, sampleAnalysis):
     before = segmenter.mask(sampleAnalysis).full()
     position = np.indices(sampleCt.shape).T
@@ -164,6 +165,7 @@ def test_nothing_outside_the_region_is_liver_whatever_is_clicked():
     assert after[13:18, 16:21, 14:19].sum() == after.sum()
 
 
+@pytest.mark.slow
 def test_adding_moving_and_deleting_give_what_a_fresh_start_gives(sampleCt, sampleAnalysis):
     points = [click for _, click in random_clicks(segmenter.mask(sampleAnalysis).full(), sampleCt, 5, seed=4)]
     edits = [points[:1], points[:3], points, points[:2] + points[3:], [points[4], *points[1:4]], []]
@@ -203,6 +205,7 @@ def test_each_of_ten_clicks_costs_its_own_surroundings_and_no_more(sampleCt, sam
         assert 0 < counted.voxels <= min((width + 2) ** 3, 0.2 * whole)  # the scan has the grid's spacing
 
 
+@pytest.mark.slow
 def test_clicks_at_the_largest_error_mend_a_weakened_student(sampleCt, sampleLiver):
     case = RealCase("sample CT", sampleCt, sampleLiver)
     weak = simulated_clicks.weakened(weight_file.load("student-100k"), 0.3, seed=21)

@@ -44,6 +44,7 @@ def test_automatic_takes_numpy_without_looking_further_where_torch_is_not_loaded
     assert missing.describe().endswith("torch is not installed (not needed)")
 
 
+@pytest.mark.slow
 def test_automatic_takes_one_of_both_where_torch_is_loaded():
     torch = pytest.importorskip("torch")
     engines = InstalledEngines()

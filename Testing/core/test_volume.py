@@ -35,6 +35,7 @@ def rotated(ct: CtVolume, degrees: float) -> CtVolume:
 ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product((0, 1), repeat=3)]
 
 
+@pytest.mark.slow
 def test_all_48_orientations_give_one_model_grid(sampleCt):
     expected, frame = volume.to_model_grid(sampleCt)
     assert len(ORIENTATIONS) == 48
