@@ -22,7 +22,7 @@ CACHED_ANALYSES = 4
 
 
 class SegmentationCache:
-    """Engines and the last analyses, so that a second look at the same scan costs no network.
+    """Engines, and the last analyses by `SegmentationJob.analysis_key`: the same scan again costs no network.
 
     Its methods may be called from any thread.
     """
@@ -31,7 +31,7 @@ class SegmentationCache:
         self._provider = provider
         self._lock = threading.Lock()
         self._engines: dict[tuple[str, str], Engine] = {}
-        self._analyses = LruCache(CACHED_ANALYSES)
+        self.analyses = LruCache(CACHED_ANALYSES)
 
     def engine(self, student: str, engine: str) -> Engine:
         """The engine for a student (name or file), made at its first use."""
@@ -48,14 +48,8 @@ class SegmentationCache:
         made = self.engine(student, engine)
         made.forward(np.full((made.student.multiple * 2,) * 3, AIR, np.float32), cancelled=cancelled)
 
-    def analysis(self, key: Hashable) -> Analysis | None:
-        return self._analyses.get(key)
-
-    def store(self, key: Hashable, analysis: Analysis) -> None:
-        self._analyses.store(key, analysis)
-
     def clear_analyses(self) -> None:
-        self._analyses = LruCache(CACHED_ANALYSES)
+        self.analyses = LruCache(CACHED_ANALYSES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +136,14 @@ class SegmentationJob:
 
     def _analysis(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
         """The analysis, and the seconds of the stages that it took now."""
-        cached = self.cache.analysis(self.analysis_key)
+        cached = self.cache.analyses.get(self.analysis_key)
         if cached is not None:
             return cached, {}
         start = time.perf_counter()
         engine = self.cache.engine(self.student, self.engine)
         loading = time.perf_counter() - start
         analysis = segmenter.analyze(self.ct, engine, progress, cancelled, checked=True)
-        self.cache.store(self.analysis_key, analysis)
+        self.cache.analyses.store(self.analysis_key, analysis)
         return analysis, {"load": loading, **analysis.seconds}
 
 

@@ -11,7 +11,7 @@ from slicer.util import NodeModify
 from vtk import VTK_UNSIGNED_CHAR
 
 from ..core import boxes
-from ..core.boxes import Box
+from ..core.boxes import Box, triple
 from ..core.segmenter import BoxMask
 from . import scene
 from .scene import LABELMAP, SURFACE, labelmapArray
@@ -271,7 +271,7 @@ def _sampledPlanesMatch(segment, modifier) -> bool:
 def _box(image) -> Box:
     """(k, j, i) slices of an image on its lattice."""
     extent = image.GetExtent()
-    return tuple(slice(extent[2 * axis], extent[2 * axis + 1] + 1) for axis in (2, 1, 0))
+    return triple(slice(extent[2 * axis], extent[2 * axis + 1] + 1) for axis in (2, 1, 0))
 
 
 def _sharedParts(first, second) -> tuple[Box, Box]:

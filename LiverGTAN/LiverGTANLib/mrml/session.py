@@ -8,6 +8,7 @@ from ..core import input_checks, measurements, segmenter
 from ..core.engines import factory
 from ..core.engines.engine import EngineProvider, IsCancelled
 from ..core.input_checks import Finding
+from ..core.lru_cache import LruCache
 from ..core.measurements import Attenuation, MeasurementRow
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
@@ -15,6 +16,9 @@ from ..core.volume import CtVolume, InputError
 from . import parameters, scene, table
 from .parameters import ChosenParameters
 from .segment_writer import SegmentWriter
+
+CHECKED_IMAGES = 32
+"""Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +135,7 @@ class Session:
         self._cache = SegmentationCache(self.engines)
         self._makeWriter, self._writer = makeWriter, None
         self._history = UndoHistory()
-        self._checkedImage: tuple[object, list[Finding]] = (None, [])
+        self._imageFindings = LruCache(CHECKED_IMAGES)
         self._checkedAnalysis: tuple[object, list[Finding]] = (None, [])
 
     # Before a run
@@ -187,14 +191,14 @@ class Session:
 
     def _findingsInImage(self, volumeNode, ct: CtVolume | None = None) -> list[Finding]:
         """ct: what was read of the node, if that was done already. Each state of an image is checked once."""
-        key = scene.imageKey(volumeNode)
-        if self._checkedImage[0] != key:
+
+        def check() -> list[Finding]:
             try:
-                found = input_checks.check(ct if ct is not None else scene.readCt(volumeNode))
+                return input_checks.check(ct if ct is not None else scene.readCt(volumeNode))
             except InputError as error:
-                found = [Finding(True, str(error))]
-            self._checkedImage = key, found
-        return self._checkedImage[1]
+                return [Finding(True, str(error))]
+
+        return self._imageFindings.get_or_make(scene.imageKey(volumeNode), check)
 
     def _findingsInAnalysis(self, chosen: ChosenParameters) -> list[Finding]:
         """What an analysis that is already there shows, for instance that no liver is in view."""
@@ -207,7 +211,7 @@ class Session:
 
     def _analysis(self, chosen: ChosenParameters) -> segmenter.Analysis | None:
         key = scene.imageKey(chosen.volumeNode), chosen.student, _engineName(chosen.engine)
-        return self._cache.analysis(key)
+        return self._cache.analyses.get(key)
 
     # After a run
 
@@ -280,7 +284,8 @@ class Session:
         self._writer = None
         self._history = UndoHistory()
         self._cache.clear_analyses()
-        self._checkedImage = self._checkedAnalysis = (None, [])
+        self._imageFindings = LruCache(CHECKED_IMAGES)
+        self._checkedAnalysis = (None, [])
 
     def _writerOfScene(self) -> SegmentWriter:
         if self._writer is None:

@@ -112,7 +112,9 @@ class Panel(VTKObservationMixin):
         """The module is opened."""
         student, engine = self.chosen.student, self.chosen.engine
         self.runner.start(
-            WorkerTask(lambda progress, cancelled: self.session.warmUp(student, engine, cancelled), background=True)
+            WorkerTask(
+                lambda progress, cancelled: self.session.warmUp(student, engine, cancelled), background="warm-up"
+            )
         )
         self.follow()
 

@@ -31,8 +31,8 @@ class WorkerTask:
     """work(progress, cancelled) runs on the worker thread; then the event loop calls onDone(value) or onFailed(error).
 
     exists(): whether the nodes it is about are still there; if not, the work is dropped and onGone() called.
-    background: the user does not wait for it, and its errors are logged. analysisKey: key of the analysis that the work
-    leaves in the cache; a task that starts with the same key lets it finish first.
+    background: name of a task that the user does not wait for; its errors are logged. analysisKey: of the analysis that
+    the work leaves in the cache; a task that is started with the same key lets it finish first.
     """
 
     work: Work
@@ -40,7 +40,7 @@ class WorkerTask:
     onFailed: Callable[[BaseException], None] = _ignore
     exists: Callable[[], bool] = lambda: True
     onGone: Callable[[], None] = _ignore
-    background: bool = False
+    background: str = ""
     analysisKey: Hashable = None
 
 
@@ -123,7 +123,7 @@ class TaskRunner:
                 done.onDone(outcome.value)
                 return
             if done.background:
-                logger.error("A background task failed.", exc_info=outcome.error)
+                logger.error("The background task '%s' failed.", done.background, exc_info=outcome.error)
             done.onFailed(outcome.error)
         finally:
             self._checkIdle()
@@ -175,16 +175,17 @@ class BackgroundTasks:
             self.pending.discard(name)
             request = self._kinds[name].prepare()
             if request is not None:
-                self._start(self._kinds[name], request)
+                self._start(name, request)
 
-    def _start(self, kind: BackgroundTaskKind, request: SegmentationRequest) -> None:
+    def _start(self, name: str, request: SegmentationRequest) -> None:
+        kind = self._kinds[name]
         self._runner.start(
             WorkerTask(
                 kind.work(request.job),
                 lambda value: kind.onDone(request, value),
                 lambda error: kind.onFailed(request, error),
                 request.nodesExist,
-                background=True,
+                background=name,
                 analysisKey=request.job.analysis_key if kind.analyzes else None,
             )
         )

@@ -1,0 +1,78 @@
+"""What goes wrong in the background is logged with its traceback, and shown when the user asks for it."""
+
+import logging
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from LiverGTANLib.core.engines.engine import EngineError
+from LiverGTANLib.core.engines.factory import InstalledEngines, TorchPackage
+from LiverGTANLib.mrml import self_test
+from support.interactive_cases import addRoi, segmented, settle
+from support.module_fixtures import students
+from support.panel_cases import Panel, panel, phantom
+
+
+def failures(caplog) -> list[tuple[str, BaseException]]:
+    """(message, exception whose traceback is logged) of what was logged as an error."""
+    return [
+        (record.getMessage(), record.exc_info[1])
+        for record in caplog.records
+        if record.levelno >= logging.ERROR and record.exc_info
+    ]
+
+
+def test_a_warm_up_that_fails_is_logged_and_the_panel_works(slicerHost, students, caplog):
+    students.error = EngineError("The processor is on holiday.")
+    panel = Panel(slicerHost, students)
+    settle(panel)
+    assert failures(caplog) == [("The background task 'warm-up' failed.", students.error)]
+    assert not slicerHost.dialogs.messages
+    students.error = None
+    panel.choose(self_test.addPhantom()[0])
+    panel.segment()
+    assert panel.output is not None
+
+
+def test_an_analysis_ahead_that_fails_is_logged_and_shown_when_the_user_asks(students, panel, caplog):
+    settle(panel)
+    students.error = EngineError("The processor is on holiday.")
+    panel.ui.studentComboBox.setCurrentIndex(1)  # one that is not loaded yet
+    panel.choose(self_test.addPhantom()[0])
+    settle(panel)
+    assert failures(caplog) == [("The background task 'analysis' failed.", students.error)]
+    assert not panel.host.dialogs.messages
+    panel.segment()
+    assert "on holiday" in panel.host.dialogs.texts("error")[0] and len(panel.host.takeUncaught()) == 1
+
+
+def test_previews_and_uncertainty_that_fail_are_logged(students, panel, segmented, caplog):
+    roiNode = addRoi(panel)
+    students.error = EngineError("The processor is on holiday.")
+    panel.ui.studentComboBox.setCurrentIndex(1)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    roiNode.SetSizeWorld(80, 80, 40)
+    settleWithoutRelease(panel)
+    assert failures(caplog)[-1] == ("The background task 'preview' failed.", students.error)
+    assert not panel.host.dialogs.messages
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)  # now the mask is what the user asks for
+    settle(panel)
+    assert "on holiday" in panel.host.dialogs.texts("error")[0] and len(panel.host.takeUncaught()) == 1
+
+
+def settleWithoutRelease(panel) -> None:
+    panel.host.wait(lambda: panel.widget.panel.runner.task is None and not panel.widget.panel.live.background.pending)
+
+
+def test_a_torch_that_does_not_work_is_named_in_the_panel(slicerHost, tmp_path, monkeypatch):
+    """A package whose import fails, as a half-removed torch does."""
+    (tmp_path / "broken_torch.py").write_text('raise ImportError("libtorch.so is missing")', encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    panel = Panel(slicerHost, InstalledEngines(torch=TorchPackage("broken_torch")))
+    assert "torch is installed" in panel.ui.engineInfoLabel.text
+    panel.choose(self_test.addPhantom()[0])
+    panel.ui.engineComboBox.setCurrentText("torch")
+    panel.segment()
+    assert "libtorch.so is missing" in panel.host.dialogs.texts("error")[0]
+    assert "torch does not work (libtorch.so is missing)" in panel.ui.engineInfoLabel.text
+    assert len(panel.host.takeUncaught()) == 1
