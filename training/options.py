@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from training.paths import TEACHER
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -212,10 +213,10 @@ class SynthesisConfig:
     """How often a real CT is drawn compared with the others (1): scans without contrast are few."""
     shape: tuple[int, int, int] = (64, 96, 112)
     """Voxels of a volume along S, A, R."""
-    spacing_mm: float = 3.0
+    spacing_mm: float = SPACING_MM
     fine_mm: float = 2.0
     """Voxel size of the simulation; two thirds of `spacing_mm`."""
-    hu_window: tuple[float, float] = (-160.0, 240.0)
+    hu_window: tuple[float, float] = HU_WINDOW
     seed: int = 0
     workers: int = 2
     picture: Path | None = None
@@ -318,7 +319,7 @@ class Designs:
     cases: tuple[str, ...]
     """CT=MASK or CT=MASK:LABEL that no step has seen; times are taken on the first."""
     designs: tuple[str, ...] = ()
-    """Names of `designs_plan.py`; by default all. Give --bank one folder for each of their grids."""
+    """Names in `studies/design_plan.py`; by default all. Give --bank one folder for each of their grids."""
     folder: Path = Path("runs/designs")
     rounds: int = 9
     """Timed forward passes of each design on each engine."""

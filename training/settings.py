@@ -1,12 +1,14 @@
-"""Options as TOML text, read over their defaults."""
+"""Options from TOML or JSON, structured by their type annotations over the defaults, and written as TOML."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
+import cattrs
 import tomllib
+from cattrs.errors import CattrsError
 
 from training.errors import UserError
 
@@ -16,32 +18,45 @@ Settings = TypeVar("Settings")
 def from_toml(defaults: Settings, path: Path) -> Settings:
     """The settings with the values of a TOML file over them.
 
-    Raises UserError for an unreadable file or an unknown key.
+    Raises UserError for an unreadable file, an unknown key, or a value of the wrong type.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"The configuration {path} cannot be read ({error}); give a valid TOML file.") from error
     return over(defaults, values, str(path))
 
 
-def over(defaults: Settings, values: dict[str, Any], origin: str) -> Settings:
-    """`defaults` with nested `values` put over it; `origin` names them in messages."""
-    known = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults)}
-    unknown = sorted(set(values) - set(known))
+def over(defaults: Settings, values: dict[str, Any], origin: str, prefix: str = "") -> Settings:
+    """`defaults` with nested `values` put over it, each in the type that the field declares.
+
+    origin: where the values come from, for messages; prefix: what stands before the keys there ("loop.").
+    Raises UserError for an unknown key or a value of the wrong type.
+    """
+    hints = get_type_hints(type(defaults))
+    known = [field.name for field in dataclasses.fields(defaults)]
+    unknown = [prefix + name for name in sorted(set(values) - set(known))]
     if unknown:
         raise UserError(f"{origin}: unknown setting {', '.join(unknown)}; known here are {', '.join(known)}.")
-    return dataclasses.replace(defaults, **{k: adapt(known[k], v, f"{origin}: {k}") for k, v in values.items()})
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            changes[name] = over(getattr(defaults, name), value, origin, f"{prefix}{name}.")
+        else:
+            changes[name] = structured(hints[name], value, f"{origin}: {prefix}{name}")
+    return dataclasses.replace(defaults, **changes)
 
 
-def adapt(default: Any, value: Any, origin: str) -> Any:
-    """A TOML value in the type of the default that it replaces."""
-    if dataclasses.is_dataclass(default):
-        return over(default, value, origin)
-    if isinstance(value, list):
-        paths = isinstance(default, tuple) and any(isinstance(one, Path) for one in default)
-        return tuple(Path(v) if paths else tuple(v) if isinstance(v, list) else v for v in value)
-    return Path(value) if isinstance(default, Path) else value
+def structured(kind: Any, value: Any, origin: str) -> Any:
+    """One value in the type that its field declares. Raises UserError when it does not fit."""
+    try:
+        if get_origin(kind) is tuple and not isinstance(value, (list, tuple)):
+            raise TypeError("A text is no list of its characters.")
+        return CONVERTER.structure(value, kind)
+    except (TypeError, ValueError, CattrsError) as error:
+        named = kind.__name__ if isinstance(kind, type) and not get_origin(kind) else str(kind)
+        named = named.replace("typing.", "").replace("pathlib.", "")
+        raise UserError(f"{origin} must be {named}, not {value!r}.") from error
 
 
 def to_toml(settings: Any) -> str:
@@ -69,4 +84,22 @@ def literal(value: Any) -> str:
         return repr(value)
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(literal(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(key)} = {literal(one)}" for key, one in value.items()) + "}"
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _strict(kind: type, *accepted: type) -> None:
+    """Takes values of these types alone: by itself cattrs would turn "3" into 3 and 1.5 into 1."""
+
+    def hook(value: Any, _: type) -> Any:
+        if type(value) not in accepted:
+            raise TypeError(f"{value!r} is no {kind.__name__}.")
+        return kind(value)
+
+    CONVERTER.register_structure_hook(kind, hook)
+
+
+CONVERTER = cattrs.Converter(detailed_validation=False, forbid_extra_keys=True)
+for _kind, _accepted in ((bool, (bool,)), (int, (int,)), (float, (float, int)), (str, (str,)), (Path, (str,))):
+    _strict(_kind, *_accepted)

@@ -32,13 +32,12 @@ def fit_all(options: Fit) -> None:
     """Teacher (unless one is given), GTAN with its student, export, and evaluation when there are cases."""
     config, run = options.training, options.run
     validate = validator(config.data)
-    train.write_settings(options)
-    sizes, teachers = train.sizes(options.roles), list(options.roles.teacher)
-    if not teachers:
-        longer = train.teacher_config(options.roles, config)
-        teachers = [train.fit_teacher(sizes, longer, run / "teacher", validate)]
-    method = train.Method.parse("gtan")
-    student = train.fit_student(method, sizes, teachers, config, run / "gtan", run / "assistant", validate)
+    train.begin_run(options)
+    roles = options.roles
+    if not roles.teacher:
+        longer = train.teacher_config(roles, config)
+        roles = dataclasses.replace(roles, teacher=(train.fit_teacher(roles, longer, run / "teacher", validate),))
+    student = train.fit_student(train.Method("gtan"), roles, config, run / "gtan", run / "assistant", validate)
     if not machine.start(config).is_global_zero:
         return
     install.export_student(Export(student, options.name, run))
@@ -48,6 +47,7 @@ def fit_all(options: Fit) -> None:
             Evaluate(str(file), options.cases, ("numpy", "torch"), run / "evaluation.csv", run / "cases.png")
         )
         model_card.card(Card(file, run / "evaluation.csv"))
+    train.write_settings(options)
 
 
 def evaluate(options: Evaluate) -> None:

@@ -82,7 +82,7 @@ def command(*words: object) -> list[str]:
 
 
 def trainingProcess(*words: object) -> subprocess.Popen:
-    """`python -m training ...` in a process of its own, as a person would start it."""
+    """`python -m training ...` in a process of its own, as a user would start it."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command(*words), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -95,7 +95,7 @@ def logged(folder: Path) -> list[tuple[int, str, float]]:
         return [(int(row["step"]), row["name"], float(row["value"])) for row in csv.DictReader(stream)]
 
 
-def untold(net) -> dict[str, float]:
+def noValidation(net) -> dict[str, float]:
     """A validation that watches nothing."""
     return {}
 

@@ -1,7 +1,7 @@
-"""The command line: settings from file and options, messages, the ablation's table."""
+"""The command line: settings from file and options, messages."""
 
 import dataclasses
-import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +9,7 @@ from support.training_fixtures import makeBank, options, smallConfig
 from training.__main__ import COMMANDS, main, parse
 from training.errors import UserError
 from training.fit import checkpoint
-from training.options import Config
+from training.options import Config, SynthesisConfig
 from training.settings import from_toml, to_toml
 
 
@@ -33,7 +33,21 @@ def test_the_command_line_goes_over_the_file_over_the_defaults(tmp_path):
     assert (fit.training.loop.steps, fit.training.loop.batch, fit.training.loop.seed) == (9, 4, 0)
 
 
-@pytest.mark.parametrize(("text", "message"), [("stepps = 3", "unknown setting stepps"), ("[[", "cannot be read")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepps = 3", "unknown setting stepps"),
+        ("[training.loop]\nstepps = 3", "unknown setting training.loop.stepps; known here are steps, batch"),
+        ("[training.loop]\nsteps = '3'", "training.loop.steps must be int, not '3'"),
+        ("[training.loop]\nsteps = 1.5", "training.loop.steps must be int, not 1.5"),
+        ("[training.loop]\ndeterministic = 1", "training.loop.deterministic must be bool, not 1"),
+        ("[training.data]\nbank = 'runs/a'", "training.data.bank must be tuple[Path, ...], not 'runs/a'"),
+        ("[training.data.augment]\nshift = [1, 2]", "training.data.augment.shift must be tuple[int, int, int]"),
+        ("[training.distill]\nloss = 'l2'", "training.distill.loss must be Literal['kl', 'cwd', 'dist'], not 'l2'"),
+        ("[training.distill]\ntemperature = 'hot'", "training.distill.temperature must be float | None, not 'hot'"),
+        ("[[", "cannot be read"),
+    ],
+)
 def test_a_wrong_settings_file_is_explained(text, message, tmp_path, capsys):
     file = tmp_path / "run.toml"
     file.write_text(text, encoding="utf-8")
@@ -87,76 +101,6 @@ def test_describe_prints_the_sizes(capsys):
         assert figure in text
 
 
-@pytest.fixture(scope="module")
-def table(smallBank, tmp_path_factory):
-    """An ablation of two arms, one student, two seeds; its folder and its arguments."""
-    from training.synthesis.phantom import write_case
-
-    folder = tmp_path_factory.mktemp("ablation")
-    arguments = [
-        "ablate",
-        "--cases",
-        write_case(folder, 3),
-        "--arms",
-        "student",
-        "takd:dist",
-        "--students",
-        "2-3",
-        "--seeds",
-        "0",
-        "1",
-        "--folder",
-        str(folder / "table"),
-        "--teacher-widths",
-        "4",
-        "6",
-        "--assistant-widths",
-        "3",
-        "4",
-        *options(smallConfig(smallBank, steps=3)),
-    ]
-    assert main(arguments) == 0
-    return folder / "table", arguments
-
-
-def test_the_ablation_writes_its_table_and_plot(table):
-    folder, _ = table
-    text = (folder / "table.md").read_text(encoding="utf-8")
-    assert arms_and_seeds(text) == [("student", "2"), ("takd:dist", "2")]
-    assert "Every student took 3 steps" in text and "Teacher (4, 6)" in text
-    assert (folder / "table.png").stat().st_size > 5_000
-    results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    assert len(results) == 4 and all(result["seconds"]["cpu"] > 0 for result in results)
-
-
-def arms_and_seeds(text: str) -> list[tuple[str, str]]:
-    """Two columns of the table."""
-    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
-    return [(row[2], row[5]) for row in rows[2:]]
-
-
-def test_the_ablation_goes_on_where_it_stopped(table, capsys):
-    folder, arguments = table
-    before = {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")}
-    (folder / "takd-dist" / "2-3" / "seed1" / "result.json").unlink()
-    assert main(arguments) == 0
-    assert "run 4 of 4" in capsys.readouterr().out
-    assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == before
-    assert len(json.loads((folder / "table.json").read_text(encoding="utf-8"))) == 4
-
-
-def test_an_ablation_with_a_misspelled_arm_or_student_does_not_start(table, capsys):
-    _, arguments = table
-    assert main([word if word != "takd:dist" else "tadk" for word in arguments]) == 2
-    assert main([word if word != "2-3" else "student-10k" for word in arguments]) == 2
-    assert "'tadk' is no arm" in capsys.readouterr().err
-
-
-def test_an_ablation_on_several_devices_is_refused(table, capsys):
-    assert main([*table[1], "--devices", "2"]) == 2
-    assert "one device" in capsys.readouterr().err
-
-
 def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
     words = [
         "fit",
@@ -175,31 +119,28 @@ def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
     assert main(["fit", "student", "--config", str(tmp_path / "run" / "fit.toml")]) == 0
 
 
+def test_settings_take_the_types_that_they_declare(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(
+        'run = "a"\n[training.data]\nbank = ["b", "c"]\n[training.loop]\nstart = "d.pt"\nrate = 1\n'
+        "[training.growth]\ngrow_at = [0.5]\n",
+        encoding="utf-8",
+    )
+    _, fit = parse(["fit", "gtan", "--config", str(file)])
+    assert (fit.run, fit.training.data.bank, fit.training.loop.start) == (
+        Path("a"),
+        (Path("b"), Path("c")),
+        Path("d.pt"),
+    )
+    assert fit.training.growth.grow_at == (0.5,) and isinstance(fit.training.loop.rate, float)
+
+
+def test_tables_of_settings_survive_the_file(tmp_path):
+    config = SynthesisConfig(weights={"a b": 2.0}, picture=tmp_path / "x.png")
+    (tmp_path / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    assert from_toml(SynthesisConfig(), tmp_path / "config.toml") == config
+
+
 def test_no_settings_are_read_by_name_from_elsewhere(tmp_path):
     with pytest.raises(UserError, match="needs a TOML file"):
         parse(["fit", "student", "--config"])
-
-
-def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, tmp_path):
-    folder, arguments = table
-    begin = folder / "student" / "2-3" / "seed0" / "checkpoint.pt"
-    words = [str(tmp_path / "table") if word == str(folder) else word for word in arguments]
-    words += ["--also", f"best={begin}", "--teacher", str(folder / "teacher" / "checkpoint.pt")]
-    assert main([*words, "--starts", str(begin)]) == 0
-    text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
-    assert arms_and_seeds(text) == [("start", "1"), ("student", "2"), ("takd:dist", "2"), ("best", "1")]
-    assert [line.count("not counted") for line in text.splitlines()[2:6]] == [2, 0, 0, 2]
-    settings = checkpoint.read(tmp_path / "table" / "takd-dist" / "2-3" / "seed1" / "checkpoint.pt")["settings"]
-    assert settings["loop"]["start"] == str(begin)
-    assert (tmp_path / "table" / "assistant" / "dist-2-3-seed0" / "checkpoint.pt").exists()
-
-
-def test_a_student_of_another_size_is_not_shown(table, capsys):
-    teacher = table[0] / "teacher" / "checkpoint.pt"
-    assert main([*table[1], "--also", f"large={teacher}"]) == 2
-    assert "none of 2-3" in capsys.readouterr().err
-
-
-def test_each_student_needs_its_own_start(table, capsys):
-    assert main([*table[1], "--starts", "a.pt", "b.pt"]) == 2
-    assert "give one for each" in capsys.readouterr().err

@@ -7,6 +7,7 @@ index.jsonl  one line a finished volume; bank.json: grid, spacing, HU window, co
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -89,9 +90,9 @@ class Bank:
         return self.records[self.numbers[n]]
 
     def digest(self) -> str:
-        """SHA-256 of `bank.json` and of the lines of all finished volumes: what the volumes were made of and by."""
-        content = [self.meta, [self.records[number] for number in self.numbers]]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of grid, records and finished volumes; the same for a copy in another folder."""
+        files = [self.path / name for name in ("bank.json", "index.jsonl", "images.npy", "labels.npy")]
+        return _digest(self.path.resolve(), tuple((f.stat().st_size, f.stat().st_mtime_ns) for f in files))
 
     def add_meta(self, values: dict[str, Any]) -> None:
         """Write more into `bank.json`."""
@@ -134,6 +135,18 @@ class Bank:
 def _write_meta(path: Path, meta: dict[str, Any]) -> None:
     with atomic_write(path / "bank.json") as file:
         file.write_text(json.dumps(meta, indent=1, default=str), encoding="utf-8")
+
+
+@functools.lru_cache
+def _digest(path: Path, _stamps: tuple[tuple[int, int], ...]) -> str:
+    """See `Bank.digest`; computed once for the same files in a process, because it reads all of them."""
+    bank = Bank.open(path)
+    grid = {name: bank.meta.get(name) for name in ("shape", "spacing_mm", "hu_window", "axes")}
+    total = hashlib.sha256(json.dumps([grid, [bank.record(n) for n in range(len(bank))]], sort_keys=True).encode())
+    for number in bank.numbers:
+        total.update(bank.images[number].tobytes())
+        total.update(bank.labels[number].tobytes())
+    return total.hexdigest()
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:

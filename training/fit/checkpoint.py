@@ -1,57 +1,47 @@
-"""Checkpoints: one plain dict a run, written atomically, enough to resume bit for bit or to export."""
+"""Checkpoints: one plain dict a run, written atomically, enough to resume bit for bit or to export.
+
+format, step; method, networks, teachers, data, start, precision, settings as in `run_record.RunRecord`;
+code: commits of the parts of the run, joined by ", "; torch: its version; spent: seconds of wall and CPU time;
+nets: role -> what `Trainee.pack` gives.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from LiverGTANLib.core.files import atomic_write
 from training.code_version import commit
 from training.errors import UserError
 from training.fit import network_file
 from training.model.nets import UNet3D
-from training.options import Config
 
-FORMAT = "livergtan-checkpoint/1"
+FORMAT = "livergtan-checkpoint/2"
 
 
 def write(
-    file: Path,
-    nets: dict[str, Any],
-    step: int,
-    config: Config,
-    method: str = "",
-    spent: dict[str, float] | None = None,
-    teachers: dict[str, Any] | None = None,
+    file: Path, nets: dict[str, Any], step: int, record: dict[str, Any], spent: dict[str, float], code: str = ""
 ) -> None:
-    """Writes beside the file and renames, so that the last good checkpoint survives a kill or a full disk.
+    """Writes the checkpoint whole, or leaves the last good one as it is.
 
-    teachers: widths and digest (see `weights.digest`) of the frozen ones, so that a card can tell which they were.
+    record: the run's, in plain data. code: commits of earlier parts of the run. Raises UserError when there is no room.
     """
     content = {
         "format": FORMAT,
         "step": step,
-        "method": method,
-        "code": commit(),
-        "spent": spent or {"wall": 0.0, "cpu": 0.0},
-        "teachers": teachers or {},
-        "settings": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
+        "code": ", ".join(dict.fromkeys(filter(None, (*code.split(", "), commit())))),
+        "torch": version("torch"),
+        "spent": spent,
+        **record,
         "nets": nets,
     }
-    temporary = file.with_suffix(".tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        with atomic_write(file) as part:
+            torch.save(content, part)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError on a full disk
         raise UserError(
             f"The checkpoint {file} cannot be written ({error}); make room, then the same command "
             "goes on from the checkpoint before it."
@@ -59,24 +49,25 @@ def write(
 
 
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The dict of a checkpoint, or of a network kept by itself (see `weights`). Raises UserError for anything else."""
+    """The dict of a checkpoint, or of a single network (see `network_file`). Raises UserError for anything else."""
     if file.suffix == network_file.SUFFIX:
-        return network_file.read(file, device)
+        return require_format(network_file.read(file, device), file)
     try:
         content = torch.load(file, map_location=device, weights_only=True)  # plain data only: no code is run
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint {file}; train first with `python -m training fit`.") from error
     except Exception as error:
         raise UserError(f"The checkpoint {file} cannot be read ({error}); delete it or give another one.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{file} is not a LiverGTAN checkpoint ({FORMAT}).")
+    return require_format(content, file)
+
+
+def require_format(content: Any, file: Path) -> dict[str, Any]:
+    """The content, if it is a checkpoint as this code writes it. Raises UserError otherwise."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        what = f"has the format {found}, not {FORMAT}: train it anew" if found else f"is no checkpoint ({FORMAT})"
+        raise UserError(f"{file} {what}, or give another one.")
     return content
-
-
-def beginning(file: Path) -> Path:
-    """The checkpoint from which it all began: that of `--start`, of what this one began from, and so on."""
-    start = read(file)["settings"]["loop"].get("start")
-    return beginning(Path(start)) if start else file
 
 
 def network(file: Path, role: str | None = None) -> UNet3D:
@@ -88,3 +79,8 @@ def network(file: Path, role: str | None = None) -> UNet3D:
     net = UNet3D(tuple(nets[role]["widths"]), nets[role]["stem"])
     net.load_state_dict(nets[role]["average"])
     return net.eval()
+
+
+def network_digest(file: Path) -> str:
+    """`network_file.digest` of the network that `network` takes from a checkpoint."""
+    return network_file.digest(network(file).state_dict())

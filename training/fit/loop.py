@@ -1,4 +1,4 @@
-"""The one training loop: every stage of `stages.py` runs on it.
+"""The one training loop: every method of `methods.py` runs on it.
 
 Batch, view and learning rate are functions of (seed, step) alone, so a checkpoint needs no data-loader state and a
 resumed run repeats the lost steps bit for bit on a CPU.
@@ -18,10 +18,12 @@ from lightning_fabric import Fabric
 
 from training.code_version import commit
 from training.data.batches import Batches, TrainingBatch
+from training.data.joined import Joined
 from training.errors import UserError
 from training.fit import checkpoint, machine, network_file
-from training.fit.run_log import Log
-from training.fit.trainee import Trainee, follow
+from training.fit.run_log import RunLog
+from training.fit.run_record import BankRecord, MethodRecord, RunRecord, TeacherRecord, require_same
+from training.fit.trainee import Trainee
 from training.model.nets import UNet3D
 from training.options import Config
 
@@ -35,23 +37,37 @@ class TrainingTask:
     """What one run trains. `nets` are trained together, `teachers` are frozen; all see the same batch.
 
     objective: (outputs, batch, step) -> named losses, whose sum is minimized.
-    growth: step -> role and widths that this network takes from there on.
-    method: one line for the student's card.
+    method: how, for the checkpoint; the network "assistant" grows as its growth plan says.
     """
 
     name: str
-    method: str
+    method: MethodRecord
     nets: dict[str, UNet3D]
     objective: Objective
     teachers: dict[str, UNet3D] = field(default_factory=dict)
-    growth: dict[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+
+    def record(self, config: Config, fabric: Fabric) -> RunRecord:
+        """All that decides what this run gives."""
+        start = config.loop.start
+        return RunRecord(
+            method=self.method,
+            networks={role: net.architecture() for role, net in self.nets.items()},
+            teachers={
+                role: TeacherRecord(net.widths, network_file.digest(net.state_dict()))
+                for role, net in self.teachers.items()
+            },
+            data=tuple(BankRecord(bank.path.name, len(bank), bank.digest()) for bank in Joined(config.data.bank).banks),
+            start=checkpoint.network_digest(start) if start else None,
+            precision=machine.precision(fabric),
+            settings=config,
+        )
 
 
 def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) -> Path:
     """Trains the task in `folder`, resuming what is there; returns its checkpoint.
 
-    Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when memory, disk or data give out;
-    the last checkpoint stays usable.
+    Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when the folder holds another run, or
+    when memory, disk or data give out; the last checkpoint stays usable.
     """
     fabric = machine.start(config)
     run = TrainingRun(task, config, fabric, folder / "checkpoint.pt")
@@ -59,16 +75,16 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) ->
         return run.file
     with (
         machine.clear_errors(run.file),
-        machine.Terminated() as stop,
-        Log(folder, task.name, config, run.step, fabric) as log,
+        machine.TerminationRequest() as stop,
+        RunLog(folder, task.name, config, run.step, fabric) as log,
         Prefetcher(run) as batches,
     ):
-        while run.step < config.loop.steps and not machine.any_process(stop.asked, fabric):
+        while run.step < config.loop.steps and not machine.any_process(stop.received, fabric):
             run.grow_if_due()
             losses = run.update(batches.next())
             log.losses(run.step, losses, rate(config, run.step))
             if fabric.is_global_zero and due(run.step, config):
-                log.figures(run.step, {role: validate(one.average) for role, one in run.learners.items()})
+                log.figures(run.step, {role: validate(one.average) for role, one in run.trainees.items()})
             run.save_if_due()
     run.save()
     if run.step < config.loop.steps:
@@ -77,61 +93,57 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) ->
 
 
 class TrainingRun:
-    """The state of a training run: learners, frozen teachers, step, time spent."""
+    """The state of a training run: trainees, frozen teachers, step, time spent."""
 
     def __init__(self, task: TrainingTask, config: Config, fabric: Fabric, file: Path) -> None:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
         commit()  # asked now: while a run goes on, its code may change on disk
-        self.taught_by = {
-            role: {"widths": list(net.widths), "sha256": network_file.digest(net.state_dict())}
-            for role, net in task.teachers.items()
-        }
+        nets = [*task.nets.values(), *task.teachers.values()]
+        machine.require_computable(nets, Joined(config.data.bank).banks[0].shape, fabric)
+        self.record = task.record(config, fabric).plain()
         self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
         saved = checkpoint.read(file, fabric.device) if file.exists() else None
-        self.learners = self._learners(saved)
+        if saved:
+            require_same(saved, self.record, file)
+        self.trainees = self._trainees(saved)
         self.step = saved["step"] if saved else 0
         self.spent = saved["spent"] if saved else {"wall": 0.0, "cpu": 0.0}
+        self.code = saved["code"] if saved else ""
         self.clock = self.saved = (time.monotonic(), time.process_time())
 
-    def _learners(self, saved: dict | None) -> dict[str, Trainee]:
-        """New learners, or those of the checkpoint at the widths to which they had grown."""
+    def _trainees(self, saved: dict | None) -> dict[str, Trainee]:
+        """New trainees, or those of the checkpoint at the widths to which they had grown."""
         if saved is None:
             return {role: Trainee.new(net, self.fabric, self.config) for role, net in self.task.nets.items()}
-        if set(saved["nets"]) != set(self.task.nets):
-            raise UserError(
-                f"{self.file} trains {', '.join(saved['nets'])}, not {', '.join(self.task.nets)}; use another --run."
-            )
-        for role, net in self.task.nets.items():
-            if tuple(saved["nets"][role]["first_widths"]) != net.widths:
-                raise UserError(f"{self.file} began with other widths for the {role}; use another --run.")
         return {
             role: Trainee.unpack(saved["nets"][role], net, self.fabric, self.config)
             for role, net in self.task.nets.items()
         }
 
     def grow_if_due(self) -> None:
-        """Widens the network whose turn it is at this step."""
-        role, widths = self.task.growth.get(self.step, (None, ()))
-        if role:
-            self.learners[role] = self.learners[role].grown(widths, self.step, self.fabric, self.config)
+        """Widens the assistant when the growth plan names this step."""
+        for growth in self.task.method.growth[1:]:  # the first one is the size that it begins with
+            if growth.step == self.step:
+                grown = self.trainees["assistant"].grown(growth.widths, self.step, self.fabric, self.config)
+                self.trainees["assistant"] = grown
 
     def update(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
-        """One optimizer step of every learner on one batch; the losses."""
+        """One optimizer step of every trainee on one batch; the losses."""
         batch = batch.to(self.fabric.device)
         with torch.no_grad(), self.fabric.autocast():
             outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
-        outputs |= {role: one.net(batch.image).float() for role, one in self.learners.items()}
+        outputs |= {role: one.net(batch.image).float() for role, one in self.trainees.items()}
         losses = self.task.objective(outputs, batch, self.step)
         self.fabric.backward(sum(losses.values()))
-        for learner in self.learners.values():
-            for group in learner.optimizer.param_groups:
-                group["lr"] = rate(self.config, self.step, learner.born)
+        for trainee in self.trainees.values():
+            for group in trainee.optimizer.param_groups:
+                group["lr"] = rate(self.config, self.step, trainee.optimizer_start_step)
             self.fabric.clip_gradients(
-                learner.net, learner.optimizer, max_norm=self.config.loop.clip, error_if_nonfinite=False
+                trainee.net, trainee.optimizer, max_norm=self.config.loop.clip, error_if_nonfinite=False
             )
-            learner.optimizer.step()
-            learner.optimizer.zero_grad(set_to_none=True)
-            follow(learner, self.config.loop.average, self.step)
+            trainee.optimizer.step()
+            trainee.optimizer.zero_grad(set_to_none=True)
+            trainee.update_average(self.config.loop.average, self.step)
         self.step += 1
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -141,12 +153,12 @@ class TrainingRun:
             self.save()
 
     def save(self) -> None:
-        """A checkpoint now, from the first process. Raises UserError rather than replace a good one by a ruined one."""
-        ruined = [role for role, learner in self.learners.items() if not learner.finite()]
-        if ruined:
+        """A checkpoint now, from the first process. Raises UserError rather than save weights that are not finite."""
+        useless = [role for role, trainee in self.trainees.items() if not trainee.finite()]
+        if useless:
             raise UserError(
-                f"The weights of the {', '.join(ruined)} are not finite at step {self.step}; lower --rate "
-                f"or use --precision 32-true. {machine.going_on(self.file)}"
+                f"The weights of the {', '.join(useless)} are not finite at step {self.step}; lower --rate "
+                f"or use --precision 32-true. {machine.what_is_saved(self.file)}"
             )
         now = (time.monotonic(), time.process_time())
         self.spent = {
@@ -155,8 +167,8 @@ class TrainingRun:
         }
         self.clock = self.saved = now
         if self.fabric.is_global_zero:
-            nets = {role: learner.pack() for role, learner in self.learners.items()}
-            checkpoint.write(self.file, nets, self.step, self.config, self.task.method, self.spent, self.taught_by)
+            nets = {role: trainee.pack() for role, trainee in self.trainees.items()}
+            checkpoint.write(self.file, nets, self.step, self.record, self.spent, self.code)
 
 
 class Prefetcher:
@@ -187,8 +199,8 @@ def due(step: int, config: Config) -> bool:
     return step % config.loop.validate_every == 0 or step == config.loop.steps
 
 
-def rate(config: Config, step: int, born: int = 0) -> float:
-    """Learning rate: linear warm-up after a network's birth or growth, on half a cosine down to 1 % of the peak."""
+def rate(config: Config, step: int, start_step: int = 0) -> float:
+    """Learning rate: linear warm-up after `start_step` (of the optimizer), on half a cosine down to 1 % of the peak."""
     loop = config.loop
-    warm = min(1.0, (step - born + 1) / max(1, loop.warmup))
+    warm = min(1.0, (step - start_step + 1) / max(1, loop.warmup))
     return loop.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / loop.steps))))

@@ -1,21 +1,25 @@
-"""The machine under the loop: Fabric, precision, allocator, signals, and errors said in a sentence."""
+"""The machine under the loop: Fabric, precision, allocator, signals, and errors in a sentence."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
+import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
+from LiverGTANLib.core.engines.torch_engine import FEWEST_BF16_VOXELS
 from training.errors import UserError
 from training.model.nets import UNet3D
 from training.options import Config, MachineSettings
+
+logger = logging.getLogger(__name__)
 
 
 def start(config: Config) -> Fabric:
@@ -53,36 +57,59 @@ def best_precision() -> str:
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
+def precision(fabric: Fabric) -> str:
+    """The precision in which Fabric really computes: it replaces one that the device lacks."""
+    return str(fabric._precision.precision)
+
+
+def require_computable(nets: Iterable[UNet3D], shape: tuple[int, ...], fabric: Fabric) -> None:
+    """Raises UserError when the networks cannot take volumes of this shape (D, H, W), or not in this precision.
+
+    bf16 on the processor: see `LiverGTANLib.core.engines.torch_engine.TorchEngine.dtype_for`.
+    """
+    multiple = max(net.multiple for net in nets)
+    if any(n % multiple for n in shape):
+        raise UserError(f"The bank has volumes of {shape}; this network needs multiples of {multiple}.")
+    thin = min(shape) // multiple < FEWEST_BF16_VOXELS
+    if thin and fabric.device.type == "cpu" and precision(fabric).startswith("bf16"):
+        raise UserError(
+            f"On the processor bf16 convolutions go wrong for volumes as thin as {shape} on the deepest level; "
+            "use --precision 32-true, or a bank of larger volumes."
+        )
+
+
 def placed(net: UNet3D, fabric: Fabric) -> UNet3D:
     """On the device, weights channels-last: oneDNN and cuDNN convolve few channels faster that way."""
     return net.to(device=fabric.device, memory_format=torch.channels_last_3d)
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep freed blocks: returning and clearing large ones each step costs a third of it here."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tune
+    """Tells glibc to keep freed blocks: returning and clearing large ones each step cost a third of a step's time."""
+    try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets its own mapping
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
+    except (OSError, AttributeError) as error:
+        logger.debug("No glibc, so its allocator is left as it is (%s).", error)
 
 
-class Terminated:
-    """Remembers a SIGTERM, so that the loop can leave with a checkpoint. On other threads signals are not ours."""
+class TerminationRequest:
+    """Remembers a SIGTERM, so that the loop can leave with a checkpoint. Signals reach the main thread alone."""
 
     def __init__(self) -> None:
-        self.asked, self.ours = False, threading.current_thread() is threading.main_thread()
+        self.received, self.on_main_thread = False, threading.current_thread() is threading.main_thread()
 
-    def __enter__(self) -> Terminated:
-        if self.ours:
-            self.before = signal.signal(signal.SIGTERM, self)
+    def __enter__(self) -> TerminationRequest:
+        if self.on_main_thread:
+            self.former_handler = signal.signal(signal.SIGTERM, self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.ours:
-            signal.signal(signal.SIGTERM, self.before)
+        if self.on_main_thread:
+            signal.signal(signal.SIGTERM, self.former_handler)
 
     def __call__(self, *_: object) -> None:
-        self.asked = True
+        self.received = True
 
 
 def any_process(flag: bool, fabric: Fabric) -> bool:
@@ -98,15 +125,15 @@ def clear_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise UserError(f"Out of memory ({error}); lower --batch. {going_on(file)}") from error
+        raise UserError(f"Out of memory ({error}); lower --batch. {what_is_saved(file)}") from error
     except FileNotFoundError as error:
-        raise UserError(f"Training data vanished ({error}); bring them back. {going_on(file)}") from error
+        raise UserError(f"Training data vanished ({error}); bring them back. {what_is_saved(file)}") from error
     except RuntimeError as error:
         if "allocate memory" not in str(error):
             raise
-        raise UserError(f"Out of memory ({error}); lower --batch. {going_on(file)}") from error
+        raise UserError(f"Out of memory ({error}); lower --batch. {what_is_saved(file)}") from error
 
 
-def going_on(file: Path) -> str:
-    """What became of the work so far."""
+def what_is_saved(file: Path) -> str:
+    """What remains of the work so far, as a sentence."""
     return f"Then the same command goes on from {file}." if file.exists() else "No step was saved yet."

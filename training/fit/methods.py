@@ -1,9 +1,11 @@
-"""Stages: short functions that say what a run trains; `loop.fit` runs them. The method's reading is ours (README)."""
+"""Methods: short functions that say what a run trains; `loop.fit` trains it. GTAN is our reading of it (README)."""
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,52 +14,59 @@ from training.data.batches import TrainingBatch, voxel_weights
 from training.errors import UserError
 from training.fit import checkpoint
 from training.fit.loop import Outputs, TrainingTask
-from training.fit.trainee import copy_of
+from training.fit.run_record import GrowthStep, MethodRecord, Stage
+from training.fit.trainee import clone
 from training.model import growth, losses
 from training.model.nets import UNet3D
 from training.options import Config, DistillSettings
 
-Term = losses.Term
 
-
-def plain(role: str, widths: tuple[int, ...], config: Config) -> TrainingTask:
+def supervised(role: Literal["teacher", "student"], widths: tuple[int, ...], config: Config) -> TrainingTask:
     """A network on labels alone: the teacher, or a student without distillation."""
 
     def objective(outputs: Outputs, batch: TrainingBatch, step: int) -> dict[str, torch.Tensor]:
         return {f"{role} seg": segmentation(outputs[role], batch)}
 
-    return TrainingTask(
-        role, "Dice + cross entropy on labels, no distillation", {role: seeded(widths, config)}, objective
-    )
+    return TrainingTask(role, MethodRecord(role), {role: initial_network(widths, config)}, objective)
 
 
-def distilled(role: str, widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> TrainingTask:
-    """KD: a network on labels and on the mean of one or several frozen teachers."""
-    term, frozen = distillation(config.distill), named(teachers)
+def kd(
+    stage: Literal["kd", "takd", "assistant"], widths: tuple[int, ...], teachers: list[UNet3D], config: Config
+) -> TrainingTask:
+    """KD (Hinton et al. 2015): a network on labels and on the mean of one or several frozen teachers.
+
+    takd: the same with the assistant for a teacher; assistant: that of TAKD (Mirzadeh et al. 2020) and DGKD.
+    """
+    role = "assistant" if stage == "assistant" else "student"
+    loss, frozen = distillation_loss(config.distill), by_role(teachers)
 
     def objective(outputs: Outputs, batch: TrainingBatch, step: int) -> dict[str, torch.Tensor]:
         teacher = losses.ensemble([outputs[name] for name in frozen])
         return {
             f"{role} seg": segmentation(outputs[role], batch),
-            f"{role} kd": config.distill.weight * term(outputs[role], teacher, emphasis(batch, teacher)),
+            f"{role} kd": config.distill.weight * loss(outputs[role], teacher, distillation_weights(batch, teacher)),
         }
 
-    method = f"KD ({config.distill.loss}) from {len(teachers)} teacher(s) of widths {teachers[0].widths}"
-    return TrainingTask(role, method, {role: seeded(widths, config)}, objective, frozen)
+    method = distillation_record(stage, teachers, config)
+    return TrainingTask(role, method, {role: initial_network(widths, config)}, objective, frozen)
 
 
-def densely(role: str, widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> TrainingTask:
-    """DGKD: a network on labels and on every larger one, each left out by chance in some steps."""
-    term, frozen = distillation(config.distill), named(teachers)
+def dgkd(widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> TrainingTask:
+    """DGKD (Son et al. 2021): a student on labels and on all larger networks, each left out by chance in some steps."""
+    loss, frozen = distillation_loss(config.distill), by_role(teachers)
 
     def objective(outputs: Outputs, batch: TrainingBatch, step: int) -> dict[str, torch.Tensor]:
         larger = [outputs[name] for name in frozen]
-        kept = np.random.default_rng([config.loop.seed, step, 2]).random(len(larger)) >= config.distill.drop
-        guidance = losses.dense(term, outputs[role], larger, emphasis(batch, larger[0]), kept.tolist())
-        return {f"{role} seg": segmentation(outputs[role], batch), f"{role} kd": config.distill.weight * guidance}
+        used = np.random.default_rng([config.loop.seed, step, 2]).random(len(larger)) >= config.distill.drop
+        weights = distillation_weights(batch, larger[0])
+        guidance = losses.dense_guidance(loss, outputs["student"], larger, weights, used.tolist())
+        return {
+            "student seg": segmentation(outputs["student"], batch),
+            "student kd": config.distill.weight * guidance,
+        }
 
-    method = f"DGKD ({config.distill.loss}) from widths {[net.widths for net in teachers]}"
-    return TrainingTask(role, method, {role: seeded(widths, config)}, objective, frozen)
+    method = distillation_record("dgkd", teachers, config)
+    return TrainingTask("student", method, {"student": initial_network(widths, config)}, objective, frozen)
 
 
 def gtan(widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> TrainingTask:
@@ -65,34 +74,45 @@ def gtan(widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> Tra
 
     The assistant learns from labels and the teacher, the student from labels and the assistant of the moment.
     """
-    term, frozen, weight = distillation(config.distill), named(teachers), config.distill.weight
+    loss, frozen, weight = distillation_loss(config.distill), by_role(teachers), config.distill.weight
 
     def objective(outputs: Outputs, batch: TrainingBatch, step: int) -> dict[str, torch.Tensor]:
         teacher = losses.ensemble([outputs[name] for name in frozen])
         student, assistant = outputs["student"], outputs["assistant"]
-        voxels = emphasis(batch, teacher)
+        voxels = distillation_weights(batch, teacher)
         parts = {
             "assistant seg": segmentation(assistant, batch),
-            "assistant kd": weight * term(assistant, teacher, voxels),
+            "assistant kd": weight * loss(assistant, teacher, voxels),
             "student seg": segmentation(student, batch),
-            "student kd": weight * term(student, assistant, voxels),
+            "student kd": weight * loss(student, assistant, voxels),
         }
         if config.growth.teacher_term:
-            parts["student teacher"] = weight * term(student, teacher, voxels)
+            parts["student teacher"] = weight * loss(student, teacher, voxels)
         return parts
 
-    student = seeded(widths, config)
-    sizes = growth_plan(widths, teachers[0].widths, len(config.growth.grow_at))
-    steps = [round(share * config.loop.steps) for share in config.growth.grow_at]
-    plan = {step: ("assistant", size) for step, size in zip(steps, sizes, strict=True)}
-    method = (
-        f"GTAN ({config.distill.loss}): assistant grown {widths} -> {' -> '.join(map(str, sizes))} beside the "
-        f"student, {'inheriting' if config.growth.inherit else 'not inheriting'} weights"
+    student = initial_network(widths, config)
+    method = dataclasses.replace(
+        distillation_record("gtan", teachers, config),
+        growth=growth_plan(widths, teachers[0].widths, config),
+        inherit=config.growth.inherit,
+        teacher_term=config.growth.teacher_term,
     )
-    return TrainingTask("gtan", method, {"assistant": copy_of(student), "student": student}, objective, frozen, plan)
+    return TrainingTask("gtan", method, {"assistant": clone(student), "student": student}, objective, frozen)
 
 
-def growth_plan(narrow: tuple[int, ...], wide: tuple[int, ...], times: int) -> list[tuple[int, ...]]:
+def distillation_record(stage: Stage, teachers: list[UNet3D], config: Config) -> MethodRecord:
+    """What all methods with teachers record."""
+    return MethodRecord(stage, config.distill.loss, tuple(net.widths for net in teachers))
+
+
+def growth_plan(narrow: tuple[int, ...], wide: tuple[int, ...], config: Config) -> tuple[GrowthStep, ...]:
+    """The assistant's first size and its growths, at the configured shares of the run."""
+    steps = [round(share * config.loop.steps) for share in config.growth.grow_at]
+    plan = dict(zip(steps, growth_widths(narrow, wide, len(steps)), strict=True))  # of two at one step the larger
+    return (GrowthStep(0, narrow), *(GrowthStep(step, widths) for step, widths in plan.items()))
+
+
+def growth_widths(narrow: tuple[int, ...], wide: tuple[int, ...], times: int) -> list[tuple[int, ...]]:
     """Widths after each growth: equal factors, ending at `wide` exactly and never shrinking."""
     return [
         tuple(max(n, round(n * (w / n) ** (turn / times))) for n, w in zip(narrow, wide, strict=True))
@@ -105,7 +125,7 @@ def segmentation(logits: torch.Tensor, batch: TrainingBatch) -> torch.Tensor:
     return losses.segmentation(logits, batch.label, batch.weights, batch.labelled)
 
 
-def emphasis(batch: TrainingBatch, teacher: torch.Tensor) -> torch.Tensor:
+def distillation_weights(batch: TrainingBatch, teacher: torch.Tensor) -> torch.Tensor:
     """Voxel weights for distillation; where there is no label, the teacher's mask says what is near the liver."""
     if batch.labelled.all():
         return batch.weights
@@ -113,27 +133,27 @@ def emphasis(batch: TrainingBatch, teacher: torch.Tensor) -> torch.Tensor:
     return torch.where(batch.labelled.reshape(-1, 1, 1, 1, 1) > 0, batch.weights, guessed)
 
 
-def distillation(settings: DistillSettings) -> Term:
-    """The configured term (student, teacher, weights) -> scalar."""
-    term = losses.DISTILLATION[settings.loss]
-    return term if settings.temperature is None else partial(term, temperature=settings.temperature)
+def distillation_loss(settings: DistillSettings) -> losses.DistillationLoss:
+    """The configured loss (student, teacher, weights) -> scalar."""
+    loss = losses.DISTILLATION[settings.loss]
+    return loss if settings.temperature is None else partial(loss, temperature=settings.temperature)
 
 
-def named(teachers: list[UNet3D]) -> dict[str, UNet3D]:
+def by_role(teachers: list[UNet3D]) -> dict[str, UNet3D]:
     """Frozen networks by role; the first is the largest."""
     return {f"teacher{number}": net.requires_grad_(False) for number, net in enumerate(teachers)}
 
 
-def seeded(widths: tuple[int, ...], config: Config) -> UNet3D:
-    """The network to begin from, or a fresh one that depends on the seed and the widths alone."""
+def initial_network(widths: tuple[int, ...], config: Config) -> UNet3D:
+    """The network of `--start`, or a fresh one that depends on the seed and the widths alone."""
     if config.loop.start:
-        return begun(Path(config.loop.start), widths, config).train()
+        return started_from(config.loop.start, widths, config).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
         return UNet3D(widths)
 
 
-def begun(file: Path, widths: tuple[int, ...], config: Config) -> UNet3D:
+def started_from(file: Path, widths: tuple[int, ...], config: Config) -> UNet3D:
     """A checkpoint's network, widened when it is narrower. Raises UserError when it is wider."""
     net, seed = checkpoint.network(file), config.loop.seed
     if net.widths == widths:
@@ -141,6 +161,6 @@ def begun(file: Path, widths: tuple[int, ...], config: Config) -> UNet3D:
     try:
         wide = growth.widen(net, widths, growth.draw_maps(net.widths, widths, seed))
     except ValueError as error:
-        raise UserError(f"{file} cannot be begun from ({error})") from error
+        raise UserError(f"{file} cannot be the start ({error})") from error
     growth.break_symmetry(wide, config.growth.asymmetry, seed)
     return wide

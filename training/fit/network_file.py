@@ -1,14 +1,13 @@
-"""Networks that are kept: one network of a checkpoint as safetensors in float16, with all that is known of it.
+"""One network of a checkpoint as a safetensors file in float16, with the record of its training.
 
-`checkpoint.read` takes such a file for a checkpoint with this one network, so that it can teach, be begun from and be
-evaluated; it cannot be resumed.
+`checkpoint.read` takes such a file for a checkpoint with this one network, so that it can be a teacher or a start and
+can be evaluated; it cannot be resumed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from LiverGTANLib.core.files import atomic_write
 from training.errors import UserError
 
 SUFFIX = ".safetensors"
@@ -23,25 +23,22 @@ ENTRY = "livergtan"  # of the file's metadata: JSON of the checkpoint without it
 
 
 def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, float]) -> str:
-    """Keeps the averaged network of a role of a checkpoint's content; returns the SHA-256 of the file.
+    """Writes the averaged network of a role of a checkpoint's content; returns the SHA-256 of the file.
 
-    watched: Dice of the cases that were watched, at the last step. The same network gives the same bytes.
+    watched: Dice of the validation cases at the last step. The same network gives the same bytes.
     Raises UserError for a role that is not there and for weights that float16 cannot hold.
     """
     if role not in content["nets"]:
         raise UserError(f"This checkpoint holds {', '.join(content['nets'])} but no {role}; choose one by --role.")
     net = content["nets"][role]
     arrays = {name: halved(name, array) for name, array in net["average"].items()}
-    sizes = {name: net[name] for name in ("widths", "first_widths", "stem")}
+    sizes = {name: net[name] for name in ("widths", "stem")}
     known = {name: value for name, value in content.items() if name != "nets"}
     text = json.dumps(known | {"role": role, "sizes": sizes, "watched": watched}, ensure_ascii=False)
-    temporary = file.with_suffix(".tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, temporary, metadata={ENTRY: text})
-        os.replace(temporary, file)
+        with atomic_write(file) as part:
+            save_file(arrays, part, metadata={ENTRY: text})
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{file} cannot be written ({error}); make room or choose another --output.") from error
     return sha256(file)
 
@@ -52,7 +49,9 @@ def halved(name: str, array: torch.Tensor) -> torch.Tensor:
         return array.contiguous()
     half = array.detach().cpu().to(torch.float16).contiguous()
     if not torch.isfinite(half).all():
-        raise UserError(f"{name} has values that are not finite or too large for float16; this network cannot be kept.")
+        raise UserError(
+            f"{name} has values that are not finite or too large for float16; this network cannot be written."
+        )
     return half
 
 
@@ -72,7 +71,7 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def digest(arrays: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of a state in float16, names in order: a network, its checkpoint and its kept file have the same one."""
+    """SHA-256 of a state in float16, names in order: a network, its checkpoint and its file have the same one."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name].detach().cpu()

@@ -1,8 +1,9 @@
-"""What a run tells: a progress bar on a terminal (else lines), `log.csv` always, TensorBoard where it is installed."""
+"""What a run reports: a progress bar on a terminal (else lines), `log.csv`, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import sys
 import time
@@ -14,39 +15,43 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
+from LiverGTANLib.core.files import atomic_write
 from training.errors import UserError
 from training.options import Config
 from training.settings import to_toml
 
+logger = logging.getLogger(__name__)
+
 HEADER = ["step", "name", "value"]
 
 
-class Log:
+class RunLog:
     """Collects losses and writes their mean over steps and processes every `log_every` steps."""
 
-    def __init__(self, folder: Path, name: str, config: Config, done: int, fabric: Fabric) -> None:
+    def __init__(self, folder: Path, name: str, config: Config, first_step: int, fabric: Fabric) -> None:
         self.folder, self.name, self.fabric = folder, name, fabric
         self.loop, self.writes = config.loop, fabric.is_global_zero
         self.sums: dict[str, torch.Tensor] = {}
-        self.count, self.done, self.settings = 0, done, to_toml(config)
+        self.count, self.first_step, self.settings = 0, first_step, to_toml(config)
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> RunLog:
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "config.toml").write_text(self.settings, encoding="utf-8")
-            forget_after(self.folder / "log.csv", self.done)
+            with atomic_write(self.folder / "config.toml") as part:
+                part.write_text(self.settings, encoding="utf-8")
+            drop_rows_after(self.folder / "log.csv", self.first_step)
             self.file = (self.folder / "log.csv").open("a", newline="", encoding="utf-8")
             self.rows = csv.writer(self.file)
             self.board = tensorboard(self.folder)
         self.bar = tqdm(
             desc=self.name,
             total=self.loop.steps,
-            initial=self.done,
+            initial=self.first_step,
             unit="step",
             dynamic_ncols=True,
             disable=not (self.writes and sys.stderr.isatty()),
         )
-        self.told = (self.done, time.monotonic())
+        self.reported = (self.first_step, time.monotonic())
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -73,14 +78,14 @@ class Log:
                 "32-true, and resume from the last checkpoint."
             )
         self.write(step, means | {"rate": rate})
-        self.tell(step, "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+        self.report(step, "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
 
     def figures(self, step: int, figures: dict[str, dict[str, float]]) -> None:
         """Writes validation figures of every role."""
         for role, values in figures.items():
             self.write(step, {f"{role}/{name}": value for name, value in values.items()})
             if values and self.writes:
-                self.say(f"  {role} at {step}: " + "  ".join(f"{n} {v:.4f}" for n, v in values.items()))
+                self.print_line(f"  {role} at {step}: " + "  ".join(f"{n} {v:.4f}" for n, v in values.items()))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Rows to the CSV (every digit, so that runs can be compared) and scalars to TensorBoard."""
@@ -91,17 +96,17 @@ class Log:
         for name, value in values.items() if self.board else ():
             self.board.add_scalar(name, value, step)
 
-    def tell(self, step: int, text: str) -> None:
+    def report(self, step: int, text: str) -> None:
         """Losses beside the bar, or a line where there is none."""
         if not self.bar.disable:
             self.bar.set_postfix_str(text)
         elif self.writes:
-            (before, then), self.told = self.told, (step, time.monotonic())
-            speed = (step - before) / max(self.told[1] - then, 1e-9)
+            (before, then), self.reported = self.reported, (step, time.monotonic())
+            speed = (step - before) / max(self.reported[1] - then, 1e-9)
             left = (self.loop.steps - step) / speed / 60
-            self.say(f"{self.name} {step}/{self.loop.steps}  {text}  {speed:.2f} steps/s  {left:.1f} min left")
+            self.print_line(f"{self.name} {step}/{self.loop.steps}  {text}  {speed:.2f} steps/s  {left:.1f} min left")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line that does not tear the bar."""
         if self.bar.disable:
             print(text, flush=True)
@@ -109,11 +114,11 @@ class Log:
             self.bar.write(text)
 
 
-def forget_after(file: Path, step: int) -> None:
+def drop_rows_after(file: Path, step: int) -> None:
     """Removes rows of steps that will be done again, so that a resumed log reads like an uninterrupted one."""
-    kept = [row for row in rows(file) if int(row[0]) <= step]
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([HEADER, *kept])
+    remaining = [row for row in rows(file) if int(row[0]) <= step]
+    with atomic_write(file) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([HEADER, *remaining])
 
 
 def last_figures(file: Path, role: str) -> dict[str, float]:
@@ -135,6 +140,7 @@ def tensorboard(folder: Path):
     """A writer where TensorBoard is installed, else None."""
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    except ImportError as error:
+        logger.info("TensorBoard is not installed (%s); log.csv holds all figures.", error)
         return None
     return SummaryWriter(str(folder))

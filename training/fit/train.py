@@ -1,4 +1,4 @@
-"""What `fit` and `ablate` run: one stage, or several in a row, each on the one loop."""
+"""`fit`: the teacher, or a student by one method with the networks that this needs, each on the one loop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from LiverGTANLib.core.files import atomic_write
+from training.command_line import plain
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods
 from training.fit.loop import Validate
+from training.fit.run_record import decisive, require_same_facts
 from training.fit.validate import validator
 from training.model.nets import UNet3D
 from training.options import Config, Fit, Roles
-from training.settings import to_toml
+from training.settings import from_toml, to_toml
 
 ASSISTED = ("takd", "dgkd")
 KINDS = ("student", "kd", *ASSISTED, "gtan")
@@ -46,43 +49,47 @@ class Method:
         return cls(kind, tuple(changes))
 
     def configured(self, config: Config) -> Config:
-        """The run's settings with this recipe's changes."""
+        """The run's settings with this method's changes."""
         for part, name, value in self.changes:
             config = dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{name: value})})
         return config
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Widths of the three roles."""
-
-    student: tuple[int, ...]
-    assistant: tuple[int, ...]
-    teacher: tuple[int, ...]
 
 
 def fit(options: Fit) -> None:
     """Trains the teacher, or a student by one method."""
     config, run = options.training, options.run
     validate = validator(config.data)
-    write_settings(options)
-    widths = sizes(options.roles)
+    begin_run(options)
     if options.stage == "teacher":
-        fit_teacher(widths, config, run, validate)
+        fit_teacher(options.roles, config, run, validate)
     else:
-        method, teachers = Method.parse(options.stage), list(options.roles.teacher)
-        fit_student(method, widths, teachers, config, run, run / "assistant", validate)
+        fit_student(Method.parse(options.stage), options.roles, config, run, run / "assistant", validate)
+    write_settings(options)
+
+
+def begin_run(options: Fit) -> None:
+    """Writes `fit.toml` into the folder of a new run; `fit --config` starts it again.
+
+    Raises UserError that names each difference when the folder holds a run of other settings.
+    """
+    file = options.run / "fit.toml"
+    if file.exists():
+        require_same_facts(command_facts(from_toml(Fit("all"), file)), command_facts(options), file)
+    else:
+        write_settings(options)
 
 
 def write_settings(options: Fit) -> None:
-    """`fit.toml` in the folder of the run: `fit --config` starts it again."""
-    options.run.mkdir(parents=True, exist_ok=True)
-    (options.run / "fit.toml").write_text(to_toml(options), encoding="utf-8")
+    """`fit.toml`, anew after a run: what may differ between its parts is told as it was last."""
+    with atomic_write(options.run / "fit.toml") as part:
+        part.write_text(to_toml(options), encoding="utf-8")
 
 
-def sizes(roles: Roles) -> Sizes:
-    """The widths given on the command line."""
-    return Sizes(roles.student_widths, roles.assistant_widths, roles.teacher_widths)
+def command_facts(options: Fit) -> dict[str, object]:
+    """Name -> value of the options of `fit` that decide what it gives; files are compared by content in the loop."""
+    values = plain(dataclasses.asdict(options))
+    roles = {name: value for name, value in values["roles"].items() if name != "teacher"}
+    return {"stage": options.stage, **roles, **decisive(values["training"])}
 
 
 def teacher_config(roles: Roles, config: Config) -> Config:
@@ -91,45 +98,42 @@ def teacher_config(roles: Roles, config: Config) -> Config:
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=steps))
 
 
-def fit_teacher(sizes: Sizes, config: Config, folder: Path, validate: Validate) -> Path:
+def fit_teacher(roles: Roles, config: Config, folder: Path, validate: Validate) -> Path:
     """A teacher on labels alone; its checkpoint."""
-    return loop.fit(methods.plain("teacher", sizes.teacher, config), config, folder, validate)
+    return loop.fit(methods.supervised("teacher", roles.teacher_widths, config), config, folder, validate)
 
 
 def fit_student(
-    recipe: Method,
-    sizes: Sizes,
-    teachers: list[Path],
-    config: Config,
-    folder: Path,
-    assistant: Path,
-    validate: Validate,
+    method: Method, roles: Roles, config: Config, folder: Path, assistant: Path, validate: Validate
 ) -> Path:
-    """A student by a recipe; its checkpoint. TAKD and DGKD first train (or find) their assistant in `assistant`."""
-    config = recipe.configured(config)
-    if recipe.kind == "student":
-        return loop.fit(methods.plain("student", sizes.student, config), config, folder, validate)
-    frozen = [checkpoint.network(path, only_role(path)) for path in teachers]
-    if not frozen:
-        raise UserError(f"'{recipe.kind}' needs --teacher CHECKPOINT; train one with `python -m training fit teacher`.")
-    if recipe.kind in ASSISTED:
-        between = fit_assistant(frozen, sizes, config, assistant, validate)
-        frozen = [between] if recipe.kind == "takd" else [*frozen, between]
-    make = {"kd": methods.distilled, "takd": methods.distilled, "dgkd": methods.densely}
-    if recipe.kind == "gtan":
-        task = methods.gtan(sizes.student, frozen, config)
+    """A student by a method; its checkpoint. TAKD and DGKD first train (or find) their assistant in `assistant`.
+
+    Raises UserError when the method needs a teacher and `roles` names none.
+    """
+    config = method.configured(config)
+    if method.kind == "student":
+        return loop.fit(methods.supervised("student", roles.student_widths, config), config, folder, validate)
+    teachers = [checkpoint.network(path, teacher_role(path)) for path in roles.teacher]
+    if not teachers:
+        raise UserError(f"'{method.kind}' needs --teacher CHECKPOINT; train one with `python -m training fit teacher`.")
+    if method.kind in ASSISTED:
+        between = fit_assistant(teachers, roles, config, assistant, validate)
+        teachers = [between] if method.kind == "takd" else [*teachers, between]
+    make = {"dgkd": methods.dgkd, "gtan": methods.gtan}
+    if method.kind in make:
+        task = make[method.kind](roles.student_widths, teachers, config)
     else:
-        task = make[recipe.kind]("student", sizes.student, frozen, config)
+        task = methods.kd(method.kind, roles.student_widths, teachers, config)
     return loop.fit(task, config, folder, validate)
 
 
-def fit_assistant(teachers: list[UNet3D], sizes: Sizes, config: Config, folder: Path, validate: Validate) -> UNet3D:
+def fit_assistant(teachers: list[UNet3D], roles: Roles, config: Config, folder: Path, validate: Validate) -> UNet3D:
     """The assistant of TAKD and DGKD: a network between the sizes, distilled from the teachers."""
-    task = methods.distilled("assistant", sizes.assistant, teachers, config)
+    task = methods.kd("assistant", roles.assistant_widths, teachers, config)
     return checkpoint.network(loop.fit(task, config, folder, validate), "assistant")
 
 
-def only_role(path: Path) -> str:
+def teacher_role(path: Path) -> str:
     """The role to take from a teacher's checkpoint: its only network, or the assistant of a GTAN run."""
     roles = list(checkpoint.read(path)["nets"])
     return roles[0] if len(roles) == 1 else "assistant"

@@ -19,25 +19,26 @@ from training.options import Config
 class Trainee:
     """`average` is the moving average of the weights: what is validated, evaluated and exported.
 
-    born: step of its start or last growth. history: one entry a growth with step, widths and replica maps.
+    optimizer_start_step: where the optimizer began, and with it the warm-up of the rate: at the start of the run or at
+    the last growth. growths: one entry a growth with step, widths and replica maps.
     """
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
     average: UNet3D
-    born: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    optimizer_start_step: int = 0
+    growths: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def new(cls, net: UNet3D, fabric: Fabric, config: Config) -> Trainee:
         """The network on its device, with a fresh optimizer; the average begins as a copy."""
-        average = machine.placed(copy_of(net), fabric).eval().requires_grad_(False)
+        average = machine.placed(clone(net), fabric).eval().requires_grad_(False)
         net = machine.placed(net, fabric).train()
         optimizer = torch.optim.AdamW(net.parameters(), lr=config.loop.rate, weight_decay=config.loop.decay)
         return cls(*fabric.setup(net, optimizer), average)
 
     @property
-    def plain(self) -> UNet3D:
+    def unwrapped(self) -> UNet3D:
         """The network below Fabric's and DDP's wrappers."""
         net = self.net
         while hasattr(net, "module"):
@@ -45,69 +46,62 @@ class Trainee:
         return net
 
     def grown(self, widths: tuple[int, ...], step: int, fabric: Fabric, config: Config) -> Trainee:
-        """This learner at larger widths: same function, average and moments, unless growth does not inherit."""
+        """This trainee at larger widths: same function, average and moments, unless growth does not inherit."""
         settings, seed = config.growth, config.loop.seed + step
-        maps = growth.draw_maps(self.plain.widths, widths, seed)
-        history = [*self.history, {"step": step, "widths": widths, "maps": maps}]
-        if not settings.inherit:
+        maps = growth.draw_maps(self.unwrapped.widths, widths, seed)
+        if settings.inherit:
+            wide = growth.widen(self.unwrapped, widths, maps)
+            growth.break_symmetry(wide, settings.asymmetry, seed)
+            trainee = Trainee.new(wide, fabric, config)
+            trainee.average.load_state_dict(growth.widen(self.average, widths, maps).state_dict())
+            trainee.optimizer.load_state_dict(growth.widen_moments(self.optimizer.state_dict(), self.unwrapped, maps))
+        else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                fresh = Trainee.new(self.plain.like(widths), fabric, config)
-            fresh.born, fresh.history = step, history
-            return fresh
-        wide = growth.widen(self.plain, widths, maps)
-        growth.break_symmetry(wide, settings.asymmetry, seed)
-        grown = Trainee.new(wide, fabric, config)
-        grown.average.load_state_dict(growth.widen(self.average, widths, maps).state_dict())
-        grown.optimizer.load_state_dict(growth.widen_moments(self.optimizer.state_dict(), self.plain, maps))
-        grown.born, grown.history = step, history
-        return grown
+                trainee = Trainee.new(self.unwrapped.like(widths), fabric, config)
+        trainee.optimizer_start_step = step
+        trainee.growths = [*self.growths, {"step": step, "widths": widths, "maps": maps}]
+        return trainee
 
     def finite(self) -> bool:
         """Whether weights and average are numbers."""
-        return all(bool(p.isfinite().all()) for net in (self.plain, self.average) for p in net.parameters())
+        return all(bool(p.isfinite().all()) for net in (self.unwrapped, self.average) for p in net.parameters())
 
     def pack(self) -> dict[str, Any]:
         """Everything as plain data for the checkpoint."""
         return {
             "widths": self.average.widths,
-            "first_widths": self.first_widths,
             "stem": self.average.stem_size,
-            "weights": self.plain.state_dict(),
+            "weights": self.unwrapped.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "born": self.born,
-            "history": self.history,
+            "optimizer_start_step": self.optimizer_start_step,
+            "growths": self.growths,
         }
-
-    @property
-    def first_widths(self) -> tuple[int, ...]:
-        """The widths before any growth: every map's highest source names a level's old width."""
-        if not self.history:
-            return self.average.widths
-        return tuple(max(one) + 1 for one in self.history[0]["maps"].values())
 
     @classmethod
     def unpack(cls, state: dict[str, Any], start: UNet3D, fabric: Fabric, config: Config) -> Trainee:
-        """The learner that `pack` described; `start` is the network that it began as."""
-        learner = cls.new(start.like(tuple(state["widths"])), fabric, config)
-        learner.plain.load_state_dict(state["weights"])
-        learner.average.load_state_dict(state["average"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-        learner.born, learner.history = state["born"], state["history"]
-        return learner
+        """The trainee that `pack` described; `start` is the network that it began as."""
+        trainee = cls.new(start.like(tuple(state["widths"])), fabric, config)
+        trainee.unwrapped.load_state_dict(state["weights"])
+        trainee.average.load_state_dict(state["average"])
+        trainee.optimizer.load_state_dict(state["optimizer"])
+        trainee.optimizer_start_step, trainee.growths = state["optimizer_start_step"], state["growths"]
+        return trainee
+
+    @torch.no_grad()
+    def update_average(self, decay: float, step: int) -> None:
+        """Moves the average towards the weights; early on faster, so that the first weights are soon forgotten.
+
+        The decay rises as (1 + step) / (10 + step) up to `decay`, as in TensorFlow's ExponentialMovingAverage.
+        """
+        decay = min(decay, (1 + step) / (10 + step))
+        average, current = self.average.state_dict(), self.unwrapped.state_dict()
+        names = [name for name, value in average.items() if value.is_floating_point()]
+        torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
 
 
-@torch.no_grad()
-def follow(learner: Trainee, decay: float, step: int) -> None:
-    """Moves the average towards the weights; early on it follows faster, so that the start is forgotten."""
-    decay = min(decay, (1 + step) / (10 + step))
-    average, current = learner.average.state_dict(), learner.plain.state_dict()
-    names = [name for name, value in average.items() if value.is_floating_point()]
-    torch._foreach_lerp_([average[n] for n in names], [current[n] for n in names], 1 - decay)
-
-
-def copy_of(net: UNet3D) -> UNet3D:
+def clone(net: UNet3D) -> UNet3D:
     """An independent network with the same weights."""
     twin = net.like(net.widths)
     twin.load_state_dict(net.state_dict())

@@ -1,4 +1,4 @@
-"""What is watched during training: Dice on real CTs on the model grid."""
+"""Validation during training: Dice on real CTs on the model grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from LiverGTANLib.core import measurements
+from LiverGTANLib.core.measurements import dice
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from training.data.cases import Case
 from training.data.joined import Joined
@@ -23,14 +23,16 @@ def validator(data: DataSettings) -> Callable[[UNet3D], dict[str, float]]:
     cases = [Case.parse(text) for text in data.validation]
     refuse_trained(cases, Joined(data.bank))
     prepared = [(case.name, *case.on_model_grid(SPACING_MM, HU_WINDOW)) for case in cases]
-    tensors = [(name, torch.from_numpy(x)[None, None], y > 0.5) for name, x, y in prepared]
 
     @torch.no_grad()
-    def dice(net: UNet3D) -> dict[str, float]:
+    def validate(net: UNet3D) -> dict[str, float]:
         device = next(net.parameters()).device
-        return {name: measurements.dice(net(x.to(device))[0, 0].cpu().numpy() > 0, truth) for name, x, truth in tensors}
+        return {
+            name: dice(net(torch.from_numpy(image)[None, None].to(device))[0, 0].cpu().numpy() > 0, liver > 0.5)
+            for name, image, liver in prepared
+        }
 
-    return dice
+    return validate
 
 
 def refuse_trained(cases: list[Case], bank: Joined) -> None:

@@ -7,7 +7,7 @@ Shapes: B batch, C channels, D/H/W = superior/anterior/right axes of the model g
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import distributed, nn
@@ -53,6 +53,10 @@ class UNet3D(nn.Module):
             x = torch.cat([self.get_submodule(f"up{level}")(x), skips[level]], dim=1)
             x = self.get_submodule(f"dec{level}")(x)
         return self.head(x)
+
+    def architecture(self) -> dict[str, Any]:
+        """What tells this network from others, in plain data."""
+        return {"widths": list(self.widths), "stem": self.stem_size}
 
     def like(self, widths: tuple[int, ...]) -> UNet3D:
         """A fresh network that differs from this one in widths alone."""

@@ -102,7 +102,7 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
         "Method": lambda c: c["training"]["method"],
         "Steps": lambda c: steps(c["training"]),
-        "Seed": lambda c: str(c["training"]["seed"]),
+        "Seeds": lambda c: ", ".join(map(str, c["training"]["seeds"])),
         "Compute": lambda c: compute(c["training"]),
         "Precision": lambda c: f"{c['training']['precision']}, PyTorch {c['training']['torch']}",
         "Code": lambda c: f"`{c['training']['code']}`",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from training.command_line import line, options
 from training.evaluation.training_history import runs
-from training.fit import checkpoint
-from training.options import TEACHER_WIDTHS, Config, SynthesisConfig
+from training.fit.run_record import MethodRecord
+from training.options import Config, SynthesisConfig
 
 ABLATION = "training/results/ablation.json"
-MEAN = re.compile(r"mean of the weights of \d+ runs \(seeds ([\d, ]+)\)( and of the network that all began from)?")
-METHODS = {"Dice": "student", "KD": "kd", "DGKD": "dgkd", "GTAN": "gtan"}  # first word of a checkpoint's method
 
 
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
@@ -27,51 +25,36 @@ def fit(content: dict[str, Any], name: str, teacher: str) -> str:
 
     For the mean of several runs: their commands, which differ in the seed alone, and that of the mean, on one line.
     """
-    seeds = MEAN.search(content["method"])
-    if not seeds:
-        return one_fit(content, f"runs/{name}", teacher, content["settings"]["loop"]["seed"])
-    runs = {f"runs/{name}-seed{seed}": int(seed) for seed in seeds[1].split(", ")}
+    loop, averaging = content["settings"]["loop"], MethodRecord.of(content["method"]).averaging
+    if averaging is None:
+        return one_fit(content, f"runs/{name}", teacher, loop["seed"])
+    runs = {f"runs/{name}-seed{seed}": seed for seed in averaging.seeds}
     lines = [one_fit(content, run, teacher, seed) for run, seed in runs.items()]
     files, role = [f"{run}/checkpoint.pt" for run in runs], next(iter(content["nets"]))
-    if seeds[2]:
-        first = checkpoint.beginning(Path(content["settings"]["loop"]["start"]))
-        files.append(f"runs/{first.parent.name}/checkpoint.pt")
+    if averaging.ancestor:
+        files.append(f"runs/{Path(averaging.ancestor).parent.name}/checkpoint.pt")
     return " && ".join([*lines, line("average", *files, "--role", role, "--run", f"runs/{name}")])
 
 
 def one_fit(content: dict[str, Any], run: str, teacher: str, seed: int) -> str:
     """The command of a run with a seed."""
-    kind, settings = stage(content), content["settings"]
+    method, settings = MethodRecord.of(content["method"]), content["settings"]
+    stage = "kd" if method.stage == "assistant" else method.stage  # on its own, the assistant is a student by KD
     settings = settings | {"loop": settings["loop"] | {"seed": seed}}
-    taught = ["--teacher", teacher] if kind not in ("teacher", "student") else []
-    return line("fit", kind, "--run", run, *roles(content, kind), *taught, *options(Config(), settings))
+    teachers = ["--teacher", teacher] if method.teachers else []
+    return line("fit", stage, "--run", run, *roles(content, method), *teachers, *options(Config(), settings))
 
 
-def stage(content: dict[str, Any]) -> str:
-    """The stage of `fit`, by the method and the sizes that a checkpoint holds."""
-    kind = METHODS[re.match(r"\w+", content["method"])[0]]
-    if kind == "student" and "teacher" in content["nets"]:
-        return "teacher"
-    return "takd" if kind == "kd" and taught_by(content) not in ([], list(TEACHER_WIDTHS)) else kind
-
-
-def taught_by(content: dict[str, Any]) -> list[int]:
-    """Widths of a checkpoint's first teacher; none when it had none."""
-    return next((list(one["widths"]) for one in content.get("teachers", {}).values()), [])
-
-
-def roles(content: dict[str, Any], kind: str) -> list[str]:
+def roles(content: dict[str, Any], method: MethodRecord) -> list[str]:
     """Widths as options."""
-    nets = content["nets"]
-    if kind == "teacher":
-        return widths("teacher", nets["teacher"]["widths"])
-    first = nets.get("student") or next(iter(nets.values()))
-    return widths("student", first["first_widths"]) + (
-        widths("assistant", taught_by(content)) if kind == "takd" else []
-    )
+    if method.stage == "teacher":
+        return widths("teacher", content["networks"]["teacher"]["widths"])
+    role = "assistant" if method.stage == "assistant" else "student"
+    between = widths("assistant", method.teachers[-1]) if method.stage in ("takd", "dgkd") else []
+    return widths("student", content["networks"][role]["widths"]) + between
 
 
-def widths(role: str, values: list[int]) -> list[str]:
+def widths(role: str, values: Sequence[int]) -> list[str]:
     """The option with the widths of a role."""
     return [f"--{role}-widths", *map(str, values)]
 

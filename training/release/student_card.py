@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from training.data import held_out
 from training.errors import UserError
 from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, network_file
+from training.fit.run_record import MethodRecord
 from training.paths import ROOT, TEACHER
 from training.release import provenance, reproduce
 
@@ -45,15 +45,20 @@ def training(file: Path, name: str) -> dict[str, Any]:
     """The training part of the card of the network `name`, from its checkpoint and the banks that this names."""
     content = checkpoint.read(file)
     settings, banks = content["settings"], provenance.banks(content["settings"])
-    teacher, start = taught(content), settings["loop"].get("start")
+    teacher, start = taught(content), settings["loop"]["start"]
+    if start and checkpoint.network_digest(Path(start)) != content["start"]:
+        raise UserError(f"{start} no longer holds the network that {file} began from; bring that one back.")
+    method = MethodRecord.of(content["method"])
+    averaging = method.averaging
     return {
-        "method": content["method"],
+        "method": method.sentence,
+        "stage": method.stage,
+        "seeds": list(averaging.seeds) if averaging else [settings["loop"]["seed"]],
         "command": reproduce.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
         "steps": content["step"],
         "batch": settings["loop"]["batch"],
-        "seed": settings["loop"]["seed"],
-        "precision": settings["machine"]["precision"],
-        "torch": version("torch"),
+        "precision": content["precision"],
+        "torch": content["torch"],
         "code": content["code"],
         "minutes": minutes(content["spent"]),
         "teacher": teacher,
@@ -65,7 +70,7 @@ def training(file: Path, name: str) -> dict[str, Any]:
 
 def taught(content: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the first teacher: its own training if it is the one that is kept; {} without a teacher."""
-    first = next(iter(content.get("teachers", {}).values()), None)
+    first = next(iter(content["teachers"].values()), None)
     if first is None:
         return {}
     kept = checkpoint.read(KEPT) if KEPT.is_file() else {"nets": {}}

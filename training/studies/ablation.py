@@ -1,27 +1,30 @@
 """The table: arms x students x seeds at equal student updates, on CTs that no step has seen.
 
-One folder a run; a finished one holds `result.json` and is never run again, an unfinished one goes on. Arms of a seed
-share TAKD's and DGKD's assistant; its cost is added to both.
+One folder a run; a finished one is not trained again, an unfinished one goes on, and one of other settings is refused
+(see `stored_results`). Arms of a seed share TAKD's and DGKD's assistant; its cost is added to both.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from LiverGTANLib.core.files import atomic_write
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.evaluation.markdown import markdown_table
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint, train
+from training.fit.loop import Validate
 from training.fit.validate import validator
 from training.model.nets import GRID, UNet3D, gmac, parameters
 from training.options import STUDENT_WIDTHS, Ablate
+from training.studies.stored_results import Result, case_digests, result_of, write_json
 
 HEAD = (
     "Student",
@@ -60,24 +63,32 @@ class Cell:
 
 
 def ablate(options: Ablate) -> None:
-    """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each."""
+    """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each.
+
+    The table shows nothing but runs of these very settings. Raises UserError that names each difference when the
+    folder of a cell holds another run.
+    """
     cells = list(plan(options))
     cases = [Case.parse(case) for case in options.cases]
-    validate = validator(options.training.data)
-    teacher = list(options.roles.teacher) or [train_teacher(options, validate)]
-    others = finished(options)
-    for cell, path in others.items():
-        file = options.folder / cell.folder / "result.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(measured(cell, 0, path, cases, []), indent=1), encoding="utf-8")
+    digests, validate = case_digests(cases), validator(options.training.data)
+    teachers = list(options.roles.teacher) or [train_teacher(options, validate)]
+    results = [
+        result_of(
+            options.folder / cell.folder / "result.json",
+            checkpoint.network_digest(path),
+            digests,
+            partial(measured, cell, path, cases),
+        )
+        for cell, path in reference_students(options).items()
+    ]
     for number, cell in enumerate(cells, 1):
         file = options.folder / cell.folder / "result.json"
         if not file.exists():
             print(f"run {number} of {len(cells)}: {cell.folder}", flush=True)
-            result = train_cell(options, cell, teacher, cases, validate)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        write(options, [*others, *cells], teacher)
+        trained, costs = train_cell(options, cell, teachers, validate)
+        measure = partial(measured, cell, trained, cases, options.training.loop.steps, costs)
+        results.append(result_of(file, checkpoint.network_digest(trained), digests, measure))
+        write(options, results, teachers)
 
 
 def plan(options: Ablate) -> Iterator[Cell]:
@@ -87,7 +98,8 @@ def plan(options: Ablate) -> Iterator[Cell]:
         raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
     for arm in options.arms:
         train.Method.parse(arm)
-    started(options)
+    starts(options)
+    require_labels(options)
     for student in options.students:
         widths_of(student)
     for seed in options.seeds:
@@ -95,56 +107,62 @@ def plan(options: Ablate) -> Iterator[Cell]:
             yield from (Cell(arm, student, seed) for arm in options.arms)
 
 
-def train_teacher(options: Ablate, validate) -> Path:
+def require_labels(options: Ablate) -> None:
+    """Raises UserError for a label of `--also` that is an arm's, or no plain name: it would lie among other results."""
+    for text in options.also:
+        label = text.partition("=")[0]
+        if label in (START, *options.arms) or not label or Path(label).name != label:
+            raise UserError(f"--also cannot be labelled {label!r}: choose a plain name that is no arm.")
+
+
+def train_teacher(options: Ablate, validate: Validate) -> Path:
     """The teacher that all arms share."""
     config = train.teacher_config(options.roles, options.training)
-    return train.fit_teacher(train.sizes(options.roles), config, options.folder / "teacher", validate)
+    return train.fit_teacher(options.roles, config, options.folder / "teacher", validate)
 
 
-def train_cell(options: Ablate, cell: Cell, teachers: list[Path], cases: list[Case], validate) -> dict[str, Any]:
-    """Trains one cell and measures it on every case; what `result.json` holds."""
-    config, start = options.training, started(options).get(cell.student)
+def train_cell(options: Ablate, cell: Cell, teachers: list[Path], validate: Validate) -> tuple[Path, list[Path]]:
+    """Trains one cell, or finds it trained: its checkpoint, and those of all runs that its arm took."""
+    config, start = options.training, starts(options).get(cell.student)
     config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
-    recipe, folder = train.Method.parse(cell.arm), options.folder / cell.folder
-    sizes = dataclasses.replace(train.sizes(options.roles), student=widths_of(cell.student))
-    loss = recipe.configured(config).distill.loss
+    method, folder = train.Method.parse(cell.arm), options.folder / cell.folder
+    roles = dataclasses.replace(options.roles, student_widths=widths_of(cell.student), teacher=tuple(teachers))
+    loss = method.configured(config).distill.loss
     # From random weights an assistant does not depend on the student; from a student's weights it does.
     name = f"{loss}-{cell.student}-seed{cell.seed}" if start else f"{loss}-seed{cell.seed}"
     assistant = options.folder / "assistant" / name
-    file = train.fit_student(recipe, sizes, teachers, config, folder, assistant, validate)
-    costs = [file, assistant / "checkpoint.pt"] if recipe.kind in train.ASSISTED else [file]
-    return measured(cell, config.loop.steps, file, cases, costs)
+    file = train.fit_student(method, roles, config, folder, assistant, validate)
+    return file, [file, assistant / "checkpoint.pt"] if method.kind in train.ASSISTED else [file]
 
 
-def measured(cell: Cell, steps: int, file: Path, cases: list[Case], costs: list[Path]) -> dict[str, Any]:
-    """The figures of a checkpoint's student, and what the runs of `costs` took (None without any)."""
+def measured(cell: Cell, file: Path, cases: list[Case], steps: int | None = None, costs: Sequence[Path] = ()) -> Result:
+    """The figures of a checkpoint's student on every case, and what the runs of `costs` took (None: not counted)."""
     rows = [row for row, _ in evaluate.evaluate(str(file), cases, ("numpy",))]
+    spent = [checkpoint.read(one)["spent"] for one in costs]
     return {
         "cell": dataclasses.asdict(cell),
-        "figures": {name: mean([size(name, getattr(row.metrics, name)) for row in rows]) for name in FIGURES},
+        "figures": {name: mean([magnitude(name, getattr(row.metrics, name)) for row in rows]) for name in FIGURES},
         "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
         "steps": steps,
-        "seconds": {kind: sum(checkpoint.read(one)["spent"][kind] for one in costs) for kind in ("wall", "cpu")}
-        if costs
-        else None,
+        "seconds": {kind: sum(one[kind] for one in spent) for kind in ("wall", "cpu")} if spent else None,
     }
 
 
-def size(name: str, value: float) -> float:
+def magnitude(name: str, value: float) -> float:
     """A figure as the table averages it: a volume may be too large here and too small there."""
     return 100 * abs(value) if name == "volume_error" else value
 
 
-def started(options: Ablate) -> dict[str, Path]:
+def starts(options: Ablate) -> dict[str, Path]:
     """Student -> the checkpoint that all its arms begin from. Raises UserError when some have none."""
     if len(options.starts) not in (0, len(options.students)):
         raise UserError(f"{len(options.starts)} --starts for {len(options.students)} students; give one for each.")
     return dict(zip(options.students, options.starts))
 
 
-def finished(options: Ablate) -> dict[Cell, Path]:
-    """What the table shows besides the arms: the students that these begin from, and others by their labels."""
-    cells = {Cell(START, student, options.seeds[0]): file for student, file in started(options).items()}
+def reference_students(options: Ablate) -> dict[Cell, Path]:
+    """What the table shows besides the arms: the students that these begin from, and those of `--also`."""
+    cells = {Cell(START, student, options.seeds[0]): file for student, file in starts(options).items()}
     for text in options.also:
         label, _, file = text.partition("=")
         widths = checkpoint.network(Path(file)).widths
@@ -166,17 +184,14 @@ def widths_of(student: str) -> tuple[int, ...]:
         raise UserError(f"'{student}' is no student; give {known}, or widths like 5-10-20-30.") from error
 
 
-def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
-    """The table so far, for people (Markdown, plot) and for programs (JSON)."""
-    files = [options.folder / cell.folder / "result.json" for cell in cells]
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "table.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    others = [cell.arm for cell in cells if cell.arm not in options.arms]
-    shown = dict.fromkeys([START, *options.arms, *others])
+def write(options: Ablate, results: list[Result], teachers: list[Path]) -> None:
+    """The table so far, to read (Markdown, plot) and for programs (JSON)."""
+    write_json(options.folder / "table.json", results)
+    shown = dict.fromkeys([START, *options.arms, *(one["cell"]["arm"] for one in results)])
     rows = [summarize(results, arm, student) for student in options.students for arm in shown]
     rows = [row for row in rows if row]
-    (options.folder / "table.md").write_text(markdown(rows, results, teachers), encoding="utf-8")
+    with atomic_write(options.folder / "table.md") as part:
+        part.write_text(markdown(rows, results, teachers), encoding="utf-8")
     gap = (float("nan"), float("nan"))
     found = {(row["student"], row["arm"]): row["dice"] for row in rows}
     groups = {student: [found.get((student, arm), gap) for arm in shown] for student in options.students}
@@ -184,7 +199,7 @@ def write(options: Ablate, cells: list[Cell], teachers: list[Path]) -> None:
 
 
 def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
-    """One row: (mean, sd) over seeds of each figure and of the cost; None for a cost not counted, or without a run."""
+    """One row: (mean, sd) over seeds of each figure, mean cost (None: not counted); None without a run."""
     runs = [r for r in results if (r["cell"]["arm"], r["cell"]["student"]) == (arm, student)]
     if not runs:
         return None
@@ -192,7 +207,7 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     for name in FIGURES:
         row[name] = mean_and_sd([r["figures"][name] for r in runs])
     for kind in ("wall", "cpu"):
-        row[kind] = mean_and_sd([r["seconds"][kind] / 60 for r in runs]) if all(r["seconds"] for r in runs) else None
+        row[kind] = mean([r["seconds"][kind] / 60 for r in runs]) if all(r["seconds"] for r in runs) else None
     return row
 
 
@@ -202,7 +217,7 @@ def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str
     for row in rows:
         net = UNet3D(widths_of(row["student"]))
         figures = [shown(*row[name], n) for name, n in FIGURES.items()]
-        costs = [f"{row[kind][0]:.1f}" if row[kind] else NOT_COUNTED for kind in ("wall", "cpu")]
+        costs = [NOT_COUNTED if row[kind] is None else f"{row[kind]:.1f}" for kind in ("wall", "cpu")]
         size = (f"{parameters(net):,}", f"{gmac(net, GRID):.3f}")
         lines.append([row["student"], row["arm"], *size, str(row["seeds"]), *figures, *costs])
     return "\n".join([markdown_table(HEAD, lines, text_columns=2), "", *notes(results, teachers)]) + "\n"
@@ -225,7 +240,7 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
         "teacher.",
     ]
     for path in teachers:
-        spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, train.only_role(path))
+        spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, train.teacher_role(path))
         lines.append(
             f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
             f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU."

@@ -6,37 +6,38 @@ weight, so they are refused.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.command_line import plain
 from training.errors import UserError
-from training.fit import checkpoint
-from training.options import Average, Config
-from training.settings import over
+from training.fit import checkpoint, network_file
+from training.fit.run_record import NOT_RECORDED, Averaging, MethodRecord, RunRecord, differences
+from training.options import Average
+
+RECORD = tuple(field.name for field in dataclasses.fields(RunRecord))
 
 
 def average(options: Average) -> None:
-    """Writes the checkpoint of the mean of all runs' networks of a role."""
+    """Writes the checkpoint of the mean of all runs' networks of a role.
+
+    Raises UserError unless the runs go back to one network, which may be among them, and differ in the seed alone.
+    """
     contents = [checkpoint.read(file) for file in options.checkpoints]
-    require_kin(options.checkpoints, contents, options.role)
-    runs = [content for content in contents if content["settings"]["loop"].get("start")]
+    require_one_size(contents, options.role)
+    runs, ancestor = runs_and_ancestor(options.checkpoints, contents, options.role)
+    require_same_training(runs)
     nets = [content["nets"][options.role] for content in contents]
     mean = averaged([net["average"] for net in nets])
-    sizes = {name: nets[0][name] for name in ("widths", "first_widths", "stem")}
-    net = sizes | {"weights": mean, "average": mean, "optimizer": {}, "born": 0, "history": []}
+    sizes = {name: nets[0][name] for name in ("widths", "stem")}
+    net = sizes | {"weights": mean, "average": mean, "optimizer": {}, "optimizer_start_step": 0, "growths": []}
     file = options.run / "checkpoint.pt"
     spent = {kind: sum(one["spent"][kind] for one in runs) for kind in ("wall", "cpu")}
-    checkpoint.write(
-        file,
-        {options.role: net},
-        runs[0]["step"],
-        settings(runs[0]),
-        method(runs, len(runs) < len(contents)),
-        spent,
-        runs[0]["teachers"],
-    )
+    code = ", ".join(one["code"] for one in runs)
+    checkpoint.write(file, {options.role: net}, runs[0]["step"], record(runs, ancestor), spent, code)
     print(f"wrote {file}")
 
 
@@ -48,26 +49,61 @@ def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     }
 
 
-def require_kin(files: tuple[Path, ...], contents: list[dict[str, Any]], role: str) -> None:
-    """Raises UserError unless all hold the role, at one size, and go back to one network, which may be among them."""
+def require_one_size(contents: list[dict[str, Any]], role: str) -> None:
+    """Raises UserError unless there are several, and all hold the role at one size."""
     if len(contents) < 2:
         raise UserError("Give at least two checkpoints to average.")
     if any(role not in one["nets"] for one in contents):
         raise UserError(f"Not every checkpoint holds a {role}; choose another --role.")
     if len({tuple(one["nets"][role]["widths"]) for one in contents}) > 1:
         raise UserError("The networks differ in widths; average networks of one size.")
-    if len({checkpoint.beginning(file).resolve() for file in files}) > 1:
+
+
+def runs_and_ancestor(
+    files: tuple[Path, ...], contents: list[dict[str, Any]], role: str
+) -> tuple[list[dict[str, Any]], Path | None]:
+    """The runs, and the checkpoint among the files, if any, of a network that they go back to.
+
+    Raises UserError when they do not all go back to one network.
+    """
+    lines = [ancestors(content) for content in contents]
+    before = {digest for line in lines for digest in line}
+    digests = [network_file.digest(content["nets"][role]["average"]) for content in contents]
+    runs = [n for n, digest in enumerate(digests) if digest not in before]
+    roots = {lines[n][-1] if lines[n] else None for n in runs}
+    if len(roots) != 1 or None in roots:
         raise UserError("The runs did not begin from one network (--start); the mean of their weights means nothing.")
+    others = [file for n, file in enumerate(files) if n not in runs]
+    if len(others) > 1:
+        raise UserError(f"The runs go back to {', '.join(map(str, others))}; give one of these at most.")
+    return [contents[n] for n in runs], (others[0] if others else None)
 
 
-def settings(content: dict[str, Any]) -> Config:
-    """The settings of a run, from its checkpoint."""
-    return over(Config(), content["settings"], "checkpoint")
+def ancestors(content: dict[str, Any]) -> list[str]:
+    """Digests of the network that a run began from, of what that one began from, and so on, the first one last.
+
+    Raises UserError when a file no longer holds the network that was begun from.
+    """
+    found = []
+    while content["start"] and content["start"] != NOT_RECORDED:
+        file = Path(content["settings"]["loop"]["start"])
+        if checkpoint.network_digest(file) != content["start"]:
+            raise UserError(f"{file} no longer holds the network that was begun from; bring that one back.")
+        found.append(content["start"])
+        content = checkpoint.read(file)
+    return found
 
 
-def method(runs: list[dict[str, Any]], with_beginning: bool) -> str:
-    """What a card says of the mean; `rerun.fit` reads it back."""
-    seeds = ", ".join(str(one["settings"]["loop"]["seed"]) for one in runs)
-    ways = "; ".join(dict.fromkeys(one["method"] for one in runs))
-    beginning = " and of the network that all began from" if with_beginning else ""
-    return f"{ways}; mean of the weights of {len(runs)} runs (seeds {seeds}){beginning}"
+def require_same_training(runs: list[dict[str, Any]]) -> None:
+    """Raises UserError when runs differ in more than the seed: no card could say how their mean was trained."""
+    found = [one for run in runs[1:] for one in differences(runs[0], run, ignored=("loop.seed",))]
+    if found:
+        raise UserError(f"The runs differ in more than the seed ({'; '.join(dict.fromkeys(found))}).")
+
+
+def record(runs: list[dict[str, Any]], ancestor: Path | None) -> dict[str, Any]:
+    """The record of the first run, with the seeds of all."""
+    seeds = tuple(one["settings"]["loop"]["seed"] for one in runs)
+    averaging = Averaging(seeds, str(ancestor) if ancestor else None)
+    method = dataclasses.replace(MethodRecord.of(runs[0]["method"]), averaging=averaging)
+    return {name: runs[0][name] for name in RECORD} | {"method": plain(dataclasses.asdict(method))}

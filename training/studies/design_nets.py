@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.model.nets import conv3, unit
-from training.studies.designs_plan import Design
+from training.studies.design_plan import Design
 
 
 class DesignNet(nn.Module):
@@ -49,6 +50,10 @@ class DesignNet(nn.Module):
             x = torch.cat([self.get_submodule(f"up{level}")(x), skips[level]], dim=1)
             x = self.get_submodule(f"dec{level}")(x)
         return self.head(x)
+
+    def architecture(self) -> dict[str, Any]:
+        """What tells this network from others, in plain data."""
+        return dataclasses.asdict(self.design) | {"widths": list(self.widths)}
 
     def like(self, widths: tuple[int, ...]) -> DesignNet:
         """A fresh network that differs from this one in widths alone."""

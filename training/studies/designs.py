@@ -1,15 +1,15 @@
-"""Choosing a student: short equal runs of several designs, their Dice on real CTs, their time on both engines.
+"""Choosing a student: short equal runs of several designs, their Dice on real CTs, their time.
 
-One folder a design; a finished one holds `result.json` and is not trained again. Times are taken anew at every call.
+One folder a design; a finished one is not trained again (see `stored_results`). Times are taken anew at every call.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +23,47 @@ from training.data.cases import Case
 from training.data.joined import Joined
 from training.errors import UserError
 from training.evaluation.metrics import measure
-from training.fit import checkpoint, loop, methods
+from training.fit import checkpoint, loop, methods, network_file
+from training.fit.run_record import MethodRecord
 from training.fit.validate import refuse_trained
 from training.model.nets import parameters
 from training.options import Config, Designs
-from training.studies import designs_table
+from training.studies import design_table
+from training.studies.design_engines import TorchDesign, numpy_engine
 from training.studies.design_nets import DesignNet, gmac
-from training.studies.designs_engines import PlainEngine, TorchDesign, numpy_engine
-from training.studies.designs_plan import Design, chosen
+from training.studies.design_plan import Design, chosen
+from training.studies.stored_results import Result, case_digests, result_of
 
 ROLE = "student"
-EQUAL = ("steps", "batch", "rate", "warmup", "average", "seed")
+ENGINES = {
+    "numpy": "the extension's engine, for the designs that it runs",
+    "torch": "float32, batch norms folded, channels last",
+}
+"""What the times were taken with, as the table says it."""
 
 
 def compare_designs(options: Designs) -> None:
-    """Trains every missing design, times them all side by side, and writes `table.md`, `table.json`, `table.png`."""
+    """Trains every missing design, times them all side by side, and writes `table.md`, `table.json`, `table.png`.
+
+    Raises UserError that names each difference when a design's folder holds a run of other settings.
+    """
     designs = chosen(options.designs)
     cases = [Case.parse(case) for case in options.cases]
     configs = [configured(design, options.training) for design in designs]
     check_banks([Joined(config.data.bank) for config in configs], cases)
-    results = []
+    digests, results = case_digests(cases), []
     for number, (design, config) in enumerate(zip(designs, configs, strict=True), 1):
         file = options.folder / design.name / "result.json"
         if not file.exists():
             print(f"design {number} of {len(designs)}: {design.name}", flush=True)
-            result = train(design, config, cases, file.parent)
-            file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        results.append(equal(file, config))
+        trained = train(design, config, file.parent)
+        results.append(
+            result_of(file, network_digest(trained), digests, partial(measured, design, config, cases, trained))
+        )
     torch.set_num_threads(options.training.machine.threads)
     nets = [network(design, options.folder / design.name / "checkpoint.pt") for design in designs]
     times = timed(nets, cases[0], options.rounds)
-    designs_table.write(options.folder, results, times)
+    design_table.write(options.folder, results, times)
 
 
 def configured(design: Design, config: Config) -> Config:
@@ -89,46 +99,43 @@ def check_banks(banks: list[Joined], cases: list[Case]) -> None:
         refuse_trained(cases, bank)
 
 
-def train(design: Design, config: Config, cases: list[Case], folder: Path) -> dict[str, Any]:
-    """Trains a design on labels alone and judges the moving average of its weights; what `result.json` holds."""
+def train(design: Design, config: Config, folder: Path) -> Path:
+    """Trains a design on labels alone, or finds it trained; its checkpoint."""
 
     def objective(outputs: loop.Outputs, batch, step: int) -> dict[str, torch.Tensor]:
         return {f"{ROLE} seg": methods.segmentation(outputs[ROLE], batch)}
 
-    task = loop.TrainingTask(design.name, "Dice + cross entropy on labels", {ROLE: seeded(design, config)}, objective)
-    file = loop.fit(task, config, folder, lambda net: {})
-    net, bank = network(design, file), Joined(config.data.bank)
+    task = loop.TrainingTask(design.name, MethodRecord("student"), {ROLE: initial_network(design, config)}, objective)
+    return loop.fit(task, config, folder, lambda net: {})
+
+
+def measured(design: Design, config: Config, cases: list[Case], file: Path) -> Result:
+    """The figures of the moving average of a design's weights on every case; what `result.json` holds."""
+    net, bank, content = network(design, file), Joined(config.data.bank), checkpoint.read(file)
     return {
         "design": dataclasses.asdict(design),
         "growth": design.growth,
         "parameters": parameters(net),
-        "cases": {case.name: judged(net, case) for case in cases},
-        "loop": {name: getattr(config.loop, name) for name in EQUAL},
+        "cases": {case.name: figures(net, case) for case in cases},
+        "loop": {name: getattr(config.loop, name) for name in ("steps", "batch", "rate", "warmup", "average", "seed")},
         "bank": {"volumes": len(bank), "shape": bank.banks[0].shape},
-        "seconds": checkpoint.read(file)["spent"],
-        "code": checkpoint.read(file)["code"],
+        "seconds": content["spent"],
+        "code": content["code"],
     }
 
 
-def judged(net: DesignNet, case: Case) -> dict[str, float]:
-    """Figures of the product's mask at native resolution, from the network in float32."""
-    mask = segmenter.mask(segmenter.analyze(case.ct, PlainEngine(net))).full()
+def figures(net: DesignNet, case: Case) -> dict[str, float]:
+    """Those of the product's mask at native resolution, from the network in float32."""
+    mask = segmenter.mask(segmenter.analyze(case.ct, TorchDesign(net))).full()
     return dataclasses.asdict(measure(mask, case.mask, case.ct.ijk_to_ras))
 
 
-def equal(file: Path, config: Config) -> dict[str, Any]:
-    """A finished result. Raises UserError when it was not trained like the others are to be."""
-    result = json.loads(file.read_text(encoding="utf-8"))
-    differing = [name for name in EQUAL if result["loop"][name] != getattr(config.loop, name)]
-    if differing:
-        raise UserError(
-            f"{file} was trained with another {', '.join(differing)}; a comparison needs equal runs: "
-            "give the same settings or another --folder."
-        )
-    return result
+def network_digest(file: Path) -> str:
+    """See `network_file.digest`."""
+    return network_file.digest(checkpoint.read(file)["nets"][ROLE]["average"])
 
 
-def seeded(design: Design, config: Config) -> DesignNet:
+def initial_network(design: Design, config: Config) -> DesignNet:
     """A fresh network whose weights depend on the seed and the design alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
@@ -143,7 +150,7 @@ def network(design: Design, file: Path) -> DesignNet:
 
 
 def timed(nets: list[DesignNet], case: Case, rounds: int) -> dict[str, Any]:
-    """Times of one forward pass on the scan's grid, by engine and design, in ms.
+    """Times of one forward pass on the scan's grid, by engine and design, in ms; "numpy" where the extension runs it.
 
     The designs take turns, so that whatever else the machine does hits all alike.
     """
@@ -157,17 +164,12 @@ def timed(nets: list[DesignNet], case: Case, rounds: int) -> dict[str, Any]:
         for net in nets
     }
     for name, make in (("numpy", numpy_engine), ("torch", TorchDesign)):
-        made = [make(net) for net in nets]
-        taken = in_turns(made, [grids[net.design.spacing_mm] for net in nets], rounds)
-        for net, engine, milliseconds in zip(nets, made, taken, strict=True):
-            kind = str(engine.dtype) if name == "torch" else type(engine).__name__
-            numbers[net.design.name][name] = {
-                "median": statistics.median(milliseconds),
-                "all": milliseconds,
-                "kind": kind,
-            }
+        made = [(net.design, engine) for net in nets if (engine := make(net))]
+        taken = in_turns([engine for _, engine in made], [grids[design.spacing_mm] for design, _ in made], rounds)
+        for (design, _), milliseconds in zip(made, taken, strict=True):
+            numbers[design.name][name] = {"median": statistics.median(milliseconds), "all": milliseconds}
     counts = {"numpy_threads": threads.thread_count(), "torch_threads": torch.get_num_threads()}
-    return {"scan": case.name, "rounds": rounds, **counts, "designs": numbers}
+    return {"scan": case.name, "rounds": rounds, "engines": ENGINES, **counts, "designs": numbers}
 
 
 def in_turns(made: list[Engine], grids: list, rounds: int) -> list[list[float]]:

@@ -9,9 +9,10 @@ import time
 import pytest
 import torch
 
-from support.training_fixtures import logged, makeBank, options, smallConfig, trainingProcess, untold
+from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, trainingProcess
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, train
+from training.options import Roles
 
 WIDTHS = (2, 3, 4)
 
@@ -22,7 +23,7 @@ def smallBank(tmp_path_factory):
 
 
 def fit(config, folder, widths=WIDTHS):
-    return loop.fit(methods.plain("student", widths, config), config, folder, untold)
+    return loop.fit(methods.supervised("student", widths, config), config, folder, noValidation)
 
 
 def test_loss_falls(smallBank, tmp_path):
@@ -36,7 +37,7 @@ def test_loss_falls(smallBank, tmp_path):
 def test_stopping_and_resuming_changes_nothing(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=8)
     whole = checkpoint.read(fit(config, tmp_path / "whole"))
-    task, folder = methods.plain("student", WIDTHS, config), tmp_path / "parts"
+    task, folder = methods.supervised("student", WIDTHS, config), tmp_path / "parts"
     fabric = machine.start(config)
     run = loop.TrainingRun(task, config, fabric, folder / "checkpoint.pt")
     with loop.Prefetcher(run) as batches:
@@ -67,13 +68,13 @@ def test_a_killed_run_repeats_the_losses_bit_for_bit(smallBank, tmp_path):
 
 def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=8)
-    sizes = train.Sizes(student=(2, 3), assistant=(3, 4), teacher=(4, 6))
-    teacher = train.fit_teacher(sizes, config, tmp_path / "teacher", untold)
+    roles = Roles(student_widths=(2, 3), assistant_widths=(3, 4), teacher_widths=(4, 6))
+    teacher = train.fit_teacher(roles, config, tmp_path / "teacher", noValidation)
     process = trainingProcess(
         "fit",
         "gtan",
         "--student-widths",
-        *sizes.student,
+        *roles.student_widths,
         "--teacher",
         teacher,
         *options(config),
@@ -86,7 +87,8 @@ def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_pat
     )
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    train.fit_student(train.Method("gtan"), sizes, [teacher], config, tmp_path / "one", tmp_path, untold)
+    roles = dataclasses.replace(roles, teacher=(teacher,))
+    train.fit_student(train.Method("gtan"), roles, config, tmp_path / "one", tmp_path, noValidation)
     pairs = list(zip(logged(tmp_path / "two"), logged(tmp_path / "one"), strict=True))
     assert len(pairs) == 8 * 5  # four losses and the rate
     for (step, name, ours), (_, _, theirs) in pairs:
@@ -95,7 +97,7 @@ def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_pat
 
 def test_a_terminated_run_leaves_a_checkpoint_and_says_how_to_go_on(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=1_000_000)
-    task, folder = methods.plain("student", WIDTHS, config), tmp_path
+    task, folder = methods.supervised("student", WIDTHS, config), tmp_path
     calls = []
 
     def objective(outputs, batch, step):
@@ -107,22 +109,22 @@ def test_a_terminated_run_leaves_a_checkpoint_and_says_how_to_go_on(smallBank, t
     first, task.objective = task.objective, objective
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(UserError, match="Stopped at step 3"):
-        loop.fit(task, config, folder, untold)
+        loop.fit(task, config, folder, noValidation)
     assert checkpoint.read(folder / "checkpoint.pt")["step"] == 3
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(smallBank, tmp_path):
     config = smallConfig(smallBank)
-    task = methods.plain("student", WIDTHS, config)
+    task = methods.supervised("student", WIDTHS, config)
     task.objective = lambda outputs, batch, step: {"student seg": outputs["student"].sum() * float("nan")}
     with pytest.raises(UserError, match="not finite at step 1"):
-        loop.fit(task, config, tmp_path, untold)
+        loop.fit(task, config, tmp_path, noValidation)
 
 
 def test_ruined_weights_do_not_replace_a_good_checkpoint(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=100, log_every=1000, checkpoint_seconds=0.0)
-    task = methods.plain("student", WIDTHS, config)
+    task = methods.supervised("student", WIDTHS, config)
     first = task.objective
 
     def objective(outputs, batch, step):
@@ -131,14 +133,14 @@ def test_ruined_weights_do_not_replace_a_good_checkpoint(smallBank, tmp_path):
 
     task.objective = objective
     with pytest.raises(UserError, match=r"not finite at step 4.*goes on from"):
-        loop.fit(task, config, tmp_path, untold)
+        loop.fit(task, config, tmp_path, noValidation)
     assert checkpoint.read(tmp_path / "checkpoint.pt")["step"] == 3
 
 
 def test_a_bank_that_vanishes_ends_with_a_sentence(smallBank, tmp_path):
     bank = shutil.copytree(smallBank, tmp_path / "bank")
     config = smallConfig(bank, steps=100_000, checkpoint_seconds=0.0)
-    task = methods.plain("student", WIDTHS, config)
+    task = methods.supervised("student", WIDTHS, config)
     first = task.objective
 
     def objective(outputs, batch, step):
@@ -148,7 +150,7 @@ def test_a_bank_that_vanishes_ends_with_a_sentence(smallBank, tmp_path):
 
     task.objective = objective
     with pytest.raises(UserError, match=r"data vanished.*goes on from"):
-        loop.fit(task, config, tmp_path / "run", untold)
+        loop.fit(task, config, tmp_path / "run", noValidation)
     assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["step"] >= 3
 
 
@@ -167,19 +169,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(smallBank, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system refuses larger files, as a full disk would
     try:
         with pytest.raises(UserError, match=r"cannot be written .* make room"):
-            checkpoint.write(file, nets, 9, config)
+            checkpoint.write(file, nets, 9, {}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == before
-    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint.pt"]
-
-
-def test_other_widths_do_not_resume(smallBank, tmp_path):
-    config = smallConfig(smallBank, steps=2)
-    fit(config, tmp_path)
-    more = dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=4))
-    with pytest.raises(UserError, match="use another --run"):
-        fit(more, tmp_path, widths=(2, 3, 5))
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "config.toml", "log.csv"}
 
 
 def test_rate_warms_up_decays_and_warms_up_again_after_growth(smallBank):
@@ -187,7 +181,7 @@ def test_rate_warms_up_decays_and_warms_up_again_after_growth(smallBank):
     rates = [loop.rate(config, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1, rel=0.01) and max(rates) == rates[9]
     assert rates[9:] == sorted(rates[9:], reverse=True) and rates[-1] < 0.02
-    assert loop.rate(config, 50, born=50) == pytest.approx(rates[50] / 10)
+    assert loop.rate(config, 50, start_step=50) == pytest.approx(rates[50] / 10)
 
 
 def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank):

@@ -1,17 +1,19 @@
-"""Stages and recipes on the real loop, small."""
+"""The methods on the real loop, small."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from support.training_fixtures import logged, makeBank, smallConfig, untold
+from support.training_fixtures import logged, makeBank, noValidation, smallConfig
 from training.data.batches import TrainingBatch, voxel_weights
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods, train
 from training.model import losses
 from training.model.nets import UNet3D
-from training.options import Config, DistillSettings
+from training.options import Config, DistillSettings, Roles
 
-SIZES = train.Sizes(student=(2, 3), assistant=(3, 5), teacher=(4, 8))
+ROLES = Roles(student_widths=(2, 3), assistant_widths=(3, 5), teacher_widths=(4, 8))
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +24,17 @@ def smallBank(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(smallBank, tmp_path_factory):
     config = smallConfig(smallBank, steps=10)
-    return train.fit_teacher(SIZES, config, tmp_path_factory.mktemp("teacher"), untold)
+    return train.fit_teacher(ROLES, config, tmp_path_factory.mktemp("teacher"), noValidation)
 
 
 @pytest.mark.parametrize("arm", ["student", "kd", "kd:cwd", "takd:dist", "dgkd", "gtan", "gtan-fresh", "gtan-dense"])
 def test_every_arm_trains_a_student(arm, smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, steps=8)
-    recipe = train.Method.parse(arm)
-    file = train.fit_student(recipe, SIZES, [teacher], config, tmp_path / "run", tmp_path / "assistant", untold)
+    method, roles = train.Method.parse(arm), replace(ROLES, teacher=(teacher,))
+    file = train.fit_student(method, roles, config, tmp_path / "run", tmp_path / "assistant", noValidation)
     assert checkpoint.read(file)["step"] == 8
-    assert checkpoint.network(file, "student").widths == SIZES.student
-    assert (tmp_path / "assistant" / "checkpoint.pt").exists() == (recipe.kind in train.ASSISTED)
+    assert checkpoint.network(file, "student").widths == ROLES.student_widths
+    assert (tmp_path / "assistant" / "checkpoint.pt").exists() == (method.kind in train.ASSISTED)
     names = {name for _, name, _ in logged(tmp_path / "run")}
     assert ("student kd" in names) == (arm != "student")
     assert ("student teacher" in names) == (arm == "gtan-dense")
@@ -41,10 +43,10 @@ def test_every_arm_trains_a_student(arm, smallBank, teacher, tmp_path):
 def test_arms_start_from_the_same_student(smallBank, teacher, tmp_path):
     config = smallConfig(smallBank)
     net = checkpoint.network(teacher)
-    first = methods.plain("student", SIZES.student, config).nets["student"].state_dict()
+    first = methods.supervised("student", ROLES.student_widths, config).nets["student"].state_dict()
     for task in (
-        methods.distilled("student", SIZES.student, [net], config),
-        methods.gtan(SIZES.student, [net], config),
+        methods.kd("kd", ROLES.student_widths, [net], config),
+        methods.gtan(ROLES.student_widths, [net], config),
     ):
         for role in task.nets:
             assert all(torch.equal(value, first[name]) for name, value in task.nets[role].state_dict().items())
@@ -52,11 +54,13 @@ def test_arms_start_from_the_same_student(smallBank, teacher, tmp_path):
 
 def test_the_assistant_grows_inside_the_run_and_the_student_does_not_notice(smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, steps=12)
-    file = loop.fit(methods.gtan(SIZES.student, [checkpoint.network(teacher)], config), config, tmp_path, untold)
+    file = loop.fit(
+        methods.gtan(ROLES.student_widths, [checkpoint.network(teacher)], config), config, tmp_path, noValidation
+    )
     nets = checkpoint.read(file)["nets"]
-    assert nets["assistant"]["widths"] == SIZES.teacher and nets["student"]["widths"] == SIZES.student
-    assert [(entry["step"], entry["widths"]) for entry in nets["assistant"]["history"]] == [(3, (3, 5)), (6, (4, 8))]
-    assert nets["assistant"]["born"] == 6 and nets["student"]["born"] == 0
+    assert nets["assistant"]["widths"] == ROLES.teacher_widths and nets["student"]["widths"] == ROLES.student_widths
+    assert [(entry["step"], entry["widths"]) for entry in nets["assistant"]["growths"]] == [(3, (3, 5)), (6, (4, 8))]
+    assert nets["assistant"]["optimizer_start_step"] == 6 and nets["student"]["optimizer_start_step"] == 0
     assert nets["assistant"]["optimizer"]["state"][0]["step"] == 12  # moments were carried, not begun anew
 
 
@@ -66,23 +70,30 @@ def test_a_growing_run_resumes_bit_for_bit_before_at_and_after_growth(stop, smal
 
     config = smallConfig(smallBank, steps=8)
     net = checkpoint.network(teacher)
-    whole = checkpoint.read(loop.fit(methods.gtan(SIZES.student, [net], config), config, tmp_path / "whole", untold))
+    whole = checkpoint.read(
+        loop.fit(methods.gtan(ROLES.student_widths, [net], config), config, tmp_path / "whole", noValidation)
+    )
     run = loop.TrainingRun(
-        methods.gtan(SIZES.student, [net], config), config, machine.start(config), tmp_path / "parts" / "checkpoint.pt"
+        methods.gtan(ROLES.student_widths, [net], config),
+        config,
+        machine.start(config),
+        tmp_path / "parts" / "checkpoint.pt",
     )
     with loop.Prefetcher(run) as batches:
         for _ in range(stop):
             run.grow_if_due()
             run.update(batches.next())
     run.save()
-    parts = checkpoint.read(loop.fit(methods.gtan(SIZES.student, [net], config), config, tmp_path / "parts", untold))
+    parts = checkpoint.read(
+        loop.fit(methods.gtan(ROLES.student_widths, [net], config), config, tmp_path / "parts", noValidation)
+    )
     for role in ("assistant", "student"):
         for name, value in whole["nets"][role]["average"].items():
             assert torch.equal(value, parts["nets"][role]["average"][name]), (role, name)
 
 
 def test_growth_ends_at_the_teacher_and_never_shrinks():
-    plan = methods.growth_plan((5, 10, 20, 30), (16, 32, 64, 128), 3)
+    plan = methods.growth_widths((5, 10, 20, 30), (16, 32, 64, 128), 3)
     assert plan[-1] == (16, 32, 64, 128)
     for narrow, wide in zip([(5, 10, 20, 30), *plan], plan, strict=False):
         assert all(n <= w for n, w in zip(narrow, wide, strict=True))
@@ -97,7 +108,7 @@ def batch(labelled):
 def test_volumes_without_label_teach_through_the_teacher_alone():
     config = Config()
     net = UNet3D((2, 3))
-    task = methods.distilled("student", (2, 3), [net], config)
+    task = methods.kd("kd", (2, 3), [net], config)
     student, teacher = (torch.randn(2, 1, 16, 16, 16, requires_grad=True) for _ in range(2))
     parts = task.objective({"student": student, "teacher0": teacher}, batch([0.0, 0.0]), 0)
     assert parts["student seg"] == 0 and parts["student kd"] > 0
@@ -109,14 +120,14 @@ def test_emphasis_follows_the_teacher_where_there_is_no_label():
     teacher = torch.full((2, 1, 16, 16, 16), -5.0)
     teacher[:, :, :3, :3, :3] = 5.0
     known = batch([1.0, 0.0])
-    weights = methods.emphasis(known, teacher)
+    weights = methods.distillation_weights(known, teacher)
     assert torch.equal(weights[0], known.weights[0])
     assert torch.equal(weights[1], voxel_weights((teacher > 0).float())[1])
 
 
 def test_dense_guidance_drops_teachers_by_step():
     config = Config(distill=DistillSettings(drop=0.5))
-    task = methods.densely("student", (2, 3), [UNet3D((2, 3)), UNet3D((2, 3))], config)
+    task = methods.dgkd((2, 3), [UNet3D((2, 3)), UNet3D((2, 3))], config)
     maps = {name: torch.randn(2, 1, 16, 16, 16) for name in ("student", "teacher0", "teacher1")}
     values = {round(float(task.objective(maps, batch([1.0, 1.0]), step)["student kd"]), 3) for step in range(30)}
     assert len(values) == 4 and 0.0 in values  # none, the one, the other, both
@@ -130,17 +141,17 @@ def test_unknown_arms_are_refused(arm):
 
 def test_distillation_without_a_teacher_is_refused(smallBank, tmp_path):
     with pytest.raises(UserError, match="needs --teacher"):
-        train.fit_student(train.Method.parse("kd"), SIZES, [], smallConfig(smallBank), tmp_path, tmp_path, untold)
+        train.fit_student(train.Method.parse("kd"), ROLES, smallConfig(smallBank), tmp_path, tmp_path, noValidation)
 
 
 def test_a_run_may_begin_from_another_ones_network(smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, start=teacher)
-    net = methods.plain("teacher", SIZES.teacher, config).nets["teacher"]
+    net = methods.supervised("teacher", ROLES.teacher_widths, config).nets["teacher"]
     before = checkpoint.network(teacher).state_dict()
     assert net.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    wide = methods.plain("assistant", (6, 9), config).nets["assistant"].eval()
+    wide = methods.supervised("assistant", (6, 9), config).nets["assistant"].eval()
     image = torch.rand(1, 1, 16, 16, 16)
     assert torch.allclose(wide(image), net.eval()(image), atol=0.2)  # alike but for what breaks the symmetry
     assert not torch.equal(wide(image), net(image))
     with pytest.raises(UserError, match="can only grow"):
-        methods.plain("student", SIZES.student, config)
+        methods.supervised("student", ROLES.student_widths, config)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from support.training_fixtures import makeBank, options, smallConfig, untold
+from support.training_fixtures import makeBank, noValidation, options, smallConfig
 from training.__main__ import main
 from training.errors import UserError
 from training.evaluation import evaluate
@@ -25,7 +25,7 @@ def trained(bank, tmp_path_factory):
     """The checkpoint of a small teacher, watched on a made-up case."""
     config = smallConfig(bank, steps=4, rate=0.02, validate_every=2)
     return loop.fit(
-        methods.plain("teacher", WIDTHS, config), config, tmp_path_factory.mktemp("run"), lambda net: {"case": 0.5}
+        methods.supervised("teacher", WIDTHS, config), config, tmp_path_factory.mktemp("run"), lambda net: {"case": 0.5}
     )
 
 
@@ -60,15 +60,16 @@ def test_the_same_network_gives_the_same_bytes(trained, kept, tmp_path):
 
 def test_a_teacher_of_full_size_is_kept_whole(tmp_path):
     net = nets.UNet3D(TEACHER_WIDTHS)
-    state = {"widths": net.widths, "first_widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}
-    network_file.write(tmp_path / "teacher.safetensors", {"step": 0, "nets": {"teacher": state}}, "teacher", {})
+    state = {"widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}
+    content = {"format": checkpoint.FORMAT, "step": 0, "nets": {"teacher": state}}
+    network_file.write(tmp_path / "teacher.safetensors", content, "teacher", {})
     again = checkpoint.network(tmp_path / "teacher.safetensors")
     assert nets.parameters(again) == 1_255_697
     assert (tmp_path / "teacher.safetensors").stat().st_size < 2_600_000
 
 
 def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
-    assert train.only_role(kept) == "teacher"
+    assert train.teacher_role(kept) == "teacher"
     words = [
         "fit",
         "kd",
@@ -82,7 +83,7 @@ def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
         *options(smallConfig(bank, steps=2)),
     ]
     assert main(words) == 0
-    assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["method"].startswith("KD")
+    assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["method"]["stage"] == "kd"
 
 
 def test_it_is_evaluated_like_a_checkpoint(trained, kept):
@@ -107,7 +108,7 @@ def test_what_cannot_be_kept_or_read_is_explained(trained, tmp_path, capsys):
 
 def test_a_run_without_a_log_has_watched_nothing(bank, tmp_path, capsys):
     config = smallConfig(bank, steps=1)
-    file = loop.fit(methods.plain("student", WIDTHS, config), config, tmp_path, untold)
+    file = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path, noValidation)
     assert main(["keep", str(file), "--role", "student", "--output", str(tmp_path / "s.safetensors")]) == 0
     assert "watched: nothing" in capsys.readouterr().out
 

@@ -124,11 +124,11 @@ def test_ensemble_averages_probabilities(channels):
 def test_dense_guidance_sums_the_kept_teachers():
     student, teachers = logits(1, 0).requires_grad_(), [logits(1, seed).requires_grad_() for seed in (1, 2, 3)]
     expected = sum(losses.kl(student, teachers[i], even(student)) for i in (0, 2))
-    value = losses.dense(losses.kl, student, teachers, even(student), [True, False, True])
+    value = losses.dense_guidance(losses.kl, student, teachers, even(student), [True, False, True])
     assert torch.allclose(value, expected)
     value.backward()
     assert student.grad.abs().sum() > 0 and all(t.grad is None for t in teachers)
-    assert losses.dense(losses.kl, student, teachers, even(student), [False] * 3) == 0
+    assert losses.dense_guidance(losses.kl, student, teachers, even(student), [False] * 3) == 0
 
 
 def block_label():

@@ -10,7 +10,7 @@ import torch
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.standalone.image_files import image_of
-from support.training_fixtures import makeBank, measure_like, options, smallConfig, untold
+from support.training_fixtures import makeBank, measure_like, noValidation, options, smallConfig
 from training.__main__ import main
 from training.data.cases import Case
 from training.errors import UserError
@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
     """A checkpoint of a network that has learned a little, so that its batch norms have statistics."""
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(makeBank(folder / "bank"), steps=10, rate=0.02)
-    return loop.fit(methods.plain("student", WIDTHS, config), config, folder, untold)
+    return loop.fit(methods.supervised("student", WIDTHS, config), config, folder, noValidation)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from LiverGTANLib.core import weight_file
 from support.cases import smallCt
-from support.training_fixtures import makeBank, smallConfig, untold
+from support.training_fixtures import makeBank, noValidation, smallConfig
 from training.__main__ import main
 from training.data.cases import Case
 from training.errors import UserError
@@ -34,10 +34,10 @@ def trained(bank, tmp_path_factory):
     """The checkpoint of a small student, taught by a small teacher that is kept."""
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(bank, steps=3, rate=0.02)
-    teacher = loop.fit(methods.plain("teacher", (3, 5, 7), config), config, folder / "teacher", untold)
+    teacher = loop.fit(methods.supervised("teacher", (3, 5, 7), config), config, folder / "teacher", noValidation)
     assert main(["keep", str(teacher), "--output", str(folder / "kept.safetensors")]) == 0
-    task = methods.distilled("student", WIDTHS, [checkpoint.network(teacher)], config)
-    return loop.fit(task, config, folder / "student", untold)
+    task = methods.kd("kd", WIDTHS, [checkpoint.network(teacher)], config)
+    return loop.fit(task, config, folder / "student", noValidation)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_all_that_is_known_is_installed(extension, measured):
         "phantom-7",
         "fit teacher",
         "keep runs/",
-        "fit takd",
+        "fit kd",
         "--install",
         card["sha256"],
     ):

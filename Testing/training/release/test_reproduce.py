@@ -6,10 +6,12 @@ import shlex
 
 import pytest
 
-from support.training_fixtures import makeBank, smallConfig, untold
+from support.training_fixtures import makeBank, noValidation, smallConfig
 from training import command_line
 from training.__main__ import parse
+from training.command_line import plain
 from training.fit import checkpoint, loop, methods
+from training.fit.run_record import MethodRecord
 from training.model import nets
 from training.options import Calibrate, SynthesisConfig
 from training.release import reproduce
@@ -22,22 +24,22 @@ def taught(tmp_path_factory):
     """The content of a checkpoint of a small student that a small teacher taught."""
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(makeBank(folder / "bank"), steps=3, rate=0.02)
-    task = methods.distilled("student", WIDTHS, [nets.UNet3D((3, 5, 7)).eval()], config)
-    return checkpoint.read(loop.fit(task, config, folder, untold))
+    task = methods.kd("takd", WIDTHS, [nets.UNet3D((3, 5, 7)).eval()], config)
+    return checkpoint.read(loop.fit(task, config, folder, noValidation))
 
 
 def test_a_run_is_started_again_by_its_command(taught):
     words = shlex.split(reproduce.fit(taught, "student-30k", "kept.safetensors"))
     assert words[:3] == ["python", "-m", "training"]
     _, options = parse(words[3:])
-    assert (options.stage, options.roles.student_widths) == ("takd", WIDTHS)  # no teacher of the known size
+    assert (options.stage, options.roles.student_widths) == ("takd", WIDTHS)
     assert options.roles.assistant_widths == (3, 5, 7) and str(options.run) == "runs/student-30k"
     assert options.training.loop.steps == 3 and options.training.loop.rate == 0.02
     assert [str(path) for path in options.training.data.bank] == ["runs/bank"]
 
 
 def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
-    content = taught | {"method": taught["method"] + "; mean of the weights of 2 runs (seeds 4, 7)"}
+    content = taught | {"method": taught["method"] | {"averaging": {"seeds": [4, 7], "ancestor": None}}}
     command = reproduce.fit(content, "student-30k", "kept.safetensors")
     first, second, mean = (parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
     assert (first.training.loop.seed, second.training.loop.seed) == (4, 7) and first.stage == second.stage == "takd"
@@ -73,16 +75,28 @@ def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "roles", "widths", "stage"),
+    ("stage", "teachers", "words"),
     [
-        ("Dice + cross entropy", {"teacher": {}}, None, "teacher"),
-        ("Dice + cross entropy", {"student": {}}, None, "student"),
-        ("KD (kl) from 1", {"student": {}}, [16, 32, 64, 128], "kd"),
-        ("KD (kl) from 1", {"student": {}}, [9, 18, 36, 62], "takd"),
-        ("DGKD (kl)", {"student": {}}, [16, 32, 64, 128], "dgkd"),
-        ("GTAN (kl): assistant", {"student": {}, "assistant": {}}, [16, 32, 64, 128], "gtan"),
+        ("teacher", (), ["teacher", "--teacher-widths", "2", "3"]),
+        ("student", (), ["student", "--student-widths", "2", "3"]),
+        ("assistant", ((4, 6),), ["kd", "--student-widths", "2", "3", "--teacher", "t.pt"]),
+        ("kd", ((4, 6),), ["kd", "--student-widths", "2", "3", "--teacher", "t.pt"]),
+        (
+            "takd",
+            ((3, 4),),
+            ["takd", "--student-widths", "2", "3", "--assistant-widths", "3", "4", "--teacher", "t.pt"],
+        ),
+        (
+            "dgkd",
+            ((4, 6), (3, 4)),
+            ["dgkd", "--student-widths", "2", "3", "--assistant-widths", "3", "4", "--teacher", "t.pt"],
+        ),
+        ("gtan", ((4, 6),), ["gtan", "--student-widths", "2", "3", "--teacher", "t.pt"]),
     ],
 )
-def test_the_stage_is_known_from_the_checkpoint(method, roles, widths, stage):
-    teachers = {"teacher0": {"widths": widths}} if widths else {}
-    assert reproduce.stage({"method": method, "nets": roles, "teachers": teachers}) == stage
+def test_the_command_of_every_stage_follows_from_the_recorded_method(stage, teachers, words, taught):
+    method = MethodRecord(stage, "kl" if teachers else None, teachers)
+    role = stage if stage in ("teacher", "assistant") else "student"
+    content = taught | {"method": plain(dataclasses.asdict(method)), "networks": {role: {"widths": [2, 3], "stem": 2}}}
+    found = shlex.split(reproduce.fit(content, "x", "t.pt"))
+    assert [word for word in found if word not in ("--run", "runs/x")][4 : 4 + len(words)] == words

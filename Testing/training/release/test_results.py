@@ -6,7 +6,7 @@ import pytest
 
 from training.evaluation.summary import mean, mean_and_sd
 from training.paths import ROOT, TEACHER
-from training.studies import ablation, designs_table
+from training.studies import ablation, design_table
 
 RESULTS, README = ROOT / "training" / "results", ROOT / "training" / "README.md"
 
@@ -30,8 +30,8 @@ def test_an_ablation_table_is_that_of_its_runs(name):
 def test_the_table_of_designs_is_that_of_its_runs():
     content = json.loads((RESULTS / "designs.json").read_text(encoding="utf-8"))
     results, times = content["results"], content["times"]
-    rows = [designs_table.row(one, times["designs"][one["design"]["name"]]) for one in results]
-    assert designs_table.markdown(rows, results, times) == (RESULTS / "designs.md").read_text(encoding="utf-8")
+    rows = [design_table.row(one, times["designs"][one["design"]["name"]]) for one in results]
+    assert design_table.markdown(rows, results, times) == (RESULTS / "designs.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("student", ["student-100k", "student-30k"])

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from support.training_fixtures import makeBank, smallConfig, untold
+from support.training_fixtures import makeBank, noValidation, smallConfig
 from training.__main__ import main
 from training.evaluation import evaluate
 from training.fit import checkpoint, loop, methods
+from training.fit.run_record import Averaging, MethodRecord
 from training.release import reproduce
 from training.settings import over
 from training.studies.average import averaged
@@ -17,14 +18,16 @@ WIDTHS = (2, 3)
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A start and two runs from it with different seeds."""
-    folder = tmp_path_factory.mktemp("soup")
+    folder = tmp_path_factory.mktemp("average")
     bank = makeBank(folder / "bank")
     first = smallConfig(bank, steps=4)
-    start = loop.fit(methods.plain("student", WIDTHS, first), first, folder / "start", untold)
+    start = loop.fit(methods.supervised("student", WIDTHS, first), first, folder / "start", noValidation)
     files = []
     for seed in (1, 2):
         config = smallConfig(bank, steps=4, start=start, seed=seed)
-        files.append(loop.fit(methods.plain("student", WIDTHS, config), config, folder / f"seed{seed}", untold))
+        files.append(
+            loop.fit(methods.supervised("student", WIDTHS, config), config, folder / f"seed{seed}", noValidation)
+        )
     return folder, start, files
 
 
@@ -38,7 +41,7 @@ def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path
     assert all(
         torch.allclose(mean[name], (one[name] + two[name]) / 2) for name in mean if mean[name].is_floating_point()
     )
-    assert "mean of the weights of 2 runs (seeds 1, 2)" in content["method"] and content["step"] == 4
+    assert MethodRecord.of(content["method"]).averaging == Averaging((1, 2)) and content["step"] == 4
     spent = [checkpoint.read(file)["spent"]["cpu"] for file in files]
     assert content["spent"]["cpu"] == pytest.approx(sum(spent))
     assert over(smallConfig(tmp_path), content["settings"], "").loop.start
@@ -49,7 +52,7 @@ def test_the_network_that_all_began_from_may_take_part(runs, tmp_path):
     _, start, files = runs
     assert main(["average", *map(str, files), str(start), "--run", str(tmp_path)]) == 0
     content, one = checkpoint.read(tmp_path / "checkpoint.pt"), checkpoint.read(files[0])
-    assert content["method"].endswith("2 runs (seeds 1, 2) and of the network that all began from")
+    assert MethodRecord.of(content["method"]).averaging == Averaging((1, 2), str(start))
     assert content["settings"]["loop"] == one["settings"]["loop"]
     command = reproduce.fit(content, "mean", "")
     assert command.count(" fit student ") == 2
@@ -65,9 +68,29 @@ def test_counters_are_kept():
 def test_runs_of_different_beginnings_are_refused(runs, tmp_path, capsys):
     folder, _, files = runs
     config = smallConfig(folder / "bank", steps=2, seed=3)
-    stranger = loop.fit(methods.plain("student", WIDTHS, config), config, folder / "stranger", untold)
+    stranger = loop.fit(methods.supervised("student", WIDTHS, config), config, folder / "stranger", noValidation)
     assert main(["average", str(stranger), str(files[0]), "--run", str(tmp_path)]) == 2
     assert "did not begin from one network" in capsys.readouterr().err
     assert main(["average", str(files[0]), "--run", str(tmp_path)]) == 2
     assert main(["average", *map(str, files), "--role", "teacher", "--run", str(tmp_path)]) == 2
     assert "holds a teacher" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(runs, tmp_path, capsys):
+    folder, start, files = runs
+    config = smallConfig(folder / "bank", steps=6, start=start, seed=3)
+    longer = loop.fit(methods.supervised("student", WIDTHS, config), config, folder / "longer", noValidation)
+    assert main(["average", str(files[0]), str(longer), "--run", str(tmp_path)]) == 2
+    assert "more than the seed (loop.steps: 4 -> 6)" in capsys.readouterr().err
+
+
+def test_the_first_network_of_their_line_may_take_part_too(runs, tmp_path):
+    folder, start, files = runs
+    again = []
+    for seed in (0, 1):
+        config = smallConfig(folder / "bank", steps=2, start=files[0], seed=seed + 5)
+        task = methods.supervised("student", WIDTHS, config)
+        again.append(loop.fit(task, config, tmp_path / f"again{seed}", noValidation))
+    assert main(["average", *map(str, again), str(start), "--run", str(tmp_path / "mean")]) == 0
+    method = MethodRecord.of(checkpoint.read(tmp_path / "mean" / "checkpoint.pt")["method"])
+    assert method.averaging == Averaging((5, 6), str(start))

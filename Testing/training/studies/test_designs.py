@@ -1,4 +1,4 @@
-"""The comparison of designs: budgets, the numpy passes of the study, growth, and the command on a phantom."""
+"""The comparison of designs: budgets, engines, growth, and the command on a phantom."""
 
 import json
 from dataclasses import replace
@@ -15,9 +15,9 @@ from training.model.nets import UNet3D, parameters
 from training.model.nets import gmac as gmac_of
 from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
 from training.release import export
+from training.studies.design_engines import TorchDesign, numpy_engine
 from training.studies.design_nets import DesignNet, gmac
-from training.studies.designs_engines import ComposedEngine, TorchDesign, folded, numpy_engine
-from training.studies.designs_plan import DESIGNS, LARGE, SMALL, Design
+from training.studies.design_plan import DESIGNS, LARGE, SMALL, Design
 
 SMALLER = (
     Design("plain", SMALL, (3, 4, 5)),
@@ -64,11 +64,11 @@ def test_both_engines_compute_what_the_network_does(design):
     image = np.concatenate([export.probe(net.multiple)] * 2, axis=2)
     expected = folding.forward(net, image)
     assert expected.std() > 0.05
-    for engine in (numpy_engine(net), ComposedEngine(net)):
-        for _ in range(2):  # the second pass finds used buffers
-            np.testing.assert_allclose(engine.forward(image), expected, atol=1e-3)
-    np.testing.assert_allclose(folding.forward(folded(net), image), expected, atol=1e-3)
-    np.testing.assert_allclose(TorchDesign(net).forward(image), expected, atol=0.1 * np.abs(expected).max())
+    np.testing.assert_allclose(TorchDesign(net).forward(image), expected, atol=1e-3)
+    engine = numpy_engine(net)
+    assert (engine is None) == (design.name != "plain")
+    if engine:
+        np.testing.assert_allclose(engine.forward(image), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("design", [one for one in SMALLER if one.kind == "full"], ids=lambda design: design.name)
@@ -101,7 +101,7 @@ def compared(tmp_path_factory):
         write_case(folder, 9),
         "--designs",
         "stem4-30k",
-        "factorized-30k",
+        "present-30k",
         "--folder",
         str(folder / "table"),
         "--rounds",
@@ -115,31 +115,32 @@ def compared(tmp_path_factory):
 def test_the_comparison_writes_table_and_plot(compared):
     folder, _ = compared
     text = (folder / "table.md").read_text(encoding="utf-8")
-    assert [line.split("|")[1].strip() for line in text.splitlines()[2:4]] == ["stem4-30k", "factorized-30k"]
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:4]] == ["stem4-30k", "present-30k"]
     assert "2 steps of 2 volumes" in text and "6 volumes of 16 x 16 x 32 at 3 mm (48 x 48 x 96 mm)" in text
     assert (folder / "table.png").stat().st_size > 5_000
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     for result in table["results"]:
         times = table["times"]["designs"][result["design"]["name"]]
-        assert len(times["numpy"]["all"]) == len(times["torch"]["all"]) == 2 and times["gmac"] > 0
+        assert len(times["torch"]["all"]) == 2 and times["gmac"] > 0
+        assert ("numpy" in times) == (result["design"]["name"] == "present-30k")
         assert result["seconds"]["cpu"] > 0 and set(result["cases"]) == {"phantom-9"}
 
 
 def test_what_is_finished_is_not_trained_again(compared, capsys):
     folder, arguments = compared
     before = (folder / "stem4-30k" / "result.json").stat().st_mtime_ns
-    (folder / "factorized-30k" / "result.json").unlink()
+    (folder / "present-30k" / "result.json").unlink()
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "factorized-30k" in said and "stem4-30k" not in said
+    assert "present-30k" in said and "stem4-30k" not in said
     assert (folder / "stem4-30k" / "result.json").stat().st_mtime_ns == before
-    assert checkpoint.read(folder / "factorized-30k" / "checkpoint.pt")["step"] == 2
+    assert checkpoint.read(folder / "present-30k" / "checkpoint.pt")["step"] == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--seed", "5"], "another seed"),
+        (["--seed", "5", "--steps", "3"], "loop.steps: 2 -> 3; loop.seed: 0 -> 5"),
         (["--designs", "coarse-30k"], "needs a bank of 4.0 mm"),
         (["--designs", "present-30k", "huge"], "no design huge"),
     ],

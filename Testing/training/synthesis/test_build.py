@@ -129,7 +129,6 @@ def test_a_bank_continued_by_other_code_says_so(config, monkeypatch):
     said = []
     again = synthesize(config, said.append)
     assert again.meta["git"] == f"{bank.meta['git']}, another" and any("goes on with another" in text for text in said)
-    assert again.digest() != bank.digest()
 
 
 def test_the_contact_sheet_is_a_picture(config, tmp_path):

@@ -1,15 +1,16 @@
-"""The comparison of designs for people (Markdown, plot) and for programs (JSON)."""
+"""The comparison of designs to read (Markdown, plot) and for programs (JSON)."""
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from pathlib import Path
 from typing import Any
 
+from LiverGTANLib.core.files import atomic_write
 from training.evaluation.markdown import markdown_table
 from training.evaluation.picture import save
+from training.studies.stored_results import write_json
 
 HEAD = (
     "Design",
@@ -39,8 +40,9 @@ def write(folder: Path, results: list[dict], times: dict[str, Any]) -> None:
     times = times | {"load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
     rows = [row(result, times["designs"][result["design"]["name"]]) for result in results]
     content = {"results": results, "times": times}
-    (folder / "table.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    (folder / "table.md").write_text(markdown(rows, results, times), encoding="utf-8")
+    write_json(folder / "table.json", content)
+    with atomic_write(folder / "table.md") as part:
+        part.write_text(markdown(rows, results, times), encoding="utf-8")
     plot(rows, folder / "table.png")
 
 
@@ -56,7 +58,7 @@ def row(result: dict, times: dict[str, Any]) -> dict[str, Any]:
         "dice": statistics.fmean(case["dice"] for case in cases),
         "volume_error": statistics.fmean(errors) if errors else float("nan"),
         "gmac": times["gmac"],
-        "numpy": times["numpy"]["median"],
+        "numpy": times["numpy"]["median"] if "numpy" in times else None,
         "torch": times["torch"]["median"],
         "cpu": result["seconds"]["cpu"] / 60,
     }
@@ -78,7 +80,7 @@ def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> st
             f"{one['dice']:.4f}",
             " ".join(f"{dice:.4f}" for dice in one["dices"]),
             f"{one['volume_error']:.1%}",
-            f"{one['numpy']:.1f}",
+            "-" if one["numpy"] is None else f"{one['numpy']:.1f}",
             f"{one['torch']:.1f}",
             f"{one['cpu']:.1f}",
             one["growth"],
@@ -97,7 +99,6 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
         for one in results
         if statistics.fmean(case["dice"] for case in one["cases"].values()) <= FOUND
     ]
-    composed = [name for name, one in times["designs"].items() if one["numpy"]["kind"] == "ComposedEngine"]
     grids = dict.fromkeys(" x ".join(map(str, one["grid"])) for one in times["designs"].values())
     return [
         f"- Equal runs: {loop['steps']} steps of {loop['batch']} volumes, peak rate {loop['rate']:g}, seed "
@@ -108,12 +109,9 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
         "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
         f"- Not in the plot, because they found next to no liver after so few steps: {', '.join(lost) or 'none'}.",
         f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
-        f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads); NumPy on "
-        f"{times['numpy_threads']} threads, torch on {times['torch_threads']}{load}. torch computes in bf16 "
-        "where that is faster.",
-        f"- NumPy runs {', '.join(composed) or 'none'} on layers put together for this study: stem 4 and one "
-        "convolution a level on the extension's own; depthwise as shifted multiply-adds and the rest as plain matrix "
-        "products, without the tuning that the extension's layers had. All others run on the extension's engine.",
+        f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads){load}. NumPy on "
+        f"{times['numpy_threads']} threads: {times['engines']['numpy']}. torch on {times['torch_threads']}: "
+        f"{times['engines']['torch']}.",
     ]
 
 
@@ -135,6 +133,8 @@ def plot(rows: list[dict], path: Path) -> None:
     families = list(dict.fromkeys(family(one) for one in rows))
     for panel, engine in zip(panels, ("numpy", "torch"), strict=True):
         for one in rows:
+            if one[engine] is None:
+                continue
             panel.scatter(
                 one[engine],
                 one["dice"],
@@ -150,7 +150,7 @@ def plot(rows: list[dict], path: Path) -> None:
         panel.grid(alpha=0.3, which="both")
     panels[0].set_ylim(*limits([one["dice"] for one in rows]))
     panels[0].set_ylabel("Dice at native resolution (mean of cases)")
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, labels = panels[1].get_legend_handles_labels()  # torch runs every design
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, title="Design (parameters)")
     save(figure, path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from LiverGTANLib.core.volume import SPACING_MM
 from training.errors import UserError
 from training.model.nets import STEM
 from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
@@ -24,7 +25,7 @@ class Design:
     convolutions: int = 2
     """A level on the way down: two, or only the one that changes the resolution."""
     kind: Kind = "full"
-    spacing_mm: float = 3.0
+    spacing_mm: float = SPACING_MM
 
     @property
     def growth(self) -> str:
@@ -33,7 +34,7 @@ class Design:
             return "needs growth written for its convolutions"
         if (len(self.widths), self.stem, self.convolutions) != (len(TEACHER_WIDTHS), STEM, 2):
             return "with a teacher of its own build"
-        return "yes" if self.spacing_mm == 3.0 else "with a teacher on its own grid"
+        return "yes" if self.spacing_mm == SPACING_MM else "with a teacher on its own grid"
 
 
 def of_budget(budget: int, suffix: str, present: tuple[int, ...], **widths: tuple[int, ...]) -> tuple[Design, ...]:

@@ -1,0 +1,148 @@
+"""The ablation: its table and plot, what it takes again, and what it refuses."""
+
+import json
+
+import pytest
+
+from support.training_fixtures import makeBank, options, smallConfig
+from training.__main__ import main
+from training.fit import checkpoint
+
+
+@pytest.fixture(scope="module")
+def smallBank(tmp_path_factory):
+    return makeBank(tmp_path_factory.mktemp("bank") / "bank")
+
+
+@pytest.fixture(scope="module")
+def table(smallBank, tmp_path_factory):
+    """An ablation of two arms, one student, two seeds; its folder and its arguments."""
+    from training.synthesis.phantom import write_case
+
+    folder = tmp_path_factory.mktemp("ablation")
+    arguments = [
+        "ablate",
+        "--cases",
+        write_case(folder, 3),
+        "--arms",
+        "student",
+        "takd:dist",
+        "--students",
+        "2-3",
+        "--seeds",
+        "0",
+        "1",
+        "--folder",
+        str(folder / "table"),
+        "--teacher-widths",
+        "4",
+        "6",
+        "--assistant-widths",
+        "3",
+        "4",
+        *options(smallConfig(smallBank, steps=3)),
+    ]
+    assert main(arguments) == 0
+    return folder / "table", arguments
+
+
+def test_the_ablation_writes_its_table_and_plot(table):
+    folder, _ = table
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert arms_and_seeds(text) == [("student", "2"), ("takd:dist", "2")]
+    assert "Every student took 3 steps" in text and "Teacher (4, 6)" in text
+    assert (folder / "table.png").stat().st_size > 5_000
+    results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    assert len(results) == 4 and all(result["seconds"]["cpu"] > 0 for result in results)
+
+
+def arms_and_seeds(text: str) -> list[tuple[str, str]]:
+    """Two columns of the table."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [(row[2], row[5]) for row in rows[2:]]
+
+
+def test_the_ablation_goes_on_where_it_stopped(table, capsys):
+    folder, arguments = table
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")}
+    (folder / "takd-dist" / "2-3" / "seed1" / "result.json").unlink()
+    assert main(arguments) == 0
+    assert "run 4 of 4" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == before
+    assert len(json.loads((folder / "table.json").read_text(encoding="utf-8"))) == 4
+
+
+def test_an_ablation_with_a_misspelled_arm_or_student_does_not_start(table, capsys):
+    _, arguments = table
+    assert main([word if word != "takd:dist" else "tadk" for word in arguments]) == 2
+    assert main([word if word != "2-3" else "student-10k" for word in arguments]) == 2
+    assert "'tadk' is no arm" in capsys.readouterr().err
+
+
+def test_an_ablation_on_several_devices_is_refused(table, capsys):
+    assert main([*table[1], "--devices", "2"]) == 2
+    assert "one device" in capsys.readouterr().err
+
+
+def test_arms_may_begin_from_a_trained_student_that_the_table_shows_too(table, tmp_path):
+    folder, arguments = table
+    begin = folder / "student" / "2-3" / "seed0" / "checkpoint.pt"
+    words = [str(tmp_path / "table") if word == str(folder) else word for word in arguments]
+    words += ["--also", f"best={begin}", "--teacher", str(folder / "teacher" / "checkpoint.pt")]
+    assert main([*words, "--starts", str(begin)]) == 0
+    text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
+    assert arms_and_seeds(text) == [("start", "1"), ("student", "2"), ("takd:dist", "2"), ("best", "1")]
+    assert [line.count("not counted") for line in text.splitlines()[2:6]] == [2, 0, 0, 2]
+    settings = checkpoint.read(tmp_path / "table" / "takd-dist" / "2-3" / "seed1" / "checkpoint.pt")["settings"]
+    assert settings["loop"]["start"] == str(begin)
+    assert (tmp_path / "table" / "assistant" / "dist-2-3-seed0" / "checkpoint.pt").exists()
+
+
+def test_a_student_of_another_size_is_not_shown(table, capsys):
+    teacher = table[0] / "teacher" / "checkpoint.pt"
+    assert main([*table[1], "--also", f"large={teacher}"]) == 2
+    assert "none of 2-3" in capsys.readouterr().err
+
+
+def test_each_student_needs_its_own_start(table, capsys):
+    assert main([*table[1], "--starts", "a.pt", "b.pt"]) == 2
+    assert "give one for each" in capsys.readouterr().err
+
+
+def test_the_ablation_does_not_mix_runs_of_other_settings(table, capsys):
+    folder, arguments = table
+    before = {file: file.read_bytes() for file in folder.rglob("*.json")}
+    assert main([*arguments, "--steps", "6", "--loss", "cwd"]) == 2
+    error = capsys.readouterr().err
+    assert "teacher/checkpoint.pt belongs to another run" in error
+    assert "loop.steps: 3 -> 6" in error and "distill.loss: kl -> cwd" in error
+    assert {file: file.read_bytes() for file in folder.rglob("*.json")} == before
+
+
+def test_an_arm_is_not_trained_on_as_another(table, capsys):
+    folder, arguments = table
+    (folder / "student").rename(folder / "kd")
+    try:
+        assert main([word if word != "student" else "kd" for word in arguments]) == 2
+    finally:
+        (folder / "kd").rename(folder / "student")
+    assert "stage: student -> kd" in capsys.readouterr().err
+
+
+def test_figures_of_other_cases_are_not_taken_again(table, tmp_path, capsys):
+    from training.synthesis.phantom import write_case
+
+    folder, arguments = table
+    case, other = arguments[2], write_case(tmp_path, 4)
+    trained = {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")}
+    assert main([word if word != case else other for word in arguments]) == 0
+    assert "result.json is of another network or of other cases; measured anew" in capsys.readouterr().out
+    assert all(set(one["cases"]) == {"phantom-4"} for one in json.loads((folder / "table.json").read_text()))
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == trained
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize("label", ["student", "start", "", "../x"])
+def test_a_label_that_would_overwrite_another_row_is_refused(table, label, capsys):
+    assert main([*table[1], "--also", f"{label}={table[0] / 'teacher' / 'checkpoint.pt'}"]) == 2
+    assert "--also cannot be labelled" in capsys.readouterr().err
