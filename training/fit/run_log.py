@@ -91,7 +91,7 @@ class RunLog:
         """Rows to the CSV (every digit, so that runs can be compared) and scalars to TensorBoard."""
         if not self.writes:
             return
-        self.rows.writerows([step, name, repr(value)] for name, value in values.items())
+        self.rows.writerows([step, name, repr(float(value))] for name, value in values.items())
         self.file.flush()
         for name, value in values.items() if self.board else ():
             self.board.add_scalar(name, value, step)

@@ -28,7 +28,7 @@ def validator(data: DataSettings) -> Callable[[UNet3D], dict[str, float]]:
     def validate(net: UNet3D) -> dict[str, float]:
         device = next(net.parameters()).device
         return {
-            name: dice(net(torch.from_numpy(image)[None, None].to(device))[0, 0].cpu().numpy() > 0, liver > 0.5)
+            name: float(dice(net(torch.from_numpy(image)[None, None].to(device))[0, 0].cpu().numpy() > 0, liver > 0.5))
             for name, image, liver in prepared
         }
 
