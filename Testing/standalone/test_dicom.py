@@ -287,9 +287,9 @@ def test_a_faulty_series_in_the_list_says_so(hu, tmp_path):
     gap = ctSlices(hu, SeriesNumber=9)
     del gap[3]
     folder = save(tmp_path / "ct", [*ctSlices(hu), *gap])
-    assert "1 slices are missing" in refusal(folder).splitlines()[2]
+    assert "1 slice is missing" in refusal(folder).splitlines()[2]
     assertIs(read_dicom(folder, 1), hu)
-    assert "1 slices are missing" in refusal(folder, 2)
+    assert "1 slice is missing" in refusal(folder, 2)
 
 
 def test_the_series_of_the_abdomen_is_taken_and_named(hu, tmp_path):

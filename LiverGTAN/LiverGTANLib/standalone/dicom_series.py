@@ -24,6 +24,10 @@ ABDOMEN_WORDS = ("ABD", "LIVER", "HEPAT", "BODY", "TRUNK", "TAP", "CAP", "PELVIS
 """Parts of the names that BodyPartExamined has for scans with a liver in them."""
 
 
+class SeveralSeriesError(InputError):
+    """There are several CT volumes and none was chosen; the message lists them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
     """Images of one size and orientation. images: in the order of positions if `fault` is empty.
@@ -93,7 +97,7 @@ def _the_only_one(stacks: list[Stack], path: Path) -> Stack:
     abdomen = [stack for stack in stacks if _shows_abdomen(stack)]
     if len(abdomen) == 1 and all(stack.images[0].body_part for stack in stacks):
         return abdomen[0]
-    raise InputError(f"{path} holds {len(stacks)} CT series; choose one with --series NUMBER.{_listed(stacks)}")
+    raise SeveralSeriesError(f"{path} holds {len(stacks)} CT series; choose one with --series NUMBER.{_listed(stacks)}")
 
 
 def _shows_abdomen(stack: Stack) -> bool:
@@ -266,9 +270,10 @@ def _fault_of_steps(images: list[CtImage], steps: np.ndarray) -> str:
     if 0 < len(wide) <= max(3, 0.05 * len(steps)):
         one, other = images[wide[0]], images[wide[0] + 1]
         missing = int(sum(round(steps[n] / usual) - 1 for n in wide))
+        words = "1 slice is" if missing == 1 else f"{missing} slices are"
         return (
-            f"{missing} slices are missing: {steps[wide[0]]:.4g} mm lie between {one.name} and {other.name} where "
-            f"slices are {usual:.4g} mm apart; export the whole series."
+            f"{words} missing: {steps[wide[0]]:.4g} mm lie between {one.name} and {other.name} where slices are "
+            f"{usual:.4g} mm apart; export the whole series."
         )
     return ""
 
