@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from LiverGTANLib.standalone.image_files import INPUT_SUFFIXES, stem_of, suffix_of
 from training.data.scans import Part, Scan
 from training.errors import UserError
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 TUMORS = ("tumor", "tumour", "cancer", "lesion")
 
 
@@ -40,10 +40,10 @@ def msd(folder: Path) -> list[Scan]:
     scans = []
     for entry in content.get("training", []):
         image = folder / entry["image"]
-        scans.append(Scan(_stem(image), _stem(image), image, folder / entry["label"], liver))
+        scans.append(Scan(stem_of(image), stem_of(image), image, folder / entry["label"], liver))
     for image in content.get("test", []):
         path = folder / (image["image"] if isinstance(image, dict) else image)
-        scans.append(Scan(_stem(path), _stem(path), path))
+        scans.append(Scan(stem_of(path), stem_of(path), path))
     return scans
 
 
@@ -103,8 +103,8 @@ def nnunet(folder: Path) -> list[Scan]:
 
 def pairs(folder: Path) -> list[Scan]:
     """Two folders `images` and `labels` with a mask of the same name for every CT; every value above 0 is liver."""
-    images = {_stem(p): p for p in _images(folder / "images", deep=False)}
-    labels = {_stem(p): p for p in _images(folder / "labels", deep=False)}
+    images = {stem_of(p): p for p in _images(folder / "images", deep=False)}
+    labels = {stem_of(p): p for p in _images(folder / "labels", deep=False)}
     return [
         Scan(
             name,
@@ -118,7 +118,7 @@ def pairs(folder: Path) -> list[Scan]:
 
 def unlabelled(folder: Path) -> list[Scan]:
     """Every image file below the folder, and every folder of DICOM files, without masks."""
-    scans = [Scan(str(p.relative_to(folder)), _stem(p), p) for p in _images(folder)]
+    scans = [Scan(str(p.relative_to(folder)), stem_of(p), p) for p in _images(folder)]
     series = {p.parent for p in folder.rglob("*") if p.suffix.lower() in (".dcm", ".ima")}
     return scans + [Scan(str(p.relative_to(folder)), p.name, p) for p in sorted(series)]
 
@@ -181,15 +181,11 @@ def _dataset_json(folder: Path) -> dict:
 
 def _images(folder: Path, deep: bool = True) -> Iterable[Path]:
     found = folder.rglob("*") if deep else folder.glob("*")
-    return sorted(p for p in found if p.name.endswith(ENDINGS) and not p.name.startswith("."))
-
-
-def _stem(path: Path) -> str:
-    return next((path.name.removesuffix(e) for e in ENDINGS if path.name.endswith(e)), path.name)
+    return sorted(p for p in found if suffix_of(p, INPUT_SUFFIXES) and not p.name.startswith("."))
 
 
 def _number(path: Path) -> str:
-    return _stem(path).rpartition("-")[2]
+    return stem_of(path).rpartition("-")[2]
 
 
 def _sibling(known: Path | None, name: str, folder: Path) -> Path:
