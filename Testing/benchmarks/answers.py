@@ -25,7 +25,7 @@ RUNS = 15
 def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
     """What the user does -> the work of its n-th time."""
     analysis = segmenter.analyze(ct, NumpyEngine(weight_file.load(weight_file.DEFAULT)))
-    whole = segmenter.mask(analysis)
+    whole = segmenter.mask(analysis, ct)
     volume_ml = measurements.volume_ml(whole.voxels, ct.ijk_to_ras)
     rng = np.random.default_rng(0)
     voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * RUNS]
@@ -39,7 +39,7 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
         return Region(matrix, (120.0, 120.0, 100.0))
 
     def mask(*clicks: Click, box: Region | None = None, **settings: float) -> segmenter.BoxMask:
-        return segmenter.mask(analysis, MaskParameters(PostprocessSettings(**settings), box, clicks))
+        return segmenter.mask(analysis, ct, MaskParameters(PostprocessSettings(**settings), box, clicks))
 
     def interval(threshold: float) -> uncertainty.VolumeInterval:
         return uncertainty.interval(analysis, volume_ml, MaskParameters(PostprocessSettings(threshold=threshold)))

@@ -47,7 +47,7 @@ def report(name: str, cases: list[RealCase]) -> tuple[list[str], int]:
     lines, held = [], 0
     figures = []
     for case, analysis in analyzed:
-        found_ml = measurements.volume_ml(segmenter.mask(analysis).voxels, case.ct.ijk_to_ras)
+        found_ml = measurements.volume_ml(segmenter.mask(analysis, case.ct).voxels, case.ct.ijk_to_ras)
         true_ml = measurements.volume_ml(case.liver, case.ct.ijk_to_ras)
         figures.append((analysis, found_ml, true_ml))
         interval = interval_at(analysis, found_ml)

@@ -74,7 +74,7 @@ def next_click(case: RealCase, mask: np.ndarray) -> Click | None:
 
 def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
     clicks: list[Click] = []
-    mask = segmenter.mask(analysis).full() > 0
+    mask = segmenter.mask(analysis, case.ct).full() > 0
     run = Run(case.name, model, [measurements.dice(mask, case.liver)], [])
     while len(clicks) < CLICKS[-1]:
         click = next_click(case, mask)
@@ -84,7 +84,7 @@ def simulate(case: RealCase, analysis: Analysis, model: str) -> Run:
             continue
         clicks.append(click)
         start = time.perf_counter()
-        found = segmenter.mask(analysis, MaskParameters(clicks=tuple(clicks)))
+        found = segmenter.mask(analysis, case.ct, MaskParameters(clicks=tuple(clicks)))
         run.seconds.append(time.perf_counter() - start)
         mask = found.full() > 0
         run.dice.append(measurements.dice(mask, case.liver))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from benchmarks import simulated_clicks
 from core.test_region import region
-from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball
+from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball, segmented
 from core.test_volume import rotated
 
 from LiverGTANLib.core import clicks, measurements, segmenter, weight_file
@@ -33,7 +33,11 @@ def on_tissue(field: np.ndarray, seen: bool = True) -> Analysis:
 
 
 def clicked(analysis, *points) -> np.ndarray:
-    return segmenter.mask(analysis, MaskParameters(clicks=points)).full()
+    return segmented(analysis, MaskParameters(clicks=points)).full()
+
+
+def clicked_on(ct, analysis, *points) -> np.ndarray:
+    return segmenter.mask(analysis, ct, MaskParameters(clicks=points)).full()
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,10 @@ def random_clicks(mask: np.ndarray, ct, count: int, seed: int) -> list[tuple[tup
 
 @pytest.mark.slow
 def test_on_a_real_ct_every_clicked_voxel_is_as_asked_and_far_ones_are_as_before(sampleCt, sampleAnalysis):
-    before = segmenter.mask(sampleAnalysis).full()
+    before = segmenter.mask(sampleAnalysis, sampleCt).full()
     position = np.indices(sampleCt.shape).T
     for voxel, click in random_clicks(before, sampleCt, 25, seed=1):
-        after = clicked(sampleAnalysis, click)
+        after = clicked_on(sampleCt, sampleAnalysis, click)
         assert after[voxel] == click.liver
         distance = np.abs((position - np.array(voxel)) * sampleCt.spacing[::-1]).max(axis=-1).T
         far = distance > NOT_REACHED_MM
@@ -63,9 +67,9 @@ def test_on_a_real_ct_every_clicked_voxel_is_as_asked_and_far_ones_are_as_before
 
 
 def test_a_click_takes_only_one_direction(sampleCt, sampleAnalysis):
-    before = segmenter.mask(sampleAnalysis).full().astype(int)
+    before = segmenter.mask(sampleAnalysis, sampleCt).full().astype(int)
     for _, click in random_clicks(before, sampleCt, 10, seed=2):
-        change = clicked(sampleAnalysis, click).astype(int) - before
+        change = clicked_on(sampleCt, sampleAnalysis, click).astype(int) - before
         assert (change >= 0).all() if click.liver else (change <= 0).all()
 
 
@@ -143,7 +147,7 @@ def test_a_click_stops_at_another_tissue():
 
 
 def test_threshold_and_smoothing_do_not_overrule_a_click(sampleCt, sampleAnalysis):
-    before = segmenter.mask(sampleAnalysis).full()
+    before = segmenter.mask(sampleAnalysis, sampleCt).full()
     for voxel, click in random_clicks(before, sampleCt, 4, seed=3):
         for settings in (
             PostprocessSettings(0.02),
@@ -151,7 +155,7 @@ def test_threshold_and_smoothing_do_not_overrule_a_click(sampleCt, sampleAnalysi
             PostprocessSettings(smoothing_mm=4.0),
             PostprocessSettings(fill_holes=False),
         ):
-            after = segmenter.mask(sampleAnalysis, MaskParameters(settings, clicks=(click,))).full()
+            after = segmenter.mask(sampleAnalysis, sampleCt, MaskParameters(settings, clicks=(click,))).full()
             assert after[voxel] == click.liver
 
 
@@ -159,7 +163,7 @@ def test_nothing_outside_the_region_is_liver_whatever_is_clicked():
     analysis = analysis_of(LIVER)
     box = region(size=(15.0, 15.0, 15.0))
     points = at(15, 18, 26), at(15, 18, 16, liver=False)
-    after = segmenter.mask(analysis, MaskParameters(region=box, clicks=points)).full()
+    after = segmented(analysis, MaskParameters(region=box, clicks=points)).full()
     assert after[15, 18, 26] == 0
     assert after[15, 18, 16] == 0
     assert after[13:18, 16:21, 14:19].sum() == after.sum()
@@ -167,38 +171,41 @@ def test_nothing_outside_the_region_is_liver_whatever_is_clicked():
 
 @pytest.mark.slow
 def test_adding_moving_and_deleting_give_what_a_fresh_start_gives(sampleCt, sampleAnalysis):
-    points = [click for _, click in random_clicks(segmenter.mask(sampleAnalysis).full(), sampleCt, 5, seed=4)]
+    points = [click for _, click in random_clicks(segmenter.mask(sampleAnalysis, sampleCt).full(), sampleCt, 5, seed=4)]
     edits = [points[:1], points[:3], points, points[:2] + points[3:], [points[4], *points[1:4]], []]
     box = region(np.array(points[0].ras), (150.0, 90.0, 120.0))
     for edit in edits:
         for where in (None, box):
-            fresh = Analysis(sampleAnalysis.logits, sampleAnalysis.image, sampleAnalysis.grid, 3.0, "same", "numpy")
+            fresh = dataclasses.replace(sampleAnalysis)
             parameters = MaskParameters(region=where, clicks=tuple(edit))
-            for make in (segmenter.mask, segmenter.coarse_mask):
-                np.testing.assert_array_equal(make(sampleAnalysis, parameters).full(), make(fresh, parameters).full())
+            for make in (
+                lambda analysis, p=parameters: segmenter.mask(analysis, sampleCt, p),
+                lambda analysis, p=parameters: segmenter.coarse_mask(analysis, p),
+            ):
+                np.testing.assert_array_equal(make(sampleAnalysis).full(), make(fresh).full())
 
 
 def test_the_analysis_stays_untouched(sampleCt, sampleAnalysis):
     before = sampleAnalysis.logits.copy(), sampleAnalysis.image.copy()
-    plain = segmenter.mask(sampleAnalysis).full()
+    plain = segmenter.mask(sampleAnalysis, sampleCt).full()
     for _, click in random_clicks(plain, sampleCt, 3, seed=5):
-        clicked(sampleAnalysis, click)
+        clicked_on(sampleCt, sampleAnalysis, click)
     np.testing.assert_array_equal(sampleAnalysis.logits, before[0])
     np.testing.assert_array_equal(sampleAnalysis.image, before[1])
-    np.testing.assert_array_equal(segmenter.mask(sampleAnalysis).full(), plain)
+    np.testing.assert_array_equal(segmenter.mask(sampleAnalysis, sampleCt).full(), plain)
 
 
 def test_each_of_ten_clicks_costs_its_own_surroundings_and_no_more(sampleCt, sampleAnalysis):
     """Cells whose distance is computed, and voxels that are interpolated again."""
     counted = CountingGrid(sampleAnalysis.grid)
     analysis = dataclasses.replace(sampleAnalysis, grid=counted)
-    before = segmenter.mask(analysis)
+    before = segmenter.mask(analysis, sampleCt)
     whole = counted.voxels
     points = tuple(click for _, click in random_clicks(before.full(), sampleCt, 10, seed=6))
     width = 2 * (clicks.REACH_MM // 3 + 1)
     for count in range(1, len(points) + 1):
         counted.voxels = 0
-        segmenter.mask(analysis, MaskParameters(clicks=points[:count]))
+        segmenter.mask(analysis, sampleCt, MaskParameters(clicks=points[:count]))
         assert len(analysis.cache.neighborhoods) == count
         [near] = neighborhoods(analysis, points[count - 1 : count])
         assert near.geodesic_mm.size <= width**3
@@ -216,5 +223,5 @@ def test_clicks_at_the_largest_error_mend_a_weakened_student(sampleCt, sampleLiv
 
 def test_a_point_outlines_a_liver_too_small_to_be_outlined_by_itself():
     analysis = on_tissue(LIVER - 4)
-    assert segmenter.mask(analysis).empty and segmenter.check(analysis)
+    assert segmented(analysis).empty and segmenter.check(analysis)
     assert clicked(analysis, at(15, 18, 16))[15, 18, 16]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from core.test_segmenter import LIVER, analysis_of, with_settings
+from core.test_segmenter import LIVER, analysis_of, segmented, with_settings
 
 from LiverGTANLib.core import measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
@@ -70,8 +70,8 @@ def test_no_liver_and_hardly_any_are_reported():
     [hardly] = segmenter.check(analysis_of(LIVER - 4))
     assert not hardly.blocking
     assert "Hardly any" in hardly.reason
-    assert segmenter.mask(analysis_of(LIVER - 4)).empty  # what is reported as none is not outlined
-    assert not segmenter.mask(analysis_of(LIVER - 4), with_settings(largest_component=False)).empty
+    assert segmented(analysis_of(LIVER - 4)).empty  # what is reported as none is not outlined
+    assert not segmented(analysis_of(LIVER - 4), with_settings(largest_component=False)).empty
 
 
 def test_a_real_scan_with_a_liver_has_no_finding(sampleCt):

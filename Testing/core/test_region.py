@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball
+from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball, segmented
 
 from LiverGTANLib.core import measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
@@ -41,11 +41,11 @@ def inside(box: Region, shape, ijk_to_ras) -> np.ndarray:
 @pytest.mark.parametrize("degrees", [0, 90, 33, 180, 270.0001])
 def test_the_mask_is_the_liver_within_the_box(degrees):
     analysis, box = analysis_of(LIVER), region(turn=turned(degrees))
-    found = segmenter.mask(analysis, MaskParameters(region=box))
+    found = segmented(analysis, MaskParameters(region=box))
     expected = (LIVER > 0) & inside(box, SHAPE, np.diag([3.0, 3.0, 3.0, 1.0]))
     assert expected.any()
     np.testing.assert_array_equal(found.full(), expected)
-    assert found.voxels.size <= segmenter.mask(analysis).voxels.size
+    assert found.voxels.size <= segmented(analysis).voxels.size
 
 
 def test_a_scaled_box_is_as_large_as_its_matrix_says():
@@ -54,28 +54,28 @@ def test_a_scaled_box_is_as_large_as_its_matrix_says():
     same = region(turn=turned(20))
     analysis = analysis_of(LIVER)
     np.testing.assert_array_equal(
-        segmenter.mask(analysis, MaskParameters(region=doubled)).full(),
-        segmenter.mask(analysis, MaskParameters(region=same)).full(),
+        segmented(analysis, MaskParameters(region=doubled)).full(),
+        segmented(analysis, MaskParameters(region=same)).full(),
     )
 
 
 @pytest.mark.parametrize("center, size", [((1000, 0, 0), (50, 50, 50)), (CENTER + 40, (9, 9, 9))])
 def test_a_box_without_liver_gives_an_empty_mask(center, size):
     analysis, box = analysis_of(LIVER), region(center, size)
-    assert segmenter.mask(analysis, MaskParameters(region=box)).empty
+    assert segmented(analysis, MaskParameters(region=box)).empty
     assert segmenter.coarse_mask(analysis, MaskParameters(region=box)).empty
-    assert segmenter.mask(analysis, MaskParameters(region=box)).full().shape == SHAPE
+    assert segmented(analysis, MaskParameters(region=box)).full().shape == SHAPE
 
 
 def test_a_box_around_everything_changes_nothing():
     analysis = analysis_of(LIVER)
-    everything = segmenter.mask(analysis, MaskParameters(region=region(size=(1e4, 1e4, 1e4))))
-    np.testing.assert_array_equal(everything.full(), segmenter.mask(analysis).full())
+    everything = segmented(analysis, MaskParameters(region=region(size=(1e4, 1e4, 1e4))))
+    np.testing.assert_array_equal(everything.full(), segmented(analysis).full())
 
 
 def test_a_box_thinner_than_a_cell_still_shows_the_liver():
     analysis = analysis_of(LIVER)
-    thin = segmenter.mask(analysis, MaskParameters(region=region(CENTER, (60, 60, 0.5))))
+    thin = segmented(analysis, MaskParameters(region=region(CENTER, (60, 60, 0.5))))
     np.testing.assert_array_equal(thin.full()[15], LIVER[15] > 0)
 
 
@@ -83,14 +83,14 @@ def test_the_component_is_chosen_by_its_part_in_the_box():
     other = ball(SHAPE, (15, 18, 35), 4)
     analysis = analysis_of(np.maximum(LIVER, other))
     around_other = region(np.array([35, 18, 15]) * 3.0, (24, 24, 24))
-    np.testing.assert_array_equal(segmenter.mask(analysis, MaskParameters(region=around_other)).full(), other > 0)
+    np.testing.assert_array_equal(segmented(analysis, MaskParameters(region=around_other)).full(), other > 0)
 
 
 def test_a_box_that_cuts_the_liver_in_two_keeps_both_parts():
     bent = np.max([ball(SHAPE, (15, j, 16), radius) for j, radius in ((10, 6), (18, 5), (26, 6))], axis=0)
     analysis = analysis_of(bent)
     no_middle = region(np.array([11, 18, 15]) * 3.0, (15, 90, 90))
-    full = segmenter.mask(analysis, MaskParameters(region=no_middle)).full()
+    full = segmented(analysis, MaskParameters(region=no_middle)).full()
     assert full[15, 10, 12] == 1
     assert full[15, 26, 12] == 1
 
@@ -127,12 +127,12 @@ def sampleAnalysis(sampleCt):
 
 
 def test_half_a_real_liver_and_the_other_half_are_the_whole(sampleCt, sampleAnalysis):
-    whole = segmenter.mask(sampleAnalysis)
+    whole = segmenter.mask(sampleAnalysis, sampleCt)
     kji = np.argwhere(whole.full()).mean(axis=0)
     # Between two voxels, so that no center lies on the face that the halves share.
     middle = (sampleCt.ijk_to_ras @ [np.floor(kji[2]) + 0.5, kji[1], kji[0], 1])[:3]
     halves = [region(middle + np.array([side * 500, 0, 0]), (1000, 1000, 1000)) for side in (-1, 1)]
-    parts = [segmenter.mask(sampleAnalysis, MaskParameters(region=half)) for half in halves]
+    parts = [segmenter.mask(sampleAnalysis, sampleCt, MaskParameters(region=half)) for half in halves]
     np.testing.assert_array_equal(parts[0].full() + parts[1].full(), whole.full())
     shares = [measurements.share_in_region(sampleAnalysis, MaskParameters(region=half)) for half in halves]
     assert sum(shares) == pytest.approx(1)
@@ -144,12 +144,12 @@ def test_dragging_a_box_costs_less_than_a_mask(sampleCt, sampleAnalysis):
     """Voxels interpolated: none while the box is dragged, then only its own, an eighth of those of the liver's box."""
     counted = CountingGrid(sampleAnalysis.grid)
     analysis = dataclasses.replace(sampleAnalysis, grid=counted)
-    whole = segmenter.mask(analysis)
+    whole = segmenter.mask(analysis, sampleCt)
     of_the_whole, counted.voxels = counted.voxels, 0
     assert of_the_whole >= whole.voxels.size
     center = (sampleCt.ijk_to_ras @ [*np.argwhere(whole.full()).mean(axis=0)[::-1], 1])[:3]
     box = MaskParameters(region=region(center, np.array(whole.voxels.shape[::-1]) * 1.5))
     assert not segmenter.coarse_mask(analysis, box).empty
     assert counted.voxels == 0
-    assert not segmenter.mask(analysis, box).empty
+    assert not segmenter.mask(analysis, sampleCt, box).empty
     assert counted.voxels < 0.2 * of_the_whole

@@ -8,8 +8,14 @@ from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.boxes import Box
 from LiverGTANLib.core.engines.engine import Cancelled, EngineError
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
-from LiverGTANLib.core.model_grid import ModelGrid
-from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings
+from LiverGTANLib.core.model_grid import ModelGrid, Tile
+from LiverGTANLib.core.postprocess import (
+    DEFAULT_MASK_PARAMETERS,
+    Analysis,
+    MaskParameters,
+    PostprocessSettings,
+)
+from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume, InputError
 from support.cases import randomCard, randomStudent, smallCt
 
@@ -36,13 +42,20 @@ class CountingGrid:
     def __getattr__(self, name: str):
         return getattr(self._grid, name)
 
-    def up_slabs(self, values: np.ndarray, box: Box) -> list:
+    def tiles(self, box: Box) -> list[Tile]:
         self.voxels += np.prod(boxes.shape(box))
-        return self._grid.up_slabs(values, box)
+        return self._grid.tiles(box)
 
 
 def with_settings(**settings) -> MaskParameters:
     return MaskParameters(PostprocessSettings(**settings))
+
+
+def segmented(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
+    """On a scan that shows the network's input, interpolated."""
+    grid = analysis.grid
+    hu = grid.up(analysis.hu(boxes.whole(grid.shape)))
+    return segmenter.mask(analysis, CtVolume(hu, grid.native_ijk_to_ras), parameters)
 
 
 SHAPE = (30, 36, 42)
@@ -50,13 +63,13 @@ LIVER = ball(SHAPE, (15, 18, 16), 9)
 
 
 def test_mask_is_the_positive_side_of_the_logits():
-    mask = segmenter.mask(analysis_of(LIVER))
+    mask = segmented(analysis_of(LIVER))
     np.testing.assert_array_equal(mask.full(), LIVER > 0)
     assert mask.voxels.size < 0.4 * LIVER.size, "only the liver's box is held"
 
 
 def test_an_empty_answer_is_an_empty_mask():
-    mask = segmenter.mask(analysis_of(LIVER - 100))
+    mask = segmented(analysis_of(LIVER - 100))
     assert mask.empty
     assert mask.full().shape == SHAPE
     assert measurements.volume_ml(mask.voxels, np.eye(4)) == 0
@@ -64,32 +77,31 @@ def test_an_empty_answer_is_an_empty_mask():
 
 def test_only_the_largest_component_stays_unless_all_are_asked_for():
     logits = np.maximum(LIVER, ball(SHAPE, (15, 18, 35), 4))
-    np.testing.assert_array_equal(segmenter.mask(analysis_of(logits)).full(), LIVER > 0)
-    both = segmenter.mask(analysis_of(logits), with_settings(largest_component=False)).full()
+    np.testing.assert_array_equal(segmented(analysis_of(logits)).full(), LIVER > 0)
+    both = segmented(analysis_of(logits), with_settings(largest_component=False)).full()
     np.testing.assert_array_equal(both, logits > 0)
 
 
 def test_a_lesion_inside_is_filled_and_one_at_the_rim_is_not():
     logits = np.minimum(LIVER, -ball(SHAPE, (15, 18, 18), 3))
-    filled = segmenter.mask(analysis_of(logits)).full()
+    filled = segmented(analysis_of(logits)).full()
     assert filled[15, 18, 18] == 1
-    assert segmenter.mask(analysis_of(logits), with_settings(fill_holes=False)).full()[15, 18, 18] == 0
+    assert segmented(analysis_of(logits), with_settings(fill_holes=False)).full()[15, 18, 18] == 0
     at_the_rim = np.minimum(LIVER, -ball(SHAPE, (15, 18, 25), 3))
-    assert segmenter.mask(analysis_of(at_the_rim)).full()[15, 18, 25] == 0
+    assert segmented(analysis_of(at_the_rim)).full()[15, 18, 25] == 0
 
 
 def test_a_hole_open_at_the_scans_edge_stays_open():
     logits = np.minimum(ball(SHAPE, (0, 18, 16), 9), -ball(SHAPE, (0, 18, 16), 4))
-    assert segmenter.mask(analysis_of(logits)).full()[0, 18, 16] == 0
+    assert segmented(analysis_of(logits)).full()[0, 18, 16] == 0
 
 
 def test_threshold_moves_the_border_both_ways():
     volumes = [
-        np.count_nonzero(segmenter.mask(analysis_of(LIVER), with_settings(threshold=t)).voxels)
-        for t in (0.05, 0.5, 0.95)
+        np.count_nonzero(segmented(analysis_of(LIVER), with_settings(threshold=t)).voxels) for t in (0.05, 0.5, 0.95)
     ]
     assert volumes[0] > volumes[1] > volumes[2] > 0
-    strict = segmenter.mask(analysis_of(LIVER), with_settings(threshold=0.95)).full()
+    strict = segmented(analysis_of(LIVER), with_settings(threshold=0.95)).full()
     np.testing.assert_array_equal(strict, np.log(0.95 / 0.05) < LIVER)
 
 
@@ -97,7 +109,7 @@ def test_smoothing_calms_a_ragged_border():
     ragged = LIVER + np.random.default_rng(0).normal(0, 2, SHAPE).astype(np.float32)
 
     def surface(smoothing_mm):
-        full = segmenter.mask(analysis_of(ragged), with_settings(smoothing_mm=smoothing_mm)).full().astype(int)
+        full = segmented(analysis_of(ragged), with_settings(smoothing_mm=smoothing_mm)).full().astype(int)
         return sum(np.abs(np.diff(full, axis=axis)).sum() for axis in range(3))
 
     assert surface(4.0) < 0.8 * surface(0.0)
@@ -106,7 +118,7 @@ def test_smoothing_calms_a_ragged_border():
 def test_settings_leave_the_analysis_as_it_was():
     analysis = analysis_of(LIVER)
     before = analysis.logits.copy()
-    segmenter.mask(analysis, with_settings(threshold=0.3, smoothing_mm=3.0))
+    segmented(analysis, with_settings(threshold=0.3, smoothing_mm=3.0))
     np.testing.assert_array_equal(analysis.logits, before)
 
 
@@ -116,7 +128,7 @@ def test_edges_are_smooth_at_native_resolution():
     grid = ModelGrid.of(ct.shape, ct.ijk_to_ras)
     fine = ball(ct.shape, (45, 54, 48), 27)
     cells = grid.down(fine, fill=-30.0)
-    mask = segmenter.mask(Analysis(cells, np.zeros_like(cells), grid, 3.0, "given", "none"))
+    mask = segmented(Analysis(cells, np.zeros_like(cells), grid, 3.0, "given", "none"))
     assert measurements.dice(mask.full(), fine > 0) > 0.995
 
 
@@ -151,7 +163,7 @@ def test_networks_of_any_number_of_levels_run_on_any_scan(widths, tmp_path):
     student = weight_file.load(weight_file.save(tmp_path / "deep", randomStudent(widths).weights, randomCard(widths)))
     analysis = segmenter.analyze(smallCt(), NumpyEngine(student))
     assert all(n % 2 ** len(widths) == 0 for n in analysis.logits.shape)
-    assert segmenter.mask(analysis).full().shape == smallCt().shape
+    assert segmented(analysis).full().shape == smallCt().shape
     torch = pytest.importorskip("torch")
     from LiverGTANLib.core.engines.torch_engine import TorchEngine
 
@@ -160,7 +172,7 @@ def test_networks_of_any_number_of_levels_run_on_any_scan(widths, tmp_path):
 
 
 def test_measures():
-    mask = segmenter.mask(analysis_of(LIVER))
+    mask = segmented(analysis_of(LIVER))
     tilted = np.array([[3, 0, 0, 5], [0, 3, 1, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])
     assert measurements.volume_ml(mask.voxels, tilted) == pytest.approx(np.count_nonzero(LIVER > 0) * 0.027)
     assert measurements.dice(LIVER > 0, LIVER > 0) == 1
@@ -171,7 +183,7 @@ def test_measures():
 @pytest.fixture(scope="module")
 def segment():
     engine = NumpyEngine(weight_file.load("student-100k"))
-    return lambda ct: segmenter.mask(segmenter.analyze(ct, engine)).full()
+    return lambda ct: segmenter.mask(segmenter.analyze(ct, engine), ct).full()
 
 
 @pytest.mark.slow

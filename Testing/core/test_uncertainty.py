@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from core.test_clicks import at
 from core.test_region import region
-from core.test_segmenter import LIVER, analysis_of, ball
+from core.test_segmenter import LIVER, analysis_of, ball, segmented
 
 from LiverGTANLib.core import measurements, segmenter, uncertainty, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
@@ -16,7 +16,7 @@ MATRIX = np.diag([3.0, 3.0, 3.0, 1.0])
 
 
 def interval_of(analysis, parameters=DEFAULT_MASK_PARAMETERS, levels=uncertainty.LEVELS):
-    mask = segmenter.mask(analysis, parameters)
+    mask = segmented(analysis, parameters)
     return uncertainty.interval(analysis, measurements.volume_ml(mask.voxels, MATRIX), parameters, levels)
 
 

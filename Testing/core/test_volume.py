@@ -7,7 +7,7 @@ import pytest
 
 from LiverGTANLib.core import volume
 from LiverGTANLib.core.model_grid import AlignedGrid, ModelGrid, ReslicedGrid
-from LiverGTANLib.core.resample import averaging_matrix, interpolation_matrix
+from LiverGTANLib.core.resample import averaging_matrix, interpolation_weights
 from LiverGTANLib.core.volume import CtVolume
 from support.cases import smallCt
 
@@ -86,8 +86,10 @@ def test_voxels_of_cell_size_are_weighed_alike_by_averaging_and_interpolation():
 
 def test_matrices_are_weights():
     for count, cells, spacing in ((512, 98, 0.57), (20, 34, 5.0), (1, 1, 3.0)):
-        down, up = averaging_matrix(count, cells, spacing, 3.0), interpolation_matrix(count, cells, spacing, 3.0)
+        down = averaging_matrix(count, cells, spacing, 3.0)
+        used, up = interpolation_weights(slice(0, count), count, cells, spacing, 3.0)
         assert down.shape == (cells, count)
+        assert used == slice(0, cells)
         assert up.shape == (count, cells)
         for matrix in (down, up):
             assert matrix.min() >= 0

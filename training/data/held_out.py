@@ -9,8 +9,8 @@ from training.data import samples
 from training.data.cases import Case
 from training.paths import DATA_VARIABLE, data_folder
 
-CLICKS = "constants of corrective clicks"
-VALIDATION = f"validation of every training run, choice of the design, fit of the temperature, {CLICKS}"
+CONSTANTS = "constants of corrective clicks and of the guided filter"
+VALIDATION = "validation of every training run, choice of the design, fit of the temperature"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ HELD_OUT = (
         "TotalSegmentator 2.13.0 source archive, tests/reference_files",
         "Apache-2.0",
         "another network's output (TotalSegmentator), not a radiologist's",
-        CLICKS,
+        CONSTANTS,
         in_samples=True,
     ),
     HeldOutCase(
@@ -52,7 +52,7 @@ HELD_OUT = (
         "TotalSegmentator 2.13.0 source archive, tests/reference_files",
         "Apache-2.0",
         "another network's output (TotalSegmentator), not a radiologist's",
-        CLICKS,
+        CONSTANTS,
         in_samples=True,
     ),
     HeldOutCase(
@@ -60,14 +60,14 @@ HELD_OUT = (
         "TCIA Colorectal-Liver-Metastases CRLM-CT-1100, HU rebuilt from 8 bits",
         "CC BY 4.0",
         "human-corrected, liver and tumors together",
-        VALIDATION,
+        f"{VALIDATION}, {CONSTANTS}",
     ),
     HeldOutCase(
         "spl_abdominal_atlas",
         "SPL/Open Anatomy abdominal atlas; spacing guessed, lower tip missing",
         "3D Slicer",
         "human-made atlas, about one slice off at the dome",
-        VALIDATION,
+        f"{VALIDATION}, constants of corrective clicks",
     ),
 )
 BY_NAME = {one.name: one for one in HELD_OUT}

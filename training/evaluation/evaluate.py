@@ -91,7 +91,7 @@ def evaluate(
         engine = InstalledEngines().engine_for(network, name)
         for case in cases:
             began = time.perf_counter()
-            mask = segmenter.mask(segmenter.analyze(case.ct, engine)).full()
+            mask = segmenter.mask(segmenter.analyze(case.ct, engine), case.ct).full()
             yield measured_row(case, mask, network.name, engine.name, time.perf_counter() - began), mask
 
 

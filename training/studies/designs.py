@@ -126,7 +126,7 @@ def measured(design: Design, config: Config, cases: list[Case], file: Path) -> R
 
 def figures(net: DesignNet, case: Case) -> dict[str, float]:
     """Those of the product's mask at native resolution, from the network in float32."""
-    mask = segmenter.mask(segmenter.analyze(case.ct, TorchDesign(net))).full()
+    mask = segmenter.mask(segmenter.analyze(case.ct, TorchDesign(net)), case.ct).full()
     return dataclasses.asdict(measure(mask, case.mask, case.ct.ijk_to_ras))
 
 

@@ -54,7 +54,7 @@ def pseudolabel(options: Pseudolabel) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for ct, path in scans(options):
         analysis = segmenter.analyze(ct, engine)
-        mask = segmenter.mask(analysis).full()
+        mask = segmenter.mask(analysis, ct).full()
         records.append({"name": ct.name} | figures(analysis, mask, ct, path))
         print("  ".join(f"{name} {value}" for name, value in records[-1].items()), flush=True)
         write(mask, ct, options.output / f"{ct.name}.nii.gz")

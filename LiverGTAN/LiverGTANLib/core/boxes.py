@@ -1,6 +1,7 @@
 """Boxes of a grid: one slice along each array axis."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -71,3 +72,14 @@ def relative_to(outer: Box, box: Box) -> Box:
 def absolute(outer: Box, inner: Box) -> Box:
     """A box of the array that holds `outer` in the indices of the grid; undoes `relative_to`."""
     return triple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner))
+
+
+def enclosing_all(some: Sequence[Box]) -> Box:
+    """The smallest box that holds all of some boxes, of which none is empty."""
+    return triple(slice(min(p.start for p in parts), max(p.stop for p in parts)) for parts in zip(*some))
+
+
+def evenly(part: slice, most: int) -> list[slice]:
+    """A slice as the fewest consecutive ones that are not longer than `most`, of nearly the same length."""
+    ends = np.linspace(part.start, part.stop, -(-(part.stop - part.start) // most) + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in pairwise(ends)]

@@ -5,28 +5,53 @@ axis by axis with small banded matrices. Any other is sampled point by point on 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 
 from . import boxes, threads
 from .boxes import Box
-from .resample import average, averaging_matrix, interpolation_matrix, sample_trilinear
+from .resample import average, averaging_matrix, bands, interpolation_weights, sample_trilinear
 
 LARGEST_OBLIQUITY_DEGREES = 15.0
 LARGEST_SHEAR_DEGREES = 2.0
-SLAB = 16  # native slices of one job on the way up
+
+TILE_SHAPE = (8, 64, 160)
+"""Most voxels of a tile along k, j, i: few enough that what is made of them stays in a processor's own cache, and long
+where they follow each other in memory."""
+
+BAND = 32
+"""Voxels along i that are interpolated from one small product of matrices."""
+
+TILE_MM = 24.0
+"""Side of the cubes in which a scan is sampled point by point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A part of the scan and the cells that its voxels are interpolated from.
+
+    interpolate: trilinear values (F, k, j, i) at these voxels from values (F, d, h, w) of these cells, float32.
+    """
+
+    voxels: Box
+    cells: Box
+    interpolate: Callable[[np.ndarray], np.ndarray]
 
 
 class ModelGrid:
     """Geometry of the model grid of one scan.
 
     shape: (D, H, W), array axes growing to +S, +A, +R. ijk_to_ras: (4, 4) of that grid, whose i, j, k run along
-    W, H, D. native_shape, native_ijk_to_ras: (K, J, I) and matrix of the scan.
+    W, H, D. inside: the cells that voxels of the scan are interpolated from. native_shape, native_ijk_to_ras: (K, J, I)
+    and matrix of the scan.
     """
 
     shape: tuple[int, int, int]
     ijk_to_ras: np.ndarray
+    inside: Box
     native_shape: tuple[int, int, int]
     native_ijk_to_ras: np.ndarray
 
@@ -46,11 +71,8 @@ class ModelGrid:
         """
         raise NotImplementedError
 
-    def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
-        """Jobs that each give the trilinear values of `grid` on some k-slices of the native box.
-
-        A job returns (slice along k within the box, (k, j, i) float32). Jobs are independent and may run in threads.
-        """
+    def tiles(self, box: Box) -> list[Tile]:
+        """A native box in parts that may be interpolated in threads."""
         raise NotImplementedError
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
@@ -66,11 +88,10 @@ class ModelGrid:
         box = box or boxes.whole(self.native_shape)
         result = np.empty(boxes.shape(box), np.float32)
 
-        def fill(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
-            k, values = job()
-            result[k] = values
+        def fill(tile: Tile) -> None:
+            result[boxes.relative_to(box, tile.voxels)] = tile.interpolate(grid[tile.cells][None])[0]
 
-        threads.for_each(fill, self.up_slabs(grid, box))
+        threads.for_each(fill, self.tiles(box))
         return result
 
 
@@ -113,7 +134,7 @@ class AlignedGrid(ModelGrid):
         core = [self._cells_kji[axis] for axis in self._array_axes]
         before, total = zip(*(padded(count, multiple) for count in core))
         self.shape = boxes.triple(total)
-        self._core: Box = boxes.triple(slice(b, b + n) for b, n in zip(before, core))
+        self.inside = boxes.triple(slice(b, b + n) for b, n in zip(before, core))
         self.ijk_to_ras = self._grid_matrix(ijk_to_ras, axes, signs, before, core)
 
     def _grid_matrix(self, ijk_to_ras, axes, signs, before, core) -> np.ndarray:
@@ -140,36 +161,52 @@ class AlignedGrid(ModelGrid):
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
         ]
         grid = np.full(self.shape, fill, np.float32)
-        grid[self._core] = self._to_model_axes(average(array_kji, matrices, clip))
+        grid[self.inside] = self._to_model_axes(average(array_kji, matrices, clip))
         return grid
 
-    @threads.one_blas_thread()
-    def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
-        values = self._to_native_axes(grid[self._core])
-        matrices = []
-        for axis, part in enumerate(box):
-            matrix = interpolation_matrix(
-                self.native_shape[axis], self._cells_kji[axis], self._spacing_kji[axis], self._cell_mm
-            )[part]
-            used = np.flatnonzero(matrix.any(axis=0))
-            values = values[(slice(None),) * axis + (slice(used[0], used[-1] + 1),)]
-            matrices.append(np.ascontiguousarray(matrix[:, used[0] : used[-1] + 1]))
-        along_k, along_j, along_i = matrices
-        rows = np.matmul(along_j, np.ascontiguousarray(values))
-        transposed_i = np.ascontiguousarray(along_i.T)
+    def tiles(self, box: Box) -> list[Tile]:
+        along_k, along_j, along_i = (
+            [(part, *self._weights(axis, part)) for part in boxes.evenly(whole, most)]
+            for axis, (whole, most) in enumerate(zip(box, TILE_SHAPE))
+        )
+        banded_i = [
+            (part, cells, [(b.columns, np.ascontiguousarray(b.weights.T), b.rows) for b in bands(weights, BAND)])
+            for part, cells, weights in along_i
+        ]
+        return [self._tile(k, j, i) for k, j, i in product(along_k, along_j, banded_i)]
 
-        def job(k: slice) -> tuple[slice, np.ndarray]:
-            used = np.flatnonzero(along_k[k].any(axis=0))
-            near = slice(used[0], used[-1] + 1)
-            planes = (along_k[k, near] @ rows[near].reshape(near.stop - near.start, -1)).reshape(-1, rows.shape[2])
-            return k, (planes @ transposed_i).reshape(k.stop - k.start, rows.shape[1], -1)
+    def _weights(self, axis: int, part: slice) -> tuple[slice, np.ndarray]:
+        """The cells of the grid that a part of an axis of the scan is interpolated from, and their weights."""
+        count = self._cells_kji[axis]
+        used, weights = interpolation_weights(
+            part, self.native_shape[axis], count, self._spacing_kji[axis], self._cell_mm
+        )
+        model_axis = self._array_axes.index(axis)
+        if self._steps[model_axis] < 0:
+            used = slice(count - used.stop, count - used.start)
+        first = self.inside[model_axis].start
+        return slice(first + used.start, first + used.stop), weights
 
-        return [partial(job, k) for k in threads.ranges(len(along_k), SLAB)]
+    def _tile(self, k: tuple, j: tuple, i: tuple) -> Tile:
+        (part_k, cells_k, along_k), (part_j, cells_j, along_j), (part_i, cells_i, bands_i) = k, j, i
+        cells_kji = (cells_k, cells_j, cells_i)
+
+        def interpolate(values: np.ndarray) -> np.ndarray:
+            native = np.stack([self._to_native_axes(field) for field in values])
+            fields, _, _, columns = native.shape
+            planes = along_k @ native.reshape(fields, native.shape[1], -1)
+            rows = (along_j @ planes.reshape(fields, len(along_k), -1, columns)).reshape(-1, columns)
+            result = np.empty((len(rows), part_i.stop - part_i.start), np.float32)
+            for used, weights, voxels in bands_i:
+                np.matmul(rows[:, used], weights, out=result[:, voxels])
+            return result.reshape(fields, len(along_k), len(along_j), -1)
+
+        return Tile((part_k, part_j, part_i), boxes.triple(cells_kji[axis] for axis in self._array_axes), interpolate)
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
         box: list[slice] = [slice(0, 0)] * 3
         for model_axis, axis in enumerate(self._array_axes):
-            core, cells = self._core[model_axis], self._cells_kji[axis]
+            core, cells = self.inside[model_axis], self._cells_kji[axis]
             first, last = low[model_axis] - core.start, high[model_axis] - core.start
             if self._steps[model_axis] < 0:
                 first, last = cells - 1 - last, cells - 1 - first
@@ -185,7 +222,7 @@ class AlignedGrid(ModelGrid):
         for model_axis, axis in enumerate(self._array_axes):
             n, cells, s = self.native_shape[axis], self._cells_kji[axis], self._spacing_kji[axis]
             place = (voxel_kji[axis] - (n - 1) / 2) * s / self._cell_mm * self._steps[model_axis] + (cells - 1) / 2
-            cell[model_axis] = min(max(place, 0), cells - 1) + self._core[model_axis].start
+            cell[model_axis] = min(max(place, 0), cells - 1) + self.inside[model_axis].start
         return cell
 
 
@@ -210,6 +247,7 @@ class ReslicedGrid(ModelGrid):
         before, total = zip(*(padded(count, multiple) for count in counts))
         first = (low + high) / 2 - (np.asarray(counts) - 1) / 2 * spacing_mm - np.asarray(before) * spacing_mm
         self.shape = boxes.triple(total[::-1])
+        self.inside = boxes.whole(self.shape)
         self.ijk_to_ras = np.diag([spacing_mm] * 3 + [1.0])
         self.ijk_to_ras[:3, 3] = first
 
@@ -233,21 +271,34 @@ class ReslicedGrid(ModelGrid):
         grid = np.empty(self.shape, np.float32)
 
         def sample(d: slice) -> None:
-            grid[d] = sample_trilinear(fine, to_fine @ grid_to_native, d, self.shape, fill, margin=0.5)
+            part = (d, slice(0, self.shape[1]), slice(0, self.shape[2]))
+            grid[d] = sample_trilinear(fine[None], to_fine @ grid_to_native, part, fill, margin=0.5)[0]
 
         threads.for_each(sample, threads.ranges(self.shape[0], 4))
         return grid
 
-    def up_slabs(self, grid: np.ndarray, box: Box) -> list[Callable[[], tuple[slice, np.ndarray]]]:
+    def tiles(self, box: Box) -> list[Tile]:
+        most = [max(1, round(TILE_MM / spacing)) for spacing in self._spacing_kji]
+        return [
+            self._tile(boxes.triple(parts))
+            for parts in product(*(boxes.evenly(whole, n) for whole, n in zip(box, most)))
+        ]
+
+    def _tile(self, voxels: Box) -> Tile:
         matrix = np.linalg.inv(self.ijk_to_ras) @ self.native_ijk_to_ras
+        corners = np.array(list(product(*((part.start, part.stop - 1) for part in voxels[::-1])))).T
+        places = (matrix[:3, :3] @ corners + matrix[:3, 3:])[::-1]
+        # A cell to spare on both sides: positions are found again in float32.
+        cells = boxes.triple(
+            slice(min(max(0, int(low) - 1), n - 1), max(1, min(n, int(np.ceil(high)) + 2)))
+            for low, high, n in zip(places.min(axis=1), places.max(axis=1), self.shape)
+        )
         shift = np.eye(4)
-        shift[:3, 3] = [part.start for part in box[::-1]]
-        shape = boxes.shape(box)
-
-        def job(k: slice) -> tuple[slice, np.ndarray]:
-            return k, sample_trilinear(grid, matrix @ shift, k, shape, fill=0.0, margin=np.inf)
-
-        return [partial(job, k) for k in threads.ranges(shape[0], 4)]
+        shift[:3, 3] = [-part.start for part in cells[::-1]]
+        to_cells = shift @ matrix
+        return Tile(
+            voxels, cells, partial(sample_trilinear, ijk_to_source_ijk=to_cells, box=voxels, fill=0.0, margin=np.inf)
+        )
 
     def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
         ras = self.native_ijk_to_ras @ [*voxel_kji[::-1], 1]

@@ -13,6 +13,7 @@ from .clicks import Click, Neighborhood
 from .lru_cache import LruCache
 from .model_grid import ModelGrid
 from .region import Region
+from .volume import HU_WINDOW
 
 MIN_LIVER_ML = 50.0
 """Where the network finds less, nothing is outlined. Chosen above the 15 to 41 mL that student-100k finds in chests,
@@ -75,8 +76,9 @@ class AnalysisCache:
 class Analysis:
     """What the network computed for one scan.
 
-    logits, image: (D, H, W) float32 on the model grid; the image is the network's input, in [-1, 1]. temperature: what
-    to divide the logits by for calibrated probabilities. seconds: time by stage.
+    logits, image: (D, H, W) float32 on the model grid; the image is the network's input, in [-1, 1] for the HU of
+    `hu_window`. temperature: what to divide the logits by for calibrated probabilities. noise_hu: standard deviation of
+    the scan's noise within the liver. seconds: time by stage.
     """
 
     logits: np.ndarray
@@ -86,6 +88,8 @@ class Analysis:
     student: str
     engine: str
     temperature: float = 1.0
+    hu_window: tuple[float, float] = HU_WINDOW
+    noise_hu: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     cache: AnalysisCache = field(default_factory=AnalysisCache, init=False, repr=False)
 
@@ -94,13 +98,22 @@ class Analysis:
         """Volume that the network takes for liver, whatever the settings."""
         return np.count_nonzero(self.logits > 0) * self.spacing_mm**3 / 1000
 
+    def hu(self, cells: Box) -> np.ndarray:
+        """The network's input in a part of the model grid, in HU, clipped to the window."""
+        low, high = self.hu_window
+        return self.image[cells] * np.float32((high - low) / 2) + np.float32((high + low) / 2)
+
 
 @dataclass(frozen=True, eq=False)
 class PostprocessedLogits:
-    """values: (D, H, W), positive where the liver is. cells: a box that holds all positive ones, None when empty."""
+    """values: (D, H, W), positive where the liver is. cells: a box that holds all positive ones, None when empty.
+
+    clicked: boxes of the cells that clicked voxels are interpolated from.
+    """
 
     values: np.ndarray
     cells: Box | None
+    clicked: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,10 +220,11 @@ def _clicked(
 ) -> PostprocessedLogits:
     """`before`, to which the first `done` clicks were applied, after the others."""
     applied = neighborhoods(analysis, all_clicks[:done])
-    values, cells = before.values.copy(), before.cells
+    values, cells, clicked = before.values.copy(), before.cells, list(before.clicked)
     for neighborhood in neighborhoods(analysis, all_clicks[done:]):
         clicks.apply(values, neighborhood, applied)
         applied.append(neighborhood)
+        clicked.append(boxes.absolute(neighborhood.cells, neighborhood.touching))
         if neighborhood.click.liver:
             cells = boxes.enclosing(cells, neighborhood.cells) if cells else neighborhood.cells
-    return PostprocessedLogits(values, cells)
+    return PostprocessedLogits(values, cells, tuple(clicked))

@@ -29,12 +29,18 @@ def averaging_matrix(count: int, cells: int, spacing: float, cell_mm: float) -> 
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def interpolation_matrix(count: int, cells: int, spacing: float, cell_mm: float) -> np.ndarray:
-    """(count, cells) linear weights of cell centers at voxel centers, constant beyond the outer centers."""
-    voxels = (np.arange(count) - (count - 1) / 2) * spacing
-    centers = (np.arange(cells) - (cells - 1) / 2) * cell_mm
-    position = np.clip(voxels, centers[0], centers[-1])[:, None]
-    return np.clip(1 - np.abs(position - centers) / cell_mm, 0, None).astype(np.float32)
+def interpolation_weights(
+    part: slice, count: int, cells: int, spacing: float, cell_mm: float
+) -> tuple[slice, np.ndarray]:
+    """(cells that count, (voxels, cells) linear weights) for a part of a row of `count` voxels, float32.
+
+    Beyond the outer cell centers all is as there.
+    """
+    voxels = (np.arange(part.start, part.stop) - (count - 1) / 2) * spacing
+    position = np.clip(voxels / cell_mm + (cells - 1) / 2, 0, cells - 1)
+    used = slice(int(position[0]), int(np.ceil(position[-1])) + 1)
+    weights = 1 - np.abs(position[:, None] - np.arange(used.start, used.stop))
+    return used, np.clip(weights, 0, None).astype(np.float32)
 
 
 def clipped(array: np.ndarray, clip: tuple[float, float] | None) -> np.ndarray:
@@ -86,36 +92,37 @@ def average(array: np.ndarray, matrices: list[np.ndarray], clip: tuple[float, fl
 
 
 def sample_trilinear(
-    source: np.ndarray, ijk_to_source_ijk: np.ndarray, slab: slice, shape: tuple[int, ...], fill: float, margin: float
+    sources: np.ndarray, ijk_to_source_ijk: np.ndarray, box: tuple[slice, slice, slice], fill: float, margin: float
 ) -> np.ndarray:
-    """Trilinear values of `source` at the slices `slab` of a grid of `shape` (k, j, i), float32.
+    """Trilinear values of `sources` (F, d, h, w) in a box (k, j, i) of another grid: (F, k, j, i) float32.
 
-    Points more than `margin` cells beyond the outer centers of `source` get `fill`, nearer ones the value at the edge.
+    Points more than `margin` cells beyond the outer centers get `fill`, nearer ones the value at the edge.
     """
-    k, j, i = np.ogrid[slab, : shape[1], : shape[2]]
+    k, j, i = np.ogrid[box]
     outside = np.zeros(np.broadcast(k, j, i).shape, bool)
     low, fraction = [], []
-    for axis in range(3):  # of the source: k, j, i
+    for axis in range(3):  # of the sources: k, j, i
         a, b, c, d = ijk_to_source_ijk[2 - axis]
         position = (a * i + b * j + c * k + d).astype(np.float32)
-        last = source.shape[axis] - 1
+        last = sources.shape[1 + axis] - 1
         outside |= (position < -margin) | (position > last + margin)
         position = np.clip(position, 0, last)
         floor = np.minimum(position.astype(np.int32), max(last - 1, 0))
         low.append(floor)
         fraction.append(position - floor)
-    values = _blend(source, low, fraction)
-    values[outside] = fill
+    values = _blend(sources, low, fraction)
+    values[:, outside] = fill
     return values
 
 
-def _blend(source: np.ndarray, low: list[np.ndarray], fraction: list[np.ndarray]) -> np.ndarray:
-    flat = np.ascontiguousarray(source, np.float32).ravel()
-    strides = [source.shape[1] * source.shape[2], source.shape[2], 1]
+def _blend(sources: np.ndarray, low: list[np.ndarray], fraction: list[np.ndarray]) -> np.ndarray:
+    flat = np.ascontiguousarray(sources, np.float32).reshape(len(sources), -1)
+    shape = sources.shape[1:]
+    strides = [shape[1] * shape[2], shape[2], 1]
     # An axis of a single cell has no upper neighbor.
-    steps = [stride if n > 1 else 0 for stride, n in zip(strides, source.shape)]
+    steps = [stride if n > 1 else 0 for stride, n in zip(strides, shape)]
     base = low[0] * strides[0] + low[1] * strides[1] + low[2]
-    result = np.zeros(base.shape, np.float32)
+    result = np.zeros((len(flat), *base.shape), np.float32)
     for corner in range(8):
         offset = 0
         weight: np.ndarray | np.float32 = np.float32(1)
@@ -123,5 +130,6 @@ def _blend(source: np.ndarray, low: list[np.ndarray], fraction: list[np.ndarray]
             upper = corner >> axis & 1
             offset += upper * steps[axis]
             weight = weight * (fraction[axis] if upper else 1 - fraction[axis])
-        result += weight * flat[base + offset]
+        for source, total in zip(flat, result):
+            total += weight * source[base + offset]
     return result

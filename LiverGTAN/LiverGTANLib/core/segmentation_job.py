@@ -103,7 +103,7 @@ class SegmentationJob:
         analysis, seconds = self._analysis(progress, cancelled)
         _stop_if(cancelled)
         start = time.perf_counter()
-        mask = segmenter.mask(analysis, self.parameters)
+        mask = segmenter.mask(analysis, self.ct, self.parameters)
         seconds["mask"] = time.perf_counter() - start
         _stop_if(cancelled)
         start = time.perf_counter()
@@ -132,7 +132,7 @@ class SegmentationJob:
         _stop_if(cancelled)
         segmenter.check(analysis)
         _stop_if(cancelled)
-        segmenter.mask(analysis, self.parameters)
+        segmenter.mask(analysis, self.ct, self.parameters)
 
     def _analysis(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
         """The analysis, and the seconds of the stages that it took now."""

@@ -1,16 +1,16 @@
 """From a CT to logits once, and from logits to a mask as often as the user moves a slider, a box or a point."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import boxes, threads
+from . import boxes, guided_filter, threads
 from .boxes import Box, triple
 from .engines.engine import Cancelled, Engine, EngineError, IsCancelled, Progress
+from .guided_filter import GuidedField, NativeGuide
 from .input_checks import Finding, require_usable
-from .model_grid import ModelGrid
+from .model_grid import ModelGrid, Tile
 from .postprocess import (
     DEFAULT_MASK_PARAMETERS,
     MIN_LIVER_ML,
@@ -23,6 +23,9 @@ from .postprocess import (
 )
 from .region import Region
 from .volume import AIR, CtVolume, to_model_grid
+
+JOBS_PER_THREAD = 8
+"""Parts into which the tiles of a scan are dealt out: few enough to cost nothing, enough to end at one time."""
 
 MIN_REPORTED_ML = 1.0
 """Less than this, 37 cells of 3 mm, is not reported as something that may be liver. Chosen as the rounding of a volume
@@ -87,9 +90,19 @@ def analyze(
     middle = time.perf_counter()
     logits = engine.forward(image, lambda fraction, text: report(0.3 + 0.6 * fraction, text), cancelled)
     _require_finite(logits, engine)
+    noise_hu = guided_filter.noise_hu(ct.hu, grid, logits)
     seconds = {"resample": middle - start, "network": time.perf_counter() - middle}
     return Analysis(
-        logits, image, grid, student.spacing_mm, student.name, engine.name, student.temperature, seconds=seconds
+        logits,
+        image,
+        grid,
+        student.spacing_mm,
+        student.name,
+        engine.name,
+        student.temperature,
+        student.hu_window,
+        noise_hu,
+        seconds,
     )
 
 
@@ -137,23 +150,29 @@ def _cross_section_cm2(analysis: Analysis) -> float:
     return float(np.median(cells[cells > 0])) * (analysis.spacing_mm / 10) ** 2 if cells.any() else 0.0
 
 
-def mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
-    """The liver on the scan's own grid: trilinear logits in the liver's box, cut at the threshold.
+def mask(analysis: Analysis, ct: CtVolume, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
+    """The liver on the grid of `ct`, which must be the analyzed scan: the logits, cut at the threshold after a guided
+    filter has brought them up to the scan's voxels, so that the border follows the edges of the CT.
 
     With a region, only the box that liver and region share is computed, and nothing outside the region is liver.
-    Clicks are applied in their order to the network's postprocessed answer; beyond their reach no voxel changes.
-    Intermediate results are cached in the analysis: a moved slider, box or point costs only what it changes.
+    Clicks are applied in their order to the network's postprocessed answer: each only adds or only removes, and beyond
+    its reach no voxel changes. Intermediate results are cached in the analysis: a moved slider, box or point costs only
+    what it changes. Raises ValueError when the scan's shape is not that of the analyzed one.
     """
-    cache, region, clicks = analysis.cache.masks, parameters.region, parameters.clicks
-    done, base = longest_cached(cache, lambda n: parameters.with_first_clicks(n).key, len(clicks))
-    if base is None:
+    if ct.shape != analysis.grid.native_shape:
+        raise ValueError(
+            f"The scan has {ct.shape} voxels, the analyzed one {analysis.grid.native_shape}; give the analyzed scan."
+        )
+    cache, clicks = analysis.cache.masks, parameters.clicks
+    done, found = longest_cached(cache, lambda n: parameters.with_first_clicks(n).key, len(clicks))
+    if found is None:
         without = parameters.with_first_clicks(0)
-        base = cache.store(without.key, _cut(analysis.grid, postprocess_logits(analysis, without), region))
+        found = cache.store(without.key, _without_clicks(analysis, ct, without))
     if done == len(clicks):
-        return base
-    changed = [neighborhood.cells for neighborhood in neighborhoods(analysis, clicks[done:])]
-    patched = _patched(analysis.grid, base, postprocess_logits(analysis, parameters), changed, region)
-    return cache.store(parameters.key, patched)
+        return found
+    for count in range(done + 1, len(clicks) + 1):
+        found = _with_last_click(analysis, ct, found, parameters.with_first_clicks(count))
+    return cache.store(parameters.key, found)
 
 
 def coarse_mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:
@@ -178,12 +197,14 @@ def _empty_mask(shape: tuple[int, int, int]) -> BoxMask:
     return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), shape)
 
 
-def _cut(grid: ModelGrid, postprocessed: PostprocessedLogits, region: Region | None) -> BoxMask:
-    """The mask in the box that the positive logits and the region share."""
+def _without_clicks(analysis: Analysis, ct: CtVolume, parameters: MaskParameters) -> BoxMask:
+    """The mask without clicks, in the box that liver and region share."""
+    postprocessed, grid = postprocess_logits(analysis, parameters), analysis.grid
     if postprocessed.cells is None:
         return _empty_mask(grid.native_shape)
-    box = _native_box(grid, postprocessed.cells, region)
-    return BoxMask(_voxels(grid, postprocessed.values, box, region), boxes.start(box), grid.native_shape)
+    box = _native_box(grid, boxes.grown(postprocessed.cells, 1, grid.shape), parameters.region)
+    voxels = _voxels(analysis, ct, postprocessed, box, parameters.region)
+    return BoxMask(voxels, boxes.start(box), grid.native_shape)
 
 
 def _native_box(grid: ModelGrid, cells: Box, region: Region | None) -> Box:
@@ -193,32 +214,56 @@ def _native_box(grid: ModelGrid, cells: Box, region: Region | None) -> Box:
     return boxes.intersection(box, region.grid_box(grid.native_ijk_to_ras, grid.native_shape))
 
 
-def _voxels(grid: ModelGrid, values: np.ndarray, box: Box, region: Region | None) -> np.ndarray:
-    """(k, j, i) uint8 of the native box: 1 where the interpolated values are positive, within the region."""
+def _voxels(
+    analysis: Analysis, ct: CtVolume, postprocessed: PostprocessedLogits, box: Box, region: Region | None
+) -> np.ndarray:
+    """(k, j, i) uint8 of the native box: 1 where the guided field is positive, within the region."""
     voxels = np.zeros(boxes.shape(box), np.uint8)
-    if boxes.is_empty(box):
+    if boxes.is_empty(box) or postprocessed.cells is None:
         return voxels
+    tiles = analysis.grid.tiles(box)
+    field = GuidedField(
+        postprocessed.values,
+        analysis.hu,
+        span=boxes.enclosing_all([tile.cells for tile in tiles]),
+        border=boxes.grown(postprocessed.cells, 1, analysis.grid.shape),
+        inside=analysis.grid.inside,
+        fixed=postprocessed.clicked,
+    )
+    guide = NativeGuide(ct.hu, ct.spacing[::-1], analysis.noise_hu)
 
-    def cut(job: Callable[[], tuple[slice, np.ndarray]]) -> None:
-        k, interpolated = job()
-        np.greater(interpolated, 0, out=voxels[k].view(bool))
+    def cut(some: list[Tile]) -> None:
+        for tile in some:
+            place = voxels[boxes.relative_to(box, tile.voxels)]
+            liver = field.sign(tile.cells)
+            if liver is None:
+                slope, limit = tile.interpolate(field.lines(tile.cells))
+                slope *= guide.at(tile.voxels)
+                np.greater(slope, limit, out=place.view(bool))
+            elif liver:
+                place[...] = 1
 
-    threads.for_each(cut, grid.up_slabs(values, box))
+    jobs = JOBS_PER_THREAD * threads.thread_count()
+    threads.for_each(cut, [tiles[first::jobs] for first in range(min(jobs, len(tiles)))])
     if region is not None:
-        region.clear_outside(voxels, box, grid.native_ijk_to_ras)
+        region.clear_outside(voxels, box, analysis.grid.native_ijk_to_ras)
     return voxels
 
 
-def _patched(
-    grid: ModelGrid, base: BoxMask, postprocessed: PostprocessedLogits, changed: list[Box], region: Region | None
-) -> BoxMask:
-    """`base`, of which only voxels that are interpolated from changed cells are computed again."""
-    parts = [_native_box(grid, cells, region) for cells in changed]
-    whole = base.box
-    for part in parts:
-        whole = boxes.enclosing(whole, part)
+def _with_last_click(analysis: Analysis, ct: CtVolume, before: BoxMask, parameters: MaskParameters) -> BoxMask:
+    """`before`, of which only voxels that are interpolated from cells in the last click's reach are computed again.
+
+    They become liver or cease to be, as the click asks; a line fitted to changed cells could also do the opposite.
+    """
+    grid, reached = analysis.grid, neighborhoods(analysis, parameters.clicks[-1:])
+    if not reached:
+        return before
+    box = _native_box(grid, reached[0].cells, parameters.region)
+    whole = boxes.enclosing(before.box, box)
     voxels = np.zeros(boxes.shape(whole), np.uint8)
-    voxels[boxes.relative_to(whole, base.box)] = base.voxels
-    for part in parts:
-        voxels[boxes.relative_to(whole, part)] = _voxels(grid, postprocessed.values, part, region)
+    voxels[boxes.relative_to(whole, before.box)] = before.voxels
+    changed = voxels[boxes.relative_to(whole, box)]
+    combine = np.maximum if reached[0].click.liver else np.minimum
+    postprocessed = postprocess_logits(analysis, parameters)
+    combine(changed, _voxels(analysis, ct, postprocessed, box, parameters.region), out=changed)
     return BoxMask(voxels, boxes.start(whole), grid.native_shape)

@@ -48,7 +48,7 @@ def segment_file(
     """Find the liver in a CT that was read. Raises InputError or EngineError with a sentence."""
     analysis = segmenter.analyze(source.ct, engine)
     analyzed = time.perf_counter()
-    mask = segmenter.mask(analysis, parameters)
+    mask = segmenter.mask(analysis, source.ct, parameters)
     masked = time.perf_counter()
     findings = [*check(source.ct), *segmenter.check(analysis), *check_orientation(analysis, engine)]
     seconds = {

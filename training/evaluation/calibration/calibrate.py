@@ -44,7 +44,7 @@ class CalibrationCase:
         """Of one forward pass."""
         analysis = segmenter.analyze(case.ct, engine)
         reference = measurements.volume_ml(case.mask, case.ct.ijk_to_ras)
-        found = measurements.volume_ml(segmenter.mask(analysis).voxels, case.ct.ijk_to_ras)
+        found = measurements.volume_ml(segmenter.mask(analysis, case.ct).voxels, case.ct.ijk_to_ras)
         return cls(case, analysis, near_border(analysis, case), reference, found)
 
     def interval(self, temperature: float) -> uncertainty.VolumeInterval:

@@ -64,7 +64,7 @@ def measure_conditions(
 def condition_result(example: Example, engine: Engine, condition: Condition, trained: set[str]) -> ConditionResult:
     """The extension's mask of one example, against the reference if there is one."""
     analysis = segmenter.analyze(example.ct, engine)
-    box = segmenter.mask(analysis)
+    box = segmenter.mask(analysis, example.ct)
     message = " ".join(finding.reason for finding in segmenter.check(analysis))
     found = ConditionResult(
         example.name,
