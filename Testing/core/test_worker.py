@@ -1,5 +1,6 @@
 """The worker: newest request wins, results come once, errors are handed over, and nothing is left running."""
 
+import logging
 import threading
 import time
 
@@ -73,15 +74,15 @@ def test_a_result_that_arrives_after_cancel_is_dropped(worker):
 
 
 def test_progress_is_that_of_the_running_request(worker):
-    told, release = threading.Event(), threading.Event()
+    reported, release = threading.Event(), threading.Event()
 
     def job(progress, cancelled):
         progress(0.5, "half")
-        told.set()
+        reported.set()
         release.wait(5)
 
     worker.submit(job)
-    assert told.wait(5)
+    assert reported.wait(5)
     assert worker.progress == (0.5, "half")
     release.set()
     worker.poll(5)
@@ -129,3 +130,21 @@ def test_cancel_lets_nothing_finish(worker):
     worker.submit(lambda progress, cancelled: None, finish_running=True)
     worker.cancel()
     assert ended.wait(5)
+
+
+def test_the_error_of_a_request_that_no_longer_counts_is_logged(worker, caplog):
+    started, release = threading.Event(), threading.Event()
+
+    def fail(progress, cancelled):
+        started.set()
+        release.wait(5)
+        raise ValueError("no liver here")
+
+    worker.submit(fail)
+    assert started.wait(5)
+    worker.submit(lambda progress, cancelled: "newer", finish_running=True)
+    with caplog.at_level(logging.WARNING):
+        release.set()
+        assert worker.poll(5).value == "newer"
+    [record] = caplog.records
+    assert "no liver here" in str(record.exc_info[1])

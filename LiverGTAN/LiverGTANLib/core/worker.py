@@ -1,11 +1,14 @@
 """One worker thread on which the newest request wins. No Qt and no MRML: the caller polls."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .engines.engine import Cancelled, IsCancelled, Progress
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[[Progress, IsCancelled], Any]
 
@@ -121,3 +124,5 @@ class Worker:
             if self._current == ticket:
                 self._outcome = outcome
                 self._changed.notify_all()
+            elif outcome.error is not None:
+                logger.warning("A request that no longer counts failed.", exc_info=outcome.error)
