@@ -17,7 +17,7 @@ from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
 from LiverGTANLib.mrml.session import Session
 from support import band_student
 from support.module_fixtures import MODULE_FILE, students
-from support.mrml_cases import NoOpLogic
+from support.mrml_cases import NoOpLogic, addTransform, addWarp
 
 
 @pytest.fixture
@@ -169,13 +169,107 @@ def test_nodes_that_left_the_scene_meanwhile_are_not_written_to(logic, phantom):
     assert segmentationCount() == 0
 
 
-def test_an_image_that_changed_meanwhile_is_not_written_to(logic, phantom):
-    request = logic.session.prepare(ChosenParameters(phantom[0]))
+def otherVoxels(volumeNode):
+    updateVolumeFromArray(volumeNode, np.zeros((8, 9, 10), np.int16))
+
+
+def editedVoxels(volumeNode):
+    arrayFromVolume(volumeNode)[:] = -1000
+    arrayFromVolumeModified(volumeNode)
+
+
+def otherSpacing(volumeNode):
+    volumeNode.SetSpacing(1, 1, 5)
+
+
+def otherOrigin(volumeNode):
+    volumeNode.SetOrigin(0, 0, 300)
+
+
+def otherMatrixOfTheTransform(volumeNode):
+    move(volumeNode.GetParentTransformNode())
+
+
+def otherMatrixFartherUp(volumeNode):
+    move(volumeNode.GetParentTransformNode().GetParentTransformNode())
+
+
+def otherTransform(volumeNode):
+    volumeNode.SetAndObserveTransformNodeID(move(addTransform(slicer.mrmlScene, np.eye(4))).GetID())
+
+
+def noTransform(volumeNode):
+    volumeNode.SetAndObserveTransformNodeID(None)
+
+
+def otherTransformFartherUp(volumeNode):
+    volumeNode.GetParentTransformNode().SetAndObserveTransformNodeID(None)
+
+
+def bentTransform(volumeNode):
+    volumeNode.SetAndObserveTransformNodeID(addWarp(slicer.mrmlScene).GetID())
+
+
+def move(transformNode, mm: float = 7.0):
+    matrix = np.eye(4)
+    matrix[2, 3] = mm
+    transformNode.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return transformNode
+
+
+CHANGES = (
+    otherVoxels,
+    editedVoxels,
+    otherSpacing,
+    otherOrigin,
+    otherMatrixOfTheTransform,
+    otherMatrixFartherUp,
+    otherTransform,
+    noTransform,
+    otherTransformFartherUp,
+    bentTransform,
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_image_that_changed_meanwhile_is_not_written_to(logic, phantom, change):
+    volumeNode, _ = phantom
+    outer = move(addTransform(slicer.mrmlScene, np.eye(4)), 20)
+    inner = move(addTransform(slicer.mrmlScene, np.eye(4)), 30)
+    inner.SetAndObserveTransformNodeID(outer.GetID())
+    volumeNode.SetAndObserveTransformNodeID(inner.GetID())
+    request = logic.session.prepare(ChosenParameters(volumeNode))
     found = request.job.segment()
-    updateVolumeFromArray(phantom[0], np.zeros((8, 9, 10), np.int16))
+    change(volumeNode)
+    with pytest.raises(InputError, match="'Phantom' changed while it was segmented; nothing was written"):
+        logic.session.apply(request, found)
+    assert segmentationCount() == 0 and logic.table() is None
+
+
+def test_a_warp_that_changed_meanwhile_is_not_written_to(logic, phantom):
+    volumeNode, _ = phantom
+    warp = addWarp(slicer.mrmlScene)
+    volumeNode.SetAndObserveTransformNodeID(warp.GetID())
+    request = logic.session.prepare(ChosenParameters(volumeNode))
+    found = request.job.segment()
+    warp.GetTransformToParent().GetDisplacementGrid().GetPointData().GetScalars().Fill(3.0)
+    warp.GetTransformToParent().GetDisplacementGrid().Modified()
+    warp.GetTransformToParent().Modified()
     with pytest.raises(InputError, match="changed while"):
         logic.session.apply(request, found)
     assert segmentationCount() == 0
+
+
+def test_what_does_not_move_the_image_does_not_count_as_a_change(logic, phantom):
+    """Renamed, shown with another window, put under a transform that moves nothing: the mask is right all the same."""
+    volumeNode, _ = phantom
+    request = logic.session.prepare(ChosenParameters(volumeNode))
+    found = request.job.segment()
+    volumeNode.SetName("Renamed")
+    volumeNode.GetDisplayNode().SetWindowLevel(100, 40)
+    volumeNode.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, np.eye(4)).GetID())
+    result = logic.session.apply(request, found)
+    assert result.volumeMl > 0 and segmentationCount() == 1
 
 
 def test_undo_belongs_to_the_segmentation_written_last(logic, phantom):

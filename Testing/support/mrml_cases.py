@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import slicer
+import vtk
 from slicer.util import arrayFromSegmentBinaryLabelmap, updateVolumeFromArray, vtkMatrixFromArray
+from vtk.util.numpy_support import numpy_to_vtk
 
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.mrml import scene
@@ -43,6 +45,23 @@ def addVolume(mrmlScene, matrix=STRAIGHT, name="CT", values=None):
 def addTransform(mrmlScene, matrix):
     node = mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     node.SetMatrixTransformToParent(vtkMatrixFromArray(matrix))
+    return node
+
+
+def addWarp(mrmlScene, displacement=lambda ras: np.c_[ras[:, :2] * 0, 0.001 * ras[:, 2] ** 2], name="warp"):
+    """A grid transform, such as Slicer makes for unequal slice spacing. displacement: (N, 3) RAS mm -> (N, 3) mm."""
+    axis = np.arange(-600.0, 601.0, 20.0)
+    z, y, x = np.meshgrid(axis, axis[::5], axis[::5], indexing="ij")
+    image = vtk.vtkImageData()
+    image.SetDimensions(*z.shape[::-1])
+    image.SetOrigin(-600, -600, -600)
+    image.SetSpacing(100, 100, 20)
+    points = np.c_[x.ravel(), y.ravel(), z.ravel()]
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(displacement(points), float), deep=True))
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetDisplacementGridData(image)
+    node = mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", name)
+    node.SetAndObserveTransformToParent(grid)
     return node
 
 

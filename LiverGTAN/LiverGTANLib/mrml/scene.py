@@ -46,12 +46,15 @@ def readCt(volumeNode) -> CtVolume:
 
 def imageKey(volumeNode) -> tuple:
     """Equal as long as the node shows the same voxels in the same place; what a cached analysis belongs to."""
-    return volumeNode.GetID(), imageTime(volumeNode), ijkToWorld(volumeNode).tobytes()
-
-
-def imageTime(volumeNode) -> int:
-    """Grows whenever the node's voxels change or are replaced."""
-    return volumeNode.GetImageData().GetMTime() if volumeNode.GetImageData() else 0
+    image, transform = volumeNode.GetImageData(), volumeNode.GetParentTransformNode()
+    warped = transform is not None and not transform.IsTransformToWorldLinear()
+    return (
+        volumeNode.GetID(),
+        image.GetMTime() if image else 0,
+        ijkToWorld(volumeNode).tobytes(),
+        # A warp is no matrix that could be compared; this time grows when any transform up to the world is changed.
+        (transform.GetID(), transform.GetTransformToWorldMTime()) if warped else None,
+    )
 
 
 def ijkToWorld(volumeNode) -> np.ndarray:

@@ -27,7 +27,6 @@ class SegmentationRequest:
 
     chosen: ChosenParameters
     job: SegmentationJob
-    imageTime: int
     started: float
 
     @property
@@ -38,6 +37,10 @@ class SegmentationRequest:
         """Whether the CT, and the segmentation if one was chosen, are still in the scene."""
         nodes = [node for node in (self.chosen.volumeNode, self.chosen.segmentationNode) if node is not None]
         return all(node.GetScene() is not None and node.GetScene().IsNodePresent(node) for node in nodes)
+
+    def imageIsUnchanged(self) -> bool:
+        """Whether the CT still shows the same voxels in the same place."""
+        return self.job.image_key == scene.imageKey(self.volumeNode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +167,7 @@ class Session:
             _engineName(chosen.engine),
             chosen.maskParameters(dragged),
         )
-        return SegmentationRequest(chosen, job, scene.imageTime(chosen.volumeNode), started)
+        return SegmentationRequest(chosen, job, started)
 
     def isAnalyzed(self, chosen: ChosenParameters) -> bool:
         """Whether the chosen scan needs no network any more."""
@@ -300,8 +303,11 @@ def _reasons(found: list[Finding], blocking: bool) -> str:
 def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
     if not request.nodesExist():
         raise InputError("The volume or the segmentation was removed meanwhile; nothing was changed.")
-    if request.imageTime != scene.imageTime(request.volumeNode):
-        raise InputError("The image changed while it was segmented; nothing was written. Segment it again.")
+    if not request.imageIsUnchanged():
+        raise InputError(
+            f"The voxels, the geometry or the transform of '{request.volumeNode.GetName()}' changed while it was "
+            "segmented; nothing was written. Segment it again."
+        )
     if found.mask.empty:
         where = "in the ROI of" if found.parameters.region else "in"
         raise InputError(

@@ -229,11 +229,11 @@ class LiveUpdate:
             self._fail(error)
 
     def _onPreview(self, request: SegmentationRequest, preview) -> None:
-        if self._tracker.moving:
+        if self._tracker.moving and request.imageIsUnchanged():
             self._preview.show(preview, request.chosen.segmentationNode)
 
     def _onUncertainty(self, request: SegmentationRequest, uncertainty) -> None:
-        if self._isOpen and self._chosen().showUncertainty:
+        if self._isOpen and self._chosen().showUncertainty and request.imageIsUnchanged():
             self._overlay.show(uncertainty)
 
     def _onAnalysis(self, request: SegmentationRequest, outcome) -> None:

@@ -211,7 +211,8 @@ class Panel(VTKObservationMixin):
 
     def _observeImage(self) -> None:
         self.removeObservers(self.onImageChanged)
-        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+        volume = slicer.vtkMRMLVolumeNode
+        for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent, volume.TransformModifiedEvent):
             if self._shownVolume:
                 self.addObserver(self._shownVolume, event, self.onImageChanged)
 
