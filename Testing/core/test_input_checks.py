@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from LiverGTANLib.core import input_checks
+from LiverGTANLib.core import input_checks, segmenter
+from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone import image_files
 from support.cases import smallCt
@@ -77,6 +78,35 @@ def test_a_real_ct_with_a_wrong_intercept_is_refused(sampleCt, shift, words):
     shifted[:, :10] = -3024  # padding hides that there is nothing between it and 0
     with pytest.raises(InputError, match=words):
         input_checks.require_usable(CtVolume(shifted, sampleCt.ijk_to_ras))
+
+
+def huge(matrix: np.ndarray) -> CtVolume:
+    """512 x 512 x 40 voxels of 20 mm, which take no memory."""
+    geometry = np.eye(4)
+    geometry[:3, :3] = 20 * matrix
+    return CtVolume(np.broadcast_to(np.int16(0), (40, 512, 512)), geometry)
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]], ids=["aligned", "oblique"])
+def test_a_scan_too_large_for_the_memory_is_refused_before_anything_is_allocated(matrix):
+    ct = huge(np.asarray(matrix))
+    assert input_checks.model_grid_cells(ct) > 3e9
+    (finding,) = input_checks.check(ct)
+    assert (
+        finding.blocking and "10240 x 10240 x 800 mm" in finding.reason and "correct its voxel size" in finding.reason
+    )
+    engine = InstalledEngines().create("student-30k", "numpy")
+    with pytest.raises(InputError, match="more than fits into memory"):
+        segmenter.analyze(ct, engine)
+
+
+def test_a_whole_body_is_not_too_large_and_finer_cells_count():
+    body = CtVolume(np.broadcast_to(np.int16(0), (400, 512, 512)), np.diag([800 / 512, 800 / 512, 5, 1.0]))
+    reasons = " ".join(finding.reason for finding in input_checks.check(body))
+    assert "fits into memory" not in reasons
+    input_checks.require_room(body, 3.0)
+    with pytest.raises(InputError, match=r"in cells of 1\.5 mm"):
+        input_checks.require_room(body, 1.5)
 
 
 def test_very_thick_slices_are_a_warning_only():

@@ -6,7 +6,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFromArray
 
-from LiverGTANLib.core import measurements, weight_file
+from LiverGTANLib.core import input_checks, measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.engines.factory import ENGINES
 from LiverGTANLib.core.volume import InputError
@@ -167,6 +167,33 @@ def test_nodes_that_left_the_scene_meanwhile_are_not_written_to(logic, phantom):
             logic.session.apply(request, found)
         output = None
     assert segmentationCount() == 0
+
+
+def outOfMemory(*_, **__):
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    "where, name",
+    [
+        (scene, "readCt"),
+        (segmenter, "analyze"),
+        (segmenter, "mask"),
+        (measurements, "attenuation"),
+        (SegmentWriter, "write"),
+    ],
+)
+def test_running_out_of_memory_is_told_with_a_sentence(logic, phantom, monkeypatch, where, name):
+    monkeypatch.setattr(where, name, outOfMemory)
+    with pytest.raises(MemoryError, match="not enough memory for this scan; crop it"):
+        logic.process(phantom[0])
+    batch = logic.processAll([phantom[0]])
+    assert "not enough memory" in batch.problems[0].reason and segmentationCount() == 0
+
+
+def test_running_out_of_memory_in_the_checks_is_a_finding(logic, phantom, monkeypatch):
+    monkeypatch.setattr(input_checks, "check", outOfMemory)
+    assert "not enough memory" in logic.session.obstacles(ChosenParameters(phantom[0]))[0]
 
 
 def otherVoxels(volumeNode):

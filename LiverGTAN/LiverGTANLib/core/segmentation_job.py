@@ -15,7 +15,7 @@ from .measurements import Attenuation
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
 from .segmenter import BoxMask
 from .uncertainty import UncertaintyMap, VolumeInterval
-from .volume import AIR, CtVolume
+from .volume import AIR, CtVolume, memory_errors_explained
 
 CACHED_ANALYSES = 4
 """Chosen so that a CT and its other phases stay analyzed; one takes about 20 MB (two float32 grids of 3 mm cells)."""
@@ -98,6 +98,7 @@ class SegmentationJob:
         """What the analysis is cached under."""
         return self.image_key, self.student, self.engine
 
+    @memory_errors_explained()
     def segment(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> JobResult:
         """Find and measure the liver."""
         analysis, seconds = self._analysis(progress, cancelled)
@@ -116,16 +117,19 @@ class SegmentationJob:
             mask, interval, attenuation, share, self.parameters, analysis.engine, analysis.student, seconds
         )
 
+    @memory_errors_explained()
     def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
         """The mask on the model grid: in a few milliseconds, if the scan was analyzed before."""
         analysis, _ = self._analysis(progress, cancelled)
         return Preview(segmenter.coarse_mask(analysis, self.parameters), analysis.grid.ijk_to_ras)
 
+    @memory_errors_explained()
     def uncertainty_map(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> UncertaintyMap:
         """Where the border of the mask is uncertain."""
         analysis, _ = self._analysis(progress, cancelled)
         return uncertainty.overlay(analysis, self.parameters)
 
+    @memory_errors_explained()
     def analyze_ahead(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> None:
         """Fill the cache, so that the first mask and "no liver in view" need no network any more."""
         analysis, _ = self._analysis(progress, cancelled)

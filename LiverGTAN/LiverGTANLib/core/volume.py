@@ -4,6 +4,8 @@ Arrays are indexed [k, j, i] as Slicer's `arrayFromVolume` gives them, positions
 The model grid is isotropic with array axes growing to +S (superior), +A (anterior) and +R (right).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,8 +27,26 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM's and ITK's positions (left, posterior, superior) to Slicer's (right, anterior, superior), or back."""
 
 
+OUT_OF_MEMORY = "There is not enough memory for this scan; crop it to the abdomen, or close what else is open."
+
+
 class InputError(ValueError):
     """The scan cannot be segmented; the message says what is wrong and what to do."""
+
+
+class OutOfMemory(MemoryError):
+    """There was not enough memory; the message, which Python's own error lacks, says what to do."""
+
+
+@contextmanager
+def memory_errors_explained() -> Iterator[None]:
+    """Within this block, or in a function that this decorates, running out of memory raises `OutOfMemory`."""
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(OUT_OF_MEMORY) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import slicer
 from slicer.util import updateVolumeFromArray, vtkMatrixFromArray
 
 from ..core.uncertainty import UncertaintyMap
+from ..core.volume import memory_errors_explained
 from . import scene
 
 _NAME = "LiverGTAN uncertain border"
@@ -28,6 +29,7 @@ class UncertaintyOverlay:
     def shown(self) -> bool:
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
+    @memory_errors_explained()
     def show(self, uncertainty: UncertaintyMap) -> None:
         if not self.shown:
             self._node = self._create()

@@ -4,6 +4,7 @@ import slicer
 
 from ..core.segmentation_job import Preview
 from ..core.terminology import SEGMENT_COLOR
+from ..core.volume import memory_errors_explained
 from . import scene
 
 _NAME = "LiverGTAN preview"
@@ -22,6 +23,7 @@ class PreviewSegment:
     def shown(self) -> bool:
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
+    @memory_errors_explained()
     def show(self, preview: Preview, segmentationNode) -> None:
         """Show the preview; segmentationNode: where the finished mask will go, or None."""
         if not self.shown:

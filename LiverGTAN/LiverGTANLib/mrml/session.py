@@ -12,7 +12,7 @@ from ..core.lru_cache import LruCache
 from ..core.measurements import Attenuation, MeasurementRow
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
-from ..core.volume import CtVolume, InputError
+from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
 from . import parameters, scene, table
 from .parameters import ChosenParameters
 from .segment_writer import SegmentWriter
@@ -148,6 +148,7 @@ class Session:
         found = self._findings(chosen)
         return _reasons(found, blocking=True), _reasons(found, blocking=False)
 
+    @memory_errors_explained()
     def prepare(self, chosen: ChosenParameters, dragged: dict | None = None) -> SegmentationRequest:
         """Read the CT and describe the work on it.
 
@@ -172,6 +173,10 @@ class Session:
     def isAnalyzed(self, chosen: ChosenParameters) -> bool:
         """Whether the chosen scan needs no network any more."""
         return chosen.volumeNode is not None and self._analysis(chosen) is not None
+
+    def isLarge(self, chosen: ChosenParameters) -> bool:
+        """Whether the network takes so long on the chosen scan that it is not to be started unasked."""
+        return input_checks.model_grid_cells(scene.readCt(chosen.volumeNode)) > input_checks.MOST_CELLS_UNASKED
 
     def warmUp(self, student: str, engine: str, cancelled: IsCancelled | None = None) -> None:
         """Load what a first click would otherwise wait for; safe in any thread. torch is not loaded for this."""
@@ -201,7 +206,11 @@ class Session:
             except InputError as error:
                 return [Finding(True, str(error))]
 
-        return self._imageFindings.get_or_make(scene.imageKey(volumeNode), check)
+        try:
+            with memory_errors_explained():
+                return self._imageFindings.get_or_make(scene.imageKey(volumeNode), check)
+        except OutOfMemory as error:
+            return [Finding(True, str(error))]  # not remembered: next time there may be enough
 
     def _findingsInAnalysis(self, chosen: ChosenParameters) -> list[Finding]:
         """What an analysis that is already there shows, for instance that no liver is in view."""
@@ -218,6 +227,7 @@ class Session:
 
     # After a run
 
+    @memory_errors_explained()
     def apply(self, request: SegmentationRequest, found: JobResult, surfaceLater: bool = False) -> SegmentationResult:
         """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
@@ -246,6 +256,7 @@ class Session:
         _tabulate(result)
         return result
 
+    @memory_errors_explained()
     def makeSurface(self) -> None:
         """Make the surface again that a write left to be made."""
         self._writerOfScene().makeSurface()
@@ -263,6 +274,7 @@ class Session:
     def canRedo(self, segmentationNode) -> bool:
         return self._writer is not None and self._writer.canRedo(segmentationNode)
 
+    @memory_errors_explained()
     def undo(self) -> SegmentationResult | None:
         """Take the last write and its row back; the result that is current then, None before the first."""
         undone = self.current
@@ -274,6 +286,7 @@ class Session:
             table.remove(undone.tableNode, undone.segmentation)
         return result
 
+    @memory_errors_explained()
     def redo(self) -> SegmentationResult | None:
         """Bring back what undo took; the result that is current then."""
         self._writerOfScene().redo()

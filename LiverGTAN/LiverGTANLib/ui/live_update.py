@@ -206,6 +206,8 @@ class LiveUpdate:
             return None
         if chosen.engine == "torch" and "torch" not in sys.modules:
             return None  # importing it takes seconds, which nobody asked for yet
+        if self._session.isLarge(chosen):
+            return None  # the analysis takes long, too
         return None if self._session.isAnalyzed(chosen) else self._request()
 
     def _isWanted(self, request: SegmentationRequest) -> bool:
