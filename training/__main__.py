@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +37,8 @@ COMMANDS: dict[str, tuple[type, str]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; 0, or 2 after a message for the user."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         name, given = parse(arguments)
@@ -49,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str]) -> tuple[str, Any]:
     """(command, its options) from the command line. Exits with help or usage like any command-line program."""
     if not arguments or arguments[0] not in COMMANDS:
-        kinds = {name: kind for name, (kind, _) in COMMANDS.items()}
+        kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
         tyro.extras.subcommand_cli_from_dict(kinds, prog="python -m training", description=__doc__, args=arguments)
     name, rest = arguments[0], arguments[1:]
     kind, default = COMMANDS[name][0], None

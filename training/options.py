@@ -6,13 +6,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
-import tyro
+from tyro.conf import OmitArgPrefixes as Flat
+from tyro.conf import Positional as First
 
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from training.paths import TEACHER
-
-Flat = tyro.conf.OmitArgPrefixes
-First = tyro.conf.Positional
 
 TEACHER_WIDTHS = (16, 32, 64, 128)
 STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
@@ -41,18 +39,18 @@ class AugmentRanges:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is trained on and what is watched."""
+    """Training and validation data."""
 
     bank: tuple[Path, ...] = (Path("runs/bank"),)
     """Folders made by `python -m training synthesize`; several are joined."""
     validation: tuple[str, ...] = ()
-    """CT=LABEL pairs that are watched during training and never trained on."""
+    """CT=MASK pairs to validate on during training; never trained on."""
     augment: AugmentRanges = field(default_factory=AugmentRanges)
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long, how fast, how careful."""
+    """Length, rate and regularization of the training."""
 
     steps: int = 9000
     batch: int = 2
@@ -78,7 +76,7 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """What a network learns from larger ones."""
+    """Distillation from larger networks."""
 
     loss: Literal["kl", "cwd", "dist"] = "kl"
     weight: float = 1.0
@@ -98,7 +96,7 @@ class GrowthSettings:
     asymmetry: float = 0.01
     """Relative noise that makes copies of a unit differ."""
     inherit: bool = True
-    """Keep weights and moments at growth; without, every size starts anew (an arm of the ablation)."""
+    """Carry weights and moments over at growth; without, every size starts anew (an arm of the ablation)."""
     teacher_term: bool = False
     """The student also learns from the teacher directly, as in DGKD."""
 
@@ -189,7 +187,7 @@ class SynthesisConfig:
     validation_share: float = 0.2
     """Share of the patients of `datasets` that no volume comes from; split.json beside the bank names them."""
     cache: Path = Path("runs/cache")
-    """Where CTs are kept on the fine grid."""
+    """Folder for CTs on the fine grid, which are prepared once."""
     real_share: float = 0.23
     """Share of volumes made of real CTs."""
     no_liver_share: float = 0.07
@@ -234,7 +232,9 @@ class SynthesisConfig:
 
     @property
     def fine_shape(self) -> tuple[int, int, int]:
-        return tuple(n * 3 // 2 for n in self.shape)
+        """Voxels of the simulation's grid along S, A, R."""
+        s, a, r = (n * 3 // 2 for n in self.shape)
+        return s, a, r
 
 
 # The commands.
@@ -249,7 +249,7 @@ class Roles:
     """Of TAKD's and DGKD's assistant; GTAN's grows to the teacher's widths."""
     teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
     teacher: tuple[Path, ...] = ()
-    """Checkpoints of trained teachers, or networks kept as .safetensors; several are averaged."""
+    """Checkpoints of trained teachers, or single networks as .safetensors; several are averaged."""
     teacher_steps: int | None = None
     """Steps of the teacher in `fit all` and `ablate`; by default as many as the student's."""
 
@@ -285,7 +285,7 @@ class Pseudolabel:
 
 @dataclass(frozen=True)
 class Ablate:
-    """The table of arms x students x seeds at equal student updates; finished runs are kept."""
+    """The table of arms x students x seeds at equal student updates; a folder's finished runs are taken again."""
 
     cases: tuple[str, ...]
     """CT=MASK or CT=MASK:LABEL that no step has seen."""
@@ -314,7 +314,10 @@ class Average:
 
 @dataclass(frozen=True)
 class Designs:
-    """The trade-off between accuracy and time of several students' designs, by short equal runs; finished ones stay."""
+    """The trade-off between accuracy and time of several students' designs, by short equal runs.
+
+    A folder's finished runs are taken again.
+    """
 
     cases: tuple[str, ...]
     """CT=MASK or CT=MASK:LABEL that no step has seen; times are taken on the first."""
@@ -369,7 +372,7 @@ class Calibrate:
     cases: tuple[str, ...]
     """CT=MASK or CT=MASK:LABEL."""
     fit: tuple[str, ...]
-    """Names of the cases to fit the temperature on; the others tell whether it helps."""
+    """Names of the cases to fit the temperature on; the others show whether it helps."""
     output: Path = Path("runs/calibration/student.json")
     picture: Path | None = None
     """The reliability diagram; by default beside `output` (.png)."""
@@ -397,7 +400,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Keep:
-    """Keep one network of a checkpoint, in float16 with its settings and seed, to teach others."""
+    """Write one network of a checkpoint as a file of its own, in float16 with the record of its training."""
 
     checkpoint: First[Path]
     output: Path = Path(TEACHER)

@@ -12,7 +12,7 @@ from cattrs.errors import CattrsError
 
 from training.errors import UserError
 
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound=Any)
 
 
 def from_toml(defaults: Settings, path: Path) -> Settings:

@@ -134,7 +134,7 @@ class TrainingRun:
             outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
         outputs |= {role: one.net(batch.image).float() for role, one in self.trainees.items()}
         losses = self.task.objective(outputs, batch, self.step)
-        self.fabric.backward(sum(losses.values()))
+        self.fabric.backward(sum(losses.values(), torch.zeros((), device=self.fabric.device)))
         for trainee in self.trainees.values():
             for group in trainee.optimizer.param_groups:
                 group["lr"] = rate(self.config, self.step, trainee.optimizer_start_step)

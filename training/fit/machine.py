@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -44,7 +45,7 @@ def launched(settings: MachineSettings) -> Fabric:
         strategy=settings.strategy,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
-        precision=best_precision() if settings.precision == "auto" else settings.precision,
+        precision=cast(Any, best_precision() if settings.precision == "auto" else settings.precision),
     )
     fabric.launch()
     return fabric
@@ -80,7 +81,7 @@ def require_computable(nets: Iterable[UNet3D], shape: tuple[int, ...], fabric: F
 
 def placed(net: UNet3D, fabric: Fabric) -> UNet3D:
     """On the device, weights channels-last: oneDNN and cuDNN convolve few channels faster that way."""
-    return net.to(device=fabric.device, memory_format=torch.channels_last_3d)
+    return cast(UNet3D, cast(Any, net).to(device=fabric.device, memory_format=torch.channels_last_3d))
 
 
 def keep_freed_memory() -> None:
@@ -116,7 +117,8 @@ def any_process(flag: bool, fabric: Fabric) -> bool:
     """Whether the flag is set in any process; all must leave the loop at the same step."""
     if fabric.world_size == 1:
         return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)
+    total = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
+    return bool(cast(torch.Tensor, total) > 0)
 
 
 @contextlib.contextmanager

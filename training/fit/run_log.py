@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -69,7 +70,9 @@ class RunLog:
         self.bar.update()
         if step % self.loop.log_every and step != self.loop.steps:
             return
-        totals = self.fabric.all_reduce(self.sums, reduce_op="mean") if self.fabric.world_size > 1 else self.sums
+        totals = self.sums
+        if self.fabric.world_size > 1:
+            totals = cast("dict[str, torch.Tensor]", self.fabric.all_reduce(self.sums, reduce_op="mean"))
         means = {name: float(total) / self.count for name, total in totals.items()}
         self.sums, self.count = {}, 0
         if not all(math.isfinite(v) for v in means.values()):

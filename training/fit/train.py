@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from LiverGTANLib.core.files import atomic_write
 from training.command_line import plain
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods
-from training.fit.loop import Validate
+from training.fit.loop import TrainingTask, Validate
 from training.fit.run_record import decisive, require_same_facts
 from training.fit.validate import validator
 from training.model.nets import UNet3D
@@ -24,7 +26,6 @@ VARIANTS = {
     "gtan-dense": ("gtan", ("growth", "teacher_term", True)),  # the student also learns from the teacher itself
     "gtan-early": ("gtan", ("growth", "grow_at", (0.05, 0.15))),  # the assistant is large for most of the run
     "gtan-strong": ("gtan", ("distill", "weight", 3.0)),
-    "kd-strong": ("kd", ("distill", "weight", 3.0)),
 }
 
 
@@ -39,7 +40,7 @@ class Method:
     def parse(cls, arm: str) -> Method:
         """From "kind" or "kind:loss", a kind being one of KINDS or VARIANTS."""
         kind, _, loss = arm.partition(":")
-        changes = [("distill", "loss", loss)] if loss else []
+        changes: list[tuple[str, str, object]] = [("distill", "loss", loss)] if loss else []
         if kind in VARIANTS:
             kind, change = VARIANTS[kind]
             changes.append(change)
@@ -119,12 +120,13 @@ def fit_student(
     if method.kind in ASSISTED:
         between = fit_assistant(teachers, roles, config, assistant, validate)
         teachers = [between] if method.kind == "takd" else [*teachers, between]
-    make = {"dgkd": methods.dgkd, "gtan": methods.gtan}
-    if method.kind in make:
-        task = make[method.kind](roles.student_widths, teachers, config)
-    else:
-        task = methods.kd(method.kind, roles.student_widths, teachers, config)
-    return loop.fit(task, config, folder, validate)
+    make: dict[str, Callable[..., TrainingTask]] = {
+        "kd": partial(methods.kd, "kd"),
+        "takd": partial(methods.kd, "takd"),
+        "dgkd": methods.dgkd,
+        "gtan": methods.gtan,
+    }
+    return loop.fit(make[method.kind](roles.student_widths, teachers, config), config, folder, validate)
 
 
 def fit_assistant(teachers: list[UNet3D], roles: Roles, config: Config, folder: Path, validate: Validate) -> UNet3D:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -35,15 +35,16 @@ class Trainee:
         average = machine.placed(clone(net), fabric).eval().requires_grad_(False)
         net = machine.placed(net, fabric).train()
         optimizer = torch.optim.AdamW(net.parameters(), lr=config.loop.rate, weight_decay=config.loop.decay)
-        return cls(*fabric.setup(net, optimizer), average)
+        wrapped, wrapped_optimizer = fabric.setup(net, optimizer)
+        return cls(wrapped, wrapped_optimizer, average)
 
     @property
     def unwrapped(self) -> UNet3D:
         """The network below Fabric's and DDP's wrappers."""
         net = self.net
         while hasattr(net, "module"):
-            net = net.module
-        return net
+            net = cast(nn.Module, net.module)
+        return cast(UNet3D, net)
 
     def grown(self, widths: tuple[int, ...], step: int, fabric: Fabric, config: Config) -> Trainee:
         """This trainee at larger widths: same function, average and moments, unless growth does not inherit."""

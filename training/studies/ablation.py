@@ -188,8 +188,8 @@ def write(options: Ablate, results: list[Result], teachers: list[Path]) -> None:
     """The table so far, to read (Markdown, plot) and for programs (JSON)."""
     write_json(options.folder / "table.json", results)
     shown = dict.fromkeys([START, *options.arms, *(one["cell"]["arm"] for one in results)])
-    rows = [summarize(results, arm, student) for student in options.students for arm in shown]
-    rows = [row for row in rows if row]
+    pairs = [(arm, student) for student in options.students for arm in shown]
+    rows = [row for arm, student in pairs if (row := summarize(results, arm, student))]
     with atomic_write(options.folder / "table.md") as part:
         part.write_text(markdown(rows, results, teachers), encoding="utf-8")
     gap = (float("nan"), float("nan"))
@@ -203,7 +203,7 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     runs = [r for r in results if (r["cell"]["arm"], r["cell"]["student"]) == (arm, student)]
     if not runs:
         return None
-    row = {"arm": arm, "student": student, "seeds": len(runs)}
+    row: dict[str, Any] = {"arm": arm, "student": student, "seeds": len(runs)}
     for name in FIGURES:
         row[name] = mean_and_sd([r["figures"][name] for r in runs])
     for kind in ("wall", "cpu"):
@@ -216,16 +216,17 @@ def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str
     lines = []
     for row in rows:
         net = UNet3D(widths_of(row["student"]))
-        figures = [shown(*row[name], n) for name, n in FIGURES.items()]
+        figures = [mean_sd_text(row[name], digits) for name, digits in FIGURES.items()]
         costs = [NOT_COUNTED if row[kind] is None else f"{row[kind]:.1f}" for kind in ("wall", "cpu")]
         size = (f"{parameters(net):,}", f"{gmac(net, GRID):.3f}")
         lines.append([row["student"], row["arm"], *size, str(row["seeds"]), *figures, *costs])
     return "\n".join([markdown_table(HEAD, lines, text_columns=2), "", *notes(results, teachers)]) + "\n"
 
 
-def shown(mean: float, deviation: float, digits: int) -> str:
+def mean_sd_text(figures: tuple[float, float], digits: int) -> str:
     """Mean ± sd; the mean alone where one run says nothing of the spread."""
-    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if math.isfinite(deviation) else "")
+    mean, sd = figures
+    return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if math.isfinite(sd) else "")
 
 
 def notes(results: list[dict], teachers: list[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -47,5 +48,5 @@ def folded(net: DesignNet) -> DesignNet:
     twin = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(twin.modules()):
         if isinstance(module, nn.Sequential) and isinstance(module[1], nn.BatchNorm3d):
-            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()
-    return twin.to(memory_format=torch.channels_last_3d)
+            module[0], module[1] = fuse_conv_bn_eval(cast(nn.Conv3d, module[0]), module[1]), nn.Identity()
+    return cast(Any, twin).to(memory_format=torch.channels_last_3d)

@@ -14,15 +14,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.model.nets import conv3, unit
+from training.model.nets import Norm, UNet3D, conv3, unit
 from training.studies.design_plan import Design
 
 
-class DesignNet(nn.Module):
+class DesignNet(UNet3D):
     """Input `x_BCDHW` of one channel in [-1, 1], output one logit a voxel; sizes are multiples of `self.multiple`."""
 
     def __init__(self, design: Design) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # the layers of its own take the place of those of `UNet3D`
         self.design, self.widths, self.stem_size = design, design.widths, design.stem
         self.levels = len(design.widths)
         self.multiple = design.stem * 2 ** (self.levels - 1)
@@ -59,14 +59,14 @@ class DesignNet(nn.Module):
         """A fresh network that differs from this one in widths alone."""
         return DesignNet(dataclasses.replace(self.design, widths=widths))
 
-    def layers(self) -> Iterator[tuple[str, nn.Module, nn.BatchNorm3d | None]]:
+    def layers(self) -> Iterator[tuple[str, nn.Conv3d | nn.ConvTranspose3d, Norm | None]]:
         """(name, convolution, its batch norm or None); a block of several has `dec0.0`, `dec0.1` ..."""
         modules = dict(self.named_modules())
         for path, module in modules.items():
             if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
                 name = path.removesuffix(".0")
                 norm = modules.get(f"{name}.1")
-                yield name, module, norm if isinstance(norm, nn.BatchNorm3d) else None
+                yield name, module, norm if isinstance(norm, Norm) else None
 
 
 def block(design: Design, inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -82,8 +82,8 @@ def block(design: Design, inputs: int, outputs: int, stride: int = 1) -> nn.Sequ
 def line(inputs: int, outputs: int, axis: int, stride: int) -> nn.Conv3d:
     """A convolution of three voxels along one axis (0: D), with its stride along that axis alone."""
 
-    def along(value: int, other: int) -> tuple[int, ...]:
-        return tuple(value if a == axis else other for a in range(3))
+    def along(value: int, other: int) -> tuple[int, int, int]:
+        return (value if axis == 0 else other, value if axis == 1 else other, value if axis == 2 else other)
 
     return nn.Conv3d(inputs, outputs, along(3, 1), along(stride, 1), along(1, 0), bias=False)
 

@@ -109,7 +109,7 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
         "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
         f"- Not in the plot, because they found next to no liver after so few steps: {', '.join(lost) or 'none'}.",
         f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
-        f"{times['scan']} ({'; '.join(grids)}: multiples of 16, as the product pads){load}. NumPy on "
+        f"{times['scan']} ({'; '.join(grids)}: padded to sides that the levels can halve){load}. NumPy on "
         f"{times['numpy_threads']} threads: {times['engines']['numpy']}. torch on {times['torch_threads']}: "
         f"{times['engines']['torch']}.",
     ]

@@ -82,8 +82,8 @@ def configured(design: Design, config: Config) -> Config:
     shape = Bank.open(bank[0]).shape
     if any(n % multiple for n in shape):
         raise UserError(f"{bank[0]} has volumes of {shape}; {design.name} needs multiples of {multiple}.")
-    voxels = tuple(round(n * SPACING_MM / design.spacing_mm) for n in config.data.augment.shift)
-    augment = dataclasses.replace(config.data.augment, shift=voxels)
+    s, a, r = (round(n * SPACING_MM / design.spacing_mm) for n in config.data.augment.shift)
+    augment = dataclasses.replace(config.data.augment, shift=(s, a, r))
     return dataclasses.replace(config, data=dataclasses.replace(config.data, bank=bank, augment=augment))
 
 
@@ -154,20 +154,15 @@ def timed(nets: list[DesignNet], case: Case, rounds: int) -> dict[str, Any]:
 
     The designs take turns, so that whatever else the machine does hits all alike.
     """
-    spacings = {net.design.spacing_mm for net in nets}
-    grids = {spacing: to_model_grid(case.ct, spacing, HU_WINDOW)[0] for spacing in spacings}
-    numbers = {
-        net.design.name: {
-            "grid": grids[net.design.spacing_mm].shape,
-            "gmac": gmac(net.design, grids[net.design.spacing_mm].shape),
-        }
-        for net in nets
+    grids = [to_model_grid(case.ct, net.design.spacing_mm, HU_WINDOW, net.multiple)[0] for net in nets]
+    numbers: dict[str, dict[str, Any]] = {
+        net.design.name: {"grid": grid.shape, "gmac": gmac(net.design, grid.shape)} for net, grid in zip(nets, grids)
     }
     for name, make in (("numpy", numpy_engine), ("torch", TorchDesign)):
-        made = [(net.design, engine) for net in nets if (engine := make(net))]
-        taken = in_turns([engine for _, engine in made], [grids[design.spacing_mm] for design, _ in made], rounds)
-        for (design, _), milliseconds in zip(made, taken, strict=True):
-            numbers[design.name][name] = {"median": statistics.median(milliseconds), "all": milliseconds}
+        made = [(net.design.name, engine, grid) for net, grid in zip(nets, grids) if (engine := make(net))]
+        taken = in_turns([engine for _, engine, _ in made], [grid for _, _, grid in made], rounds)
+        for (design, _, _), milliseconds in zip(made, taken, strict=True):
+            numbers[design][name] = {"median": statistics.median(milliseconds), "all": milliseconds}
     counts = {"numpy_threads": threads.thread_count(), "torch_threads": torch.get_num_threads()}
     return {"scan": case.name, "rounds": rounds, "engines": ENGINES, **counts, "designs": numbers}
 

@@ -1,13 +1,12 @@
-"""A trained teacher outlines CTs that nobody has outlined: masks to look at, then to train on.
+"""A trained teacher outlines CTs that have no label: masks to look at, then to train on.
 
-Nobody should report accuracy against them. `labels.json` beside the masks says who made them and how sure it was.
+Accuracy must not be reported against them. `labels.json` beside the masks names the network and its uncertainty.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,24 @@ import numpy as np
 
 from LiverGTANLib.core import measurements, segmenter
 from LiverGTANLib.core.engines.factory import InstalledEngines
-from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.volume import AIR, CtVolume
 from LiverGTANLib.core.weight_file import Student
 from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, stem_of
 from training import command_line
 from training.data.cases import located
 from training.data.held_out import HUMAN_LABELLED
+from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.options import Pseudolabel
+from training.studies.stored_results import write_json
 
-AIR = -1.0
-DOUBT = (0.2, 0.8)
+UNCERTAIN = (0.2, 0.8)
+"""Between these probabilities a voxel counts as uncertain: chosen on the CTs of `results/pseudolabels.json`, only to
+compare them with each other."""
 
 
-class Averaged:
+class ShiftAveragedEngine:
     """An engine whose logits are the mean over the eight ways in which the grid may lie on the strides of the stem."""
 
     def __init__(self, network: Student, engine: str = "torch") -> None:
@@ -48,9 +51,12 @@ class Averaged:
 
 
 def pseudolabel(options: Pseudolabel) -> None:
-    """Writes NAME.nii.gz for every CT, `labels.json` and `labels.png`; prints one line each."""
+    """Writes NAME.nii.gz for every CT, `labels.json` and `labels.png`; prints one line each.
+
+    Raises UserError when there is no CT to outline.
+    """
     network = evaluate.model(options.teacher)
-    engine, columns, records = Averaged(network), [], []
+    engine, columns, records = ShiftAveragedEngine(network), [], []
     options.output.mkdir(parents=True, exist_ok=True)
     for ct, path in scans(options):
         analysis = segmenter.analyze(ct, engine)
@@ -59,13 +65,15 @@ def pseudolabel(options: Pseudolabel) -> None:
         print("  ".join(f"{name} {value}" for name, value in records[-1].items()), flush=True)
         write(mask, ct, options.output / f"{ct.name}.nii.gz")
         columns.append((ct.name, analysis.image, analysis.grid.down(mask.astype(np.float32), fill=0.0)))
+    if not records:
+        raise UserError(f"There is no CT in {', '.join(options.cts)} that is not excluded; name files with --cts.")
     about = {
         "teacher": list(network.widths),
         "weights_sha256": digest(network),
         "scans": records,
         "command": command_line.command("pseudolabel", options),
     }
-    (options.output / "labels.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    write_json(options.output / "labels.json", about)
     picture.sheet(columns, options.output / "labels.png")
 
 
@@ -80,13 +88,13 @@ def scans(options: Pseudolabel) -> Iterator[tuple[CtVolume, Path]]:
 
 
 def figures(analysis: segmenter.Analysis, mask: np.ndarray, ct: CtVolume, path: Path) -> dict[str, Any]:
-    """Volume, share of liver voxels of which the teacher is unsure, and overlap with a mask that lies beside the CT."""
+    """Volume, uncertain voxels as a share of those of liver, and Dice with a mask that lies beside the CT."""
     probability = 1 / (1 + np.exp(-analysis.logits))
-    unsure = ((probability > DOUBT[0]) & (probability < DOUBT[1])).sum() / max(1, (probability > 0.5).sum())
-    found = {"ml": round(measurements.volume_ml(mask, ct.ijk_to_ras), 1), "unsure": round(float(unsure), 4)}
+    uncertain = ((probability > UNCERTAIN[0]) & (probability < UNCERTAIN[1])).sum() / max(1, (probability > 0.5).sum())
+    found = {"ml": round(measurements.volume_ml(mask, ct.ijk_to_ras), 1), "uncertain": round(float(uncertain), 4)}
     beside = [path.with_name(f"{ct.name}{end}.nii.gz") for end in ("_liver", "_liver_pseudo")]
     for other in (read_labels(p, ct) > 0 for p in beside if p.exists()):
-        found["overlap_with_older"] = round(measurements.dice(other, mask), 4)
+        found["dice_with_older"] = round(measurements.dice(other, mask), 4)
     return found
 
 
@@ -94,7 +102,8 @@ def write(mask: np.ndarray, ct: CtVolume, path: Path) -> None:
     """The mask on the grid of its CT."""
     import SimpleITK as sitk
 
-    sitk.WriteImage(image_of(mask.astype(np.uint8), ct.ijk_to_ras), str(path), useCompression=True)
+    with atomic_write(path, ".nii.gz") as part:
+        sitk.WriteImage(image_of(mask.astype(np.uint8), ct.ijk_to_ras), str(part), useCompression=True)
 
 
 def digest(network: Student) -> str:

@@ -73,7 +73,7 @@ class Student:
     @cached_property
     def multiple(self) -> int:
         """Grid sizes must be multiples of this: the stem's stride times that of the levels."""
-        return 2 ** len(self.widths)
+        return self.card["architecture"]["stem"] * 2 ** (len(self.widths) - 1)
 
 
 def available() -> dict[str, Path]:

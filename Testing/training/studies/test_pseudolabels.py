@@ -37,13 +37,13 @@ def test_masks_lie_on_the_grid_of_their_ct_and_overlap_with_the_liver(labels):
     assert not (labels / "labels" / "three.nii.gz").exists()
 
 
-def test_the_record_names_the_network_and_says_how_sure_it_was(labels):
+def test_the_record_names_the_network_and_its_uncertainty(labels):
     record = json.loads((labels / "labels" / "labels.json").read_text(encoding="utf-8"))
     one, two = record["scans"]
     assert record["teacher"] == list(weight_file.load("student-30k").widths) and len(record["weights_sha256"]) == 64
     assert (one["name"], two["name"]) == ("one", "two")
-    assert one["ml"] > 900 and 0 < one["unsure"] < 0.5
-    assert "overlap_with_older" not in one and 0 < two["overlap_with_older"] < 1  # the older one holds many organs
+    assert one["ml"] > 900 and 0 < one["uncertain"] < 0.5
+    assert "dice_with_older" not in one and 0 < two["dice_with_older"] < 1  # the older one holds many organs
     assert (labels / "labels" / "labels.png").stat().st_size > 10_000
 
 
@@ -51,7 +51,7 @@ def test_the_average_over_shifts_is_no_shift_itself(labels):
     network = weight_file.load("student-30k")
     image = np.full((16, 32, 48), -1, np.float32)
     image[4:12, 8:24, 10:40] = 0.3
-    averaged, single = pseudolabels.Averaged(network, "numpy"), NumpyEngine(network)
+    averaged, single = pseudolabels.ShiftAveragedEngine(network, "numpy"), NumpyEngine(network)
     moved = np.roll(image, (1, 1, 1), (0, 1, 2))
     inside = (slice(2, -2),) * 3
 
