@@ -5,7 +5,7 @@ import pytest
 
 from LiverGTANLib.core import input_checks, segmenter
 from LiverGTANLib.core.engines.factory import InstalledEngines
-from LiverGTANLib.core.volume import CtVolume, InputError
+from LiverGTANLib.core.volume import CtVolume, InputError, to_model_grid
 from LiverGTANLib.standalone import image_files
 from support.cases import smallCt
 from training.data import samples
@@ -90,7 +90,7 @@ def huge(matrix: np.ndarray) -> CtVolume:
 @pytest.mark.parametrize("matrix", [np.eye(3), [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]], ids=["aligned", "oblique"])
 def test_a_scan_too_large_for_the_memory_is_refused_before_anything_is_allocated(matrix):
     ct = huge(np.asarray(matrix))
-    assert input_checks.model_grid_cells(ct) > 3e9
+    assert ct.cells() > 3e9
     (finding,) = input_checks.check(ct)
     assert (
         finding.blocking and "10240 x 10240 x 800 mm" in finding.reason and "correct its voxel size" in finding.reason
@@ -104,9 +104,8 @@ def test_a_whole_body_is_not_too_large_and_finer_cells_count():
     body = CtVolume(np.broadcast_to(np.int16(0), (400, 512, 512)), np.diag([800 / 512, 800 / 512, 5, 1.0]))
     reasons = " ".join(finding.reason for finding in input_checks.check(body))
     assert "fits into memory" not in reasons
-    input_checks.require_room(body, 3.0)
     with pytest.raises(InputError, match=r"in cells of 1\.5 mm"):
-        input_checks.require_room(body, 1.5)
+        to_model_grid(body, spacing_mm=1.5)
 
 
 def test_very_thick_slices_are_a_warning_only():

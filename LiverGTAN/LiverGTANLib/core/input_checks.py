@@ -1,13 +1,12 @@
 """Whether a scan is a CT that can be segmented, and what the user should know about it."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from .model_grid import LARGEST_SHEAR_DEGREES, ModelGrid
-from .volume import HU_WINDOW, SPACING_MM, CtVolume, InputError
+from .model_grid import LARGEST_SHEAR_DEGREES
+from .volume import HU_WINDOW, MOST_CELLS, SPACING_MM, CtVolume, InputError, too_large
 
 FEWEST_SLICES = 4
 """Fewer are refused. Chosen: less is a localizer or a few pages, not a volume."""
@@ -24,10 +23,6 @@ SMALLEST_DETERMINANT = 0.2
 THICK_SLICES_MM = 7.5
 """Thicker slices get a warning. At 8 mm the bundled students lose 0.006 of Dice on real CTs, at 5 mm 0.001
 (training/results/stress-100k.md)."""
-
-MOST_CELLS = 50_000_000
-"""A scan that takes more cells of the model grid is refused: at 3 mm these hold 800 x 800 x 2,000 mm, the largest field
-of view and scan range of today's scanners, and 0.2 GB for each value of a cell."""
 
 MOST_CELLS_UNASKED = 256**3
 """A scan that takes more is not analyzed before the user asks for it: at 3 mm these hold 768 mm in each direction. The
@@ -86,17 +81,6 @@ def require_usable(ct: CtVolume) -> None:
         raise InputError(" ".join(reasons))
 
 
-def require_room(ct: CtVolume, spacing_mm: float) -> None:
-    """Raise `InputError` when the scan takes too many cells of this side, in mm."""
-    if model_grid_cells(ct, spacing_mm) > MOST_CELLS:
-        raise InputError(_too_large(ct, spacing_mm))
-
-
-def model_grid_cells(ct: CtVolume, spacing_mm: float = SPACING_MM) -> int:
-    """Number of cells of the model grid of a scan; computed from its geometry, in no time and memory."""
-    return math.prod(ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm).shape)
-
-
 def _check_shape(ct: CtVolume) -> Iterator[Finding]:
     if ct.hu.ndim != 3:
         yield Finding(True, f"The image has {ct.hu.ndim} dimensions; choose a single 3-D scalar volume.")
@@ -138,24 +122,13 @@ def _check_extent(ct: CtVolume) -> Iterator[Finding]:
     if min(ct.shape) < FEWEST_SLICES or extent.min() < SHORTEST_EXTENT_MM:
         yield Finding(
             True,
-            f"The volume is {_size(ct)} mm with {min(ct.shape)} slices: too little for a liver; "
+            f"The volume is {ct.extent} mm with {min(ct.shape)} slices: too little for a liver; "
             "choose a volume that covers the upper abdomen.",
         )
-    elif model_grid_cells(ct) > MOST_CELLS:
-        yield Finding(True, _too_large(ct, SPACING_MM))
+    elif ct.cells() > MOST_CELLS:
+        yield Finding(True, too_large(ct, SPACING_MM))
     elif ct.spacing.max() > THICK_SLICES_MM:
         yield Finding(False, f"Slices are {ct.spacing.max():.1f} mm apart: the mask will be rough between them.")
-
-
-def _size(ct: CtVolume) -> str:
-    return " x ".join(f"{extent:.0f}" for extent in np.asarray(ct.shape[::-1]) * ct.spacing)
-
-
-def _too_large(ct: CtVolume, spacing_mm: float) -> str:
-    return (
-        f"The volume is {_size(ct)} mm, more than fits into memory in cells of {spacing_mm:g} mm; correct its voxel "
-        "size if no body is that large, else crop it to the abdomen."
-    )
 
 
 def _check_values(ct: CtVolume) -> Iterator[Finding]:

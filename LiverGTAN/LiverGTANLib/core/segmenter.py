@@ -9,7 +9,7 @@ from . import boxes, guided_filter, threads
 from .boxes import Box, triple
 from .engines.engine import Cancelled, Engine, EngineError, IsCancelled, Progress
 from .guided_filter import GuidedField, NativeGuide
-from .input_checks import Finding, require_room, require_usable
+from .input_checks import Finding, require_usable
 from .model_grid import ModelGrid, Tile
 from .postprocess import (
     DEFAULT_MASK_PARAMETERS,
@@ -80,7 +80,6 @@ def analyze(
     """
     if not checked:
         require_usable(ct)
-    require_room(ct, engine.student.spacing_mm)
     report = progress or (lambda fraction, text: None)
     start = time.perf_counter()
     report(0.0, "Resampling")

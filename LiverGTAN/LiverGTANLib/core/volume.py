@@ -4,6 +4,7 @@ Arrays are indexed [k, j, i] as Slicer's `arrayFromVolume` gives them, positions
 The model grid is isotropic with array axes growing to +S (superior), +A (anterior) and +R (right).
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ abdomen and pelvis, level 40 and width 400."""
 
 AIR = -1.0
 """Scaled value of the window's lower end, and so of everything outside the scan."""
+
+MOST_CELLS = 50_000_000
+"""A scan that takes more cells of the model grid is refused: at 3 mm these hold 800 x 800 x 2,000 mm, the largest field
+of view and scan range of today's scanners, and 0.2 GB for each value of a cell."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM's and ITK's positions (left, posterior, superior) to Slicer's (right, anterior, superior), or back."""
@@ -69,6 +74,23 @@ class CtVolume:
         """Voxel size in mm along i, j, k."""
         return np.linalg.norm(np.asarray(self.ijk_to_ras, float)[:3, :3], axis=0)
 
+    @property
+    def extent(self) -> str:
+        """For the user: lengths in mm along i, j, k."""
+        return " x ".join(f"{extent:.0f}" for extent in np.asarray(self.shape[::-1]) * self.spacing)
+
+    def cells(self, spacing_mm: float = SPACING_MM) -> int:
+        """Number of cells of the model grid; computed from the geometry, in no time and memory."""
+        return math.prod(ModelGrid.of(self.shape, self.ijk_to_ras, spacing_mm).shape)
+
+
+def too_large(ct: CtVolume, spacing_mm: float) -> str:
+    """Why a scan with more than `MOST_CELLS` is refused."""
+    return (
+        f"The volume is {ct.extent} mm, more than fits into memory in cells of {spacing_mm:g} mm; correct its voxel size "
+        "if no body is that large, else crop it to the abdomen."
+    )
+
 
 def scale_hu(hu: np.ndarray, hu_window: tuple[float, float]) -> np.ndarray:
     """HU, already clipped to the window, as float32 in [-1, 1]."""
@@ -85,9 +107,12 @@ def to_model_grid(
     """The student's input: (D, H, W) float32 in [-1, 1], and the grid that leads back to the scan.
 
     multiple: what the grid's sides are multiples of (`Student.multiple`); 16 is that of the bundled students.
+    Raises InputError when the scan takes more than `MOST_CELLS` cells.
     HU are clipped before they are averaged: at a border with lung or air, where the window saturates, the average is
     then the share of the cell that is tissue. Outside the scan there is air.
     """
     grid = ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple)
+    if math.prod(grid.shape) > MOST_CELLS:
+        raise InputError(too_large(ct, spacing_mm))
     averaged = grid.down(ct.hu, clip=hu_window, fill=hu_window[0])
     return scale_hu(averaged, hu_window), grid

@@ -176,7 +176,7 @@ class Session:
 
     def isLarge(self, chosen: ChosenParameters) -> bool:
         """Whether the network takes so long on the chosen scan that it is not to be started unasked."""
-        return input_checks.model_grid_cells(scene.readCt(chosen.volumeNode)) > input_checks.MOST_CELLS_UNASKED
+        return scene.readCt(chosen.volumeNode).cells() > input_checks.MOST_CELLS_UNASKED
 
     def warmUp(self, student: str, engine: str, cancelled: IsCancelled | None = None) -> None:
         """Load what a first click would otherwise wait for; safe in any thread. torch is not loaded for this."""
