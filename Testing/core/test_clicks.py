@@ -79,7 +79,7 @@ def test_the_clicked_voxel_is_as_asked_on_any_grid(degrees, spacing):
     """Also where cells are larger or smaller than voxels and turned against them, up to the scan's corners."""
     ct = rotated(smallCt(), degrees)
     matrix = ct.ijk_to_ras @ np.diag([*(np.array(spacing) / 3), 1])
-    grid = ModelGrid.of((24, 40, 48), matrix)
+    grid = ModelGrid.of((24, 40, 48), matrix, 3.0, 16)
     logits = np.random.default_rng(0).normal(0, 6, grid.shape).astype(np.float32)
     analysis = Analysis(logits, np.zeros_like(logits), grid, 3.0, "given", "none")
     for voxel in ((12, 20, 24), (0, 0, 0), (23, 39, 47), (5, 33, 8)):

@@ -28,7 +28,7 @@ def ball(shape, center, radius):
 def analysis_of(logits, ct=None) -> Analysis:
     """An analysis whose logits are given on the core of the grid of a 3 mm scan of the same shape."""
     matrix = np.diag([3.0, 3.0, 3.0, 1.0]) if ct is None else ct.ijk_to_ras
-    grid = ModelGrid.of(logits.shape, matrix)
+    grid = ModelGrid.of(logits.shape, matrix, 3.0, 16)
     cells = grid.down(logits, fill=-10.0)
     return Analysis(cells, np.zeros_like(cells), grid, 3.0, "given", "none")
 
@@ -125,7 +125,7 @@ def test_settings_leave_the_analysis_as_it_was():
 def test_edges_are_smooth_at_native_resolution():
     """A 3 mm answer on a 1 mm scan: volume and surface of the ball, not of its 3 mm steps."""
     ct = CtVolume(np.zeros((90, 108, 126), np.int16), np.eye(4))
-    grid = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    grid = ModelGrid.of(ct.shape, ct.ijk_to_ras, 3.0, 16)
     fine = ball(ct.shape, (45, 54, 48), 27)
     cells = grid.down(fine, fill=-30.0)
     mask = segmented(Analysis(cells, np.zeros_like(cells), grid, 3.0, "given", "none"))

@@ -60,7 +60,7 @@ def test_grid_cells_lie_where_their_matrix_says(matrix):
 
 
 def test_axes_grow_to_superior_anterior_right(sampleCt):
-    frame = ModelGrid.of(sampleCt.shape, sampleCt.ijk_to_ras)
+    frame = ModelGrid.of(sampleCt.shape, sampleCt.ijk_to_ras, 3.0, 16)
     assert isinstance(frame, AlignedGrid)
     np.testing.assert_allclose(frame.ijk_to_ras[:3, :3], 3 * np.eye(3), atol=1e-6)
 
@@ -69,7 +69,7 @@ def test_averaging_keeps_the_mean_of_all_voxels():
     """Every voxel counts with its own share: an isolated bright one is never stepped over."""
     rng = np.random.default_rng(0)
     hu = rng.integers(-100, 200, (40, 128, 128)).astype(np.int16)
-    frame = ModelGrid.of(hu.shape, np.diag([0.75, 0.75, 1.5, 1]))
+    frame = ModelGrid.of(hu.shape, np.diag([0.75, 0.75, 1.5, 1]), 3.0, 16)
     down = frame.down(hu, fill=np.nan)
     assert np.nanmean(down) == pytest.approx(hu.mean(), abs=0.05)
     for index in ((3, 64, 64), (20, 5, 127)):
@@ -107,13 +107,13 @@ def test_matrices_are_weights():
 )
 def test_obliquity_decides_on_reslicing(degrees, kind):
     ct = rotated(smallCt(), degrees)
-    assert type(ModelGrid.of(ct.shape, ct.ijk_to_ras)) is kind
+    assert type(ModelGrid.of(ct.shape, ct.ijk_to_ras, 3.0, 16)) is kind
 
 
 def test_gantry_tilt_is_resliced():
     sheared = smallCt().ijk_to_ras.copy()
     sheared[1, 2] = np.tan(np.deg2rad(12)) * sheared[2, 2]
-    assert type(ModelGrid.of((24, 40, 48), sheared)) is ReslicedGrid
+    assert type(ModelGrid.of((24, 40, 48), sheared, 3.0, 16)) is ReslicedGrid
 
 
 @pytest.mark.parametrize("degrees", [0, 30])
@@ -122,7 +122,7 @@ def test_a_smooth_field_survives_the_way_there_and_back(degrees):
     ct = rotated(CtVolume(np.zeros((40, 70, 80), np.int16), np.diag([1.5, 1.5, 2.5, 1])), degrees)
     k, j, i = np.indices(ct.shape)
     field = (np.sin(i / 12) + np.cos(j / 15) + np.sin(k / 8)).astype(np.float32)
-    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, 3.0, 16)
     back = frame.up(frame.down(field))
     inner = (slice(4, -4),) * 3
     assert np.abs(back - field)[inner].max() < 0.12
@@ -131,7 +131,7 @@ def test_a_smooth_field_survives_the_way_there_and_back(degrees):
 @pytest.mark.parametrize("degrees", [0, 30])
 def test_a_box_is_the_same_part_of_the_whole(degrees):
     ct = rotated(smallCt(), degrees)
-    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, 3.0, 16)
     grid = np.random.default_rng(1).normal(size=frame.shape).astype(np.float32)
     box = (slice(3, 21), slice(7, 30), slice(11, 12))
     np.testing.assert_allclose(frame.up(grid, box), frame.up(grid)[box], atol=1e-5)
@@ -140,7 +140,7 @@ def test_a_box_is_the_same_part_of_the_whole(degrees):
 @pytest.mark.parametrize("degrees", [0, 10, 30])
 def test_native_box_holds_all_that_a_cell_touches(degrees):
     ct = rotated(smallCt(), degrees)
-    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras)
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, 3.0, 16)
     for cell in ((8, 20, 22), tuple(n // 2 for n in frame.shape)):
         grid = np.zeros(frame.shape, np.float32)
         grid[cell] = 1
