@@ -81,8 +81,8 @@ def cwd(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, tem
 def dist(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
     """DIST (Huang et al. 2022): 1 - Pearson correlation over voxels for each class, and over classes for each voxel.
 
-    The second is left out for two classes, where it is +-1 and teaches nothing; nor does the background's map, which
-    is the liver's turned over, add to the first.
+    The second is left out for two classes, where it is always +-1; nor does the background's map, which is the liver's
+    turned over, add to the first.
     """
     ours, theirs = (probabilities(one / temperature).flatten(2) for one in (student, teacher.detach()))
     intra = (1 - pearson(ours, theirs, 2)).mean()

@@ -1,4 +1,4 @@
-"""The loop: resuming, killing, two processes, signals, and errors a person can act on."""
+"""The loop: resuming, killing, two processes, signals, and errors a user can act on."""
 
 import dataclasses
 import resource
@@ -174,6 +174,19 @@ def test_a_full_disk_keeps_the_last_checkpoint(smallBank, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "config.toml", "log.csv"}
+
+
+def test_a_bank_that_the_network_cannot_take_is_refused(smallBank, tmp_path):
+    with pytest.raises(UserError, match=r"volumes of \(16, 16, 24\); this network needs multiples of 32"):
+        fit(smallConfig(smallBank), tmp_path, widths=(2, 3, 4, 5, 6))
+
+
+def test_bf16_is_refused_where_the_processor_gets_it_wrong(tmp_path):
+    config = smallConfig(makeBank(tmp_path / "bank", (16, 16, 32)))
+    config = dataclasses.replace(config, machine=dataclasses.replace(config.machine, precision="bf16-mixed"))
+    with pytest.raises(UserError, match="use --precision 32-true"):
+        fit(config, tmp_path, widths=(2, 3, 4, 5))
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_rate_warms_up_decays_and_warms_up_again_after_growth(smallBank):

@@ -1,4 +1,4 @@
-"""A network kept by itself: what is lost in float16, what is known of it, and that it teaches."""
+"""A network in a file of its own: what is lost in float16, what is recorded, and that it can be a teacher."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def bank(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(bank, tmp_path_factory):
-    """The checkpoint of a small teacher, watched on a made-up case."""
+    """The checkpoint of a small teacher, validated on a made-up case."""
     config = smallConfig(bank, steps=4, rate=0.02, validate_every=2)
     return loop.fit(
         methods.supervised("teacher", WIDTHS, config), config, tmp_path_factory.mktemp("run"), lambda net: {"case": 0.5}
@@ -30,14 +30,14 @@ def trained(bank, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kept(trained, tmp_path_factory):
+def networkFile(trained, tmp_path_factory):
     file = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
     assert main(["keep", str(trained), "--output", str(file)]) == 0
     return file
 
 
-def test_only_the_rounding_to_float16_is_lost(trained, kept):
-    whole, half = checkpoint.network(trained), checkpoint.network(kept)
+def test_only_the_rounding_to_float16_is_lost(trained, networkFile):
+    whole, half = checkpoint.network(trained), checkpoint.network(networkFile)
     for name, array in whole.state_dict().items():
         assert torch.allclose(half.state_dict()[name].double(), array.double(), rtol=2**-11, atol=2**-24), name
     image = export.probe(whole.multiple)
@@ -45,20 +45,20 @@ def test_only_the_rounding_to_float16_is_lost(trained, kept):
     assert not half.training
 
 
-def test_what_is_known_of_the_network_goes_along(trained, kept):
-    content, whole = checkpoint.read(kept), checkpoint.read(trained)
+def test_the_record_of_the_training_goes_along(trained, networkFile):
+    content, whole = checkpoint.read(networkFile), checkpoint.read(trained)
     for name in ("step", "method", "code", "spent", "settings", "format"):
         assert content[name] == whole[name]
     assert content["watched"] == {"case": 0.5} and list(content["nets"]) == ["teacher"]
 
 
-def test_the_same_network_gives_the_same_bytes(trained, kept, tmp_path):
+def test_the_same_network_gives_the_same_bytes(trained, networkFile, tmp_path):
     again = tmp_path / "again.safetensors"
     assert main(["keep", str(trained), "--output", str(again)]) == 0
-    assert network_file.sha256(again) == network_file.sha256(kept)
+    assert network_file.sha256(again) == network_file.sha256(networkFile)
 
 
-def test_a_teacher_of_full_size_is_kept_whole(tmp_path):
+def test_a_teacher_of_full_size_is_stored_whole(tmp_path):
     net = nets.UNet3D(TEACHER_WIDTHS)
     state = {"widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}
     content = {"format": checkpoint.FORMAT, "step": 0, "nets": {"teacher": state}}
@@ -68,13 +68,13 @@ def test_a_teacher_of_full_size_is_kept_whole(tmp_path):
     assert (tmp_path / "teacher.safetensors").stat().st_size < 2_600_000
 
 
-def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
-    assert train.teacher_role(kept) == "teacher"
+def test_it_is_a_teacher_on_the_command_line(networkFile, bank, tmp_path):
+    assert train.teacher_role(networkFile) == "teacher"
     words = [
         "fit",
         "kd",
         "--teacher",
-        str(kept),
+        str(networkFile),
         "--student-widths",
         "2",
         "3",
@@ -86,13 +86,13 @@ def test_it_teaches_on_the_command_line(kept, bank, tmp_path):
     assert checkpoint.read(tmp_path / "run" / "checkpoint.pt")["method"]["stage"] == "kd"
 
 
-def test_it_is_evaluated_like_a_checkpoint(trained, kept):
-    found, expected = evaluate.model(str(kept)), evaluate.model(f"{trained}:teacher")
+def test_it_is_evaluated_like_a_checkpoint(trained, networkFile):
+    found, expected = evaluate.model(str(networkFile)), evaluate.model(f"{trained}:teacher")
     assert found.widths == expected.widths == WIDTHS and found.name == "teacher"
 
 
-def test_what_cannot_be_kept_or_read_is_explained(trained, tmp_path, capsys):
-    output = tmp_path / "kept.safetensors"
+def test_what_cannot_be_stored_or_read_is_explained(trained, tmp_path, capsys):
+    output = tmp_path / "network.safetensors"
     assert main(["keep", str(trained), "--role", "student", "--output", str(output)]) == 2
     assert "no student" in capsys.readouterr().err and not output.exists()
     content = checkpoint.read(trained)
@@ -106,14 +106,14 @@ def test_what_cannot_be_kept_or_read_is_explained(trained, tmp_path, capsys):
         checkpoint.network(tmp_path / "absent.safetensors")
 
 
-def test_a_run_without_a_log_has_watched_nothing(bank, tmp_path, capsys):
+def test_a_run_without_a_log_validated_nothing(bank, tmp_path, capsys):
     config = smallConfig(bank, steps=1)
     file = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path, noValidation)
     assert main(["keep", str(file), "--role", "student", "--output", str(tmp_path / "s.safetensors")]) == 0
     assert "watched: nothing" in capsys.readouterr().out
 
 
-def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
+def test_a_student_records_its_teacher(trained, networkFile, bank, tmp_path):
     words = [
         "fit",
         "kd",
@@ -128,7 +128,7 @@ def test_a_student_knows_which_network_taught_it(trained, kept, bank, tmp_path):
     ]
     assert main(words) == 0
     teachers = checkpoint.read(tmp_path / "run" / "checkpoint.pt")["teachers"]
-    digest = network_file.digest(checkpoint.network(kept).state_dict())
+    digest = network_file.digest(checkpoint.network(networkFile).state_dict())
     assert teachers == {"teacher0": {"widths": list(WIDTHS), "sha256": digest}}
 
 
