@@ -96,7 +96,7 @@ def best_temperature(cases: Sequence[BorderVoxels]) -> float:
         lambda log: cross_entropy(cases, float(np.exp(log))),
         bounds=tuple(np.log(TEMPERATURES)),
         method="bounded",
-        options={"xatol": 1e-3},
+        options={"xatol": 1e-4},
     )
     return round(float(np.exp(found.x)), 3)
 
