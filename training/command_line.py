@@ -43,6 +43,11 @@ def command(name: str, given: Any) -> str:
     return line(name, portable(str(values[first.name])), *words, "--output", portable(values["output"]))
 
 
+def record(name: str, given: Any) -> dict[str, str]:
+    """What a result holds of the command that wrote it: its line, and the file that it writes."""
+    return {"command": command(name, given), "output": portable(str(given.output))}
+
+
 def options(defaults: Any, values: dict[str, Any], nested: bool = False, prefix: str = "") -> list[str]:
     """`--name value ...` for every setting that is not the default; nested: inner names carry the outer one's."""
     words: list[str] = []

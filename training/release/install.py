@@ -86,7 +86,7 @@ def measured(options: Export, sha256: str) -> dict[str, Any]:
         if file:
             content = result(file, sha256, command)
             entries[key] = entry(content)
-            entries["commands"][command] = content["command"]
+            entries["commands"][command] = {name: content[name] for name in ("command", "output")}
     if options.ablation:
         entries["ablation"] = ablation_entries(options.ablation, options.name)
     return entries
@@ -96,7 +96,7 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
     """What a command wrote about these weights. Raises UserError when it cannot be read or is about other weights."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        about, _ = content["sha256"], content["command"]
+        about, *_ = (content[name] for name in ("sha256", "command", "output"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error!r}); write it with `python -m training {command}`.") from error
     if about != sha256:

@@ -15,9 +15,10 @@ from LiverGTANLib.core.files import atomic_write
 from training.errors import UserError
 from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import runs
+from training.fit.run_record import MethodRecord
 from training.options import Card
 from training.release import held_out_table, reproduce, student_card
-from training.release.student_card import UNKNOWN
+from training.release.provenance import NOT_RECORDED
 
 Part = dict[str, Any]
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -100,11 +101,12 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         "Multiply-accumulates": lambda c: f"{c['gmac']['value']} G on a {'x'.join(map(str, c['gmac']['grid']))} grid",
         "SHA-256": lambda c: f"`{c['sha256']}`",
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
-        "Method": lambda c: c["training"]["method"],
+        "Method": lambda c: MethodRecord.of(c["training"]["method"]).sentence,
         "Steps": lambda c: steps(c["training"]),
-        "Seeds": lambda c: ", ".join(map(str, c["training"]["seeds"])),
+        "Seeds": lambda c: seeds(c["training"]),
         "Compute": lambda c: compute(c["training"]),
-        "Precision": lambda c: f"{c['training']['precision']}, PyTorch {c['training']['torch']}",
+        "Precision": lambda c: c["training"]["precision"],
+        "PyTorch": lambda c: c["training"]["torch"],
         "Code": lambda c: f"`{c['training']['code']}`",
         "License": lambda c: c["license"],
         "Date": lambda c: c["date"],
@@ -124,19 +126,27 @@ def steps(training: Part) -> str:
     return f"{training['steps']:,} of batch {training['batch']}" + (f", after {' and '.join(before)}" if before else "")
 
 
+def seeds(training: Part) -> str:
+    """The seed of a run, or those of the runs whose mean the student is."""
+    text, averaging = ", ".join(map(str, training["seeds"])), MethodRecord.of(training["method"]).averaging
+    if averaging is None:
+        return text
+    ancestor = f" and {averaging.ancestor}" if averaging.ancestor else ""
+    return f"{text} (the weights are the mean of these {len(averaging.seeds)} runs{ancestor})"
+
+
 def compute(training: Part) -> str:
     """Wall and CPU minutes of all that had to be trained, with the shares."""
-    shares = {name or "own run": one["minutes"] for name, one in runs(training)}
-    unknown = [name for name, one in shares.items() if not sum(one.values())]
-    shares = {name: one for name, one in shares.items() if name not in unknown}
-    if not shares:
-        return UNKNOWN
-    total = {kind: sum(one[kind] for one in shares.values()) for kind in ("wall", "cpu")}
-    parts = [f"{name} {one['wall']:g} / {one['cpu']:g}" for name, one in shares.items()]
+    minutes = {name or "own run": part["minutes"] for name, part in runs(training)}
+    known = {name: one for name, one in minutes.items() if one}
+    if not known:
+        return NOT_RECORDED
+    total = {kind: sum(one[kind] for one in known.values()) for kind in ("wall", "cpu")}
+    shares = [f"{name} {one['wall']:g} / {one['cpu']:g}" for name, one in known.items()]
     if training["teacher"] and "minutes" not in training["teacher"]:
-        parts.append("without the teacher, which was not kept")
-    parts += [f"{name} {UNKNOWN}" for name in unknown]
-    return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({', '.join(parts)})"
+        shares.append("without the teacher, which is not the committed one")
+    shares += [f"{name} {NOT_RECORDED}" for name in minutes if name not in known]
+    return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({', '.join(shares)})"
 
 
 def figures(cards: dict[str, Part]) -> str:

@@ -13,7 +13,9 @@ from training.errors import UserError
 from training.release import reproduce
 
 PROVENANCE = Path(__file__).with_name("provenance.toml")
-KEPT = ("spacing_mm", "hu_window", "git")
+COPIED = ("spacing_mm", "hu_window", "git")
+"""What a card copies of a bank's own record."""
+NOT_RECORDED = "not recorded"
 ANEW = "pseudo-label of this project's teacher"
 DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
 LABELS = ("teacher", "weights_sha256", "command")
@@ -37,10 +39,11 @@ def describe_bank(bank: Path) -> dict[str, Any]:
         "volumes": len(kinds),
         "synthetic": kinds.count("synthetic"),
         "real": kinds.count("real"),
-    } | {name: meta[name] for name in KEPT if name in meta}
+    } | {name: meta[name] for name in COPIED if name in meta}
     if "labels" in meta:
         about["labels"] = {name: meta["labels"][name] for name in LABELS if name in meta["labels"]}
-    return about | {"command": reproduce.synthesize(bank.name, len(kinds), meta.get("config", {}))}
+    known = "config" in meta
+    return about | {"command": reproduce.synthesize(bank.name, len(kinds), meta["config"]) if known else NOT_RECORDED}
 
 
 def records(bank: Path) -> list[dict[str, Any]]:

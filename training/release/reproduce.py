@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from training.command_line import line, options
+from training.errors import UserError
 from training.evaluation.training_history import runs
 from training.fit.run_record import MethodRecord
 from training.options import Config, SynthesisConfig
@@ -15,7 +17,16 @@ ABLATION = "training/results/ablation.json"
 
 
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
-    """The command that makes a bank; `config` as its bank.json has it."""
+    """The command that makes a bank; `config` as its bank.json has it.
+
+    Raises UserError for settings of another version.
+    """
+    unknown = sorted(set(config) - {field.name for field in dataclasses.fields(SynthesisConfig)})
+    if unknown:
+        raise UserError(
+            f"The bank {name} was made with settings that this version does not know ({', '.join(unknown)}); "
+            "synthesize it anew, or export with the code that made it."
+        )
     words = ["--output", f"runs/{name}", "--count", str(count)]
     return line("synthesize", *words, *options(SynthesisConfig(), config, nested=True))
 
@@ -65,7 +76,7 @@ def commands(cards: dict[str, dict[str, Any]]) -> list[str]:
     for name, card in cards.items():
         for _, part in reversed(list(runs(card["training"]))):
             lines += [command for bank in part["banks"] for command in bank_commands(bank)] + [part["command"]]
-            lines += [line("keep", checkpoint_of(part))] if "file" in part else []
+            lines += [line("keep", f"{part['run']}/checkpoint.pt")] if "file" in part else []
         lines += export_commands(name, card)
     return list(dict.fromkeys([*lines, line("evaluate", "--bundled")]))
 
@@ -78,17 +89,10 @@ def bank_commands(bank: dict[str, Any]) -> list[str]:
 
 def export_commands(name: str, card: dict[str, Any]) -> list[str]:
     """From a student's checkpoint to the extension."""
-    words = ("export", checkpoint_of(card["training"]), "--name", name)
+    words = ("export", f"{card['training']['run']}/checkpoint.pt", "--name", name)
     measured = card.get("commands", {})
     if not measured:
         return [line(*words)]
-    files = {command: text.split("--output ")[1] for command, text in measured.items()}
     ablation = ("--ablation", ABLATION) if card.get("ablation") else ()
-    given = ("--calibration", files["calibrate"], "--stress", files["stress"])
-    return [line(*words), *measured.values(), line(*words, *given, *ablation, "--install")]
-
-
-def checkpoint_of(part: dict[str, Any]) -> str:
-    """The checkpoint that a run's command writes: in the folder that it names last."""
-    words = part["command"].rpartition("--run ")[2].split()
-    return f"{words[0]}/checkpoint.pt"
+    given = ("--calibration", measured["calibrate"]["output"], "--stress", measured["stress"]["output"])
+    return [line(*words), *(one["command"] for one in measured.values()), line(*words, *given, *ablation, "--install")]

@@ -19,8 +19,7 @@ from training.fit.run_record import MethodRecord
 from training.paths import ROOT, TEACHER
 from training.release import provenance, reproduce
 
-KEPT = ROOT / TEACHER
-UNKNOWN = "not recorded"
+TEACHER_FILE = ROOT / TEACHER
 INTENDED_USE = (
     "Research and education: a liver outline on abdominal CT as a starting point for the user to check and correct. "
     "Not a medical device; not for diagnosis, treatment or any clinical decision."
@@ -42,17 +41,21 @@ LIMITATIONS = [
 
 
 def training(file: Path, name: str) -> dict[str, Any]:
-    """The training part of the card of the network `name`, from its checkpoint and the banks that this names."""
+    """The training part of the card of the network `name`, from its checkpoint and the banks that this names.
+
+    run: folder in which `command` trains it. method: fields of `MethodRecord`. seeds: of the run, or of all whose mean
+    it is. minutes: wall and CPU, None where they were not recorded. teacher: {} without one. start: the same of the run
+    that it began from, if any.
+    """
     content = checkpoint.read(file)
     settings, banks = content["settings"], provenance.banks(content["settings"])
-    teacher, start = taught(content), settings["loop"]["start"]
+    teacher, start = teacher_part(content), settings["loop"]["start"]
     if start and checkpoint.network_digest(Path(start)) != content["start"]:
         raise UserError(f"{start} no longer holds the network that {file} began from; bring that one back.")
-    method = MethodRecord.of(content["method"])
-    averaging = method.averaging
+    averaging = MethodRecord.of(content["method"]).averaging
     return {
-        "method": method.sentence,
-        "stage": method.stage,
+        "run": f"runs/{name}",
+        "method": content["method"],
         "seeds": list(averaging.seeds) if averaging else [settings["loop"]["seed"]],
         "command": reproduce.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
         "steps": content["step"],
@@ -68,20 +71,20 @@ def training(file: Path, name: str) -> dict[str, Any]:
     } | ({"start": training(Path(start), Path(start).parent.name)} if start else {})
 
 
-def taught(content: dict[str, Any]) -> dict[str, Any]:
-    """What a card says of the first teacher: its own training if it is the one that is kept; {} without a teacher."""
+def teacher_part(content: dict[str, Any]) -> dict[str, Any]:
+    """The first teacher, with its own training if it is the committed one; {} without a teacher."""
     first = next(iter(content["teachers"].values()), None)
     if first is None:
         return {}
-    kept = checkpoint.read(KEPT) if KEPT.is_file() else {"nets": {}}
-    for one in kept["nets"].values():
+    committed = checkpoint.read(TEACHER_FILE) if TEACHER_FILE.is_file() else {"nets": {}}
+    for one in committed["nets"].values():
         if network_file.digest(one["average"]) == first["sha256"]:
             return {
                 "widths": first["widths"],
-                "file": KEPT.relative_to(ROOT).as_posix(),
-                "sha256": network_file.sha256(KEPT),
-                "watched_dice": kept["watched"],
-            } | kept["training"]
+                "file": TEACHER_FILE.relative_to(ROOT).as_posix(),
+                "sha256": network_file.sha256(TEACHER_FILE),
+                "watched_dice": committed["watched"],
+            } | committed["training"]
     return {"widths": first["widths"]}
 
 

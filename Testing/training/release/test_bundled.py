@@ -5,7 +5,9 @@ import pytest
 from LiverGTANLib.core import weight_file
 from training import paths
 from training.data import held_out
+from training.evaluation.training_history import runs
 from training.fit import checkpoint, network_file
+from training.fit.run_record import MethodRecord
 from training.model import nets
 from training.release import held_out_table, install, model_card, student_card
 
@@ -103,13 +105,32 @@ def test_the_card_holds_every_measurement(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_card_names_the_kept_teacher_and_all_compute(name):
+def test_the_card_names_the_committed_teacher_and_all_compute(name):
     training = weight_file.load(name).card["training"]
     teacher = training["teacher"]
-    assert teacher["file"] == paths.TEACHER and teacher["sha256"] == network_file.sha256(student_card.KEPT)
-    assert nets.parameters(checkpoint.network(student_card.KEPT)) == 1_255_697
+    assert teacher["file"] == paths.TEACHER and teacher["sha256"] == network_file.sha256(student_card.TEACHER_FILE)
+    assert nets.parameters(checkpoint.network(student_card.TEACHER_FILE)) == 1_255_697
     assert all(minutes > 0 for part in (training, teacher) for minutes in part["minutes"].values())
     assert teacher["watched_dice"] and "dirty" not in teacher["code"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_says_of_the_teacher_what_its_own_file_says(name):
+    teacher = weight_file.load(name).card["training"]["teacher"]
+    committed = checkpoint.read(student_card.TEACHER_FILE)
+    assert teacher["watched_dice"] == committed["watched"]
+    assert {key: teacher[key] for key in committed["training"]} == committed["training"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_of_the_training_are_fields_that_make_the_commands(name):
+    training = weight_file.load(name).card["training"]
+    for _, run in runs(training):
+        assert MethodRecord.of(run["method"]).sentence and run["seeds"]
+        assert all(part.partition(" --run ")[1] for part in run["command"].split(" && "))
+        assert run["command"].endswith(f"--run {run['run']}") or f"--run {run['run']} " in run["command"]
+    averaging = MethodRecord.of(training["method"]).averaging
+    assert list(averaging.seeds) == training["seeds"] == [0, 1, 2] and averaging.ancestor in training["command"]
 
 
 def test_the_model_card_is_what_the_json_cards_say():

@@ -136,7 +136,7 @@ def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_pat
     assert main(words) == 0
     card = weight_file.load(tmp_path / "run" / "student-test.json").card
     assert [row["engine"] for row in card["metrics"]] == ["numpy", "torch"]
-    assert card["training"]["method"].startswith("GTAN") and card["training"]["teacher"] == {"widths": [3, 5]}
+    assert card["training"]["method"]["stage"] == "gtan" and card["training"]["teacher"] == {"widths": [3, 5]}
 
 
 def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path):
@@ -150,7 +150,7 @@ def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path)
     assert (found[0] != found[2]).mean() < 0.001
 
 
-def test_a_folder_of_masks_is_judged_too(phantomCase, tmp_path):
+def test_a_folder_of_masks_is_evaluated_too(phantomCase, tmp_path):
     case = Case.parse(phantomCase)
     moved = np.roll(case.mask, 1, 0).astype(np.uint8)
     sitk.WriteImage(image_of(moved, case.ct.ijk_to_ras), str(tmp_path / f"{case.name}.nii.gz"))

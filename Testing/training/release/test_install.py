@@ -31,7 +31,7 @@ def bank(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(bank, tmp_path_factory):
-    """The checkpoint of a small student, taught by a small teacher that is kept."""
+    """The checkpoint of a small student with a small teacher, whose network file is there."""
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(bank, steps=3, rate=0.02)
     teacher = loop.fit(methods.supervised("teacher", (3, 5, 7), config), config, folder / "teacher", noValidation)
@@ -49,10 +49,10 @@ def case(tmp_path_factory):
 
 @pytest.fixture
 def extension(monkeypatch, tmp_path, trained, case):
-    """An extension without students, the kept teacher in its place, and a phantom for the sample CTs."""
+    """An extension without students, the teacher's file in its place, and a phantom for the sample CTs."""
     monkeypatch.setattr(weight_file, "MODELS", tmp_path / "Models")
     monkeypatch.setattr(student_card, "ROOT", trained.parents[1])
-    monkeypatch.setattr(student_card, "KEPT", trained.parents[1] / "kept.safetensors")
+    monkeypatch.setattr(student_card, "TEACHER_FILE", trained.parents[1] / "kept.safetensors")
     monkeypatch.setattr(install, "REQUIRED_CASES", (case.name,))
     monkeypatch.setattr(held_out_table, "cases", lambda report=print: [case])
     return tmp_path / "Models"
@@ -67,17 +67,17 @@ def measured(trained, tmp_path):
     calibration = about | {
         "temperature": 1.3,
         "helps": True,
-        "levels": None,
         "ece_before": 0.08,
         "ece_after": 0.05,
         "shell_mm": 15.0,
         "fitted_on": ["a"],
         "measured_on": ["b"],
         "command": "python -m training calibrate s.npz --output c.json",
+        "output": "c.json",
     }
     condition = Condition("non-contrast CT", "simulated", "empty", "noise", lambda: [Example("noise", smallCt())], "")
     stress = measure_conditions(written, [condition], report=lambda text: None)
-    stress |= {"command": "python -m training stress s.npz --output s.json"}
+    stress |= {"command": "python -m training stress s.npz --output s.json", "output": "s.json"}
     table = [
         {
             "cell": {"arm": arm, "student": "student-30k", "seed": seed},
@@ -196,11 +196,11 @@ def test_samples_that_are_absent_forbid_it(extension, measured, monkeypatch, cas
     assert not extension.exists()
 
 
-def test_a_teacher_that_was_not_kept_is_not_made_up(extension, trained, monkeypatch):
-    monkeypatch.setattr(student_card, "KEPT", trained.with_name("absent.safetensors"))
+def test_a_teacher_that_is_not_the_committed_one_is_not_made_up(extension, trained, monkeypatch):
+    monkeypatch.setattr(student_card, "TEACHER_FILE", trained.with_name("absent.safetensors"))
     part = student_card.training(trained, "student-30k")
     assert part["teacher"] == {"widths": [3, 5, 7]} and "runs/teacher/checkpoint.pt" in part["command"]
-    assert "not kept" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
+    assert "not the committed one" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
 
 
 def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
@@ -216,9 +216,17 @@ def test_compute_is_that_of_all_runs():
         "teacher": {"data": [], "minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}},
     }
     assert model_card.compute(part) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
-    unknown = {"minutes": {"wall": 0.0, "cpu": 0.0}}
+    unknown = {"minutes": None}
     assert model_card.compute(part | unknown) == "5.0 min wall, 6.0 min CPU (teacher 5 / 6, own run not recorded)"
     assert model_card.compute(unknown | {"teacher": {}}) == "not recorded"
+
+
+def test_the_seeds_are_all_those_that_took_part():
+    single = {"stage": "student"}
+    assert model_card.seeds({"seeds": [3], "method": single}) == "3"
+    averaged = single | {"averaging": {"seeds": [0, 1], "ancestor": "runs/first/checkpoint.pt"}}
+    text = "0, 1 (the weights are the mean of these 2 runs and runs/first/checkpoint.pt)"
+    assert model_card.seeds({"seeds": [0, 1], "method": averaged}) == text
 
 
 def test_a_source_with_labels_of_two_makers_names_both():
@@ -227,7 +235,7 @@ def test_a_source_with_labels_of_two_makers_names_both():
     assert both == one | {"label": "a teacher; a surgeon"}
 
 
-def test_steps_are_told_with_those_of_the_runs_before():
+def test_steps_are_named_with_those_of_the_runs_before():
     part = {"steps": 300, "batch": 2, "start": {"steps": 3000, "start": {"steps": 9000}}}
     assert model_card.steps(part) == "300 of batch 2, after 3,000 and 9,000"
     assert model_card.steps({"steps": 300, "batch": 2}) == "300 of batch 2"

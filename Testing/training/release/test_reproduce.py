@@ -10,6 +10,7 @@ from support.training_fixtures import makeBank, noValidation, smallConfig
 from training import command_line
 from training.__main__ import parse
 from training.command_line import plain
+from training.errors import UserError
 from training.fit import checkpoint, loop, methods
 from training.fit.run_record import MethodRecord
 from training.model import nets
@@ -44,7 +45,6 @@ def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
     first, second, mean = (parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
     assert (first.training.loop.seed, second.training.loop.seed) == (4, 7) and first.stage == second.stage == "takd"
     assert [file.parent for file in mean.checkpoints] == [first.run, second.run]
-    assert reproduce.checkpoint_of({"command": command}) == f"{mean.run}/checkpoint.pt"
     assert str(mean.run) == "runs/student-30k"
 
 
@@ -56,6 +56,11 @@ def test_a_bank_is_made_again_by_its_command():
     values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     _, again = parse(shlex.split(reproduce.synthesize("bank", 7, values))[3:])
     assert dataclasses.replace(again, count=config.count) == config and again.count == 7
+
+
+def test_a_bank_of_another_version_has_no_command():
+    with pytest.raises(UserError, match="elsewhere_share"):
+        reproduce.synthesize("bank", 7, {"seed": 1, "elsewhere_share": 0.1})
 
 
 def test_the_options_of_a_measurement_are_said_again(tmp_path):

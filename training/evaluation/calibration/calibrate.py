@@ -67,7 +67,7 @@ def calibrate(options: Calibrate) -> None:
     """Prints calibration errors and the temperature, writes them and the reliability diagram."""
     cases = [Case.parse(case) for case in options.cases]
     result = measure_calibration(model(options.model), cases, options.fit)
-    result |= {"command": command_line.command("calibrate", options)}
+    result |= command_line.record("calibrate", options)
     print(report.text(result))
     picture = options.picture or options.output.with_suffix(".png")
     report.write(result, options.output, picture)

@@ -33,7 +33,7 @@ def stress(options: Stress) -> None:
     folder = None if options.phantom else source_library.data_folder(config)
     library = real.Library(folder, tuple(Case.parse(case) for case in options.cases))
     conditions = all_conditions(maps, library, options.volumes)
-    result = measure_conditions(model(options.model), conditions) | {"command": command_line.command("stress", options)}
+    result = measure_conditions(model(options.model), conditions) | command_line.record("stress", options)
     print(f"{options.output}, {write(result, options.output)}")
 
 
