@@ -16,7 +16,8 @@ from training.errors import UserError
 from training.model.folding import fold, forward
 from training.model.nets import UNet3D
 
-LARGEST_DIFFERENCE = 1e-3  # logits: engines against the trained network
+LARGEST_DIFFERENCE = 1e-3
+"""Of a logit, engines against the trained network in float32: the tests find less than 1e-4, from sums in another order."""
 
 
 def write(net: UNet3D, path: Path, content: dict[str, Any]) -> weight_file.Student:
@@ -35,7 +36,7 @@ def write(net: UNet3D, path: Path, content: dict[str, Any]) -> weight_file.Stude
 def differences(net: UNet3D, written: weight_file.Student, image_DHW: np.ndarray | None = None) -> dict[str, float]:
     """Engine name -> largest difference of a logit from the network whose weights are rounded like the file's.
 
-    The rounding to float16 itself is judged on masks by `evaluate`, not here: it depends on the image.
+    What the rounding to float16 itself does to masks depends on the image; `evaluate` measures it.
     """
     image = probe(net.multiple) if image_DHW is None else image_DHW
     expected = forward(rounded(net), image)
@@ -56,11 +57,11 @@ def rounded(net: UNet3D) -> UNet3D:
     with torch.no_grad():
         for name, convolution, norm in twin.layers():
             convolution.weight.copy_(arrays[f"{name}.weight"])
-            if norm is None:
-                convolution.bias.copy_(arrays[f"{name}.bias"])
-            else:
+            if norm is not None:
                 norm.eps = 0.0
                 norm.bias.copy_(arrays[f"{name}.bias"])
+            elif convolution.bias is not None:
+                convolution.bias.copy_(arrays[f"{name}.bias"])
     return twin
 
 

@@ -19,7 +19,8 @@ from training.synthesis.effects.scanner import Blur, Noise, Quantized, ThickSlic
 from training.synthesis.effects.streaks import MetalStreaks, PhotonStarvation
 from training.synthesis.effects.surroundings import OUTER, Arms, Table, Wall
 from training.synthesis.phantom import tissue_phantom
-from training.synthesis.replay import EFFECTS, restore
+from training.settings import CONVERTER
+from training.synthesis.replay import EFFECTS
 from training.synthesis.sources import tissue_source
 from training.synthesis.synthetic_scan import SyntheticScan
 
@@ -62,7 +63,7 @@ def test_effect_is_reproducible_and_its_log_is_complete(name, scan):
     assert drawn == again
     first, second = copy(scan), copy(scan)
     drawn.apply(first)
-    restore(effect, json.loads(json.dumps(asdict(drawn)))).apply(second)
+    CONVERTER.structure(json.loads(json.dumps(asdict(drawn))), effect).apply(second)
     assert np.array_equal(first.tissue, second.tissue)
     assert np.array_equal(first.hu, second.hu) and np.array_equal(first.label, second.label)
 
