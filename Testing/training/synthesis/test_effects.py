@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from training.data.tissues import Tissue, is_any
+from training.settings import CONVERTER
 from training.synthesis.effects.anatomy import BowelGas, HazyFat, Mesentery
 from training.synthesis.effects.field_of_view import OUTSIDE_HU, Cut, RoundField
 from training.synthesis.effects.fluid import Ascites, Consolidation, Effusion
@@ -19,7 +20,6 @@ from training.synthesis.effects.scanner import Blur, Noise, Quantized, ThickSlic
 from training.synthesis.effects.streaks import MetalStreaks, PhotonStarvation
 from training.synthesis.effects.surroundings import OUTER, Arms, Table, Wall
 from training.synthesis.phantom import tissue_phantom
-from training.settings import CONVERTER
 from training.synthesis.replay import EFFECTS
 from training.synthesis.sources import tissue_source
 from training.synthesis.synthetic_scan import SyntheticScan
