@@ -41,6 +41,8 @@ class Tissue(IntEnum):
 
 
 COUNT = len(Tissue)
+AIR_HU = -1024
+"""What scanners write outside the field of view, and where a scan was cut."""
 
 ORGANS = (
     Tissue.LIVER,

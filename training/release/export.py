@@ -17,7 +17,7 @@ from training.model.folding import fold, forward
 from training.model.nets import UNet3D
 
 LARGEST_DIFFERENCE = 1e-3
-"""Of a logit, engines against the trained network in float32: the tests find less than 1e-4, from sums in another order."""
+"""Of a logit, engines against the trained network in float32; sums in another order stay below 1e-4 in the tests."""
 
 
 def write(net: UNet3D, path: Path, content: dict[str, Any]) -> weight_file.Student:

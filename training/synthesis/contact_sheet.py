@@ -8,20 +8,22 @@ import numpy as np
 
 from training.data.bank import Bank
 
+COUNT, COLUMNS = 24, 8
+"""Volumes on a sheet, and in a row of it."""
 
-def contact_sheet(bank: Bank, path: Path, count: int = 24, columns: int = 8, first: int = 0) -> None:
+
+def contact_sheet(bank: Bank, path: Path) -> None:
     """Axial and coronal cut of the first volumes, liver outlined; each pair is titled with number and source."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    numbers = range(first, min(first + count, len(bank)))
-    rows = -(-len(numbers) // columns)
-    figure = Figure(figsize=(2.6 * columns, 4.4 * rows), facecolor="black", layout="constrained")
-    axes = figure.subplots(2 * rows, columns, squeeze=False)
+    numbers = range(min(COUNT, len(bank)))
+    rows = -(-len(numbers) // COLUMNS)
+    figure = Figure(figsize=(2.6 * COLUMNS, 4.4 * rows), facecolor="black", layout="constrained")
+    axes = figure.subplots(2 * rows, COLUMNS, squeeze=False)
     for axis in axes.ravel():
         axis.axis("off")
     for place, n in enumerate(numbers):
-        row, column = 2 * (place // columns), place % columns
+        row, column = 2 * (place // COLUMNS), place % COLUMNS
         image, label, _ = bank[n]
         record = bank.record(n)
         axes[row, column].set_title(f"{record['i']} {record['source'][:20]}", color="white", fontsize=8)
@@ -29,9 +31,8 @@ def contact_sheet(bank: Bank, path: Path, count: int = 24, columns: int = 8, fir
             axis.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
             if liver.max() > 0:
                 axis.contour(liver, [0.5], colors="red", linewidths=0.6)
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_figure(str(path), dpi=80, facecolor="black")
+    figure.savefig(str(path), dpi=80, facecolor="black")
 
 
 def _cuts(image: np.ndarray, label: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

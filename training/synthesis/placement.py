@@ -8,9 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.data.tissues import Tissue
+from training.data.tissues import AIR_HU, Tissue
 from training.data.triples import triple
-from training.synthesis.effects.field_of_view import OUTSIDE_HU
 from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.sources import Source
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
@@ -99,7 +98,7 @@ def place(source: Source, placement: Placement, shape: tuple[int, ...]) -> Synth
             source.name,
         )
     hu = _sample(source.hu[box], grid, "bilinear")
-    hu[(grid.abs() > 1).any(-1)[0].numpy()] = OUTSIDE_HU
+    hu[(grid.abs() > 1).any(-1)[0].numpy()] = AIR_HU
     label: np.ndarray = np.zeros(shape, np.float32)
     if source.label is not None:
         label = _sample(source.label[box], grid, "bilinear") / np.float32(255)

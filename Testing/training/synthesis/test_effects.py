@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from training.data.tissues import Tissue, is_any
+from training.data.tissues import AIR_HU, Tissue, is_any
 from training.settings import CONVERTER
 from training.synthesis.effects.anatomy import BowelGas, HazyFat, Mesentery
-from training.synthesis.effects.field_of_view import OUTSIDE_HU, Cut, RoundField
+from training.synthesis.effects.field_of_view import Cut, RoundField
 from training.synthesis.effects.fluid import Ascites, Consolidation, Effusion
 from training.synthesis.effects.grid_operations import grow
 from training.synthesis.effects.liver_inside import LESION_KINDS, GiantTumor, Lesion, Lesions, LiverVessels
@@ -410,6 +410,6 @@ def test_outside_the_field_is_air_and_no_liver(scan, effect):
     before = scan.hu.copy()
     effect.apply(scan)
     outside = scan.hu != before
-    assert outside.any() and (scan.hu[outside] == OUTSIDE_HU).all() and not scan.label[outside].any()
+    assert outside.any() and (scan.hu[outside] == AIR_HU).all() and not scan.label[outside].any()
     if isinstance(effect, Cut):
-        assert (scan.hu[:20] == OUTSIDE_HU).all() and (scan.hu[-10:] == OUTSIDE_HU).all()
+        assert (scan.hu[:20] == AIR_HU).all() and (scan.hu[-10:] == AIR_HU).all()

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 
 from LiverGTANLib.core.resample import averaging_matrix
+from training.data.tissues import AIR_HU
 from training.errors import UserError
 from training.evaluation.stress.example import Example
 
-AIR_HU = -1024
 Alteration = Callable[[Example], Example]
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.tissues import AIR_HU
 from training.data.triples import triple
 from training.synthesis.synthetic_scan import SyntheticScan
-
-OUTSIDE_HU = -1024.0
 
 
 @dataclass(frozen=True)
@@ -58,5 +57,5 @@ class RoundField:
 
 
 def _blank(scan: SyntheticScan, outside: np.ndarray) -> None:
-    scan.hu[outside] = OUTSIDE_HU
+    scan.hu[outside] = AIR_HU
     scan.label[outside] = 0.0
