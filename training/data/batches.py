@@ -26,6 +26,7 @@ class TrainingBatch:
     labelled: torch.Tensor
 
     def to(self, device: torch.device) -> TrainingBatch:
+        """The batch on a device."""
         parts = (self.image, self.label, self.weights, self.labelled)
         return TrainingBatch(*(part.to(device, non_blocking=True) for part in parts))
 

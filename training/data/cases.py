@@ -34,6 +34,7 @@ class Case:
 
     @property
     def name(self) -> str:
+        """That of the CT's file or folder."""
         return stem_of(self.ct_path)
 
     @cached_property

@@ -44,6 +44,7 @@ class Scan:
 
     @property
     def labelled(self) -> bool:
+        """Whether there is a mask."""
         return self.mask is not None
 
     def read(self) -> tuple[CtVolume, np.ndarray | None]:

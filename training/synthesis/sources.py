@@ -31,10 +31,12 @@ class Source:
 
     @property
     def real(self) -> bool:
+        """Whether it is a CT, not a tissue map."""
         return self.hu is not None
 
     @property
     def labelled(self) -> bool:
+        """Whether it is known where the liver is."""
         return not self.real or self.label is not None
 
     @cached_property

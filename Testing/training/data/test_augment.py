@@ -48,7 +48,7 @@ def test_image_and_label_shift_together_and_air_comes_in(by):
     assert torch.equal(label, (torch.from_numpy(expected) > 0).float())
 
 
-def test_intensity_spares_air_and_stays_in_the_window():
+def test_intensity_leaves_air_and_stays_in_the_window():
     image, _ = changed(gain=1.5, offset=0.3, gamma=0.8)
     assert (image[:, :3] == augment.AIR).all()
     assert image.min() >= -1 and image.max() <= 1

@@ -87,7 +87,7 @@ def test_processes_write_side_by_side(bank, tmp_path):
     assert [round(float(label.mean()), 1) for _, label, _ in bank] == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
-def test_no_bank_is_said_clearly(tmp_path):
+def test_no_bank_is_reported_clearly(tmp_path):
     with pytest.raises(BankError, match="is no bank"):
         Bank.open(tmp_path)
 
@@ -107,7 +107,7 @@ def test_a_truncated_array_is_refused(bank):
         Bank.open(bank.path)
 
 
-def test_a_full_disk_is_said_at_once_and_leaves_no_array(tmp_path):
+def test_a_full_disk_is_reported_at_once_and_leaves_no_array(tmp_path):
     """A limit on the size of files stands for the full disk: the system refuses the reservation in the same way."""
     import resource
 

@@ -1,4 +1,4 @@
-"""The one list of held-out cases: nothing is trained on them, and what is said of them is complete."""
+"""The one list of held-out cases: nothing is trained on them, and what is written of them is complete."""
 
 from training.data import held_out, samples
 from training.data.cases import Case

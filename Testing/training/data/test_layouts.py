@@ -118,7 +118,7 @@ def test_dicom_names_count_as_numbers(tmp_path, bodies):
     assert np.array_equal(scan.read()[0].hu, hu)
 
 
-def test_a_missing_dicom_slice_is_said(tmp_path, bodies):
+def test_a_missing_dicom_slice_is_reported(tmp_path, bodies):
     write_series(tmp_path / "x" / "DICOM_anon", bodies[0][0][10:22], (MM, MM, MM))
     sorted((tmp_path / "x" / "DICOM_anon").iterdir())[5].unlink()
     [scan] = layouts.read(f"chaos={tmp_path}")
@@ -126,7 +126,7 @@ def test_a_missing_dicom_slice_is_said(tmp_path, bodies):
         scan.read()
 
 
-def test_two_series_in_one_folder_are_said(tmp_path, bodies):
+def test_two_series_in_one_folder_are_reported(tmp_path, bodies):
     folder = tmp_path / "x" / "DICOM_anon"
     write_series(folder, bodies[0][0][10:16], (MM, MM, MM))
     write_series(folder, bodies[0][0][10:16], (4.0, 4.0, MM), names=[f"other{n}.dcm" for n in range(6)])

@@ -65,17 +65,17 @@ def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
         assert reason in lines[name], lines[name]
 
 
-def test_prepared_scans_are_kept_and_memory_mapped(tmp_path, body):
+def test_prepared_scans_are_stored_and_memory_mapped(tmp_path, body):
     hu, mask = body
     pair(tmp_path, "a", hu, mask)
-    scans, said = layouts.read(f"pairs={tmp_path}"), []
-    [entry] = prepare(scans, tmp_path / "cache", MM, report=said.append)
+    scans, reports = layouts.read(f"pairs={tmp_path}"), []
+    [entry] = prepare(scans, tmp_path / "cache", MM, report=reports.append)
     assert isinstance(entry.hu, np.memmap) and entry.hu.dtype == np.int16 and entry.label.dtype == np.uint8
     assert np.array_equal(entry.hu, np.maximum(hu[:, ::-1, ::-1], -1024))
     assert np.array_equal(entry.label > 127, mask[:, ::-1, ::-1] > 0)
     assert entry.tissue.shape == entry.hu.shape and entry.spacing_mm == MM
-    said.clear()
-    assert prepare(scans, tmp_path / "cache", MM, report=said.append)[0].content == entry.content and not said
+    reports.clear()
+    assert prepare(scans, tmp_path / "cache", MM, report=reports.append)[0].content == entry.content and not reports
 
 
 def test_a_changed_file_is_prepared_again(tmp_path, body):
@@ -161,7 +161,7 @@ def test_unlabelled_scans_are_trained_on():
     assert set(split([Scan(p, p, "/ct") for p in PATIENTS], 0.9, 0).values()) == {"train"}
 
 
-def test_the_split_is_recorded_and_kept(tmp_path):
+def test_the_split_is_recorded_and_read_back(tmp_path):
     path = tmp_path / "split.json"
     first = recorded_split(path, scans_of(PATIENTS[:30]), 0.3, 0)
     again = recorded_split(path, scans_of(PATIENTS[:40]), 0.3, 99)  # another seed moves only the new ones

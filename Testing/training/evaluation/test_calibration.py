@@ -66,7 +66,7 @@ def result(cases):
     return measure_calibration(randomStudent(), cases, ["first"])
 
 
-def test_only_voxels_near_the_border_are_judged(cases):
+def test_only_voxels_near_the_border_count(cases):
     from scipy.ndimage import distance_transform_edt
 
     case = cases[0]
@@ -89,8 +89,8 @@ def test_the_result_survives_json_and_the_picture_is_drawn(result, tmp_path):
     assert result["fitted_on"] == ["first"] and result["measured_on"] == ["second"]
     assert result["fitted"] == result["measured"]  # one phantom, so the fit holds
     assert result["fitted"]["nll_after"] <= result["fitted"]["nll_before"]
-    said = report.text(result)
-    assert "first: ECE" in said and "fitted on first" in said and "mL" in said
+    text = report.text(result)
+    assert "first: ECE" in text and "fitted on first" in text and "mL" in text
 
 
 def test_the_product_reads_the_card_entry(result, cases):

@@ -226,7 +226,7 @@ def test_real_chests_and_pelves_are_left_empty_and_the_user_is_told(name, shared
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_no_liver_is_found_in_heads_and_that_is_told(name):
+def test_no_liver_is_found_in_heads_and_the_user_is_told(name):
     record = empty_record(name, conditions._heads())
     assert len(record["cases"]) == 4 and all(case["found_ml"] == 0 for case in record["cases"])
     assert all("liver is in view" in case["message"] for case in record["cases"])

@@ -30,13 +30,13 @@ def test_the_bundled_students_are_those_of_the_budgets():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_engines_give_the_figures_of_the_card(name, rows):
-    said = {(row["case"], row["engine"]): row for row in weight_file.load(name).card["metrics"]}
+    on_card = {(row["case"], row["engine"]): row for row in weight_file.load(name).card["metrics"]}
     found = {key[1:]: row for key, row in rows.items() if key[0] == name}
-    assert len(found) == 4 and found.keys() <= said.keys()
+    assert len(found) == 4 and found.keys() <= on_card.keys()
     for key, row in found.items():
         assert row.metrics.dice >= LEAST_DICE[name], key
         for figure, tolerance in SHOWN.items():
-            assert getattr(row.metrics, figure) == pytest.approx(said[key][figure], abs=tolerance), (key, figure)
+            assert getattr(row.metrics, figure) == pytest.approx(on_card[key][figure], abs=tolerance), (key, figure)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -34,10 +34,10 @@ def table() -> list[dict[str, str]]:
     )
 
 
-def test_what_is_absent_is_said_in_a_sentence(nowhere):
-    said = []
-    assert held_out.cases(said.append) == []
-    assert len(said) == 3 and "no network" in said[0] and paths.DATA_VARIABLE in said[1]
+def test_what_is_absent_is_reported_in_a_sentence(nowhere):
+    reports = []
+    assert held_out.cases(reports.append) == []
+    assert len(reports) == 3 and "no network" in reports[0] and paths.DATA_VARIABLE in reports[1]
 
 
 def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_path):
@@ -81,6 +81,6 @@ def test_a_case_that_was_trained_on_is_refused_before_anything_runs(monkeypatch)
 @pytest.mark.parametrize(
     "words", [["evaluate"], ["evaluate", "student-100k"], ["evaluate", "student-100k", "--bundled"]]
 )
-def test_a_half_said_evaluation_is_explained(words, capsys):
+def test_an_incomplete_evaluation_is_explained(words, capsys):
     assert main(words) == 2
     assert "--bundled" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def trained(bank, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(bank, steps=3, rate=0.02)
     teacher = loop.fit(methods.supervised("teacher", (3, 5, 7), config), config, folder / "teacher", noValidation)
-    assert main(["keep", str(teacher), "--output", str(folder / "kept.safetensors")]) == 0
+    assert main(["keep", str(teacher), "--output", str(folder / "teacher.safetensors")]) == 0
     task = methods.kd("kd", WIDTHS, [checkpoint.network(teacher)], config)
     return loop.fit(task, config, folder / "student", noValidation)
 
@@ -52,7 +52,7 @@ def extension(monkeypatch, tmp_path, trained, case):
     """An extension without students, the teacher's file in its place, and a phantom for the sample CTs."""
     monkeypatch.setattr(weight_file, "MODELS", tmp_path / "Models")
     monkeypatch.setattr(student_card, "ROOT", trained.parents[1])
-    monkeypatch.setattr(student_card, "TEACHER_FILE", trained.parents[1] / "kept.safetensors")
+    monkeypatch.setattr(student_card, "TEACHER_FILE", trained.parents[1] / "teacher.safetensors")
     monkeypatch.setattr(install, "REQUIRED_CASES", (case.name,))
     monkeypatch.setattr(held_out_table, "cases", lambda report=print: [case])
     return tmp_path / "Models"
@@ -108,7 +108,7 @@ def test_all_that_is_known_is_installed(extension, measured):
         "non-contrast CT"
     )
     teacher = card["training"]["teacher"]
-    assert teacher["file"] == "kept.safetensors" and teacher["steps"] == 3
+    assert teacher["file"] == "teacher.safetensors" and teacher["steps"] == 3
     assert teacher["minutes"].keys() == {"wall", "cpu"} and teacher["banks"]
     text = model_card.file().read_text(encoding="utf-8")
     assert text == model_card.text(model_card.bundled_sheets())

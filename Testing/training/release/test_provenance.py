@@ -29,7 +29,7 @@ def banks(tmp_path):
     return [makeBank(tmp_path / "drawn"), real]
 
 
-def test_a_label_is_said_to_be_by_whoever_made_the_one_that_was_used(banks, tmp_path):
+def test_a_label_is_attributed_to_whoever_made_the_one_that_was_used(banks, tmp_path):
     _, real = banks
     made = {source["name"]: source["label"] for source in provenance.sources(banks)}
     assert made["lidc_idri_0001"] == provenance.ANEW and made["phantom"] == "exact"
@@ -62,6 +62,6 @@ def test_the_sources_of_all_banks_are_listed_once(banks):
     assert all(one["license"] and one["origin"] and one["label"] for one in found)
 
 
-def test_a_bank_that_is_gone_is_said(tmp_path):
+def test_a_bank_that_is_gone_is_reported(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         provenance.describe_bank(tmp_path / "gone")

@@ -21,16 +21,16 @@ WIDTHS = (2, 3, 5)
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    """The content of a checkpoint of a small student that a small teacher taught."""
+def distilled(tmp_path_factory):
+    """The content of a checkpoint of a small student distilled from a small teacher."""
     folder = tmp_path_factory.mktemp("run")
     config = smallConfig(makeBank(folder / "bank"), steps=3, rate=0.02)
     task = methods.kd("takd", WIDTHS, [nets.UNet3D((3, 5, 7)).eval()], config)
     return checkpoint.read(loop.fit(task, config, folder, noValidation))
 
 
-def test_a_run_is_started_again_by_its_command(taught):
-    words = shlex.split(reproduce.fit(taught, "student-30k", "kept.safetensors"))
+def test_a_run_is_started_again_by_its_command(distilled):
+    words = shlex.split(reproduce.fit(distilled, "student-30k", "teacher.safetensors"))
     assert words[:3] == ["python", "-m", "training"]
     _, options = parse(words[3:])
     assert (options.stage, options.roles.student_widths) == ("takd", WIDTHS)
@@ -39,9 +39,9 @@ def test_a_run_is_started_again_by_its_command(taught):
     assert [str(path) for path in options.training.data.bank] == ["runs/bank"]
 
 
-def test_the_mean_of_runs_is_made_again_by_all_their_commands(taught):
-    content = taught | {"method": taught["method"] | {"averaging": {"seeds": [4, 7], "ancestor": None}}}
-    command = reproduce.fit(content, "student-30k", "kept.safetensors")
+def test_the_mean_of_runs_is_made_again_by_all_their_commands(distilled):
+    content = distilled | {"method": distilled["method"] | {"averaging": {"seeds": [4, 7], "ancestor": None}}}
+    command = reproduce.fit(content, "student-30k", "teacher.safetensors")
     first, second, mean = (parse(shlex.split(part)[3:])[1] for part in command.split(" && "))
     assert (first.training.loop.seed, second.training.loop.seed) == (4, 7) and first.stage == second.stage == "takd"
     assert [file.parent for file in mean.checkpoints] == [first.run, second.run]
@@ -63,7 +63,7 @@ def test_a_bank_of_another_version_has_no_command():
         reproduce.synthesize("bank", 7, {"seed": 1, "elsewhere_share": 0.1})
 
 
-def test_the_options_of_a_measurement_are_said_again(tmp_path):
+def test_the_options_of_a_measurement_are_written_again(tmp_path):
     given = Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
     name, again = parse(shlex.split(command_line.command("calibrate", given))[3:])
     assert name == "calibrate" and again == dataclasses.replace(given, output=again.output)
@@ -99,9 +99,12 @@ def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
         ("gtan", ((4, 6),), ["gtan", "--student-widths", "2", "3", "--teacher", "t.pt"]),
     ],
 )
-def test_the_command_of_every_stage_follows_from_the_recorded_method(stage, teachers, words, taught):
+def test_the_command_of_every_stage_follows_from_the_recorded_method(stage, teachers, words, distilled):
     method = MethodRecord(stage, "kl" if teachers else None, teachers)
     role = stage if stage in ("teacher", "assistant") else "student"
-    content = taught | {"method": plain(dataclasses.asdict(method)), "networks": {role: {"widths": [2, 3], "stem": 2}}}
+    content = distilled | {
+        "method": plain(dataclasses.asdict(method)),
+        "networks": {role: {"widths": [2, 3], "stem": 2}},
+    }
     found = shlex.split(reproduce.fit(content, "x", "t.pt"))
     assert [word for word in found if word not in ("--run", "runs/x")][4 : 4 + len(words)] == words

@@ -58,10 +58,10 @@ def silent(text):
 
 
 def test_drawn_bodies_are_the_anatomy_if_asked_for(config):
-    said = []
-    bank = synthesize(config, said.append)
+    reports = []
+    bank = synthesize(config, reports.append)
     assert len(bank) == 5 and all(bank.record(n)["source"].startswith("phantom-") for n in range(5))
-    assert any("volumes/s" in text for text in said)
+    assert any("volumes/s" in text for text in reports)
     assert bank.meta["shape"] == [16, 24, 28] and bank.meta["config"]["seed"] == 0 and bank.meta["versions"]["numpy"]
 
 
@@ -73,10 +73,10 @@ def test_without_data_nothing_is_made_up(config):
     assert not config.output.exists()
 
 
-def test_it_is_told_that_no_real_ct_takes_part(config):
-    said = []
-    synthesize(replace(config, count=1), said.append)
-    assert any("all volumes are synthetic" in text for text in said)
+def test_it_is_reported_that_no_real_ct_takes_part(config):
+    reports = []
+    synthesize(replace(config, count=1), reports.append)
+    assert any("all volumes are synthetic" in text for text in reports)
 
 
 def test_an_unfinished_bank_is_continued_and_equals_a_whole_one(config, tmp_path):
@@ -126,9 +126,11 @@ def test_a_bank_continued_by_other_code_says_so(config, monkeypatch):
     bank = synthesize(config, silent)
     (bank.path / "index.jsonl").write_text("".join((bank.path / "index.jsonl").read_text().splitlines(True)[:-1]))
     monkeypatch.setattr(build, "commit", lambda: "another")
-    said = []
-    again = synthesize(config, said.append)
-    assert again.meta["git"] == f"{bank.meta['git']}, another" and any("goes on with another" in text for text in said)
+    reports = []
+    again = synthesize(config, reports.append)
+    assert again.meta["git"] == f"{bank.meta['git']}, another" and any(
+        "goes on with another" in text for text in reports
+    )
 
 
 def test_the_contact_sheet_is_a_picture(config, tmp_path):
@@ -153,7 +155,7 @@ def test_own_scans_are_those_with_a_pseudo_label_and_the_excluded(config, data):
     assert parts == {"a": "train", "b": "validation", "c": "validation"}
 
 
-def test_a_doubtful_label_can_be_left_aside(config, data):
+def test_an_uncertain_label_can_be_left_aside(config, data):
     scans = own_scans(replace(config, data=data, phantom=False, exclude=(), unlabelled=("b", "c")))
     assert {scan.name: scan.labelled for scan in scans} == {"a": True, "b": False, "c": False}
     assert set(scans.values()) == {"train"}
@@ -190,7 +192,7 @@ def test_unlabelled_scans_are_marked(config, tmp_path):
     assert not any(bank[n][2] for n in range(5)) and not bank.labels.any()
 
 
-def test_a_killed_worker_is_explained_and_its_work_kept(config, monkeypatch):
+def test_a_killed_worker_is_explained_and_its_work_stays(config, monkeypatch):
     """The worker kills itself in place of the system's memory guard."""
     monkeypatch.setattr(build, "_make", _die)
     with pytest.raises(BankError, match="start the same command again"):
@@ -231,7 +233,7 @@ def test_drawn_bodies_hold_soft_tissue_and_bone_inside_a_skin(source):
     assert len(source.liver_voxels) == 0
 
 
-def test_a_missing_or_empty_data_folder_is_said(config, tmp_path):
+def test_a_missing_or_empty_data_folder_is_reported(config, tmp_path):
     with pytest.raises(UserError, match="no folder"):
         load_maps(replace(config, data=tmp_path / "typo", phantom=False))
     (tmp_path / "empty" / "tissue_maps").mkdir(parents=True)

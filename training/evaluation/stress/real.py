@@ -25,6 +25,7 @@ MARGIN_MM = 30.0
 
 
 def unaltered(example: Example) -> Example:
+    """As it is."""
     return example
 
 

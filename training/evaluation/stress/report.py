@@ -40,6 +40,7 @@ def figure(record: Record) -> str:
 
 
 def line(record: Record) -> str:
+    """A record on one line."""
     return f"{record.condition} ({record.source}): {figure(record)}"
 
 
