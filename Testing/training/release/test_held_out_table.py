@@ -10,6 +10,7 @@ from training.__main__ import main
 from training.data import held_out, samples
 from training.errors import UserError
 from training.evaluation.evaluate import EvaluationRow
+from training.evaluation.metrics import Metrics
 from training.release import held_out_table
 
 
@@ -56,6 +57,16 @@ def test_rows_come_case_by_case_and_means_last():
         held_out_table.MEAN
     ] * 2
     assert lines[-1]["dice"] == "0.9500" and lines[-1]["volume_error"] == "0.1000"  # the size of -10 %
+
+
+def test_a_mean_over_a_case_without_a_mask_is_not_that_of_the_others():
+    missed = Metrics(0.0, 0.0, 0.0, float("nan"), float("nan"), 0.0, 1000.0)
+    rows = [
+        EvaluationRow(case, "student-a", "numpy", 0.0, metrics)
+        for case, metrics in (("example_ct", measure_like(0.9)), ("crlm_ct_1100_8bit", missed))
+    ]
+    mean = held_out_table.lines(rows)[-1]
+    assert (mean["dice"], mean["hd95"], mean["assd"], mean["volume_error"]) == ("0.4500", "nan", "nan", "0.5500")
 
 
 def test_the_table_is_aligned_and_names_the_makers_of_the_references(tmp_path):
