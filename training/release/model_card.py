@@ -50,7 +50,7 @@ def card(options: Card) -> None:
     """Prints a student's card, with new figures if given; or writes the model card."""
     if options.bundled == bool(options.student):
         raise UserError("Give a student's file, or --bundled for the model card of the bundled students.")
-    print(f"Wrote {rewrite()}" if options.bundled else student_card.rewrite(options.student, options.metrics))
+    print(student_card.rewrite(options.student, options.metrics) if options.student else f"Wrote {rewrite()}")
 
 
 def file() -> Path:

@@ -80,8 +80,8 @@ class CtVolume:
         return " x ".join(f"{extent:.0f}" for extent in np.asarray(self.shape[::-1]) * self.spacing)
 
     def cells(self, spacing_mm: float = SPACING_MM) -> int:
-        """Number of cells of the model grid; computed from the geometry, in no time and memory."""
-        return math.prod(ModelGrid.of(self.shape, self.ijk_to_ras, spacing_mm).shape)
+        """Number of cells of the model grid without its padding, from the geometry alone."""
+        return math.prod(ModelGrid.of(self.shape, self.ijk_to_ras, spacing_mm, multiple=1).shape)
 
 
 def too_large(ct: CtVolume, spacing_mm: float) -> str:
