@@ -166,6 +166,32 @@ def test_the_script_of_the_readme_segments(slicerHost):
     assert names["result"].volumeMl > 0
 
 
+@pytest.mark.slow
+def test_the_worked_examples_do_what_they_show(tmp_path):
+    """All of them together, in a copy of the tree: they apply, their tests pass, and linter and packaging agree."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    if not names:
+        pytest.skip("not a git clone")
+    for name in filter(lambda name: (ROOT / name).is_file(), names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    examples = codeBlocks("CONTRIBUTING.md", "diff")
+    for example in examples:
+        words = ["git", "apply", "--whitespace=error", "-"]
+        done = subprocess.run(words, cwd=tmp_path, input=example, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{done.stderr}\n{example}"
+    tests = [name for example in examples for name in re.findall(r"^\+\+\+ b/(Testing/\S+)", example, re.MULTILINE)]
+    assert len(examples) == len(tests) == 4
+    for words in (
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["pytest", *tests, "Testing/test_module.py", "Testing/test_architecture.py"],
+    ):
+        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "document", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.md")) + ["training/README.md"]
 )

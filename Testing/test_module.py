@@ -60,7 +60,7 @@ def childReport(tmp_path_factory):
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60,
+        timeout=600,  # seconds; only a process that hangs takes so long
         check=False,
     )
     assert "REPORT" in done.stdout, done.stderr
