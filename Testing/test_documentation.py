@@ -154,6 +154,7 @@ def test_every_reason_and_every_tiny_setting_belongs_to_a_command():
         assert any(f"{command} ".startswith(begin) for _, command in SHOWN), begin
 
 
+@pytest.mark.slow
 def test_the_script_of_the_readme_segments(slicerHost):
     from LiverGTANLib.mrml import self_test
     from support.module_fixtures import MODULE_FILE
@@ -215,6 +216,7 @@ def test_files_that_a_document_names_exist(document):
 # Community files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "path"),
     [

@@ -67,10 +67,12 @@ def childReport(tmp_path_factory):
     return json.loads(done.stdout.rpartition("REPORT")[2].splitlines()[0])
 
 
+@pytest.mark.slow
 def test_loading_and_opening_writes_nothing_connects_nowhere_and_starts_nothing(childReport):
     assert childReport["deeds"] == []
 
 
+@pytest.mark.slow
 def test_loading_imports_the_module_file_alone(childReport):
     assert childReport["loaded"] == ["LiverGTAN"]
 
@@ -89,6 +91,7 @@ def importedAtFileScope(path: Path) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_file_scope_imports_stay_light():
     """The child process cannot tell whether numpy was loaded by us: slicer-core loads it, newer Slicer defers it."""
     assert importedAtFileScope(MODULE / "LiverGTAN.py") <= {"typing", "slicer", "vtk", "qt", "ctk"}

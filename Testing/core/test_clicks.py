@@ -66,6 +66,7 @@ def test_on_a_real_ct_every_clicked_voxel_is_as_asked_and_far_ones_are_as_before
         assert (after != before).any()
 
 
+@pytest.mark.slow
 def test_a_click_takes_only_one_direction(sampleCt, sampleAnalysis):
     before = segmenter.mask(sampleAnalysis, sampleCt).full().astype(int)
     for _, click in random_clicks(before, sampleCt, 10, seed=2):
@@ -73,6 +74,7 @@ def test_a_click_takes_only_one_direction(sampleCt, sampleAnalysis):
         assert (change >= 0).all() if click.liver else (change <= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [0, 12, 30])
 @pytest.mark.parametrize("spacing", [(0.8, 0.9, 5.0), (3.0, 3.0, 3.0), (4.0, 4.0, 7.0)])
 def test_the_clicked_voxel_is_as_asked_on_any_grid(degrees, spacing):
@@ -146,6 +148,7 @@ def test_a_click_stops_at_another_tissue():
     assert stopped[organ <= 0].sum() < 0.2 * spilled[organ <= 0].sum()
 
 
+@pytest.mark.slow
 def test_threshold_and_smoothing_do_not_overrule_a_click(sampleCt, sampleAnalysis):
     before = segmenter.mask(sampleAnalysis, sampleCt).full()
     for voxel, click in random_clicks(before, sampleCt, 4, seed=3):

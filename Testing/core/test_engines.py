@@ -46,6 +46,7 @@ def both(network: weight_file.Student) -> tuple[NumpyEngine, TorchEngine]:
     return NumpyEngine(network), TorchEngine(network, device="cpu", dtype=torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "widths, shape",
     [
@@ -78,6 +79,7 @@ def test_engines_agree_on_a_real_ct(sampleCt, name):
     assert np.mean((half.forward(x) > 0) != (logits > 0)) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [(16, 96, 112), (96, 16, 96), (96, 112, 16), (16, 16, 96), (16, 96, 16), (16, 16, 16)]
 )
@@ -92,6 +94,7 @@ def test_bf16_is_right_for_grids_that_the_deepest_level_makes_one_voxel_thin(sha
     assert engine.dtype_for((32, 32, 16)) is torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(32, 96, 112), (96, 32, 96), (96, 112, 32), (32, 32, 32), (32, 32, 96)])
 def test_bf16_is_right_for_grids_two_voxels_thin_at_the_deepest_level(shape):
     for widths in ((4, 6, 11, 15), (5, 10, 20, 30)):
@@ -101,6 +104,7 @@ def test_bf16_is_right_for_grids_two_voxels_thin_at_the_deepest_level(shape):
         assert np.linalg.norm(found - expected) < MOST_ROUNDING * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most_planes", [192, 240, 336])
 def test_tiling_changes_nothing_but_rounding(most_planes):
     network, x = randomStudent(), noise(336, 32, 32)
@@ -134,12 +138,14 @@ def test_a_second_scan_of_another_size_leaves_no_trace_of_the_first():
     np.testing.assert_array_equal(engine.forward(noise(32, 32, 48)), expected)
 
 
+@pytest.mark.slow
 def test_grids_that_the_levels_cannot_halve_are_refused():
     for engine in both(randomStudent()):
         with pytest.raises(ValueError, match="multiples of 16"):
             engine.forward(noise(32, 32, 24))
 
 
+@pytest.mark.slow
 def test_progress_rises_to_one_and_cancel_stops():
     for engine in both(randomStudent()):
         x, reported = noise(32, 32, 32), []

@@ -18,6 +18,8 @@ from LiverGTANLib.core.model_grid import AlignedGrid, ReslicedGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
 
+pytestmark = pytest.mark.slow
+
 CENTER = np.array([4.0, -7.0, 11.0])  # RAS mm of the ball's middle
 RADIUS_MM = 32.0
 LIVER_HU, AROUND_HU = 110, 40

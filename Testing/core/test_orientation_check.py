@@ -19,6 +19,7 @@ def findings(ct: CtVolume, engine) -> list[str]:
     return [finding.reason for finding in check_orientation(segmenter.analyze(ct, engine), engine)]
 
 
+@pytest.mark.slow
 def test_a_body_that_lies_as_stored_draws_no_finding(sampleCt, engine):
     assert findings(sampleCt, engine) == []
 

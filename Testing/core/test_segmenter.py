@@ -157,6 +157,7 @@ def test_logits_that_are_not_finite_are_an_error_and_no_mask(value):
         segmenter.analyze(smallCt(), NumpyEngine(network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [(2, 3), (2, 3, 4), (2, 3, 4, 5, 6), (2, 3, 4, 5, 6, 7)])
 def test_networks_of_any_number_of_levels_run_on_any_scan(widths, tmp_path):
     """The grid's sides follow the student's levels: multiples of 4 to 64 cells."""
@@ -261,6 +262,7 @@ def test_an_anisotropic_scan_gives_the_same_liver_in_other_orientations(sampleCt
         assert measurements.dice(found, expected) >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zoom, words", [(2.1, "more than a liver has"), (0.35, "as a child's does"), (1, "")])
 def test_a_liver_too_large_and_a_body_too_small_are_told(sampleCt, zoom, words):
     engine = NumpyEngine(weight_file.load("student-100k"))

@@ -98,6 +98,7 @@ def test_parameters_are_typed_checked_and_shared(panel):
     assert (first.volume, first.threshold) == (None, 0.5)
 
 
+@pytest.mark.slow
 def test_a_wrapper_observes_its_node_also_after_it_was_disconnected(panel):
     """Slicer's disconnectGui leaves the observer of connectParametersToGui behind (wrapper.py)."""
     from host.ctk_widgets import ctk
@@ -136,6 +137,7 @@ def test_questions_are_answered_and_messages_recorded(slicerHost, caplog):
     assert slicerHost.dialogs.texts("warning") == ["Thick slices"] and "Waiting" in caplog.text
 
 
+@pytest.mark.slow
 def test_closing_leaves_nothing_behind(tmp_path, source):
     from host.slicerhost import SlicerHost
 

@@ -19,6 +19,8 @@ from support import band_student
 from support.module_fixtures import MODULE_FILE, students
 from support.mrml_cases import NoOpLogic, addTransform, addWarp
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def logic(slicerHost, students):

@@ -26,6 +26,7 @@ def sample(sampleFolder):
     return samples.CT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
 def test_every_output_format_lies_on_the_cts_grid(sample, sampleLiver, tmp_path, capsys, suffix):
     output = tmp_path / f"liver{suffix}"
@@ -41,12 +42,14 @@ def test_every_output_format_lies_on_the_cts_grid(sample, sampleLiver, tmp_path,
     assert output.stat().st_mode == (tmp_path / "other").stat().st_mode, "readable as any file of this user"
 
 
+@pytest.mark.slow
 def test_a_dicom_folder_is_read(sampleFolder, tmp_path, capsys):
     reference = f"{samples.DICOM_REFERENCE}:{samples.LIVER_LABEL}"
     assert run(samples.DICOM, "-o", tmp_path / "liver.nii.gz", "--reference", reference) == 0
     assert float(capsys.readouterr().out.rsplit("Dice ", 1)[1]) > 0.8
 
 
+@pytest.mark.slow
 def test_seg_nrrd_is_a_slicer_segmentation(sample, tmp_path, slicerHost):
     import slicer
     import vtk
@@ -65,6 +68,7 @@ def test_seg_nrrd_is_a_slicer_segmentation(sample, tmp_path, slicerHost):
     assert "SCT^10200004^Liver" in str(terminology)
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_was_done(sample, tmp_path):
     report_file = tmp_path / "report.json"
     assert (
@@ -91,6 +95,7 @@ def test_the_report_tells_what_was_done(sample, tmp_path):
     assert 0.8 < report["dice"] <= 1
 
 
+@pytest.mark.slow
 def test_the_picture_shows_slices_and_a_surface(sample, tmp_path):
     assert run(sample, "-o", tmp_path / "liver.nrrd", "--picture", tmp_path / "liver.png") == 0
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.png")))[..., :3].astype(int)
@@ -100,6 +105,7 @@ def test_the_picture_shows_slices_and_a_surface(sample, tmp_path):
         assert reddish > 100, "each view shows the liver in its color"
 
 
+@pytest.mark.slow
 def test_several_inputs_go_into_a_folder_and_errors_do_not_stop_it(sample, sampleFolder, tmp_path, capsys):
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
@@ -170,6 +176,7 @@ def test_bad_inputs_end_with_one_line_and_status_2(kind, words, tmp_path, capsys
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -202,6 +209,7 @@ def test_without_matplotlib_a_picture_is_refused_before_anything_is_written(samp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_path_with_odd_letters_works(sample, tmp_path):
     folder = tmp_path / "Lékař 顎口腔 ř"
     folder.mkdir()
@@ -211,6 +219,7 @@ def test_a_path_with_odd_letters_works(sample, tmp_path):
     assert image_files.read_labels(folder / "výsledek.nrrd", image_files.read_ct(odd)).any()
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_program_without_torch(sample, tmp_path):
     program = (
         "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['x', 'segment', *sys.argv[1:]];"

@@ -39,6 +39,7 @@ def source(tmp_path) -> DicomCt:
     return read_dicom(save(tmp_path / "ct", [slices[k] for k in (4, 1, 0, 7, 6, 2, 3, 5)]))
 
 
+@pytest.mark.slow
 def test_the_mask_comes_back_with_the_place_of_the_ct(source, tmp_path, student):
     mask = written(source, tmp_path / "liver.dcm", student)
     volume = hd.seg.segread(tmp_path / "liver.dcm").get_volume(combine_segments=True)
@@ -49,6 +50,7 @@ def test_the_mask_comes_back_with_the_place_of_the_ct(source, tmp_path, student)
     np.testing.assert_array_equal(dicom_seg.read_segmentation(tmp_path / "liver.dcm", source.images), mask)
 
 
+@pytest.mark.slow
 def test_it_names_liver_network_and_the_images_it_belongs_to(source, tmp_path, student):
     written(source, tmp_path / "liver.dcm", student)
     segmentation = hd.seg.segread(tmp_path / "liver.dcm")

@@ -55,6 +55,7 @@ def test_a_wrong_settings_file_is_explained(text, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_command_explains_itself(capsys):
     for name in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
@@ -63,6 +64,7 @@ def test_every_command_explains_itself(capsys):
         assert f"python -m training {name}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_unknown_command_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["trian"])
@@ -85,6 +87,7 @@ def test_missing_files_end_in_one_sentence(words, message, capsys, tmp_path, mon
     assert message in error and "Traceback" not in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
     from training.synthesis.phantom import write_case
 

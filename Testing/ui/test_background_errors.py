@@ -22,6 +22,7 @@ def failures(caplog) -> list[tuple[str, BaseException]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_warm_up_that_fails_is_logged_and_the_panel_works(slicerHost, students, caplog):
     students.error = EngineError("The processor is on holiday.")
     panel = Panel(slicerHost, students)
@@ -34,6 +35,7 @@ def test_a_warm_up_that_fails_is_logged_and_the_panel_works(slicerHost, students
     assert panel.output is not None
 
 
+@pytest.mark.slow
 def test_an_analysis_ahead_that_fails_is_logged_and_shown_when_the_user_asks(students, panel, caplog):
     settle(panel)
     students.error = EngineError("The processor is on holiday.")
@@ -46,6 +48,7 @@ def test_an_analysis_ahead_that_fails_is_logged_and_shown_when_the_user_asks(stu
     assert "on holiday" in panel.host.dialogs.texts("error")[0] and len(panel.host.takeUncaught()) == 1
 
 
+@pytest.mark.slow
 def test_previews_and_uncertainty_that_fail_are_logged(students, panel, segmented, caplog):
     roiNode = addRoi(panel)
     students.error = EngineError("The processor is on holiday.")

@@ -13,6 +13,8 @@ from support.interactive_cases import liver, segmented, settle
 from support.module_fixtures import students
 from support.panel_cases import mask, panel, phantom, segmentations, workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def volumes(panel, phantom):

@@ -16,6 +16,8 @@ from support.interactive_cases import addRoi, liver, segmented, settle
 from support.module_fixtures import students
 from support.panel_cases import mask, panel, phantom, segmentations
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def two(panel, segmented):

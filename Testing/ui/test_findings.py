@@ -17,6 +17,8 @@ from support.interactive_cases import MaskCounter, settle
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom, segmentations, workers
 
+pytestmark = pytest.mark.slow
+
 
 def withoutLiver(volumeNode) -> None:
     array = arrayFromVolume(volumeNode)

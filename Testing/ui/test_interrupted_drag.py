@@ -13,6 +13,8 @@ from support.interactive_cases import addRoi, drag, inside, letTimersFire, liver
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom, segmentations
 
+pytestmark = pytest.mark.slow
+
 
 def closeScene(panel, volumeNode):
     slicer.mrmlScene.Clear()

@@ -14,6 +14,8 @@ from support.interactive_cases import addRoi, drag, liver, segmented, settle
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
 
+pytestmark = pytest.mark.slow
+
 ML = 0.012
 OVERLAY = "LiverGTAN uncertain border"
 

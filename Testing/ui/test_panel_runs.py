@@ -13,6 +13,8 @@ from support.interactive_cases import letTimersFire
 from support.module_fixtures import students
 from support.panel_cases import gate, panel, phantom, segmentations, workers
 
+pytestmark = pytest.mark.slow
+
 
 def waitUntilTheRunIsShown(panel) -> None:
     panel.host.wait(lambda: panel.ui.applyButton.text == "Cancel")

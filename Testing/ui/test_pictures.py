@@ -21,6 +21,8 @@ from support.interactive_cases import addRoi, settle
 from support.panel_cases import Panel
 from training.data import samples
 
+pytestmark = pytest.mark.slow
+
 PICTURES = Path(__file__).resolve().parents[2] / "Resources" / "Screenshots"
 SIZE = (480, 400)
 # Graphics drivers, fonts and a retrained student move edges a little; another scene differs by far more.

@@ -13,6 +13,8 @@ from support.interactive_cases import liver, segmented, settle, undoStates, worl
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
 
+pytestmark = pytest.mark.slow
+
 
 def placing() -> str:
     """ID of the list that the mouse places points of, empty when it places none."""

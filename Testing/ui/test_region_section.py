@@ -23,6 +23,8 @@ from support.interactive_cases import (
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom, segmentations
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_new_roi_lies_around_the_liver_and_changes_nothing(panel, segmented):
     before = liver(panel, segmented)

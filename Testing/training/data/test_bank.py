@@ -70,6 +70,7 @@ def test_a_line_after_a_torn_one_is_not_lost(bank):
     assert Bank.open(bank.path).done(1)
 
 
+@pytest.mark.slow
 def test_processes_write_side_by_side(bank, tmp_path):
     code = (
         "import sys, numpy as np; from pathlib import Path; from training.data.bank import Bank\n"

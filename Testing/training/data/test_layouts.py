@@ -37,6 +37,7 @@ def assert_reads(scan, hu, mask):
     assert np.allclose(ct.spacing, MM)
 
 
+@pytest.mark.slow
 def test_lits(tmp_path, bodies):
     for n, (hu, mask) in zip((0, 2, 10), bodies, strict=True):
         folder = tmp_path / ("Training Batch 1" if n < 5 else "Training Batch 2")

@@ -32,6 +32,7 @@ def silent(text):
     pass
 
 
+@pytest.mark.slow
 def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
     hu, mask = body
     pair(tmp_path, "good", hu, mask)
@@ -97,6 +98,7 @@ def test_another_spacing_has_its_own_entry(tmp_path, body):
     assert fine.content == coarse.content
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same_problems(tmp_path, body):
     hu, mask = body
     pair(tmp_path, "good", hu, mask)

@@ -16,6 +16,8 @@ from training.evaluation.calibration import reliability, report
 from training.evaluation.calibration.calibrate import measure_calibration
 from training.evaluation.calibration.reliability import BorderVoxels, best_temperature, calibration_error
 
+pytestmark = pytest.mark.slow
+
 
 def field(scale=1.0, seed=0, count=200_000):
     """Logits `scale` times those that the voxels were drawn with."""

@@ -19,6 +19,7 @@ def matrix(*spacing_kji):
     return np.diag([*spacing_kji[::-1], 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (5.0, 0.8, 0.7), (2.5, 1.5, 1.5)])
 def test_the_share_of_the_surfaces_within_a_tolerance_is_that_of_monai(spacing):
     """MONAI's NSD with sub-voxels weighs surface elements by area, too; its other distances do not."""

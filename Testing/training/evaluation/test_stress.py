@@ -19,6 +19,8 @@ from training.synthesis.phantom import tissue_phantom
 from training.synthesis.pipeline import make_scan
 from training.synthesis.sources import tissue_source
 
+pytestmark = pytest.mark.slow
+
 STUDENTS = ("student-100k", "student-30k")
 
 

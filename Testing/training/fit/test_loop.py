@@ -26,6 +26,7 @@ def fit(config, folder, widths=WIDTHS):
     return loop.fit(methods.supervised("student", widths, config), config, folder, noValidation)
 
 
+@pytest.mark.slow
 def test_loss_falls(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=60, rate=0.02, warmup=5)
     fit(config, tmp_path)
@@ -34,6 +35,7 @@ def test_loss_falls(smallBank, tmp_path):
     assert sum(values[-10:]) < 0.7 * sum(values[:10])
 
 
+@pytest.mark.slow
 def test_stopping_and_resuming_changes_nothing(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=8)
     whole = checkpoint.read(fit(config, tmp_path / "whole"))
@@ -50,6 +52,7 @@ def test_stopping_and_resuming_changes_nothing(smallBank, tmp_path):
             assert torch.equal(value, resumed["nets"]["student"][part][name]), (part, name)
 
 
+@pytest.mark.slow
 def test_a_killed_run_repeats_the_losses_bit_for_bit(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=400, checkpoint_seconds=0.2)
     words = ("fit", "student", "--student-widths", *WIDTHS, *options(config), "--run")
@@ -66,6 +69,7 @@ def test_a_killed_run_repeats_the_losses_bit_for_bit(smallBank, tmp_path):
     assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=8)
     roles = Roles(student_widths=(2, 3), assistant_widths=(3, 4), teacher_widths=(4, 6))

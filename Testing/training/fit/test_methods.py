@@ -27,6 +27,7 @@ def teacher(smallBank, tmp_path_factory):
     return train.fit_teacher(ROLES, config, tmp_path_factory.mktemp("teacher"), noValidation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["student", "kd", "kd:cwd", "takd:dist", "dgkd", "gtan", "gtan-fresh", "gtan-dense"])
 def test_every_arm_trains_a_student(arm, smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, steps=8)
@@ -52,6 +53,7 @@ def test_arms_start_from_the_same_student(smallBank, teacher, tmp_path):
             assert all(torch.equal(value, first[name]) for name, value in task.nets[role].state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_assistant_grows_inside_the_run_and_the_student_does_not_notice(smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, steps=12)
     file = loop.fit(
@@ -64,6 +66,7 @@ def test_the_assistant_grows_inside_the_run_and_the_student_does_not_notice(smal
     assert nets["assistant"]["optimizer"]["state"][0]["step"] == 12  # moments were carried, not begun anew
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 3, 4, 7])
 def test_a_growing_run_resumes_bit_for_bit_before_at_and_after_growth(stop, smallBank, teacher, tmp_path):
     from training.fit import machine

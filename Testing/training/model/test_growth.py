@@ -34,6 +34,7 @@ def growing_widths(draw):
     return tuple(narrow), tuple(width + draw(st.integers(0, 6)) for width in narrow)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(growing_widths(), st.integers(0, 1000))
 def test_widening_keeps_the_function(pair, seed):

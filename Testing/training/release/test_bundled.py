@@ -28,6 +28,7 @@ def test_the_bundled_students_are_those_of_the_budgets():
     assert sorted(weight_file.available()) == sorted(install.BUDGETS) == NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_engines_give_the_figures_of_the_card(name, rows):
     on_card = {(row["case"], row["engine"]): row for row in weight_file.load(name).card["metrics"]}
@@ -39,6 +40,7 @@ def test_both_engines_give_the_figures_of_the_card(name, rows):
             assert getattr(row.metrics, figure) == pytest.approx(on_card[key][figure], abs=tolerance), (key, figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_engines_agree_on_the_samples(name, rows):
     for case in {key[1] for key in rows}:

@@ -90,6 +90,7 @@ def test_data_of_unknown_origin_do_not_reach_a_card(trained, tmp_path):
         provenance.sources([bank])
 
 
+@pytest.mark.slow
 def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_path, capsys):
     write(trained, tmp_path / "student-test.npz")
     table = tmp_path / "evaluation.csv"
@@ -115,6 +116,7 @@ def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_p
     assert f"dice {rows[0]['dice']:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_path):
     words = [
         "fit",
@@ -139,6 +141,7 @@ def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_pat
     assert card["training"]["method"]["stage"] == "gtan" and card["training"]["teacher"] == {"widths": [3, 5]}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path):
     write(trained, tmp_path / "student-test.npz")
     case = Case.parse(phantomCase)
@@ -150,6 +153,7 @@ def test_a_checkpoint_and_its_student_file_agree(trained, phantomCase, tmp_path)
     assert (found[0] != found[2]).mean() < 0.001
 
 
+@pytest.mark.slow
 def test_a_folder_of_masks_is_evaluated_too(phantomCase, tmp_path):
     case = Case.parse(phantomCase)
     moved = np.roll(case.mask, 1, 0).astype(np.uint8)

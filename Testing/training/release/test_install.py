@@ -99,6 +99,7 @@ def measured(trained, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_all_that_is_known_is_installed(extension, measured):
     install.export_student(measured, report=lambda text: None)
     assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
@@ -142,6 +143,7 @@ def test_all_that_is_known_is_installed(extension, measured):
     assert str(measured.output) not in json.dumps(card)
 
 
+@pytest.mark.slow
 def test_nothing_is_installed_without_every_measurement(extension, measured):
     for change, message in (({"stress": None}, "hard cases"), ({"name": "student-x"}, "bundles student-100k")):
         with pytest.raises(UserError, match=message):

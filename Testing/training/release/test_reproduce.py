@@ -39,6 +39,7 @@ def test_a_run_is_started_again_by_its_command(distilled):
     assert [str(path) for path in options.training.data.bank] == ["runs/bank"]
 
 
+@pytest.mark.slow
 def test_the_mean_of_runs_is_made_again_by_all_their_commands(distilled):
     content = distilled | {"method": distilled["method"] | {"averaging": {"seeds": [4, 7], "ancestor": None}}}
     command = reproduce.fit(content, "student-30k", "teacher.safetensors")

@@ -8,6 +8,8 @@ from support.training_fixtures import makeBank, options, smallConfig
 from training.__main__ import main
 from training.fit import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def smallBank(tmp_path_factory):

@@ -31,6 +31,7 @@ def runs(tmp_path_factory):
     return folder, start, files
 
 
+@pytest.mark.slow
 def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path):
     _, _, files = runs
     assert main(["average", *map(str, files), "--run", str(tmp_path)]) == 0
@@ -48,6 +49,7 @@ def test_the_mean_lies_between_and_is_a_checkpoint_like_any_other(runs, tmp_path
     assert evaluate.model(str(tmp_path / "checkpoint.pt")).widths == WIDTHS
 
 
+@pytest.mark.slow
 def test_the_network_that_all_began_from_may_take_part(runs, tmp_path):
     _, start, files = runs
     assert main(["average", *map(str, files), str(start), "--run", str(tmp_path)]) == 0
@@ -84,6 +86,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(runs, tmp_path, caps
     assert "more than the seed (loop.steps: 4 -> 6)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_first_network_of_their_line_may_take_part_too(runs, tmp_path):
     folder, start, files = runs
     again = []

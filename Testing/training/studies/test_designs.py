@@ -19,6 +19,8 @@ from training.studies.design_engines import TorchDesign, numpy_engine
 from training.studies.design_nets import DesignNet, gmac
 from training.studies.design_plan import DESIGNS, LARGE, SMALL, Design
 
+pytestmark = pytest.mark.slow
+
 SMALLER = (
     Design("plain", SMALL, (3, 4, 5)),
     Design("stem4", SMALL, (3, 4), stem=4),

@@ -14,6 +14,8 @@ from training.options import Pseudolabel, SynthesisConfig
 from training.studies import pseudolabels
 from training.synthesis.source_library import own_scans
 
+pytestmark = pytest.mark.slow
+
 LEAST_DICE = 0.9
 
 

@@ -57,6 +57,7 @@ def silent(text):
     pass
 
 
+@pytest.mark.slow
 def test_drawn_bodies_are_the_anatomy_if_asked_for(config):
     reports = []
     bank = synthesize(config, reports.append)
@@ -73,12 +74,14 @@ def test_without_data_nothing_is_made_up(config):
     assert not config.output.exists()
 
 
+@pytest.mark.slow
 def test_it_is_reported_that_no_real_ct_takes_part(config):
     reports = []
     synthesize(replace(config, count=1), reports.append)
     assert any("all volumes are synthetic" in text for text in reports)
 
 
+@pytest.mark.slow
 def test_an_unfinished_bank_is_continued_and_equals_a_whole_one(config, tmp_path):
     whole = synthesize(config, silent)
     part = synthesize(replace(config, output=tmp_path / "part"), silent)
@@ -92,12 +95,14 @@ def test_an_unfinished_bank_is_continued_and_equals_a_whole_one(config, tmp_path
     assert np.array_equal(again.images, whole.images) and np.array_equal(again.labels, whole.labels)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_bank(config, tmp_path):
     one = synthesize(config, silent)
     two = synthesize(replace(config, output=tmp_path / "two", workers=2), silent)
     assert np.array_equal(one.images, two.images) and np.array_equal(one.labels, two.labels)
 
 
+@pytest.mark.slow
 def test_a_finished_bank_is_left_alone(config):
     synthesize(config, silent)
     before = (config.output / "index.jsonl").read_text()
@@ -105,12 +110,14 @@ def test_a_finished_bank_is_left_alone(config):
     assert (config.output / "index.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused(config):
     synthesize(config, silent)
     with pytest.raises(BankError, match="another configuration"):
         synthesize(replace(config, seed=1), silent)
 
 
+@pytest.mark.slow
 def test_a_bank_is_not_continued_from_other_sources(config, data):
     config = replace(config, data=data, phantom=False, real_share=0.5)
     bank = synthesize(config, silent)
@@ -122,6 +129,7 @@ def test_a_bank_is_not_continued_from_other_sources(config, data):
         synthesize(config, silent)
 
 
+@pytest.mark.slow
 def test_a_bank_continued_by_other_code_says_so(config, monkeypatch):
     bank = synthesize(config, silent)
     (bank.path / "index.jsonl").write_text("".join((bank.path / "index.jsonl").read_text().splitlines(True)[:-1]))
@@ -133,11 +141,13 @@ def test_a_bank_continued_by_other_code_says_so(config, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_is_a_picture(config, tmp_path):
     synthesize(replace(config, picture=tmp_path / "sheet.png"), silent)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_real_cts_take_part_and_excluded_ones_do_not(config, data):
     config = replace(config, data=data, phantom=False, count=16, real_share=0.5, exclude=("b",))
     bank = synthesize(config, silent)
@@ -161,6 +171,7 @@ def test_an_uncertain_label_can_be_left_aside(config, data):
     assert set(scans.values()) == {"train"}
 
 
+@pytest.mark.slow
 def test_a_data_set_that_holds_an_excluded_scan_is_refused(config, data, tmp_path):
     ct, mask = ct_phantom(1, MM)  # the scan "b" of the data folder, under another name
     write_image(tmp_path / "more" / "images" / "new.nii.gz", ct.hu, MM)
@@ -172,6 +183,7 @@ def test_a_data_set_that_holds_an_excluded_scan_is_refused(config, data, tmp_pat
         synthesize(config, silent)
 
 
+@pytest.mark.slow
 def test_a_data_set_feeds_the_bank_without_its_validation_patients(config, tmp_path):
     for seed in range(4):
         ct, mask = ct_phantom(seed, MM)
@@ -192,6 +204,7 @@ def test_unlabelled_scans_are_marked(config, tmp_path):
     assert not any(bank[n][2] for n in range(5)) and not bank.labels.any()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_explained_and_its_work_stays(config, monkeypatch):
     """The worker kills itself in place of the system's memory guard."""
     monkeypatch.setattr(build, "_make", _die)
@@ -212,6 +225,7 @@ def test_weights_say_how_often_a_ct_is_drawn(config):
     assert 160 < drawn.count("a") < 198
 
 
+@pytest.mark.slow
 def test_heads_and_limbs_take_their_share_and_hold_no_liver(config):
     from training.release.provenance import sources
 

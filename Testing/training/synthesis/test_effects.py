@@ -55,6 +55,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EFFECTS)
 def test_effect_is_reproducible_and_its_log_is_complete(name, scan):
     effect = EFFECTS[name]
@@ -68,6 +69,7 @@ def test_effect_is_reproducible_and_its_log_is_complete(name, scan):
     assert np.array_equal(first.hu, second.hu) and np.array_equal(first.label, second.label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EFFECTS)
 def test_effect_keeps_types_and_ranges(name, scan):
     for seed in range(4):

@@ -81,6 +81,7 @@ def test_the_same_seed_gives_the_same_volume(trunk):
     assert not np.array_equal(first[0], other[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f.name for f in fields(Effects) if f.name not in ("fatty", "iron", "odd")])
 def test_switching_an_effect_off_leaves_the_draws_of_the_others(trunk, ct, name):
     source = ct if name in ("gain", "liver_density") else trunk
