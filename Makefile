@@ -36,10 +36,10 @@ else
 endif
 	@echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json"
 
-check: lint
+check: lint types
 	$(PYTEST) -m "not slow"
 
-test: lint
+test: lint types
 	$(PYTEST)
 
 lint: $(VENV)/.installed-test

@@ -87,8 +87,8 @@ class CtVolume:
 def too_large(ct: CtVolume, spacing_mm: float) -> str:
     """Why a scan with more than `MOST_CELLS` is refused."""
     return (
-        f"The volume is {ct.extent} mm, more than fits into memory in cells of {spacing_mm:g} mm; correct its voxel size "
-        "if no body is that large, else crop it to the abdomen."
+        f"The volume is {ct.extent} mm, more than fits into memory in cells of {spacing_mm:g} mm; correct its voxel "
+        "size if no body is that large, else crop it to the abdomen."
     )
 
 
