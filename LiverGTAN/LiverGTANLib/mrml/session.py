@@ -49,7 +49,7 @@ class SegmentationResult:
 
     segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
     masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
-    seconds: time by stage, "total" from the request to the segment.
+    seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
     """
 
     request: SegmentationRequest
@@ -60,6 +60,7 @@ class SegmentationResult:
     volumeMl: float
     masked: bool
     seconds: dict[str, float]
+    rowBefore: dict[str, str] | None
 
     @property
     def volumeNode(self):
@@ -195,7 +196,14 @@ class Session:
         found = self._missing(chosen) or self._findingsInImage(chosen.volumeNode)
         if any(finding.blocking for finding in found):
             return found
-        return found + self._findingsInAnalysis(chosen)
+        return found + self._findingsInTable(chosen.tableNode) + self._findingsInAnalysis(chosen)
+
+    def _findingsInTable(self, tableNode) -> list[Finding]:
+        """A table of another purpose is never written to."""
+        if tableNode is None or table.isOurs(tableNode):
+            return []
+        name = tableNode.GetName()
+        return [Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")]
 
     def _findingsInImage(self, volumeNode, ct: CtVolume | None = None) -> list[Finding]:
         """ct: what was read of the node, if that was done already. Each state of an image is checked once."""
@@ -246,11 +254,19 @@ class Session:
         end = time.monotonic()
         volumeMl = _segmentMl(segmentationNode, segmentId) if writer.masking else found.interval.volume
         tableNode = chosen.tableNode
-        if tableNode is None or tableNode.GetScene() is None:
+        if tableNode is None or tableNode.GetScene() is None or not table.isOurs(tableNode):
             tableNode = table.create(self._scene)
         seconds = {**found.seconds, "write": end - start, "total": end - request.started}
         result = SegmentationResult(
-            request, found, segmentationNode, segmentId, tableNode, volumeMl, writer.masking, seconds
+            request,
+            found,
+            segmentationNode,
+            segmentId,
+            tableNode,
+            volumeMl,
+            writer.masking,
+            seconds,
+            table.read(tableNode, segmentationNode),
         )
         self._history.add(result)
         _tabulate(result)
@@ -282,8 +298,8 @@ class Session:
         result = self._history.move(-1)
         if result is not None:
             _tabulate(result)
-        elif undone is not None:
-            table.remove(undone.tableNode, undone.segmentation)
+        elif undone is not None and undone.tableNode.GetScene() is not None:
+            table.restore(undone.tableNode, undone.segmentation, undone.rowBefore)
         return result
 
     @memory_errors_explained()
@@ -330,7 +346,9 @@ def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
 
 
 def _tabulate(result: SegmentationResult) -> None:
-    table.put(result.tableNode, result.segmentation, result.row())
+    """Put a result into its row, unless its table was deleted."""
+    if result.tableNode.GetScene() is not None:
+        table.put(result.tableNode, result.segmentation, result.row())
 
 
 def _segmentMl(segmentationNode, segmentId: str) -> float:

@@ -1,107 +1,167 @@
-"""The table of liver volumes: one row a segmentation, in a table node. On the main thread."""
+"""The table of liver volumes: one row a segmentation, in a table node. On the main thread.
+
+A row is known by the text in its column "Row ID", under which the table node refers to the segmentation, and a column
+by its name: rows and columns may be deleted, sorted and renamed, and the scene saved and imported, which gives nodes
+other IDs. The row of a segmentation that was removed stays as it is.
+"""
 
 import csv
 import math
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import vtk
-from slicer.util import NodeModify, getNodesByClass
+from slicer.util import NodeModify
 
 from ..core.measurements import TITLES, MeasurementRow
+from ..core.volume import InputError
 
 NAME = "Liver volumes"
-_KEY = "LiverGTAN.row"
-"""Attribute of a segmentation: the key of its row. The table node keeps the keys of its rows, in order, under the same
-name: node references would not do, as the scene deletes those to a removed node and the rows would shift.
-"""
+ROW_ID = "Row ID"
+_NOTES = {
+    TITLES["hint"]: "Mean and SD are a hint of fat in the liver at most, and only without contrast medium.",
+    ROW_ID: "Belongs to the segmentation of this row; where it is changed, the next result gets a new row.",
+}
+_MARK = "LiverGTAN.measurements"
+"""Attribute of the tables that this module writes into."""
+_ROLE = "LiverGTAN.row."
+"""Node reference of a table to a segmentation, followed by the ID of its row."""
 _TEXTS = ("name", "share_in_region", "hint")
 _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1}
-HINT_NOTE = "Mean and SD are a hint of fat in the liver at most, and only without contrast medium."
 
 
 def create(mrmlScene):
     """A new empty table with its columns."""
     node = mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", mrmlScene.GenerateUniqueName(NAME))
-    for field, title in TITLES.items():
-        column = vtk.vtkStringArray() if field in _TEXTS else vtk.vtkDoubleArray()
-        column.SetName(title)
-        node.AddColumn(column)
-    node.SetColumnDescription(TITLES["hint"], HINT_NOTE)
-    node.SetUseColumnTitleAsColumnHeader(True)
+    _addMissingColumns(node)
     return node
 
 
+def isOurs(tableNode) -> bool:
+    """Whether this is a table of liver volumes, or a new one without columns, and not one of another purpose."""
+    return bool(tableNode.GetAttribute(_MARK)) or tableNode.GetNumberOfColumns() == 0
+
+
 def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
-    """Set the row of a segmentation, a new one at its first time."""
-    with NodeModify(tableNode):
-        _removeOrphans(tableNode)
-        index = _indexOf(tableNode, segmentationNode)
-        if index is None:
-            index = tableNode.AddEmptyRow()
-            if not segmentationNode.GetAttribute(_KEY):
-                segmentationNode.SetAttribute(_KEY, uuid.uuid4().hex)
-            _setKeys(tableNode, [*_keys(tableNode), segmentationNode.GetAttribute(_KEY)])
-        for column, field in enumerate(TITLES):
-            tableNode.SetCellText(index, column, _text(field, getattr(row, field)))
+    """Set the row of a segmentation, a new one at its first time. After an error the table is as it was before."""
+    restore(tableNode, segmentationNode, {title: _text(field, getattr(row, field)) for field, title in TITLES.items()})
 
 
-def remove(tableNode, segmentationNode) -> None:
-    """Remove the row of a segmentation, if there is one."""
-    with NodeModify(tableNode):
+def read(tableNode, segmentationNode) -> dict[str, str] | None:
+    """Texts of the row of a segmentation by heading, None when there is none."""
+    index = _indexOf(tableNode, segmentationNode)
+    return None if index is None else _texts(tableNode, index)
+
+
+def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
+    """Set the row of a segmentation to what `read` gave; None removes it."""
+    _requireOurs(tableNode)
+    with _unchangedByErrors(tableNode), NodeModify(tableNode):
         index = _indexOf(tableNode, segmentationNode)
-        if index is not None:
-            _removeRow(tableNode, index)
+        if texts is not None:
+            _addMissingColumns(tableNode)
+            index = _addRow(tableNode, segmentationNode) if index is None else index
+            for title, text in texts.items():
+                _setCell(tableNode, index, title, text)
+        elif index is not None:
+            tableNode.RemoveRow(index)
 
 
 def rows(tableNode) -> list[list[str]]:
     """Headings and cells as text; what is not known is empty."""
-    table = [list(TITLES.values())]
-    for index in range(tableNode.GetNumberOfRows()):
-        cells = [tableNode.GetCellText(index, column) for column in range(len(TITLES))]
-        table.append(["" if cell == "nan" else cell for cell in cells])
-    return table
+    cells = [list(_texts(tableNode, index).values()) for index in range(tableNode.GetNumberOfRows())]
+    return [list(TITLES.values()), *cells]
 
 
 def export(tableNode, path) -> None:
     """Write the table as CSV (UTF-8, comma). Raises OSError when the file cannot be written."""
-    with NodeModify(tableNode):
-        _removeOrphans(tableNode)
+    _requireOurs(tableNode)
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows(tableNode))
 
 
-def _keys(tableNode) -> list[str]:
-    return (tableNode.GetAttribute(_KEY) or "").split()
+def _requireOurs(tableNode) -> None:
+    if not isOurs(tableNode):
+        raise InputError(f"'{tableNode.GetName()}' is no table of liver volumes; choose another one, or none.")
 
 
-def _setKeys(tableNode, keys: list[str]) -> None:
-    tableNode.SetAttribute(_KEY, " ".join(keys))
+def _addMissingColumns(tableNode) -> None:
+    """Deleted and renamed columns are made again, so that each figure stands under its own heading."""
+    columns = {title: vtk.vtkStringArray if field in _TEXTS else vtk.vtkDoubleArray for field, title in TITLES.items()}
+    for title, arrayClass in {**columns, ROW_ID: vtk.vtkStringArray}.items():
+        if tableNode.GetColumnIndex(title) < 0:
+            _addColumn(tableNode, title, arrayClass())
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.SetAttribute(_MARK, "1")
+
+
+def _addColumn(tableNode, title: str, array) -> None:
+    """Nothing is known in it of the rows that there are."""
+    array.SetName(title)
+    array.SetNumberOfValues(tableNode.GetNumberOfRows())
+    for index in range(tableNode.GetNumberOfRows()):
+        array.SetValue(index, "" if array.IsA("vtkStringArray") else math.nan)
+    tableNode.AddColumn(array)
+    if title in _NOTES:
+        tableNode.SetColumnDescription(title, _NOTES[title])
+
+
+def _addRow(tableNode, segmentationNode) -> int:
+    rowId = next(_idsOf(tableNode, segmentationNode), uuid.uuid4().hex[:8])
+    index = tableNode.AddEmptyRow()
+    tableNode.SetNodeReferenceID(_ROLE + rowId, segmentationNode.GetID())
+    _setCell(tableNode, index, ROW_ID, rowId)
+    return index
+
+
+def _idsOf(tableNode, segmentationNode) -> Iterator[str]:
+    """IDs of the rows that belong to a segmentation."""
+    roles = [tableNode.GetNthNodeReferenceRole(n) for n in range(tableNode.GetNumberOfNodeReferenceRoles())]
+    for role in roles:
+        if role.startswith(_ROLE) and tableNode.GetNodeReference(role) == segmentationNode:
+            yield role.removeprefix(_ROLE)
 
 
 def _indexOf(tableNode, segmentationNode) -> int | None:
-    keys, key = _keys(tableNode), segmentationNode.GetAttribute(_KEY)
-    return keys.index(key) if key in keys else None
+    ids = set(_idsOf(tableNode, segmentationNode))
+    column = tableNode.GetColumnIndex(ROW_ID)
+    indices = range(tableNode.GetNumberOfRows()) if ids and column >= 0 else ()
+    return next((index for index in indices if tableNode.GetCellText(index, column) in ids), None)
 
 
-def _removeOrphans(tableNode) -> None:
-    """Remove rows whose segmentation is gone."""
-    segmentations = getNodesByClass("vtkMRMLSegmentationNode", tableNode.GetScene())
-    present = {node.GetAttribute(_KEY) for node in segmentations}
-    for index, key in reversed(list(enumerate(_keys(tableNode)))):
-        if key not in present:
-            _removeRow(tableNode, index)
+def _texts(tableNode, index: int) -> dict[str, str]:
+    texts = {}
+    for title in TITLES.values():
+        column = tableNode.GetColumnIndex(title)
+        text = tableNode.GetCellText(index, column) if column >= 0 else ""
+        texts[title] = "" if text == "nan" else text
+    return texts
 
 
-def _removeRow(tableNode, index: int) -> None:
-    tableNode.RemoveRow(index)
-    keys = _keys(tableNode)
-    _setKeys(tableNode, keys[:index] + keys[index + 1 :])
+def _setCell(tableNode, index: int, title: str, text: str) -> None:
+    column = tableNode.GetColumnIndex(title)
+    isText = tableNode.GetTable().GetColumn(column).IsA("vtkStringArray")
+    tableNode.SetCellText(index, column, text if text or isText else str(math.nan))
 
 
 def _text(field: str, value) -> str:
     if value is None:
-        return "" if field in _TEXTS else str(math.nan)
+        return ""
     if field == "share_in_region":
         return f"{value:.3f}"
     return str(round(value, _DECIMALS[field])) if field in _DECIMALS else str(value)
+
+
+@contextmanager
+def _unchangedByErrors(tableNode) -> Iterator[None]:
+    """Take everything back that is done to the table within this block when it ends with an error."""
+    before = vtk.vtkTable()
+    before.DeepCopy(tableNode.GetTable())
+    try:
+        yield
+    except BaseException:
+        tableNode.GetTable().DeepCopy(before)
+        tableNode.Modified()
+        raise
