@@ -1,10 +1,15 @@
 """Connected components and holes of what is above zero."""
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import label
 
 from LiverGTANLib.core import boxes, components
+from LiverGTANLib.core.components import fill_small, remove_small
 
 SHAPE = (5, 6, 7)
+SHAPES = st.tuples(*[st.integers(1, 8)] * 3)
 
 
 def test_the_largest_component_is_that_with_most_voxels_whose_faces_touch():
@@ -27,3 +32,44 @@ def test_a_hole_is_filled_and_a_bay_is_not():
     components.fill_holes(values)
     assert values[2, 3, 3] == 5
     assert (values[:2, 1, 1] == -4).all()
+
+
+def drawn(shape, share: float, seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)
+
+
+def by_labels(positive: np.ndarray, fewest: int, but, open_faces: bool) -> np.ndarray:
+    """The voxels of components of fewer without one of `but`; with `open_faces` none that reaches a face."""
+    labels, _ = label(positive)
+    sizes = np.bincount(labels.ravel()).astype(float)
+    sizes[0] = np.inf
+    sizes[[labels[voxel] for voxel in but]] = np.inf
+    if open_faces:
+        for axis in range(3):
+            sizes[np.unique(np.take(labels, (0, -1), axis))] = np.inf
+    return sizes[labels] < fewest
+
+
+@given(SHAPES, st.floats(0, 1), st.integers(1, 12), st.integers(0, 10**6), st.integers(0, 2))
+@settings(max_examples=300, deadline=None)
+def test_small_components_and_holes_are_those_of_labeling(shape, share, fewest, seed, count):
+    mask = drawn(shape, share, seed)
+    rng = np.random.default_rng(seed)
+    kept = [tuple(int(rng.integers(n)) for n in shape) for _ in range(count)]
+    removed, filled = mask.copy(), mask.copy()
+    remove_small(removed, fewest, kept)
+    np.testing.assert_array_equal(removed, mask & ~by_labels(mask > 0, fewest, kept, open_faces=False))
+    fill_small(filled, fewest, kept)
+    np.testing.assert_array_equal(filled, mask | by_labels(mask == 0, fewest, kept, open_faces=True))
+
+
+def test_long_winding_components_are_followed_to_their_end():
+    mask = np.zeros((3, 41, 41), np.uint8)
+    mask[1, ::2] = 1
+    mask[1, 1::4, -1] = 1
+    mask[1, 3::4, 0] = 1
+    whole = mask.copy()
+    remove_small(mask, int(whole.sum()))
+    np.testing.assert_array_equal(mask, whole)
+    remove_small(mask, int(whole.sum()) + 1)
+    assert not mask.any()

@@ -278,3 +278,24 @@ def test_threshold_moves_the_guided_border_both_ways():
     analysis = analysis_of(ct)
     sizes = [guided(ct, analysis, with_settings(threshold=t)).sum() for t in (0.02, 0.5, 0.98)]
     assert sizes[0] > sizes[1] > sizes[2] > 0
+
+
+@pytest.mark.parametrize("columns", [AXIAL, TURN @ AXIAL], ids=["aligned", "oblique"])
+def test_no_specks_and_no_tiny_holes_are_left_unless_they_were_clicked(columns):
+    """In fat full of small vessels, where every second voxel beside the border looks like the liver."""
+    from scipy.ndimage import label
+
+    ct = ball_ct(columns)
+    rng = np.random.default_rng(5)
+    ct.hu[(rng.random(ct.shape) < 0.3) & ~liver_of(ct)] = LIVER_HU
+    ct.hu[(rng.random(ct.shape) < 0.1) & liver_of(ct)] = AROUND_HU
+    analysis = analysis_of(ct)
+    found = guided(ct, analysis)
+    assert label(found)[1] == 1 and label(~found)[1] == 1
+    raw = guided(ct, analysis, with_settings(largest_component=False, fill_holes=False))
+    assert label(raw)[1] > 1 and label(~raw)[1] > 1
+    outside = tuple(np.argwhere(~found & (np.linalg.norm(positions(ct) - CENTER, axis=-1) > RADIUS_MM + 15))[0])
+    inside = tuple(np.argwhere(np.linalg.norm(positions(ct) - CENTER, axis=-1) < 5)[0])
+    clicks = Click(tuple(positions(ct)[outside]), True), Click(tuple(positions(ct)[inside]), False)
+    clicked = guided(ct, analysis, MaskParameters(clicks=clicks))
+    assert clicked[outside] and not clicked[inside]

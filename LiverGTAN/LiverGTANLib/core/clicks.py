@@ -57,12 +57,13 @@ class Click:
 class Neighborhood:
     """What a click can change.
 
-    cells: part of the model grid. geodesic_mm, straight_mm: (d, h, w) float32 of that part, distance from the click
-    along the shortest path and in a straight line. touching: the cells that the clicked voxel is interpolated from, in
-    indices of that part.
+    voxel: the clicked one, k, j, i. cells: part of the model grid. geodesic_mm, straight_mm: (d, h, w) float32 of that
+    part, distance from the click along the shortest path and in a straight line. touching: the cells that the clicked
+    voxel is interpolated from, in indices of that part.
     """
 
     click: Click
+    voxel: tuple[int, int, int]
     cells: Box
     geodesic_mm: np.ndarray
     straight_mm: np.ndarray
@@ -76,9 +77,10 @@ def neighborhood(
 
     image, logits: (D, H, W) float32 on the model grid.
     """
-    place = _place(click, grid)
-    if place is None:
+    voxel = _voxel(click, grid)
+    if voxel is None:
         return None
+    place = grid.cell_of(np.array(voxel))
     touching = boxes.triple(slice(int(a), int(b) + 1) for a, b in zip(np.floor(place), np.ceil(place)))
     cells = boxes.grown(touching, int(REACH_MM // spacing_mm), logits.shape)
     touching = boxes.relative_to(cells, touching)
@@ -87,7 +89,7 @@ def neighborhood(
     geodesic = _geodesic_distance(cost, touching, LONGEST_PATH_MM / spacing_mm) * np.float32(spacing_mm)
     squares = [((np.arange(c.start, c.stop) - p) * spacing_mm) ** 2 for c, p in zip(cells, place)]
     straight = np.sqrt(squares[0][:, None, None] + squares[1][:, None] + squares[2]).astype(np.float32)
-    return Neighborhood(click, cells, geodesic, straight, touching)
+    return Neighborhood(click, voxel, cells, geodesic, straight, touching)
 
 
 def apply(values: np.ndarray, around: Neighborhood, earlier: list[Neighborhood]) -> None:
@@ -111,13 +113,13 @@ def apply(values: np.ndarray, around: Neighborhood, earlier: list[Neighborhood])
     values[around.cells] = agreement * sign
 
 
-def _place(click: Click, grid: ModelGrid) -> np.ndarray | None:
-    """Cells (D, H, W, with fractions) of the center of the clicked voxel."""
+def _voxel(click: Click, grid: ModelGrid) -> tuple[int, int, int] | None:
+    """Indices k, j, i of the clicked voxel; None outside the scan."""
     ijk = (np.linalg.inv(grid.native_ijk_to_ras) @ [*click.ras, 1])[:3]
     voxel = np.rint(ijk)[::-1]
     if not np.isfinite(voxel).all() or (voxel < 0).any() or (voxel >= grid.native_shape).any():
         return None
-    return grid.cell_of(voxel)
+    return boxes.triple(int(index) for index in voxel)
 
 
 def _step_cost(image: np.ndarray, contradiction: np.ndarray, touching: Box) -> np.ndarray:

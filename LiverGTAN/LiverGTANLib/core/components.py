@@ -1,6 +1,11 @@
 """Connected components and holes of what is above zero on the model grid."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+
+Index = tuple[int, int, int]
 
 
 def label_components(positive: np.ndarray) -> np.ndarray:
@@ -30,3 +35,127 @@ def fill_holes(values: np.ndarray) -> None:
         regions = regions[1:-1, 1:-1, 1:-1]
         # The padding belongs to the outside and is labeled first.
         np.abs(values, out=values, where=regions > 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Stretches of voxels along i, in order: voxel (k, j, i) has the number (k * J + j) * (I + 1) + i.
+
+    A mask of millions of voxels has some ten thousand, and which of them touch is found by sorted search; this takes a
+    third of the time that `scipy.ndimage.label` takes for the voxels.
+
+    starts, stops: (N,) first number and the one after the last. shape: (K, J, I).
+    """
+
+    starts: np.ndarray
+    stops: np.ndarray
+    shape: tuple[int, ...]
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self.starts // (self.shape[2] + 1)
+
+    def touching(self) -> tuple[np.ndarray, np.ndarray]:
+        """(first, second) of all pairs of runs that touch across a face."""
+        _, height, width = self.shape
+        pairs = [
+            self._shifted(width + 1, np.flatnonzero(self.rows % height < height - 1)),
+            self._shifted((width + 1) * height, np.arange(len(self.starts))),
+        ]
+        first, second = zip(*pairs)
+        return np.concatenate(first), np.concatenate(second)
+
+    def _shifted(self, step: int, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of some runs and those that they overlap when moved on by `step`."""
+        low = np.searchsorted(self.stops, self.starts[some] + step, side="right")
+        counts = np.searchsorted(self.starts, self.stops[some] + step, side="left") - low
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(some, counts), np.repeat(low, counts) + offsets
+
+    def components(self) -> np.ndarray:
+        """(N,) for each run the number of the first run of its connected component."""
+        first, second = self.touching()
+        labels = np.arange(len(self.starts))
+        while True:
+            least = np.minimum(labels[first], labels[second])
+            lower = labels.copy()
+            np.minimum.at(lower, labels[first], least)
+            np.minimum.at(lower, labels[second], least)
+            lower = lower[lower]
+            if np.array_equal(lower, labels):
+                return labels
+            labels = lower
+
+    def holding(self, voxels: Sequence[Index]) -> np.ndarray:
+        """Which runs hold one of these voxels."""
+        _, height, width = self.shape
+        numbers = np.array([(k * height + j) * (width + 1) + i for k, j, i in voxels], int)
+        places = np.searchsorted(self.starts, numbers, side="right") - 1
+        held = (places >= 0) & (numbers < self.stops[places]) if len(self.stops) else np.zeros(len(numbers), bool)
+        return places[held]
+
+    def set(self, mask: np.ndarray, some: np.ndarray, value: int) -> None:
+        """Give the voxels of some runs a value."""
+        _, height, width = self.shape
+        for start, stop in zip(self.starts[some], self.stops[some]):
+            row, first = divmod(int(start), width + 1)
+            mask[row // height, row % height, first : first + int(stop - start)] = value
+
+
+def remove_small(mask: np.ndarray, fewest: int, but: Sequence[Index] = ()) -> None:
+    """Clear, in place, connected components (faces touch) of fewer voxels, but not those with one of some voxels.
+
+    mask: (K, J, I) uint8, 0 or 1.
+    """
+    runs = _runs(mask)
+    labels = runs.components()
+    runs.set(mask, np.flatnonzero(_are_small(runs, labels, fewest, but)), 0)
+
+
+def fill_small(mask: np.ndarray, fewest: int, but: Sequence[Index] = ()) -> None:
+    """Fill, in place, holes (faces touch) of fewer voxels, but not those with one of some voxels.
+
+    What reaches a face of the array is no hole. mask: (K, J, I) uint8, 0 or 1.
+    """
+    runs = _runs(mask)
+    same_row = runs.rows[1:] == runs.rows[:-1]
+    gaps = _Runs(runs.stops[:-1][same_row], runs.starts[1:][same_row], runs.shape)
+    labels = gaps.components()
+    small = _are_small(gaps, labels, fewest, but)
+    is_open = np.zeros(len(labels), bool)
+    np.logical_or.at(is_open, labels, _open(gaps, runs))
+    gaps.set(mask, np.flatnonzero(small & ~is_open[labels]), 1)
+
+
+def _runs(mask: np.ndarray) -> _Runs:
+    """Runs of ones."""
+    depth, height, width = mask.shape
+    changes = np.empty((depth, height, width + 1), bool)
+    changes[:, :, 0], changes[:, :, -1] = mask[:, :, 0], mask[:, :, -1]
+    np.not_equal(mask[:, :, 1:], mask[:, :, :-1], out=changes[:, :, 1:-1])
+    ends = np.flatnonzero(changes)
+    return _Runs(ends[::2], ends[1::2], mask.shape)
+
+
+def _are_small(runs: _Runs, labels: np.ndarray, fewest: int, but: Sequence[Index]) -> np.ndarray:
+    """(N,) bool, the runs of components with fewer voxels that hold none of some voxels."""
+    sizes = np.bincount(labels, weights=runs.stops - runs.starts, minlength=len(labels)).astype(float)
+    sizes[labels[runs.holding(but)]] = np.inf
+    return sizes[labels] < fewest
+
+
+def _open(gaps: _Runs, runs: _Runs) -> np.ndarray:
+    """(N,) bool, the gaps beside which there is something outside of the runs, or a face of the array."""
+    depth, height, width = gaps.shape
+    first = np.full(depth * height, np.iinfo(np.int64).max)
+    last = np.full(depth * height, -1)
+    np.minimum.at(first, runs.rows, runs.starts)
+    np.maximum.at(last, runs.rows, runs.stops)
+    rows = gaps.rows
+    result = (rows % height == 0) | (rows % height == height - 1) | (rows < height) | (rows >= (depth - 1) * height)
+    inner = np.flatnonzero(~result)
+    for step in (-1, 1, -height, height):
+        beside = rows[inner] + step
+        moved = step * (width + 1)
+        result[inner] |= (gaps.starts[inner] + moved < first[beside]) | (gaps.stops[inner] + moved > last[beside])
+    return result

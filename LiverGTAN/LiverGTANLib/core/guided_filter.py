@@ -12,7 +12,9 @@ import numpy as np
 
 from . import boxes, threads
 from .boxes import Box
-from .model_grid import ModelGrid
+from .model_grid import ModelGrid, Tile
+from .postprocess import Analysis, PostprocessedLogits
+from .volume import CtVolume
 
 GUIDE_HU = (-60.0, 240.0)
 """The CT is clipped to this range, from fat to the brightest enhanced tissue; beyond it are no borders of the liver."""
@@ -43,6 +45,10 @@ FEWEST_PAIRS = 100
 
 MOST_CELLS = 4096
 """Cells at which the noise is measured: more do not change it."""
+
+
+JOBS_PER_THREAD = 8
+"""Parts into which the tiles of a scan are dealt out: few enough to cost nothing, enough to end at one time."""
 
 
 def fit(field: np.ndarray, guide_hu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,6 +189,38 @@ def _as_int16(hu: np.ndarray) -> np.ndarray:
     elif hu.dtype.kind == "u":
         low = 0
     return np.ascontiguousarray(np.clip(hu, low, high).astype(np.int16, copy=False))
+
+
+def voxels_in(analysis: Analysis, ct: CtVolume, postprocessed: PostprocessedLogits, box: Box) -> np.ndarray:
+    """(k, j, i) uint8 of the native box: 1 where the guided field is positive."""
+    voxels = np.zeros(boxes.shape(box), np.uint8)
+    if boxes.is_empty(box) or postprocessed.cells is None:
+        return voxels
+    tiles = analysis.grid.tiles(box)
+    field = GuidedField(
+        postprocessed.values,
+        analysis.hu,
+        span=boxes.enclosing_all([tile.cells for tile in tiles]),
+        border=boxes.grown(postprocessed.cells, 1, analysis.grid.shape),
+        inside=analysis.grid.inside,
+        fixed=postprocessed.clicked,
+    )
+    guide = NativeGuide(ct.hu, ct.spacing[::-1], analysis.noise_hu)
+
+    def cut(some: list[Tile]) -> None:
+        for tile in some:
+            place = voxels[boxes.relative_to(box, tile.voxels)]
+            liver = field.sign(tile.cells)
+            if liver is None:
+                slope, limit = tile.interpolate(field.lines(tile.cells))
+                slope *= guide.at(tile.voxels)
+                np.greater(slope, limit, out=place.view(bool))
+            elif liver:
+                place[...] = 1
+
+    jobs = JOBS_PER_THREAD * threads.thread_count()
+    threads.for_each(cut, [tiles[first::jobs] for first in range(min(jobs, len(tiles)))])
+    return voxels
 
 
 def noise_hu(hu: np.ndarray, grid: ModelGrid, logits: np.ndarray) -> float:

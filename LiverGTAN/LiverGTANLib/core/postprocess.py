@@ -131,11 +131,11 @@ class _Labeled:
 def postprocess_logits(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> PostprocessedLogits:
     """What is liver on the model grid, clicks included. The region only chooses the component: it is not cut off."""
     settings, all_clicks, cache = parameters.settings, parameters.clicks, analysis.cache
-    labeled = cache.labeled.get_or_make(settings, lambda: _labeled(analysis, settings))
-    component = _chosen_component(labeled, analysis, parameters.region)
+    component = chosen_component(analysis, parameters)
     done, found = longest_cached(cache.postprocessed, lambda n: (settings, component, all_clicks[:n]), len(all_clicks))
     if found is None:
-        found = cache.postprocessed.store((settings, component, ()), _without_clicks(labeled, settings, component))
+        unclicked = _without_clicks(_labeled(analysis, settings), settings, component)
+        found = cache.postprocessed.store((settings, component, ()), unclicked)
     if done == len(all_clicks):
         return found
     return cache.postprocessed.store((settings, component, all_clicks), _clicked(analysis, found, all_clicks, done))
@@ -174,18 +174,24 @@ def _smoothed(analysis: Analysis, smoothing_mm: float) -> np.ndarray:
 
 
 def _labeled(analysis: Analysis, settings: PostprocessSettings) -> _Labeled:
-    threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
-    values = _smoothed(analysis, settings.smoothing_mm) - np.float32(np.log(threshold / (1 - threshold)))
-    cells = boxes.bounding_box(values > 0)
-    labels = components.label_components(values[cells] > 0) if cells and settings.largest_component else None
-    return _Labeled(values, cells, labels)
+    """The logits at a threshold and their connected components."""
+
+    def make() -> _Labeled:
+        threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
+        values = _smoothed(analysis, settings.smoothing_mm) - np.float32(np.log(threshold / (1 - threshold)))
+        cells = boxes.bounding_box(values > 0)
+        labels = components.label_components(values[cells] > 0) if cells and settings.largest_component else None
+        return _Labeled(values, cells, labels)
+
+    return analysis.cache.labeled.get_or_make(settings, make)
 
 
-def _chosen_component(labeled: _Labeled, analysis: Analysis, region: Region | None) -> int | None:
+def chosen_component(analysis: Analysis, parameters: MaskParameters) -> int | None:
     """Number of the component that is liver: that with most cells, in the region if there is one.
 
     None: all are. 0: none is, because there is none or the network found too little.
     """
+    labeled, region = _labeled(analysis, parameters.settings), parameters.region
     if labeled.cells is None or labeled.labels is None:
         return None
     if analysis.network_volume_ml < MIN_LIVER_ML:
