@@ -41,7 +41,7 @@ MOST_PASSES = 3
 """Passes of the weights (1, 2, 1) after which 240 HU still are an int16."""
 
 FEWEST_PAIRS = 100
-"""Fewer pairs of voxels than this do not tell the noise of a scan."""
+"""Fewer pairs of voxels than this are too few to measure the noise of a scan."""
 
 MOST_CELLS = 4096
 """Cells at which the noise is measured: more do not change it."""

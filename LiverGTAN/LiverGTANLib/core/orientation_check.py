@@ -15,8 +15,8 @@ from .engines.engine import Engine
 from .input_checks import Finding
 from .postprocess import Analysis
 
-SURER = 1.15
-"""By this factor a mirrored copy must be surer; see above."""
+LEAST_RATIO = 1.15
+"""By this factor the score of a mirrored copy must be larger; see above."""
 
 LEAST_LIVER_ML = 150.0
 """Less than this in the mirrored copy is no liver to go by; a newborn's has about 120 mL."""
@@ -30,12 +30,12 @@ OTHER_MIRRORINGS = ((0, 2), (0, 1), (0, 1, 2))
 
 def check_orientation(analysis: Analysis, engine: Engine) -> list[Finding]:
     """A finding when the body looks mirrored or turned round; four runs of the network, seven if it does."""
-    least = SURER * _sureness(analysis.logits)
+    least = LEAST_RATIO * _score(analysis.logits)
     copies = [_mirrored(analysis, engine, axes) for axes in FIRST_MIRRORINGS]
-    if max(copy.sureness for copy in copies) <= least:
+    if max(copy.score for copy in copies) <= least:
         return []
     copies += [_mirrored(analysis, engine, axes) for axes in OTHER_MIRRORINGS]
-    best = max(copies, key=lambda copy: copy.sureness)
+    best = max(copies, key=lambda copy: copy.score)
     if best.liver_ml < LEAST_LIVER_ML:
         return []
     words = ", and ".join(AXIS_WORDS[axis] for axis in best.axes)
@@ -51,15 +51,16 @@ def check_orientation(analysis: Analysis, engine: Engine) -> list[Finding]:
 @dataclass(frozen=True)
 class _MirroredCopy:
     axes: tuple[int, ...]
-    sureness: float
+    score: float
     liver_ml: float
 
 
 def _mirrored(analysis: Analysis, engine: Engine, axes: tuple[int, ...]) -> _MirroredCopy:
     logits = engine.forward(np.ascontiguousarray(np.flip(analysis.image, axes)))
     liver_ml = float(np.count_nonzero(logits > 0)) * analysis.spacing_mm**3 / 1000
-    return _MirroredCopy(axes, _sureness(logits), liver_ml)
+    return _MirroredCopy(axes, _score(logits), liver_ml)
 
 
-def _sureness(logits: np.ndarray) -> float:
+def _score(logits: np.ndarray) -> float:
+    """How much liver there is and how sure the network is of it: the sum of positive logits."""
     return float(np.maximum(logits, 0).sum())
