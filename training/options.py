@@ -74,11 +74,14 @@ class LoopSettings:
     deterministic: bool = False
 
 
+LossName = Literal["kl", "cwd", "dist"]
+
+
 @dataclass(frozen=True)
 class DistillSettings:
     """Distillation from larger networks."""
 
-    loss: Literal["kl", "cwd", "dist"] = "kl"
+    loss: LossName = "kl"
     weight: float = 1.0
     """Of the distillation term beside Dice + cross entropy."""
     temperature: float | None = None

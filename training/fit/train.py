@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from LiverGTANLib.core.files import atomic_write
 from training.command_line import plain
@@ -16,7 +17,7 @@ from training.fit.loop import TrainingTask, Validate
 from training.fit.run_record import decisive, require_same_facts
 from training.fit.validate import validator
 from training.model.nets import UNet3D
-from training.options import Config, Fit, Roles
+from training.options import Config, Fit, LossName, Roles
 from training.settings import from_toml, to_toml
 
 ASSISTED = ("takd", "dgkd")
@@ -44,9 +45,9 @@ class Method:
         if kind in VARIANTS:
             kind, change = VARIANTS[kind]
             changes.append(change)
-        if kind not in KINDS or loss not in ("", "kl", "cwd", "dist"):
-            known = ", ".join((*KINDS, *VARIANTS))
-            raise UserError(f"'{arm}' is no arm; choose from {known}, each with :kl, :cwd or :dist if wanted.")
+        if kind not in KINDS or loss not in ("", *get_args(LossName)):
+            kinds, losses = ", ".join((*KINDS, *VARIANTS)), ", ".join(f":{name}" for name in get_args(LossName))
+            raise UserError(f"'{arm}' is no arm; choose from {kinds}, each with one of {losses} if wanted.")
         return cls(kind, tuple(changes))
 
     def configured(self, config: Config) -> Config:

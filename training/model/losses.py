@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from training.options import LossName
+
 DistillationLoss = Callable[..., torch.Tensor]  # (student logits, teacher logits, weights) -> scalar
 
 
@@ -104,7 +106,7 @@ def pearson(a: torch.Tensor, b: torch.Tensor, axis: int) -> torch.Tensor:
     return ((a * b).sum(axis) + tiny) / (a.norm(dim=axis) * b.norm(dim=axis) + tiny)
 
 
-DISTILLATION = {"kl": kl, "cwd": cwd, "dist": dist}
+DISTILLATION: dict[LossName, DistillationLoss] = {"kl": kl, "cwd": cwd, "dist": dist}
 
 
 def ensemble(logits: list[torch.Tensor]) -> torch.Tensor:

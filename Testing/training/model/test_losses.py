@@ -1,14 +1,16 @@
 """Every loss: gradient to the student, none to the teacher, zero at equality, scale free of the number of classes."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from training.data.batches import near_liver, voxel_weights
 from training.model import losses
+from training.options import LossName
 
-TERMS = sorted(losses.DISTILLATION)
+TERMS = sorted(get_args(LossName))
 
 
 def logits(channels, seed, shape=(4, 5, 6), batch=2, scale=3.0):
