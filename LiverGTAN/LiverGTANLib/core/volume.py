@@ -17,6 +17,9 @@ from .model_grid import ModelGrid
 SPACING_MM = 3.0
 """Side of a cell of the bundled students' grid. Compared with 2.5 and 4 mm in training/results/designs.md."""
 
+MULTIPLE = 16
+"""What the sides of the bundled students' grid are multiples of: four levels halve it (`Student.multiple`)."""
+
 HU_WINDOW = (-160.0, 240.0)
 """Range of HU of the bundled students, to whose ends other values are limited: the usual soft-tissue display window of
 abdomen and pelvis, level 40 and width 400."""
@@ -79,9 +82,9 @@ class CtVolume:
         """For the user: lengths in mm along i, j, k."""
         return " x ".join(f"{extent:.0f}" for extent in np.asarray(self.shape[::-1]) * self.spacing)
 
-    def cells(self, spacing_mm: float = SPACING_MM) -> int:
+    def cells(self, spacing_mm: float = SPACING_MM, multiple: int = MULTIPLE) -> int:
         """Number of cells of the model grid without its padding, from the geometry alone."""
-        return math.prod(ModelGrid.of(self.shape, self.ijk_to_ras, spacing_mm, multiple=1).shape)
+        return math.prod(ModelGrid.of(self.shape, self.ijk_to_ras, spacing_mm, multiple).shape)
 
 
 def too_large(ct: CtVolume, spacing_mm: float) -> str:
@@ -102,11 +105,11 @@ def to_model_grid(
     ct: CtVolume,
     spacing_mm: float = SPACING_MM,
     hu_window: tuple[float, float] = HU_WINDOW,
-    multiple: int = 16,
+    multiple: int = MULTIPLE,
 ) -> tuple[np.ndarray, ModelGrid]:
     """The student's input: (D, H, W) float32 in [-1, 1], and the grid that leads back to the scan.
 
-    multiple: what the grid's sides are multiples of (`Student.multiple`); 16 is that of the bundled students.
+    multiple: what the grid's sides are multiples of (`Student.multiple`).
     Raises InputError when the scan takes more than `MOST_CELLS` cells.
     HU are clipped before they are averaged: at a border with lung or air, where the window saturates, the average is
     then the share of the cell that is tissue. Outside the scan there is air.
