@@ -77,6 +77,7 @@ def test_loading_imports_the_module_file_alone(childReport):
     assert childReport["loaded"] == ["LiverGTAN"]
 
 
+@pytest.mark.slow
 def test_opening_the_panel_loads_only_what_slicer_brings(childReport):
     assert not {"torch", "SimpleITK", "matplotlib"} & {name.partition(".")[0] for name in childReport["panel"]}
 

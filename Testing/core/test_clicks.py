@@ -188,6 +188,7 @@ def test_adding_moving_and_deleting_give_what_a_fresh_start_gives(sampleCt, samp
                 np.testing.assert_array_equal(make(sampleAnalysis).full(), make(fresh).full())
 
 
+@pytest.mark.slow
 def test_the_analysis_stays_untouched(sampleCt, sampleAnalysis):
     before = sampleAnalysis.logits.copy(), sampleAnalysis.image.copy()
     plain = segmenter.mask(sampleAnalysis, sampleCt).full()

@@ -1,6 +1,7 @@
 """Connected components and holes of what is above zero."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
@@ -50,6 +51,7 @@ def by_labels(positive: np.ndarray, fewest: int, but, open_faces: bool) -> np.nd
     return sizes[labels] < fewest
 
 
+@pytest.mark.slow
 @given(SHAPES, st.floats(0, 1), st.integers(1, 12), st.integers(0, 10**6), st.integers(0, 2))
 @settings(max_examples=300, deadline=None)
 def test_small_components_and_holes_are_those_of_labeling(shape, share, fewest, seed, count):

@@ -207,6 +207,7 @@ def test_a_table_of_another_purpose_is_refused(mrmlScene, laboratory, tmp_path):
     assert content(laboratory) == before and not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.slow
 def test_results_go_into_a_new_table_beside_one_of_another_purpose(slicerHost, students, laboratory):
     slicerHost.loadModule(MODULE_FILE)
     import LiverGTAN
@@ -232,6 +233,7 @@ def test_an_empty_table_that_the_user_made_is_taken(mrmlScene, segmentationNodes
 # Undo, errors, export
 
 
+@pytest.mark.slow
 def test_undo_brings_back_the_row_that_was_there_before(slicerHost, students):
     slicerHost.loadModule(MODULE_FILE)
     import LiverGTAN
@@ -248,6 +250,7 @@ def test_undo_brings_back_the_row_that_was_there_before(slicerHost, students):
     assert table.rows(logic.table()) == before
 
 
+@pytest.mark.slow
 def test_undo_and_redo_work_when_the_table_was_deleted(slicerHost, students):
     slicerHost.loadModule(MODULE_FILE)
     import LiverGTAN

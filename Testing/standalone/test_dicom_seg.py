@@ -73,6 +73,7 @@ def test_it_names_liver_network_and_the_images_it_belongs_to(source, tmp_path, s
     assert instances == {image.instance for image in source.images}
 
 
+@pytest.mark.slow
 def test_the_slices_of_a_tilted_gantry_keep_their_places(tmp_path, student):
     source = read_dicom(save(tmp_path / "ct", ctSlices(smallHu(), tilt=15)))
     mask = written(source, tmp_path / "liver.dcm", student)

@@ -97,6 +97,7 @@ def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
     assert "phantom-3 is in a bank" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_describe_prints_the_sizes(capsys):
     assert main(["describe"]) == 0
     text = capsys.readouterr().out

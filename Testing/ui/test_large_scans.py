@@ -25,6 +25,7 @@ def test_a_scan_with_wrong_spacing_is_refused_and_never_analyzed(recorder, panel
     assert "10240 x 10240 x 800 mm" in panel.ui.messageLabel.text and not panel.ui.applyButton.enabled
 
 
+@pytest.mark.slow
 def test_a_large_scan_is_analyzed_when_the_user_asks_and_not_before(recorder, panel, monkeypatch):
     monkeypatch.setattr(input_checks, "MOST_CELLS_UNASKED", 10)
     recorder.start()

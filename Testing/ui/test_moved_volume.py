@@ -11,6 +11,8 @@ from support.module_fixtures import students
 from support.mrml_cases import addTransform
 from support.panel_cases import panel, phantom
 
+pytestmark = pytest.mark.slow
+
 MOVED_MM = 40
 
 

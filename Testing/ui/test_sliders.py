@@ -12,6 +12,8 @@ from support.interactive_cases import MaskCounter, liver, previews, segmented, s
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
 
+pytestmark = pytest.mark.slow
+
 
 def pull(panel, slider, pixels: int, steps: int = 15) -> None:
     """Press the handle of a slider, move it and let it go."""

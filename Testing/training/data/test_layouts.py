@@ -49,6 +49,7 @@ def test_lits(tmp_path, bodies):
         assert_reads(scan, hu, mask)  # the tumor belongs to the liver
 
 
+@pytest.mark.slow
 def test_msd_task03(tmp_path, bodies):
     (hu, mask), (other, _), _ = bodies
     write_image(tmp_path / "imagesTr" / "liver_7.nii.gz", hu, MM)

@@ -66,6 +66,7 @@ def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
         assert reason in lines[name], lines[name]
 
 
+@pytest.mark.slow
 def test_prepared_scans_are_stored_and_memory_mapped(tmp_path, body):
     hu, mask = body
     pair(tmp_path, "a", hu, mask)

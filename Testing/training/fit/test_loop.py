@@ -212,6 +212,7 @@ def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank)
     assert sum(float(ours.at(step).labelled.sum()) for step in range(3)) == 5
 
 
+@pytest.mark.slow
 def test_average_follows_the_weights(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=20, average=0.5)
     net = checkpoint.read(fit(config, tmp_path))["nets"]["student"]

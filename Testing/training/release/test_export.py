@@ -166,6 +166,7 @@ def test_a_folder_of_masks_is_evaluated_too(phantomCase, tmp_path):
         evaluate.saved_mask(tmp_path, other)
 
 
+@pytest.mark.slow
 def test_the_label_of_a_case_is_chosen(phantomCase):
     files, case = phantomCase, Case.parse(f"{phantomCase}:1")
     assert case.label == 1 and np.array_equal(case.mask, Case.parse(files).mask)

@@ -151,6 +151,7 @@ def test_nothing_is_installed_without_every_measurement(extension, measured):
     assert not extension.exists()
 
 
+@pytest.mark.slow
 def test_measurements_of_other_weights_are_refused(extension, measured):
     content = json.loads(measured.stress.read_text()) | {"sha256": "0" * 64}
     measured.stress.write_text(json.dumps(content))

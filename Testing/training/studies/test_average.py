@@ -67,6 +67,7 @@ def test_counters_are_kept():
     assert mean["weight"] == 2 and mean["count"] == 1
 
 
+@pytest.mark.slow
 def test_runs_of_different_beginnings_are_refused(runs, tmp_path, capsys):
     folder, _, files = runs
     config = smallConfig(folder / "bank", steps=2, seed=3)
