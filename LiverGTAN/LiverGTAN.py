@@ -165,8 +165,9 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The parameters of the scene; one object for each node, as each observes its node."""
-        node = super().getParameterNode()
-        if self._parameterNode is None or self._parameterNode.parameterNode is not node:
+        node, known = super().getParameterNode(), self._parameterNode
+        # Closing the scene empties the node; not every Slicer's wrapper then sets the defaults again by itself.
+        if known is None or known.parameterNode is not node or not node.HasParameter("student"):
             self._parameterNode = LiverGTANParameterNode(node)  # type: ignore[call-arg]  # made by the wrapper
         return self._parameterNode
 

@@ -46,7 +46,7 @@ class CallRecorder:
 
     def watch(self, function: Callable, onCall: Callable) -> None:
         """Call onCall(local variables, caller's frame) whenever the function is entered."""
-        self._watched[function.__code__] = onCall
+        self._watched[inspect.unwrap(function).__code__] = onCall
 
     def count(self, function: Callable) -> int:
         return self.calls[inspect.unwrap(function).__code__]

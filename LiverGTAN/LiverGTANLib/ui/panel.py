@@ -39,8 +39,8 @@ BEFORE_SELECTORS = 1.0
 class Panel(VTKObservationMixin):
     """ui: the widgets of the .ui file by name. session: does the work.
 
-    `chosen` is the latest reading of the parameter node. Buttons are refreshed once after all changes of one turn of
-    the event loop, and once when a run ends.
+    `chosen` is the latest reading of the parameter node. A run is shown when it takes longer than `showRunAfter`
+    seconds. Buttons are refreshed once after all changes of one turn of the event loop, and once when a run ends.
     """
 
     def __init__(self, ui, session: Session):
@@ -52,6 +52,7 @@ class Panel(VTKObservationMixin):
         self._shownVolume: Any = None
         self._ignoring = False
         self._deleting: dict[str, list[str]] = {}  # ID of a node -> parameters that it was chosen for
+        self.showRunAfter = SHOW_RUN_AFTER_SECONDS
         self._runShown = False
         self._refreshTimer = qt.QTimer()
         self._refreshTimer.setSingleShot(True)
@@ -234,7 +235,7 @@ class Panel(VTKObservationMixin):
     def refresh(self) -> None:
         self._refreshTimer.stop()
         runWasShown = self._runShown
-        self._runShown = self.runner.running and self.runner.waited > SHOW_RUN_AFTER_SECONDS
+        self._runShown = self.runner.running and self.runner.waited > self.showRunAfter
         if self._runShown:
             self._showRun()
         else:
@@ -266,7 +267,7 @@ class Panel(VTKObservationMixin):
         self.ui.redoButton.enabled = False
 
     def _onProgress(self) -> None:
-        if not self._runShown and self.runner.waited > SHOW_RUN_AFTER_SECONDS:
+        if not self._runShown and self.runner.waited > self.showRunAfter:
             self.refresh()
         if self._runShown:
             fraction, text = self.runner.progress
