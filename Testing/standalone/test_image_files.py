@@ -393,6 +393,17 @@ def test_a_header_that_never_ends_is_left_early(tmp_path):
             refusal(tmp_path / name)
 
 
+@pytest.mark.parametrize("pattern", ["a%d.raw 0 999999999999 1", "a%999999999d.raw 0 9 1", "%s.raw 0 9 1", "a%d 0 9 0"])
+def test_a_pattern_of_file_names_that_makes_no_sense_is_refused(tmp_path, pattern):
+    (tmp_path / "a.nhdr").write_text(
+        f"NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 10\nencoding: raw\nendian: little\ndata file: {pattern}\n"
+    )
+    (tmp_path / "a.mhd").write_text(f"DimSize = 2 2 10\nElementType = MET_SHORT\nElementDataFile = {pattern}\n")
+    for name in ("a.nhdr", "a.mhd"):
+        with littleMemory():
+            assert str(tmp_path / name) in refusal(tmp_path / name)
+
+
 # Labels
 
 

@@ -76,7 +76,9 @@ def test_two_outputs_never_have_one_place(scan, tmp_path, capsys):
     assert "are one file" in refused(capsys, scan, "-o", tmp_path / "a.nrrd", "--report", both, "--picture", both)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     out = tmp_path / "out"
-    assert "are one file" in refused(capsys, scan, scan, "-o", out, "--report", out / "volumes.csv")
+    for name in ("volumes.csv", "ct-2.seg.nrrd"):
+        assert "are one file" in refused(capsys, scan, scan, "-o", out, "--report", out / name)
+    assert "several inputs need a folder" in refused(capsys, scan, scan, "-o", scan)
 
 
 @pytest.mark.parametrize("option", ["--report", "--picture"])

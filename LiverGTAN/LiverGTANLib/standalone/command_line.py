@@ -12,7 +12,7 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
 from .errors import EXPECTED, sentence
-from .file_batch import TABLE, segment_files
+from .file_batch import TABLE, segment_files, targets
 from .file_segmentation import read_file, read_reference, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
 from .outputs import require_writable
@@ -124,8 +124,10 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     if options.picture or options.reference or options.series is not None:
         raise InputError("--picture, --reference and --series go with a single input and an output file.")
-    if options.report:
-        require_writable([options.report, options.output / TABLE], options.inputs)
+    if options.output.exists() and not options.output.is_dir():
+        raise InputError(f"{options.output} is a file; several inputs need a folder for their masks.")
+    masks = targets(options.inputs, options.output)
+    require_writable([*masks, options.output / TABLE, options.report], options.inputs)
     rows, reports = segment_files(options.inputs, options.output, engine, _parameters(options))
     if options.report:
         write_report(options.report, reports)

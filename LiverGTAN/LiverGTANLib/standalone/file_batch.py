@@ -14,7 +14,6 @@ from ..core.volume import InputError
 from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, segment_file
 from .image_files import stem_of, write_mask
-from .outputs import require_writable
 
 TABLE = "volumes.csv"
 COLUMNS = ("input", "output", "volume_ml", "seconds", "warnings", "error")
@@ -31,7 +30,6 @@ def segment_files(
     Raises InputError before anything is computed when a file would be lost.
     """
     masks, table = targets(inputs, folder), folder / TABLE
-    require_writable([*masks, table], inputs)
     earlier = read_rows(table)
     _require_replaceable(masks, earlier)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.volume import LPS_TO_RAS, InputError
-from .voxel_data import NO_ORIENTATION, VolumeHeader, scalar_shape
+from .voxel_data import MOST_FILES, NO_ORIENTATION, VolumeHeader, numbered_files, scalar_shape
 
 LONGEST_HEADER = 2**20
 TYPES = {
@@ -77,11 +77,10 @@ def _files(path: Path, text: str, names: list[str]) -> tuple[list[Path], bool]:
     if text.upper() == "LOCAL":
         return [path], True
     if text.upper().startswith("LIST"):
-        return [path.parent / name.strip() for name in names if name.strip()], False
+        return [path.parent / name.strip() for name in names[:MOST_FILES] if name.strip()], False
     words = text.split()
     if "%" in words[0] and len(words) >= 3:
-        first, last, step = int(words[1]), int(words[2]), int(words[3]) if len(words) > 3 else 1
-        return [path.parent / (words[0] % number) for number in range(first, last + 1, step)][:100_000], False
+        return numbered_files(path.parent, words[0], *(int(word) for word in words[1:4])), False
     return [path.parent / text], False
 
 

@@ -14,6 +14,8 @@ from ..core.volume import InputError
 from .voxel_data import NO_ORIENTATION, VolumeHeader, scalar_shape
 
 HEADER_BYTES = 540
+LARGEST_OFFSET = 2**26
+"""Of the voxels; extensions lie before them, of a few kilobytes."""
 SAME_PLACE_MM = 1.0
 """sform and qform that place every corner within this distance are the same; rounding makes 0.01 mm."""
 
@@ -37,7 +39,7 @@ def read_nifti_header(path: Path) -> VolumeHeader:
         raise
     except Exception as error:  # nibabel raises errors of many kinds for damaged headers
         raise InputError(f"{path} has a damaged header ({error}); copy or download it again.") from error
-    if not 0 <= offset < 2**40:
+    if not 0 <= offset <= LARGEST_OFFSET:
         raise InputError(f"{path} has a damaged header (its voxels would begin at byte {offset}); copy it again.")
     matrix, notes = _matrix(path, header, shape)
     compressed = _begins(file) == GZIP

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.volume import LPS_TO_RAS, InputError
-from .voxel_data import NO_ORIENTATION, Compression, VolumeHeader, scalar_shape
+from .voxel_data import MOST_FILES, NO_ORIENTATION, Compression, VolumeHeader, numbered_files, scalar_shape
 
 LONGEST_HEADER = 2**20
 ENCODINGS: dict[str, Compression] = {
@@ -112,12 +112,10 @@ def _files(path: Path, fields: dict[str, str]) -> tuple[list[Path], bool]:
     if not text:
         return [path], False
     if text.upper().startswith("LIST"):
-        return [path.parent / name.strip() for name in fields["list"].splitlines() if name.strip()], True
-    pattern = re.fullmatch(r"(.*%0?\d*d.*?) (-?\d+) (-?\d+) (-?\d+)(?: \d+)?", text)
-    if pattern:
-        first, last, step = (int(number) for number in pattern.groups()[1:])
-        names = [pattern[1] % number for number in range(first, last + (1 if step > 0 else -1), step)]
-        return [path.parent / name for name in names[:100_000]], True
+        return [path.parent / name.strip() for name in fields["list"].splitlines()[:MOST_FILES] if name.strip()], True
+    words = text.split()
+    if "%" in words[0] and len(words) >= 4:
+        return numbered_files(path.parent, words[0], *(int(word) for word in words[1:4])), True
     return [path.parent / text], True
 
 

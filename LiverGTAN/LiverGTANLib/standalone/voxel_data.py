@@ -5,6 +5,7 @@ SimpleITK's readers are not used for this: they read past a wrong or missing che
 """
 
 import bz2
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ LARGEST_RATIO = 1032
 
 MOST_TRAILING_BYTES = 4096
 """Some writers pad a file; more than this is data that the header does not know of."""
+
+MOST_FILES = 10_000
+"""Of one volume, a slice each."""
 
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 _NEW_DECOMPRESSOR: dict[str, Callable[[], Any]] = {
@@ -71,6 +75,14 @@ def scalar_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
             f"{path} has {len(sizes)} dimensions (a vector image, or a time series); choose one 3-D volume."
         )
     return sizes[0], sizes[1], sizes[2]
+
+
+def numbered_files(folder: Path, pattern: str, first: int, last: int, step: int = 1) -> list[Path]:
+    """Files whose names have a running number, as `slice%03d.raw`. Raises ValueError for any other pattern."""
+    if not re.fullmatch(r"[^%]*%0?\d{0,2}d[^%]*", pattern):
+        raise ValueError(f"no pattern of file names: {pattern[:80]}")
+    numbers = range(first, last + (1 if step > 0 else -1), step)
+    return [folder / (pattern % number) for number in numbers[:MOST_FILES]]
 
 
 def read_voxels(header: VolumeHeader) -> np.ndarray:
