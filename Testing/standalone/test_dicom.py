@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
     RTStructureSetStorage,
@@ -90,6 +92,13 @@ def test_a_tilted_gantry_is_kept_in_the_geometry_and_told(hu, tmp_path, tilt):
     assert any(f"tilted by {abs(tilt):.0f} degrees" in finding.reason for finding in check(found.ct))
 
 
+def test_a_tilt_that_the_header_states_and_the_positions_do_not_show_is_told(hu, tmp_path):
+    found = read_dicom(save(tmp_path / "ct", ctSlices(hu, GantryDetectorTilt=12.5)))
+    assertIs(found, hu)
+    assert "states a gantry tilt of 12.5 degrees" in found.notes[0]
+    assert read_dicom(save(tmp_path / "tilted", ctSlices(hu, 12.5, GantryDetectorTilt=12.5))).notes == []
+
+
 def test_how_pixels_are_displayed_does_not_change_their_hounsfield_units(hu, tmp_path):
     slices = ctSlices(hu, PresentationLUTShape="INVERSE", WindowCenter=40, WindowWidth=400)
     for dataset in slices:
@@ -159,6 +168,20 @@ def test_compressed_pixels_are_read(tmp_path, syntax):
     assertIs(read_dicom(save(tmp_path / "ct", compressed(syntax))), hu)
 
 
+def test_lossless_jpeg_is_read(tmp_path):
+    hu = smallHu(LARGE)
+    folder = save(tmp_path / "ct", ctSlices(hu))
+    for path in folder.iterdir():
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(path))
+        writer.SetUseCompression(True)
+        writer.SetCompressor("JPEG")
+        writer.Execute(sitk.ReadImage(str(path)))
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    assertIs(read_dicom(folder), hu)
+
+
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
 def test_every_way_of_writing_elements_is_read(hu, tmp_path, syntax):
     slices = ctSlices(hu)
@@ -203,6 +226,14 @@ def test_missing_slices_are_named(hu, tmp_path):
     del slices[3:5]
     message = refusal(save(tmp_path / "ct", slices))
     assert "2 slices are missing: 15 mm lie between 0002.dcm and 0003.dcm where slices are 5 mm apart" in message
+
+
+def test_parts_of_a_scan_with_a_gap_between_them_are_no_phases(tmp_path):
+    slices = ctSlices(smallHu((16, 10, 12)))
+    for k, dataset in enumerate(slices):
+        dataset.AcquisitionNumber = 1 + k // 8
+    del slices[7:9]
+    assert "2 slices are missing" in refusal(save(tmp_path / "ct", slices))
 
 
 def test_uneven_slices_are_refused(tmp_path):
@@ -258,12 +289,31 @@ def test_two_phases_that_an_attribute_tells_apart_are_listed_and_chosen_by_numbe
         dataset.AcquisitionTime = f"12{int(dataset.InstanceNumber):04d}"
     folder = save(tmp_path / "ct", joined(first, second))
     message = refusal(folder)
-    assert "2 CT series; choose one with --series NUMBER" in message
+    assert "2 CT series (several images at each position); choose one with --series NUMBER" in message
     assert f"{keyword} {values[1]}" in message
     assertIs(read_dicom(folder, 1), hu)
     chosen = read_dicom(folder, 2)
     assertIs(chosen, hu + 5)
     assert "taken was" in chosen.notes[0]
+
+
+def test_two_phases_that_are_numbered_one_after_the_other_are_listed_and_chosen_by_number(hu, tmp_path):
+    second = ctSlices(hu + 5)
+    for dataset in second:
+        dataset.InstanceNumber += 500
+    folder = save(tmp_path / "ct", joined(ctSlices(hu), second))
+    lines = refusal(folder).splitlines()
+    assert "several images at each position" in lines[0]
+    assert "images 1 to 8" in lines[1]
+    assert "images 501 to 508" in lines[2]
+    assertIs(read_dicom(folder, 2), hu + 5)
+
+
+def test_two_phases_that_are_numbered_in_turn_are_refused(hu, tmp_path):
+    slices = joined(ctSlices(hu), ctSlices(hu))
+    for number, dataset in enumerate(slices):
+        dataset.InstanceNumber = 2 * number - (15 if number > 7 else 0)
+    assert "two images at each position" in refusal(save(tmp_path / "ct", slices))
 
 
 def test_a_number_out_of_the_list_shows_the_list(hu, tmp_path):

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ HEADER_KEYWORDS = (
     "NumberOfFrames",
     "SamplesPerPixel",
     "PixelSpacing",
+    "GantryDetectorTilt",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "SharedFunctionalGroupsSequence",
@@ -83,7 +84,8 @@ class CtImage:
     """One CT image: a file, or a frame of a multi-frame file.
 
     position: (3,) of the first pixel's center in LPS mm. axes: (2, 3) directions along a row and along a column.
-    spacing: (2,) mm between rows and between columns. fault: what is missing or wrong, empty if nothing.
+    spacing: (2,) mm between rows and between columns. tilt: of the gantry as the header states it, degrees.
+    fault: what is missing or wrong, empty if nothing.
     """
 
     path: Path
@@ -99,6 +101,7 @@ class CtImage:
     position: np.ndarray
     axes: np.ndarray
     spacing: np.ndarray
+    tilt: float = 0.0
     phase: dict[str, str] = field(default_factory=dict)
     fault: str = ""
 
@@ -334,6 +337,7 @@ def _image(path: Path, frame: int | None, dataset: "Dataset") -> CtImage:
         position=position,
         axes=axes,
         spacing=spacing,
+        tilt=float(_numbers([dataset], "GantryDetectorTilt", 1, [])[0]),
         phase=_phase(places) | ({} if frame is None else {FILE: path.name}),
         fault=faults[0] if faults else "",
     )
@@ -356,7 +360,8 @@ def _numbers(places: list["Dataset"], keyword: str, count: int, faults: list[str
     """Finite numbers of an attribute; NaN and a fault when there are none."""
     try:
         value = _find(places, keyword)
-        numbers = np.array([float(number) for number in value], float) if value is not None else np.empty(0)
+        listed = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        numbers = np.array([float(number) for number in listed], float) if value is not None else np.empty(0)
     except (ValueError, TypeError):
         numbers = np.empty(0)
     if numbers.shape == (count,) and np.isfinite(numbers).all() and np.abs(numbers).max() < 1e6:

@@ -3,12 +3,12 @@
 import filecmp
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..core.input_checks import FEWEST_SLICES
+from ..core.input_checks import FEWEST_SLICES, tilt_degrees
 from ..core.volume import LPS_TO_RAS, InputError
 from .dicom_files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
 
@@ -20,6 +20,12 @@ LARGEST_JITTER = 0.25
 
 MOST_LOCALIZERS = 3
 LOCALIZER_DEGREES = 45.0
+LEAST_SHARED_RANGE = 0.5
+"""Phases share this part of the longest one at least; parts of a scan that follow each other share none."""
+
+LARGEST_HIDDEN_TILT_DEGREES = 2.0
+"""As `model_grid.LARGEST_SHEAR_DEGREES`: less does not show."""
+
 ABDOMEN_WORDS = ("ABD", "LIVER", "HEPAT", "BODY", "TRUNK", "TAP", "CAP", "PELVIS")
 """Parts of the names that BodyPartExamined has for scans with a liver in them."""
 
@@ -74,7 +80,7 @@ def choose(content: DicomContent, path: Path, number: int | None = None) -> Choi
     chosen = _by_number(stacks, number, path) if number is not None else _the_only_one(stacks, path)
     if chosen.fault:
         raise InputError(f"{_folder(chosen, path)}: {chosen.fault}")
-    notes = _left_out(content, aside)
+    notes = _left_out(content, aside) + _hidden_tilt(chosen)
     if len(stacks) > 1:
         notes.insert(0, f"{len(stacks)} CT series were found; taken was {chosen.label}.")
     return Choice(chosen, notes)
@@ -97,7 +103,10 @@ def _the_only_one(stacks: list[Stack], path: Path) -> Stack:
     abdomen = [stack for stack in stacks if _shows_abdomen(stack)]
     if len(abdomen) == 1 and all(stack.images[0].body_part for stack in stacks):
         return abdomen[0]
-    raise SeveralSeriesError(f"{path} holds {len(stacks)} CT series; choose one with --series NUMBER.{_listed(stacks)}")
+    phases = " (several images at each position)" if any(stack.phase for stack in stacks) else ""
+    raise SeveralSeriesError(
+        f"{path} holds {len(stacks)} CT series{phases}; choose one with --series NUMBER.{_listed(stacks)}"
+    )
 
 
 def _shows_abdomen(stack: Stack) -> bool:
@@ -117,6 +126,18 @@ def _nothing_found(content: DicomContent, aside: Counter[str], path: Path) -> st
 def _left_out(content: DicomContent, aside: Counter[str]) -> list[str]:
     parts = [f"{kind} ({count})" for kind, count in (aside + content.others).items()]
     return [f"Left out, as no part of the volume: {', '.join(parts)}."] if parts else []
+
+
+def _hidden_tilt(stack: Stack) -> list[str]:
+    """A tilt that the header states and the positions of the slices do not show."""
+    stated = abs(stack.images[0].tilt)
+    shown = tilt_degrees(stack.ijk_to_ras)
+    if not stated - shown > LARGEST_HIDDEN_TILT_DEGREES:
+        return []
+    return [
+        f"The header states a gantry tilt of {stated:.3g} degrees, which the positions of the slices do not show: "
+        "unless the scanner straightened them, the mask is slanted against the patient."
+    ]
 
 
 def _stacks(images: list[CtImage]) -> tuple[list[Stack], Counter[str]]:
@@ -219,7 +240,7 @@ def _difference(usual: CtImage, odd: CtImage) -> str:
 
 
 def _arranged(images: list[CtImage]) -> list[Stack]:
-    """One volume, or the volumes of several phases if a phase attribute tells the images apart."""
+    """One volume, or the volumes of several phases if an attribute or the numbers of the images tell them apart."""
     whole = arrange(images)
     if not whole.fault:
         return [whole]
@@ -227,10 +248,40 @@ def _arranged(images: list[CtImage]) -> list[Stack]:
         values: dict[str, list[CtImage]] = defaultdict(list)
         for image in images:
             values[image.phase.get(keyword, "")].append(image)
-        parts = [(value, arrange(group)) for value, group in values.items() if len(group) >= FEWEST_SLICES]
-        if len(values) > 1 and len(parts) == len(values) and not any(part.fault for _, part in parts):
-            return [Stack(part.images, part.ijk_to_ras, "", f"{keyword} {value}") for value, part in parts]
-    return [whole]
+        phases = _phases({f"{keyword} {value}": group for value, group in values.items()})
+        if phases:
+            return phases
+    runs = _runs(images)
+    return _phases({f"images {run[0].number} to {run[-1].number}": run for run in runs}) or [whole]
+
+
+def _phases(groups: dict[str, list[CtImage]]) -> list[Stack]:
+    """A stack for each group if there are several, each a volume, and all of one part of the body; otherwise none."""
+    if len(groups) < 2 or min(len(group) for group in groups.values()) < FEWEST_SLICES:
+        return []
+    stacks = [replace(arrange(group), phase=name) for name, group in groups.items()]
+    if any(stack.fault for stack in stacks):
+        return []
+    ends = np.array([[image.position for image in (stack.images[0], stack.images[-1])] for stack in stacks])
+    heights = ends @ np.cross(*stacks[0].images[0].axes)
+    shared = heights[:, 1].min() - heights[:, 0].max()
+    return stacks if shared > LEAST_SHARED_RANGE * np.ptp(heights, axis=1).max() else []
+
+
+def _runs(images: list[CtImage]) -> list[list[CtImage]]:
+    """Images in the order of their numbers; a new run begins where a position comes again. None if numbers do."""
+    if len({image.number for image in images}) < len(images):
+        return []
+    runs: list[list[CtImage]] = [[]]
+    seen: set[bytes] = set()
+    for image in sorted(images, key=lambda image: image.number):
+        place = np.round(image.position, 2).tobytes()
+        if place in seen:
+            runs.append([])
+            seen.clear()
+        seen.add(place)
+        runs[-1].append(image)
+    return runs
 
 
 def arrange(images: list[CtImage]) -> Stack:
