@@ -120,7 +120,7 @@ def middleSlices(liver: np.ndarray) -> np.ndarray:
 
 
 def test_the_pictures_of_the_tutorial_show_uncertainty_a_point_and_a_region(journey):
-    """One slice through the middle's largest error: as segmented, uncertainty shown, after a point, and within an ROI."""
+    """A slice through the middle's largest error: as segmented, with uncertainty, after a point, within an ROI."""
     from host import views
 
     panel, volumeNode = journey

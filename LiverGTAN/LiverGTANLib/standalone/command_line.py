@@ -137,7 +137,7 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
         if row.get("warnings"):
             print(f"warning: {row['input']}: {row['warnings']}", file=sys.stderr)
         if row["error"]:
-            print(f"error: {row['error']}", file=sys.stderr)
+            print(f"error: {row['input']}: {row['error']}", file=sys.stderr)
     return BAD_INPUT if failed else 0
 
 
