@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 
 from LiverGTANLib.core import boxes, components
-from LiverGTANLib.core.components import fill_small, remove_small
+from LiverGTANLib.core.components import remove_specks
 
 SHAPE = (5, 6, 7)
 SHAPES = st.tuples(*[st.integers(1, 8)] * 3)
@@ -58,11 +58,14 @@ def test_small_components_and_holes_are_those_of_labeling(shape, share, fewest, 
     mask = drawn(shape, share, seed)
     rng = np.random.default_rng(seed)
     kept = [tuple(int(rng.integers(n)) for n in shape) for _ in range(count)]
-    removed, filled = mask.copy(), mask.copy()
-    remove_small(removed, fewest, kept)
+    removed, filled, both = mask.copy(), mask.copy(), mask.copy()
+    remove_specks(removed, fewest, kept, None)
     np.testing.assert_array_equal(removed, mask & ~by_labels(mask > 0, fewest, kept, open_faces=False))
-    fill_small(filled, fewest, kept)
+    remove_specks(filled, fewest, None, kept)
     np.testing.assert_array_equal(filled, mask | by_labels(mask == 0, fewest, kept, open_faces=True))
+    remove_specks(both, fewest, kept, kept)
+    remove_specks(removed, fewest, None, kept)
+    np.testing.assert_array_equal(both, removed)
 
 
 def test_long_winding_components_are_followed_to_their_end():
@@ -71,7 +74,7 @@ def test_long_winding_components_are_followed_to_their_end():
     mask[1, 1::4, -1] = 1
     mask[1, 3::4, 0] = 1
     whole = mask.copy()
-    remove_small(mask, int(whole.sum()))
+    remove_specks(mask, int(whole.sum()))
     np.testing.assert_array_equal(mask, whole)
-    remove_small(mask, int(whole.sum()) + 1)
+    remove_specks(mask, int(whole.sum()) + 1)
     assert not mask.any()

@@ -8,13 +8,14 @@ from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.boxes import Box
 from LiverGTANLib.core.engines.engine import Cancelled, EngineError
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
-from LiverGTANLib.core.model_grid import ModelGrid, Tile
+from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import (
     DEFAULT_MASK_PARAMETERS,
     Analysis,
     MaskParameters,
     PostprocessSettings,
 )
+from LiverGTANLib.core.resample import Tile
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume, InputError
 from support.cases import randomCard, randomStudent, smallCt

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class _Runs:
     stops: np.ndarray
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def rows(self) -> np.ndarray:
         return self.starts // (self.shape[2] + 1)
 
@@ -76,15 +77,16 @@ class _Runs:
         """(N,) for each run the number of the first run of its connected component."""
         first, second = self.touching()
         labels = np.arange(len(self.starts))
-        while True:
-            least = np.minimum(labels[first], labels[second])
-            lower = labels.copy()
-            np.minimum.at(lower, labels[first], least)
-            np.minimum.at(lower, labels[second], least)
-            lower = lower[lower]
-            if np.array_equal(lower, labels):
-                return labels
-            labels = lower
+        while len(first):
+            # Every run points to the lowest that touches it, then to where that points, and so on to the root.
+            low, high = np.minimum(first, second), np.maximum(first, second)
+            np.minimum.at(labels, high, low)
+            while not np.array_equal(roots := labels[labels], labels):
+                labels = roots
+            first, second = labels[first], labels[second]
+            apart = first != second
+            first, second = first[apart], second[apart]
+        return labels
 
     def holding(self, voxels: Sequence[Index]) -> np.ndarray:
         """Which runs hold one of these voxels."""
@@ -102,38 +104,39 @@ class _Runs:
             mask[row // height, row % height, first : first + int(stop - start)] = value
 
 
-def remove_small(mask: np.ndarray, fewest: int, but: Sequence[Index] = ()) -> None:
-    """Clear, in place, connected components (faces touch) of fewer voxels, but not those with one of some voxels.
+def remove_specks(
+    mask: np.ndarray, fewest: int, filled: Sequence[Index] | None = (), empty: Sequence[Index] | None = ()
+) -> None:
+    """Clear connected components of fewer voxels, then fill holes of fewer, in place; faces must touch.
 
-    mask: (K, J, I) uint8, 0 or 1.
+    mask: (K, J, I) uint8, 0 or 1. What reaches a face of the array is no hole. filled, empty: voxels whose component,
+    or whose hole, is left as it is; None leaves all.
     """
     runs = _runs(mask)
-    labels = runs.components()
-    runs.set(mask, np.flatnonzero(_are_small(runs, labels, fewest, but)), 0)
-
-
-def fill_small(mask: np.ndarray, fewest: int, but: Sequence[Index] = ()) -> None:
-    """Fill, in place, holes (faces touch) of fewer voxels, but not those with one of some voxels.
-
-    What reaches a face of the array is no hole. mask: (K, J, I) uint8, 0 or 1.
-    """
-    runs = _runs(mask)
-    same_row = runs.rows[1:] == runs.rows[:-1]
-    gaps = _Runs(runs.stops[:-1][same_row], runs.starts[1:][same_row], runs.shape)
-    labels = gaps.components()
-    small = _are_small(gaps, labels, fewest, but)
-    is_open = np.zeros(len(labels), bool)
-    np.logical_or.at(is_open, labels, _open(gaps, runs))
-    gaps.set(mask, np.flatnonzero(small & ~is_open[labels]), 1)
+    if filled is not None:
+        small = _are_small(runs, runs.components(), fewest, filled)
+        runs.set(mask, np.flatnonzero(small), 0)
+        runs = _Runs(runs.starts[~small], runs.stops[~small], runs.shape)
+    if empty is not None:
+        same_row = runs.rows[1:] == runs.rows[:-1]
+        gaps = _Runs(runs.stops[:-1][same_row], runs.starts[1:][same_row], runs.shape)
+        labels = gaps.components()
+        is_open = np.zeros(len(labels), bool)
+        np.logical_or.at(is_open, labels, _open(gaps, runs))
+        gaps.set(mask, np.flatnonzero(_are_small(gaps, labels, fewest, empty) & ~is_open[labels]), 1)
 
 
 def _runs(mask: np.ndarray) -> _Runs:
     """Runs of ones."""
     depth, height, width = mask.shape
-    changes = np.empty((depth, height, width + 1), bool)
+    count = depth * height * (width + 1)
+    padded = np.zeros(-(-count // 8) * 8, bool)
+    changes = padded[:count].reshape(depth, height, width + 1)
     changes[:, :, 0], changes[:, :, -1] = mask[:, :, 0], mask[:, :, -1]
     np.not_equal(mask[:, :, 1:], mask[:, :, :-1], out=changes[:, :, 1:-1])
-    ends = np.flatnonzero(changes)
+    # Eight at once: hardly any change.
+    eights = np.flatnonzero(padded.view(np.uint64) != 0)
+    ends = (8 * eights[:, None] + np.arange(8))[padded.reshape(-1, 8)[eights]]
     return _Runs(ends[::2], ends[1::2], mask.shape)
 
 

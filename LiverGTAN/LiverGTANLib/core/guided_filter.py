@@ -12,8 +12,9 @@ import numpy as np
 
 from . import boxes, threads
 from .boxes import Box
-from .model_grid import ModelGrid, Tile
+from .model_grid import ModelGrid
 from .postprocess import Analysis, PostprocessedLogits
+from .resample import Tile
 from .volume import CtVolume
 
 GUIDE_HU = (-60.0, 240.0)
@@ -47,51 +48,66 @@ MOST_CELLS = 4096
 """Cells at which the noise is measured: more do not change it."""
 
 
+PLANES = 24
+"""Most planes of cells that are fitted at once: fewer repeat more of their surroundings, more lie less closely around
+the liver."""
+
 JOBS_PER_THREAD = 8
 """Parts into which the tiles of a scan are dealt out: few enough to cost nothing, enough to end at one time."""
 
 
-def fit(field: np.ndarray, guide_hu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(slope in 1/HU, offset, near), each (d, h, w): the field as lines in the guide; nothing is beyond the faces.
+def fit(field: np.ndarray, guide_hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(slope in 1/HU, offset), each (d, h, w) float32: the field as lines in the guide; nothing is beyond the faces.
 
-    field, guide_hu: (d, h, w) float32; the field is positive where the liver is. near: cells with the other sign among
-    their 26 neighbors; elsewhere, and where the guide does not vary, the offset is the field itself.
+    field, guide_hu: (d, h, w) float32; the field is positive where the liver is. Where the guide does not vary the
+    offset is the field itself.
     """
     guide = np.clip(guide_hu, *GUIDE_HU) - MIDDLE_HU
     limited = np.clip(field, -LIMIT, LIMIT)
     mean_guide, mean = box_mean(guide), box_mean(limited)
     # Less than 1 HU^2 is rounding.
-    variance = np.maximum(box_mean(guide * guide) - mean_guide * mean_guide - 1, 0)
+    variance = box_mean(guide * guide)
+    variance -= mean_guide * mean_guide + 1
+    np.maximum(variance, 0, out=variance)
     weight = 1 / (variance + EPSILON_HU2)
-    slope = (box_mean(guide * limited) - mean_guide * mean) * weight * (variance > 0)
+    slope = box_mean(guide * limited)
+    slope -= mean_guide * mean
+    slope *= weight
+    slope *= variance > 0
     offset = box_mean(mean - slope * mean_guide)
     # A flat guide would leave the mean of means: there the field keeps its own detail.
     offset += np.square(EPSILON_HU2 * weight) * (field - box_mean(mean))
     slope = box_mean(slope)
     offset -= slope * MIDDLE_HU
-    positive = box_mean(field > 0)
-    near = (positive > 0.01) & (positive < 0.99)
-    slope *= near
-    np.copyto(offset, field, where=~near)
-    return slope, offset, near
+    return slope, offset
+
+
+def beside_border(field: np.ndarray) -> np.ndarray:
+    """(d, h, w) bool, the cells of a field that have one of the other sign among their 26 neighbors."""
+    return (box_sum(field > 0) > 0) & (box_sum(field <= 0) > 0)
 
 
 def box_mean(array: np.ndarray) -> np.ndarray:
-    """Mean of the 3x3x3 cells around each of (d, h, w), of those that there are at the faces; float32."""
-    around = np.zeros([n + 2 for n in array.shape], np.float32)
+    """Mean of the 3x3x3 cells around each of (d, h, w) float32, of those that there are at the faces; float32."""
+    mean = box_sum(array) * np.float32(1 / 27)
+    for axis, n in enumerate(array.shape):
+        faces = np.moveaxis(mean, axis, 0)
+        faces[:1] *= np.float32(1.5 if n > 1 else 3)
+        faces[1:][-1:] *= np.float32(1.5)
+    return mean
+
+
+def box_sum(array: np.ndarray) -> np.ndarray:
+    """Sum of the 3x3x3 cells around each of (d, h, w), of those that there are at the faces; of booleans uint8."""
+    around = np.zeros([n + 2 for n in array.shape], np.uint8 if array.dtype == bool else array.dtype)
     around[1:-1, 1:-1, 1:-1] = array
     total = around.ravel()
     # In one dimension these sums run several times faster; what wraps around from row to row ends in the margin.
-    for step in (1, around.shape[2], around.shape[1] * around.shape[2]):
-        total = total[: -2 * step] + total[step:-step] + total[2 * step :]
-    mean = np.lib.stride_tricks.as_strided(total, array.shape, around.strides) * np.float32(1 / 27)
-    for axis, n in enumerate(array.shape):
-        faces = np.moveaxis(mean, axis, 0)
-        if n == 1:
-            faces *= 3
-        else:
-            faces[[0, -1]] *= np.float32(1.5)
-    return mean
+    for step in (around.strides[axis] // around.itemsize for axis in (2, 1, 0)):
+        three = total[: -2 * step] + total[step:-step]
+        three += total[2 * step :]
+        total = three
+    return np.lib.stride_tricks.as_strided(total, array.shape, around.strides)
 
 
 class GuidedField:
@@ -112,33 +128,40 @@ class GuidedField:
         fixed: Sequence[Box] = (),
     ) -> None:
         self._field, self._guide_hu, self._span, self._inside = field, guide_hu, span, inside
-        self._lines = np.stack([np.zeros(boxes.shape(span), np.float32), -field[span]])
-        self._near = np.zeros(self._lines.shape[1:], bool)
+        self._lines = np.zeros((2, *boxes.shape(span)), np.float32)
+        np.negative(field[span], out=self._lines[1])
+        self._near = np.zeros(boxes.shape(span), bool)
         border = boxes.intersection(boxes.intersection(border, span), inside)
         if not boxes.is_empty(border):
-            size = -(-(border[0].stop - border[0].start) // threads.thread_count())
-            threads.for_each(self._fit, [(planes, border[1], border[2]) for planes in boxes.evenly(border[0], size)])
+            slabs = [(planes, border[1], border[2]) for planes in boxes.evenly(border[0], PLANES)]
+            threads.for_each(self._fit, slabs)
         for box in fixed:
             cells = boxes.intersection(box, span)
             self._lines[self.at(cells)] = np.zeros_like(field[cells]), -field[cells]
 
-    def _fit(self, part: Box) -> None:
-        read = boxes.intersection(boxes.grown(part, REACH + 1, self._field.shape), self._inside)
-        slope, offset, near = (
-            array[boxes.relative_to(read, part)] for array in fit(self._field[read], self._guide_hu(read))
-        )
-        self._lines[self.at(part)] = slope, -offset
+    def _fit(self, planes: Box) -> None:
+        read = self._around(planes, 1)
+        near = beside_border(self._field[read])[boxes.relative_to(read, planes)]
+        found = boxes.bounding_box(near)
+        if found is None:
+            return
+        part, near = boxes.absolute(planes, found), near[found]
+        read = self._around(part, REACH)
+        slope, offset = (array[boxes.relative_to(read, part)] for array in fit(self._field[read], self._guide_hu(read)))
+        np.copyto(self._lines[self.at(part)], (slope, -offset), where=near)
         self._near[self.at(part)[1:]] = near
+
+    def _around(self, part: Box, cells: int) -> Box:
+        """A part and what surrounds it in the scan."""
+        return boxes.intersection(boxes.grown(part, cells, self._field.shape), self._inside)
 
     def at(self, cells: Box) -> tuple[slice, slice, slice, slice]:
         """Where a part of the grid is in the arrays."""
         return (slice(None), *boxes.relative_to(self._span, cells))
 
-    def sign(self, cells: Box) -> bool | None:
-        """Whether all voxels between these cells are liver; None when the border may run there."""
-        if self._near[self.at(cells)[1:]].any():
-            return None
-        return bool(self._field[boxes.start(cells)] > 0)
+    def near(self, cells: Box) -> np.ndarray:
+        """(d, h, w) bool, which of some cells are beside the border; if none is, all have one sign."""
+        return self._near[self.at(cells)[1:]]
 
     def lines(self, cells: Box) -> np.ndarray:
         """(2, d, h, w) of a part of the grid: the liver is where the first times HU is above the second."""
@@ -165,18 +188,18 @@ class NativeGuide:
         values = _as_int16(self._hu[read])
         if read != wide:
             values = np.pad(values, [(r.start - w.start, w.stop - r.stop) for r, w in zip(read, wide)], mode="edge")
-        strides, shape = values.strides, boxes.shape(box)
-        total, done = values.ravel(), 0
+        strides = values.strides
+        total, spare, done = values.ravel(), np.empty(values.size, np.int16), 0
         # As in `box_mean`, what wraps around ends in the margin.
         for stride, passes in zip(strides, self._passes):
             step = stride // values.itemsize
             for _ in range(passes):
                 if done >= MOST_PASSES:
-                    total = total >> 2
-                total = total[:-step] + total[step:]
-                total = total[:-step] + total[step:]
+                    total >>= 2
+                pairs = np.add(total[:-step], total[step:], out=spare[: len(total) - step])
+                total = np.add(pairs[:-step], pairs[step:], out=total[: len(pairs) - step])
                 done += 1
-        return np.lib.stride_tricks.as_strided(total, shape, strides) * self._unit
+        return np.lib.stride_tricks.as_strided(total, boxes.shape(box), strides) * self._unit
 
 
 def _as_int16(hu: np.ndarray) -> np.ndarray:
@@ -208,14 +231,13 @@ def voxels_in(analysis: Analysis, ct: CtVolume, postprocessed: PostprocessedLogi
     guide = NativeGuide(ct.hu, ct.spacing[::-1], analysis.noise_hu)
 
     def cut(some: list[Tile]) -> None:
-        for tile in some:
+        for tile in (part for whole in some for part in whole.split(field.near(whole.cells))):
             place = voxels[boxes.relative_to(box, tile.voxels)]
-            liver = field.sign(tile.cells)
-            if liver is None:
+            if field.near(tile.cells).any():
                 slope, limit = tile.interpolate(field.lines(tile.cells))
                 slope *= guide.at(tile.voxels)
                 np.greater(slope, limit, out=place.view(bool))
-            elif liver:
+            elif postprocessed.values[boxes.start(tile.cells)] > 0:
                 place[...] = 1
 
     jobs = JOBS_PER_THREAD * threads.thread_count()
@@ -231,7 +253,7 @@ def noise_hu(hu: np.ndarray, grid: ModelGrid, logits: np.ndarray) -> float:
     cells = boxes.bounding_box(logits > 0)
     if cells is None:
         return 0.0
-    centers = np.argwhere(box_mean(logits[cells] > 0) > 0.99) + [part.start for part in cells]
+    centers = np.argwhere(box_sum(logits[cells] > 0) == 27) + [part.start for part in cells]
     centers = centers[:: max(1, len(centers) // MOST_CELLS)]
     matrix = np.linalg.inv(grid.native_ijk_to_ras) @ grid.ijk_to_ras
     differences = []

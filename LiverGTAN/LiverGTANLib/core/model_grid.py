@@ -4,16 +4,23 @@ A scan whose axes are near the patient's (within 15 degrees, not sheared) is ave
 axis by axis with small banded matrices. Any other is sampled point by point on a grid along the patient's axes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from itertools import product
 
 import numpy as np
 
 from . import boxes, threads
 from .boxes import Box
-from .resample import average, averaging_matrix, bands, interpolation_weights, sample_trilinear
+from .resample import (
+    BAND,
+    SampledTile,
+    SeparableTile,
+    Tile,
+    average,
+    averaging_matrix,
+    bands,
+    interpolation_weights,
+    sample_trilinear,
+)
 
 LARGEST_OBLIQUITY_DEGREES = 15.0
 """Up to this angle to the patient's axes the grid along the scan's own axes is used, which is faster. Chosen near what
@@ -26,23 +33,8 @@ TILE_SHAPE = (8, 64, 160)
 """Most voxels of a tile along k, j, i: few enough that what is made of them stays in a processor's own cache, and long
 where they follow each other in memory."""
 
-BAND = 32
-"""Voxels along i that are interpolated from one small product of matrices."""
-
 TILE_MM = 24.0
 """Side of the cubes in which a scan is sampled point by point."""
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """A part of the scan and the cells that its voxels are interpolated from.
-
-    interpolate: trilinear values (F, k, j, i) at these voxels from values (F, d, h, w) of these cells, float32.
-    """
-
-    voxels: Box
-    cells: Box
-    interpolate: Callable[[np.ndarray], np.ndarray]
 
 
 class ModelGrid:
@@ -171,11 +163,21 @@ class AlignedGrid(ModelGrid):
             [(part, *self._weights(axis, part)) for part in boxes.evenly(whole, most)]
             for axis, (whole, most) in enumerate(zip(box, TILE_SHAPE))
         )
-        banded_i = [
-            (part, cells, [(b.columns, np.ascontiguousarray(b.weights.T), b.rows) for b in bands(weights, BAND)])
-            for part, cells, weights in along_i
+        banded_i = [(part, cells, tuple(bands(weights, BAND))) for part, cells, weights in along_i]
+        return [
+            SeparableTile(
+                (k, j, i),
+                boxes.triple((cells_k, cells_j, cells_i)[axis] for axis in self._array_axes),
+                self._array_axes,
+                self._steps,
+                weights_k,
+                weights_j,
+                bands_i,
+            )
+            for (k, cells_k, weights_k), (j, cells_j, weights_j), (i, cells_i, bands_i) in product(
+                along_k, along_j, banded_i
+            )
         ]
-        return [self._tile(k, j, i) for k, j, i in product(along_k, along_j, banded_i)]
 
     def _weights(self, axis: int, part: slice) -> tuple[slice, np.ndarray]:
         """The cells of the grid that a part of an axis of the scan is interpolated from, and their weights."""
@@ -188,22 +190,6 @@ class AlignedGrid(ModelGrid):
             used = slice(count - used.stop, count - used.start)
         first = self.inside[model_axis].start
         return slice(first + used.start, first + used.stop), weights
-
-    def _tile(self, k: tuple, j: tuple, i: tuple) -> Tile:
-        (part_k, cells_k, along_k), (part_j, cells_j, along_j), (part_i, cells_i, bands_i) = k, j, i
-        cells_kji = (cells_k, cells_j, cells_i)
-
-        def interpolate(values: np.ndarray) -> np.ndarray:
-            native = np.stack([self._to_native_axes(field) for field in values])
-            fields, _, _, columns = native.shape
-            planes = along_k @ native.reshape(fields, native.shape[1], -1)
-            rows = (along_j @ planes.reshape(fields, len(along_k), -1, columns)).reshape(-1, columns)
-            result = np.empty((len(rows), part_i.stop - part_i.start), np.float32)
-            for used, weights, voxels in bands_i:
-                np.matmul(rows[:, used], weights, out=result[:, voxels])
-            return result.reshape(fields, len(along_k), len(along_j), -1)
-
-        return Tile((part_k, part_j, part_i), boxes.triple(cells_kji[axis] for axis in self._array_axes), interpolate)
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
         box: list[slice] = [slice(0, 0)] * 3
@@ -297,10 +283,7 @@ class ReslicedGrid(ModelGrid):
         )
         shift = np.eye(4)
         shift[:3, 3] = [-part.start for part in cells[::-1]]
-        to_cells = shift @ matrix
-        return Tile(
-            voxels, cells, partial(sample_trilinear, ijk_to_source_ijk=to_cells, box=voxels, fill=0.0, margin=np.inf)
-        )
+        return SampledTile(voxels, cells, shift @ matrix)
 
     def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
         ras = self.native_ijk_to_ras @ [*voxel_kji[::-1], 1]

@@ -1,10 +1,14 @@
 """Averaging and trilinear interpolation of 3-D arrays with numpy alone."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from . import threads
+from .boxes import Box, triple
 
 SLAB = 4
 """Slices of the scan that are averaged at once. Chosen by timing a scan of 512x512x129 voxels on two threads: 2, 4 and
@@ -13,6 +17,9 @@ SLAB = 4
 ROWS_AT_ONCE, COLUMNS_AT_ONCE = 4, 32
 """Cells of one product in `average`, so that only the matrix's band is used. On the same scan 1 to 8 rows take about as
 long, all at once twice as long; the columns make no difference that was measured."""
+
+BAND = 32
+"""Voxels along i that are interpolated by one product of matrices; one product for all takes three times as long."""
 
 
 def averaging_matrix(count: int, cells: int, spacing: float, cell_mm: float) -> np.ndarray:
@@ -57,20 +64,27 @@ def clipped(array: np.ndarray, clip: tuple[float, float] | None) -> np.ndarray:
     return np.clip(array.astype(np.float32), *clip)
 
 
-@dataclass(frozen=True)
-class _Band:
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Some rows of a banded matrix, of which only some columns count: weights (rows, columns)."""
+
     rows: slice
     columns: slice
     weights: np.ndarray
 
+    @cached_property
+    def transposed(self) -> np.ndarray:
+        """(columns, rows) in an array of its own, which products read twice as fast."""
+        return np.ascontiguousarray(self.weights.T)
 
-def bands(matrix: np.ndarray, size: int) -> list[_Band]:
+
+def bands(matrix: np.ndarray, size: int) -> list[Band]:
     """A banded matrix as dense blocks of `size` rows, each with only the columns that it uses."""
     result = []
     for rows in threads.ranges(len(matrix), size):
         used = np.flatnonzero(matrix[rows].any(axis=0))
         columns = slice(used[0], used[-1] + 1)
-        result.append(_Band(rows, columns, np.ascontiguousarray(matrix[rows, columns])))
+        result.append(Band(rows, columns, np.ascontiguousarray(matrix[rows, columns])))
     return result
 
 
@@ -95,7 +109,7 @@ def average(array: np.ndarray, matrices: list[np.ndarray], clip: tuple[float, fl
 
 
 def sample_trilinear(
-    sources: np.ndarray, ijk_to_source_ijk: np.ndarray, box: tuple[slice, slice, slice], fill: float, margin: float
+    sources: np.ndarray, ijk_to_source_ijk: np.ndarray, box: Box, fill: float, margin: float
 ) -> np.ndarray:
     """Trilinear values of `sources` (F, d, h, w) in a box (k, j, i) of another grid: (F, k, j, i) float32.
 
@@ -136,3 +150,90 @@ def _blend(sources: np.ndarray, low: list[np.ndarray], fraction: list[np.ndarray
         for source, total in zip(flat, result):
             total += weight * source[base + offset]
     return result
+
+
+class Tile:
+    """A part of a scan, and the part of the model grid that its voxels are interpolated from."""
+
+    voxels: Box
+    cells: Box
+
+    def interpolate(self, values: np.ndarray) -> np.ndarray:
+        """Trilinear values (F, k, j, i) at the voxels, float32, from values (F, d, h, w) of the cells."""
+        raise NotImplementedError
+
+    def split(self, wanted: np.ndarray) -> "list[Tile]":
+        """Tiles that make this one up, of which at most one is interpolated from wanted cells: (d, h, w) bool."""
+        return [self]
+
+
+@dataclass(frozen=True, eq=False)
+class SeparableTile(Tile):
+    """One whose axes are those of the grid, taken in another order and direction.
+
+    axes, steps: the array axis of the scan along each axis of the grid, and 1 or -1, its direction. along_k, along_j:
+    (voxels, cells) weights in the order of the scan. bands: those along i, consecutive.
+    """
+
+    voxels: Box
+    cells: Box
+    axes: Sequence[int]
+    steps: Sequence[int]
+    along_k: np.ndarray
+    along_j: np.ndarray
+    bands: tuple[Band, ...]
+
+    def interpolate(self, values: np.ndarray) -> np.ndarray:
+        flipped = values[(slice(None), *(slice(None, None, step) for step in self.steps))]
+        native = np.ascontiguousarray(flipped.transpose(0, *(1 + np.argsort(self.axes))))
+        fields, _, _, columns = native.shape
+        planes = self.along_k @ native.reshape(fields, native.shape[1], -1)
+        rows = (self.along_j @ planes.reshape(fields, len(self.along_k), -1, columns)).reshape(-1, columns)
+        result = np.empty((len(rows), self.voxels[2].stop - self.voxels[2].start), np.float32)
+        row, column = self.bands[0].rows.start, self.bands[0].columns.start
+        for band in self.bands:
+            used = rows[:, band.columns.start - column : band.columns.stop - column]
+            np.matmul(used, band.transposed, out=result[:, band.rows.start - row : band.rows.stop - row])
+        return result.reshape(fields, len(self.along_k), len(self.along_j), -1)
+
+    def split(self, wanted: np.ndarray) -> list[Tile]:
+        if not wanted.any():
+            return [self]
+        along_i = self.axes.index(2)
+        others = tuple(axis for axis in range(3) if axis != along_i)
+        columns = np.logical_or.reduce(wanted, axis=others)[:: self.steps[along_i]]
+        first = self.bands[0].columns.start
+        needed = [
+            number
+            for number, band in enumerate(self.bands)
+            if columns[band.columns.start - first : band.columns.stop - first].any()
+        ]
+        ends = 0, needed[0], needed[-1] + 1, len(self.bands)
+        return [self._part(self.bands[a:b], along_i) for a, b in pairwise(ends) if a < b]
+
+    def _part(self, some: tuple[Band, ...], along_i: int) -> Tile:
+        """Only some consecutive bands."""
+        if len(some) == len(self.bands):
+            return self
+        start, whole = self.voxels[2].start - self.bands[0].rows.start, self.cells[along_i]
+        first, last = (end - self.bands[0].columns.start for end in (some[0].columns.start, some[-1].columns.stop))
+        cells = list(self.cells)
+        cells[along_i] = (
+            slice(whole.start + first, whole.start + last)
+            if self.steps[along_i] > 0
+            else slice(whole.stop - last, whole.stop - first)
+        )
+        voxels = (*self.voxels[:2], slice(start + some[0].rows.start, start + some[-1].rows.stop))
+        return replace(self, voxels=voxels, cells=triple(cells), bands=some)
+
+
+@dataclass(frozen=True, eq=False)
+class SampledTile(Tile):
+    """One that is interpolated point by point. ijk_to_cells: (4, 4), to indices of the cells."""
+
+    voxels: Box
+    cells: Box
+    ijk_to_cells: np.ndarray
+
+    def interpolate(self, values: np.ndarray) -> np.ndarray:
+        return sample_trilinear(values, self.ijk_to_cells, self.voxels, fill=0.0, margin=np.inf)

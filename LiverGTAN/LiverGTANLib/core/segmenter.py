@@ -252,7 +252,7 @@ def _drop_specks(voxels: np.ndarray, box: Box, analysis: Analysis, parameters: M
     voxel_mm3 = abs(np.linalg.det(analysis.grid.native_ijk_to_ras[:3, :3]))
     fewest = int(np.ceil(FEWEST_CELLS * analysis.spacing_mm**3 / voxel_mm3))
     clicked = neighborhoods(analysis, parameters.clicks)
-    liver, other = (
+    filled, empty = (
         [
             triple(index - first for index, first in zip(one.voxel, boxes.start(box)))
             for one in clicked
@@ -260,7 +260,7 @@ def _drop_specks(voxels: np.ndarray, box: Box, analysis: Analysis, parameters: M
         ]
         for kind in (True, False)
     )
-    if parameters.settings.largest_component:
-        components.remove_small(voxels, fewest, liver)
-    if parameters.settings.fill_holes:
-        components.fill_small(voxels, fewest, other)
+    settings = parameters.settings
+    components.remove_specks(
+        voxels, fewest, filled if settings.largest_component else None, empty if settings.fill_holes else None
+    )
