@@ -387,6 +387,17 @@ def test_one_slice_of_another_pixel_size_orientation_or_matrix_is_named(hu, tmp_
     assert "0007.dcm has 20 x 20 pixels" in refusal(series(shrink))
 
 
+@pytest.mark.parametrize(
+    "keyword, value", [("PixelSpacing", [5, 4]), ("ImageOrientationPatient", [1, 0, 0, 0, 1, 0.1])]
+)
+@pytest.mark.parametrize("odd", [slice(6, None), slice(1, None, 2)])
+def test_a_scan_that_changes_in_between_is_refused(tmp_path, keyword, value, odd):
+    slices = ctSlices(smallHu((12, 10, 14)))
+    for dataset in slices[odd]:
+        setattr(dataset, keyword, value)
+    assert f"{odd.start:04d}.dcm has" in refusal(save(tmp_path / "ct", slices))
+
+
 def test_reformats_in_one_series_are_listed(hu, tmp_path):
     coronal = ctSlices(hu)
     for k, dataset in enumerate(coronal):

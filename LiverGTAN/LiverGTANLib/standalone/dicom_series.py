@@ -1,4 +1,4 @@
-"""From CT images to the one volume to segment: series told apart, sorted by position, checked, chosen."""
+"""From CT images to the one volume to segment: series and phases told apart, and one of them chosen."""
 
 import filecmp
 from collections import Counter, defaultdict
@@ -9,14 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..core.input_checks import FEWEST_SLICES, tilt_degrees
-from ..core.volume import LPS_TO_RAS, InputError
+from ..core.volume import InputError
 from .dicom_files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
-
-SAME_POSITION_MM = 0.01
-"""Images nearer than this lie at one position; the thinnest CT slices are 0.1 mm apart."""
-
-LARGEST_JITTER = 0.25
-"""A slice may lie this share of the slice distance off its regular place; positions rounded to 0.1 mm or 0.5 mm do."""
+from .dicom_stack import SAME_POSITION_MM, WIDE_STEP, Stack, arrange
 
 MOST_LOCALIZERS = 3
 LOCALIZER_DEGREES = 45.0
@@ -32,33 +27,6 @@ ABDOMEN_WORDS = ("ABD", "LIVER", "HEPAT", "BODY", "TRUNK", "TAP", "CAP", "PELVIS
 
 class SeveralSeriesError(InputError):
     """There are several CT volumes and none was chosen; the message lists them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Images of one size and orientation. images: in the order of positions if `fault` is empty.
-
-    ijk_to_ras: (4, 4) matrix of the volume. fault: why the stack is no volume, empty if it is one.
-    """
-
-    images: list[CtImage]
-    ijk_to_ras: np.ndarray
-    fault: str = ""
-    phase: str = ""
-
-    @property
-    def label(self) -> str:
-        """Description, size and extent in one line."""
-        first = self.images[0]
-        rows, columns = first.size
-        text = f'series {first.series_number} "{first.description}"'
-        text += f" ({first.body_part.lower()})" if first.body_part else ""
-        text += f", {self.phase}" if self.phase else ""
-        text += f", {columns} x {rows} x {len(self.images)} voxels"
-        if self.fault:
-            return f"{text}: {self.fault}"
-        spacing = " x ".join(f"{mm:.3g}" for mm in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
-        return f"{text} of {spacing} mm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,11 +173,24 @@ def _stacks_of_series(images: list[CtImage], aside: Counter[str]) -> Iterator[St
             main.append(group)
         else:
             rest.extend(group)
+    rest.extend(group[0] for group in main[1:] if _continues(main[0], group))
     if rest:
         yield Stack(images, np.eye(4), _difference(groups[0][0], rest[0]))
         return
     for group in main:
         yield from _arranged(group)
+
+
+def _continues(first: list[CtImage], second: list[CtImage]) -> bool:
+    """Whether two groups of a series are parts of one scan, above or between each other, and not two views of it."""
+    if _degrees(first[0], second[0]) > LOCALIZER_DEGREES:
+        return False
+    normal = np.cross(*first[0].axes)
+    heights = [[image.position @ normal for image in group] for group in (first, second)]
+    steps = np.diff(np.sort(np.concatenate(heights)))
+    even = steps.min() > SAME_POSITION_MM and steps.max() < WIDE_STEP * np.median(steps)
+    apart = min(max(heights[0]), max(heights[1])) < max(min(heights[0]), min(heights[1]))
+    return bool(even or apart)
 
 
 def _without_copies(images: list[CtImage], aside: Counter[str]) -> list[CtImage]:
@@ -282,65 +263,3 @@ def _runs(images: list[CtImage]) -> list[list[CtImage]]:
         seen.add(place)
         runs[-1].append(image)
     return runs
-
-
-def arrange(images: list[CtImage]) -> Stack:
-    """The images in the order of their positions along the normal of the slices, with the matrix of the volume.
-
-    The step from slice to slice is that of the positions, which a tilted gantry moves sideways too.
-    """
-    first = images[0]
-    normal = np.cross(*first.axes)
-    order = np.argsort([image.position @ normal for image in images], kind="stable")
-    images = [images[n] for n in order]
-    positions = np.array([image.position for image in images])
-    if len(images) == 1:
-        return Stack(images, np.eye(4), f"{images[0].name} is a single slice; give the folder of the whole series.")
-    steps = np.diff(positions @ normal)
-    fault = _fault_of_steps(images, steps) or _fault_of_places(images, positions, steps)
-    matrix = np.eye(4)
-    # Pixel spacing is (between rows, between columns); i runs along a row.
-    matrix[:3, 0], matrix[:3, 1] = first.axes[0] * first.spacing[1], first.axes[1] * first.spacing[0]
-    matrix[:3, 2] = (positions[-1] - positions[0]) / (len(images) - 1)
-    matrix[:3, 3] = positions[0]
-    return Stack(images, LPS_TO_RAS @ matrix, fault)
-
-
-def _fault_of_steps(images: list[CtImage], steps: np.ndarray) -> str:
-    same = np.flatnonzero(steps < SAME_POSITION_MM)
-    if len(same):
-        one, other = images[same[0]], images[same[0] + 1]
-        return (
-            f"{one.name} and {other.name} lie at the same position, and so do {len(same)} pairs in all: two images at "
-            "each position (phases, or slices saved twice); give the folder of one phase."
-            if len(same) > 1
-            else f"{one.name} and {other.name} lie at the same position; remove the one that does not belong here."
-        )
-    usual = float(np.median(steps))
-    wide = np.flatnonzero(steps > 1.5 * usual)
-    if 0 < len(wide) <= max(3, 0.05 * len(steps)):
-        one, other = images[wide[0]], images[wide[0] + 1]
-        missing = int(sum(round(steps[n] / usual) - 1 for n in wide))
-        words = "1 slice is" if missing == 1 else f"{missing} slices are"
-        return (
-            f"{words} missing: {steps[wide[0]]:.4g} mm lie between {one.name} and {other.name} where slices are "
-            f"{usual:.4g} mm apart; export the whole series."
-        )
-    return ""
-
-
-def _fault_of_places(images: list[CtImage], positions: np.ndarray, steps: np.ndarray) -> str:
-    """Uneven distances, and slices shifted sideways, measured from the straight row between first and last."""
-    regular = np.linspace(positions[0], positions[-1], len(images))
-    off = np.linalg.norm(positions - regular, axis=1)
-    tolerance = LARGEST_JITTER * (steps.sum() / len(steps))
-    if off.max() <= tolerance:
-        return ""
-    if steps.max() - steps.min() > 2 * tolerance or np.abs(np.diff(steps)).max() > tolerance:
-        change = int(np.abs(np.diff(steps)).argmax()) + 1
-        return (
-            f"The slices are unevenly spaced, {steps.min():.4g} to {steps.max():.4g} mm apart (see "
-            f"{images[change].name}); give a series with even slices."
-        )
-    worst = images[int(off.argmax())]
-    return f"{worst.name} lies {off.max():.3g} mm off the row of the other slices; give a series of one volume."
