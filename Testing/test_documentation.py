@@ -6,6 +6,7 @@ in the order of the documents in one scratch folder, so a later one finds what a
 """
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -116,7 +117,8 @@ def runMake(words: list[str], folder: Path) -> int:
     have = [word for group in ("segment", "training", "test") for word in ("-o", f"{environment}/.installed-{group}")]
     settings = [f"VENV={environment}", f"OUT={folder / 'out'}"]
     words = [word.replace("=scan.nii.gz", f"={folder / 'scan.nii.gz'}") for word in words]
-    return subprocess.run(["make", *have, *words, *settings], cwd=ROOT, check=False).returncode
+    asleep = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # torch's waiting threads would take what others could use
+    return subprocess.run(["make", *have, *words, *settings], cwd=ROOT, env=asleep, check=False).returncode
 
 
 def runPython(words: list[str], folder: Path) -> int:
