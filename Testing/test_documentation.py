@@ -191,7 +191,7 @@ def test_the_worked_examples_do_what_they_show(tmp_path):
         ["ruff", "format", "--check", "."],
         ["pytest", *tests, "Testing/test_module.py", "Testing/test_architecture.py"],
     ):
-        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -231,7 +231,7 @@ def test_files_that_a_document_names_exist(document):
 def test_a_community_file_fits_its_schema(schema, path):
     pytest.importorskip("check_jsonschema")
     words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, path]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -240,5 +240,5 @@ def test_every_workflow_is_checked_and_zizmor_finds_nothing():
     if zizmor is None:
         pytest.skip("zizmor is not installed")
     words = [zizmor, "--offline", "--persona", "pedantic", "--no-progress", ".github"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,8 +1,8 @@
 """What the guided filter is worth: masks as they are made against trilinear logits, and under what it could fail in.
 
 `make benchmark-edge_aware [ARGUMENTS="--write FILE.md"]`: both bundled students on every expert-labelled CT of the
-data folder (LIVERGTAN_DATA) and on the sample CTs; then noise, thick slices, a liver without contrast and dense deposits
-with streaks made up in some of them.
+data folder (LIVERGTAN_DATA) and on the sample CTs; then noise, thick slices, a liver without contrast, and dense
+deposits with streaks, made up in some of them.
 """
 
 import argparse
