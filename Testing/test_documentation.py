@@ -191,7 +191,9 @@ def test_the_worked_examples_do_what_they_show(tmp_path):
         ["ruff", "format", "--check", "."],
         ["pytest", *tests, "Testing/test_module.py", "Testing/test_architecture.py"],
     ):
-        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -26,15 +26,18 @@ def average(options: Average) -> None:
 
     Raises UserError unless the runs go back to one network, which may be among them, and differ in the seed alone.
     """
-    contents = [checkpoint.read(file) for file in options.checkpoints]
+    file = options.run / "checkpoint.pt"
+    if file.exists():
+        raise UserError(f"{file} is there already; give a new folder with --run, so that nothing is lost.")
+    contents = [checkpoint.read(one) for one in options.checkpoints]
     require_one_size(contents, options.role)
+    require_finished(options.checkpoints, contents)
     runs, ancestor = runs_and_ancestor(options.checkpoints, contents, options.role)
     require_same_training(runs)
     nets = [content["nets"][options.role] for content in contents]
     mean = averaged([net["average"] for net in nets])
     sizes = {name: nets[0][name] for name in ("widths", "stem")}
     net = sizes | {"weights": mean, "average": mean, "optimizer": {}, "optimizer_start_step": 0, "growths": []}
-    file = options.run / "checkpoint.pt"
     spent = {kind: sum(one["spent"][kind] for one in runs) for kind in ("wall", "cpu")}
     code = ", ".join(one["code"] for one in runs)
     checkpoint.write(file, {options.role: net}, runs[0]["step"], record(runs, ancestor), spent, code)
@@ -59,6 +62,14 @@ def require_one_size(contents: list[dict[str, Any]], role: str) -> None:
         raise UserError("The networks differ in widths; average networks of one size.")
 
 
+def require_finished(files: tuple[Path, ...], contents: list[dict[str, Any]]) -> None:
+    """Raises UserError for a run that was stopped before its last step."""
+    for file, one in zip(files, contents, strict=True):
+        steps = one["settings"]["loop"]["steps"]
+        if one["step"] < steps:
+            raise UserError(f"{file} is at step {one['step']} of {steps}; let the run finish first.")
+
+
 def runs_and_ancestor(
     files: tuple[Path, ...], contents: list[dict[str, Any]], role: str
 ) -> tuple[list[dict[str, Any]], Path | None]:
@@ -67,8 +78,10 @@ def runs_and_ancestor(
     Raises UserError when they do not all go back to one network.
     """
     lines = [ancestors(content) for content in contents]
-    before = {digest for line in lines for digest in line}
     digests = [network_file.digest(content["nets"][role]["average"]) for content in contents]
+    if len(set(digests)) < len(digests):
+        raise UserError("Two of the checkpoints hold the same network; give each run once.")
+    before = {digest for line in lines for digest in line}
     runs = [n for n, digest in enumerate(digests) if digest not in before]
     roots = {lines[n][-1] if lines[n] else None for n in runs}
     if len(roots) != 1 or None in roots:

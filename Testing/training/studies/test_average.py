@@ -98,3 +98,14 @@ def test_the_first_network_of_their_line_may_take_part_too(runs, tmp_path):
     assert main(["average", *map(str, again), str(start), "--run", str(tmp_path / "mean")]) == 0
     method = MethodRecord.of(checkpoint.read(tmp_path / "mean" / "checkpoint.pt")["method"])
     assert method.averaging == Averaging((5, 6), str(start))
+
+
+def test_nothing_is_replaced_and_each_run_counts_once(runs, tmp_path, capsys):
+    _, _, files = runs
+    mean = tmp_path / "mean"
+    assert main(["average", str(files[0]), str(files[0]), "--run", str(mean)]) == 2
+    assert "hold the same network" in capsys.readouterr().err and not mean.exists()
+    assert main(["average", *map(str, files), "--run", str(mean)]) == 0
+    before = (mean / "checkpoint.pt").read_bytes()
+    assert main(["average", *map(str, files), "--run", str(mean)]) == 2
+    assert "is there already" in capsys.readouterr().err and (mean / "checkpoint.pt").read_bytes() == before
