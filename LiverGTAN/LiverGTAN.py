@@ -184,7 +184,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     ):
         """Segment the liver of a CT and return when it is written and measured.
 
-        inputVolume: scalar volume node in HU. outputSegmentation: segmentation node, made on demand when None.
+        inputVolume: scalar volume node in HU. outputSegmentation: segmentation node, made on demand when None; its
+        segment of this module is replaced, also when that is the liver of another volume (the panel would ask before).
         student: name of a bundled student or path of a student file. engine: "automatic", "numpy" or "torch".
         region: markups ROI node outside of which nothing is liver. liverPoints, notLiverPoints: markups point lists.
         settings: LiverGTANLib.core.postprocess.PostprocessSettings (threshold and the like).

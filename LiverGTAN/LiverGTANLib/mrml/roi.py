@@ -41,7 +41,7 @@ def writeRegion(roiNode, region: Region) -> None:
 
 def fit(roiNode, volumeNode, segmentationNode) -> None:
     """Put a new ROI around the liver, or, when there is none yet, around the whole volume."""
-    corners = _liverCorners(segmentationNode)
+    corners = _liverCorners(segmentationNode) if scene.liverVolume(segmentationNode) == volumeNode else None
     if corners is None:
         corners = _corners(
             np.zeros(3) - 0.5, np.array(volumeNode.GetImageData().GetDimensions()) - 0.5, scene.ijkToWorld(volumeNode)
@@ -53,9 +53,8 @@ def fit(roiNode, volumeNode, segmentationNode) -> None:
 
 
 def _liverCorners(segmentationNode) -> np.ndarray | None:
-    """(8, 3) RAS mm of the corners of a box that holds the liver segment with a margin, None without one."""
-    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode else ""
-    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId) if segmentId else None
+    """(8, 3) RAS mm of the corners of a box that holds the liver segment with a margin, None when it is empty."""
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(scene.liverSegmentId(segmentationNode))
     if labelmap is None or labelmap.IsEmpty():
         return None
     first, last = np.reshape(labelmap.GetExtent(), (3, 2)).T

@@ -19,6 +19,10 @@ SURFACE = vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
 SEGMENT_TAG = "LiverGTAN"
 """Segment tag of the one segment that belongs to this module; its value names the student that made it."""
 
+LIVER_ROLE = "LiverGTAN.volume"
+"""Node reference of a segmentation to the volume whose liver its segment is. Where segments had been drawn on another
+volume before, that one stays the reference volume."""
+
 # Measured on the sample CT (122x101x112 voxels, reference mask): surface nets take 19 ms of processor time where the
 # default takes 34 ms, and look as smooth. (With their own smoothing they are faster still but leave terraces.)
 _SURFACE_NETS = "1"
@@ -119,13 +123,34 @@ def createSegmentation(volumeNode):
     scene = volumeNode.GetScene()
     name = scene.GenerateUniqueName(f"{volumeNode.GetName()} {SEGMENT_NAME}")
     segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    segmentationNode.CreateDefaultDisplayNodes()
-    segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    method = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetConversionMethodParameterName()
-    segmentationNode.GetSegmentation().SetConversionParameter(method, _SURFACE_NETS)
-    placeBeside(segmentationNode, volumeNode)
+    try:
+        segmentationNode.CreateDefaultDisplayNodes()
+        segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        method = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetConversionMethodParameterName()
+        segmentationNode.GetSegmentation().SetConversionParameter(method, _SURFACE_NETS)
+        placeBeside(segmentationNode, volumeNode)
+    except BaseException:
+        removeNode(segmentationNode)
+        raise
     return segmentationNode
+
+
+def removeNode(node) -> None:
+    """Remove a node with its display and storage nodes and its item in the subject hierarchy."""
+    mrmlScene = node.GetScene()
+    if mrmlScene is None:
+        return
+    displays = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+    parts = [*(node.GetNthDisplayNode(n) for n in range(displays)), node.GetStorageNode()]
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(mrmlScene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    if item:
+        hierarchy.RemoveItem(item, False, False)
+    mrmlScene.RemoveNode(node)
+    for part in parts:
+        if part is not None and part.GetScene() is not None:
+            mrmlScene.RemoveNode(part)
 
 
 def addHiddenNode(mrmlScene, className: str, name: str = "", singletonTag: str = ""):
@@ -158,7 +183,7 @@ def findSegmentation(volumeNode):
     if volumeNode is None:
         return None
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volumeNode.GetScene()):
-        if referenceVolume(segmentationNode) == volumeNode and liverSegmentId(segmentationNode):
+        if liverVolume(segmentationNode) == volumeNode:
             return segmentationNode
     return None
 
@@ -187,6 +212,19 @@ def liverSegmentId(segmentationNode) -> str:
         if segmentation.GetSegment(segmentId).HasTag(SEGMENT_TAG):
             return segmentId
     return ""
+
+
+def liverVolume(segmentationNode):
+    """The volume whose liver our segment is; None without such a segment, or when its volume is not known or gone."""
+    if segmentationNode is None or not liverSegmentId(segmentationNode):
+        return None
+    return segmentationNode.GetNodeReference(LIVER_ROLE) or referenceVolume(segmentationNode)
+
+
+def tagLiver(segmentationNode, segmentId: str, volumeNode, student: str) -> None:
+    """Mark a segment as ours: made by this student, the liver of this volume."""
+    segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(SEGMENT_TAG, student)
+    setReference(segmentationNode, LIVER_ROLE, volumeNode)
 
 
 def addLiverSegment(segmentationNode) -> str:

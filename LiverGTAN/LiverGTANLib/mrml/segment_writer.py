@@ -1,8 +1,14 @@
 """A mask becomes a segment through Slicer's Segment Editor logic: undo, masking and other segments respected.
 
-The logic returns silently when it cannot work, so every write is verified; when it failed, the segmentation is
-restored and WriteError raised.
+The logic returns silently when it cannot work, so every write is verified. After any error the segmentation is as it
+was before: segments, surfaces, reference grid and Undo.
 """
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import slicer
@@ -16,10 +22,16 @@ from ..core.segmenter import BoxMask
 from . import scene
 from .scene import LABELMAP, SURFACE, labelmapArray
 
+logger = logging.getLogger(__name__)
+
 UNDO_STATES = 10
+"""At least; as many as in Slicer's Segment Editor."""
+
 EDITOR_LOGIC = getattr(slicer, "vtkSlicerSegmentEditorLogic", None)  # of Slicer 5.10 or newer
 APPLICATION_EDITOR_TAG = "SegmentEditor"
 EDITOR_TAG = "LiverGTAN"
+
+_GEOMETRY = vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
 
 VERIFIED_PLANE_STEP = 8
 """One plane in this many of a written mask is compared: the logic's known failures (nothing written, another grid)
@@ -28,6 +40,132 @@ concern all planes."""
 
 class WriteError(RuntimeError):
     """The mask could not be written; the message says what to do. The segmentation is as it was before."""
+
+
+@contextmanager
+def errorsLogged() -> Iterator[None]:
+    """For what takes an error's traces back: another error in it must not hide the first one."""
+    try:
+        yield
+    except Exception:
+        logger.exception("What was begun before an error could not be taken back.")
+
+
+@dataclass(frozen=True)
+class _References:
+    """What a write may change of a segmentation beside its segments: reference volume, grid, and whose liver it is."""
+
+    volume: Any
+    liverVolume: Any
+    geometry: str
+
+    @staticmethod
+    def of(segmentationNode) -> "_References":
+        geometry = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY)
+        return _References(
+            scene.referenceVolume(segmentationNode), segmentationNode.GetNodeReference(scene.LIVER_ROLE), geometry
+        )
+
+    def restore(self, segmentationNode) -> None:
+        """Volumes that were removed since are left out."""
+        for role, volume in (
+            (segmentationNode.GetReferenceImageGeometryReferenceRole(), self.volume),
+            (scene.LIVER_ROLE, self.liverVolume),
+        ):
+            scene.setReference(segmentationNode, role, volume if volume and volume.GetScene() else None)
+        segmentationNode.GetSegmentation().SetConversionParameter(_GEOMETRY, self.geometry)
+
+
+class UndoHistory:
+    """Undo states of one segmentation: Slicer's history of its segments, and with each state what that leaves out.
+
+    note: what the caller wants to know of the present state; it comes back with the state.
+    """
+
+    def __init__(self, segmentationNode):
+        self._node, self._segmentation = segmentationNode, segmentationNode.GetSegmentation()
+        self._states = slicer.vtkSegmentationHistory()
+        self._states.SetMaximumNumberOfStates(UNDO_STATES + 2)  # taking an error back takes two
+        self._states.SetSegmentation(self._segmentation)
+        self._labels: list[tuple[_References, Any]] = []  # of the saved states
+        self._position = 0  # of the present state among them; behind the last one while it is not saved
+        self._last = 0  # of the states that Redo leads to
+        self._canRollBack = False
+        self.note: Any = None
+
+    def isOf(self, segmentationNode) -> bool:
+        return segmentationNode == self._node and segmentationNode.GetSegmentation() == self._segmentation
+
+    @property
+    def canUndo(self) -> bool:
+        self._followUser()
+        return self._states.IsRestorePreviousStateAvailable()
+
+    @property
+    def canRedo(self) -> bool:
+        self._followUser()
+        return self._position < self._last and self._states.IsRestoreNextStateAvailable()
+
+    def save(self, references: _References) -> None:
+        """Save the present state before it is changed. references: as they were before anything was changed."""
+        self._followUser()
+        if not self._states.SaveState():
+            raise WriteError("The segmentation's state could not be saved for Undo; choose another segmentation.")
+        labels = [*self._labels[: self._position], (references, self.note)]
+        if self._segmentation.GetNumberOfSegments():
+            # Slicer's history goes back to this state only if it hears of a change; from now on there is one.
+            self._segmentation.GetNthSegment(0).Modified()
+        self._labels = labels[-self._states.GetNumberOfStates() :]
+        self._position = self._last = len(self._labels)
+        self._canRollBack = True
+
+    def undo(self) -> None:
+        self._followUser()
+        self._last = max(self._last, self._position)
+        self._goBack()
+
+    def redo(self) -> None:
+        self._followUser()
+        self._goTo(self._states.RestoreNextState, 1)
+
+    def keep(self) -> None:
+        """What was done since a state was saved stays: it cannot be rolled back any more."""
+        self._canRollBack = False
+
+    def rollBack(self) -> None:
+        """Go back to the state that was saved just now, if one was, as if nothing had been done since."""
+        if not self._canRollBack:
+            return
+        self._canRollBack = False
+        if self._segmentation.GetNumberOfSegments() == 0:  # as it was then: nothing was changed
+            self._position -= 1
+        else:
+            self._goBack()
+        self._last = self._position
+
+    def _goBack(self) -> None:
+        if self._position == len(self._labels):  # Slicer's history saves the present state for Redo
+            self._labels.append((_References.of(self._node), self.note))
+        self._goTo(self._states.RestorePreviousState, -1)
+
+    def _goTo(self, restore: Callable[[], bool], step: int) -> None:
+        with NodeModify(self._node):
+            restore()
+        dropped = len(self._labels) - self._states.GetNumberOfStates()
+        self._labels = self._labels[dropped:]
+        self._last -= dropped
+        self._position += step - dropped
+        references, self.note = self._labels[self._position]
+        references.restore(self._node)
+        if self._node.GetDisplayNode():
+            self._node.GetDisplayNode().Modified()  # so that views draw the segments anew
+
+    def _followUser(self) -> None:
+        """What the user edits after Undo takes the place of the states that were undone."""
+        count = self._states.GetNumberOfStates()
+        if count < len(self._labels):
+            del self._labels[count:]
+            self._position = self._last = count
 
 
 class SegmentWriter:
@@ -45,9 +183,10 @@ class SegmentWriter:
             )
         self._scene = mrmlScene
         self._surfaceRemovedFrom = None
+        self._history: UndoHistory | None = None
+        self._historyBefore: UndoHistory | None = None
         self._logic = logicClass()
         self._logic.SetMRMLScene(mrmlScene)
-        self._logic.SetMaximumNumberOfUndoStates(UNDO_STATES)
 
     def write(self, volumeNode, boxMask: BoxMask, segmentationNode, student: str, surfaceLater: bool = False) -> str:
         """Make the mask the liver segment of the segmentation and return the segment's ID.
@@ -56,48 +195,82 @@ class SegmentWriter:
         surfaceLater: leave a surface that was shown in 3D to the caller's `makeSurface`, as making it takes long.
         """
         _requireLabelmaps(segmentationNode)
-        self._adoptReferenceGeometry(segmentationNode, volumeNode)
-        modifier = _onReferenceGrid(_orientedImage(boxMask, volumeNode, segmentationNode), segmentationNode)
-        editor = self._editorFor(segmentationNode, volumeNode)
-        _saveStateInSegmentEditor(segmentationNode)
-        if not self._logic.SaveStateForUndo():
-            raise WriteError("The segmentation's state could not be saved for Undo; choose another segmentation.")
-        segmentId = ""
+        history = self._history if self._holds(segmentationNode) else UndoHistory(segmentationNode)
+        history.keep()
+        before = _References.of(segmentationNode)
+        try:
+            self._adoptReferenceGeometry(segmentationNode, volumeNode)
+            modifier = _onReferenceGrid(_orientedImage(boxMask, volumeNode, segmentationNode), segmentationNode)
+            editor = self._editorFor(segmentationNode, volumeNode)
+            _saveStateInSegmentEditor(segmentationNode)
+            history.save(before)
+            segmentId = self._setLiver(segmentationNode, editor, modifier)
+            scene.tagLiver(segmentationNode, segmentId, volumeNode, student)
+            if not surfaceLater:
+                self.makeSurface()
+        except BaseException:
+            with errorsLogged():
+                self._rollBack(history)
+                before.restore(segmentationNode)
+            raise
+        self._historyBefore, self._history = self._history, history
+        return segmentId
+
+    def takeBack(self) -> None:
+        """Take the last write back, as if it had never been."""
+        self._rollBack(self._history)
+        self._history = self._historyBefore
+
+    def _rollBack(self, history: UndoHistory) -> None:
+        self._surfaceRemovedFrom = None  # it comes back with the state
+        history.rollBack()
+
+    def _setLiver(self, segmentationNode, editor, modifier) -> str:
+        """Set the liver segment, a new one if there is none, to the modifier; returns its ID."""
         with NodeModify(segmentationNode):
             segmentId = scene.liverSegmentId(segmentationNode) or scene.addLiverSegment(segmentationNode)
             editor.SetSelectedSegmentID(segmentId)
-            written = self._modify(segmentationNode, segmentId, modifier)
-        if not surfaceLater:
-            self.makeSurface()
-        if not written:
-            self._logic.Undo()
-            raise WriteError(
-                "Slicer's Segment Editor logic did not accept the mask; nothing was changed. "
-                "Try a new segmentation, and look into the application log."
-            )
-        segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(scene.SEGMENT_TAG, student)
+            if not self._modify(segmentationNode, segmentId, modifier):
+                raise WriteError(
+                    "Slicer's Segment Editor logic did not accept the mask; nothing was changed. "
+                    "Try a new segmentation, and look into the application log."
+                )
         return segmentId
 
     def makeSurface(self) -> None:
-        """Make the surface again that the last write took away, if it did."""
+        """Make the surface again that the last write took away, if it did. Raises WriteError when that fails."""
         segmentationNode, self._surfaceRemovedFrom = self._surfaceRemovedFrom, None
-        if segmentationNode is not None and segmentationNode.GetScene() is not None:
-            segmentationNode.GetSegmentation().CreateRepresentation(SURFACE)
+        if segmentationNode is None or segmentationNode.GetScene() is None:
+            return
+        if not segmentationNode.GetSegmentation().CreateRepresentation(SURFACE):
+            raise WriteError(
+                f"The surface of '{segmentationNode.GetName()}' could not be made; look into the application log, and "
+                "press Show 3D to try again."
+            )
+
+    @property
+    def note(self) -> Any:
+        """What the caller noted of the present state of the segmentation that was written last."""
+        return self._history.note if self._history else None
+
+    @note.setter
+    def note(self, note: Any) -> None:
+        self._history.note = note
 
     def canUndo(self, segmentationNode) -> bool:
-        return self._holds(segmentationNode) and self._logic.CanUndo()
+        return self._holds(segmentationNode) and self._history.canUndo
 
     def canRedo(self, segmentationNode) -> bool:
-        return self._holds(segmentationNode) and self._logic.CanRedo()
+        return self._holds(segmentationNode) and self._history.canRedo
 
     def undo(self) -> None:
-        self._logic.Undo()
+        self._history.undo()
 
     def redo(self) -> None:
-        self._logic.Redo()
+        self._history.redo()
 
     def _holds(self, segmentationNode) -> bool:
-        return segmentationNode is not None and self._logic.GetSegmentationNode() == segmentationNode
+        return segmentationNode is not None and self._history is not None and self._history.isOf(segmentationNode)
 
     def _editorFor(self, segmentationNode, volumeNode):
         """Our own editor node: using the application's would change what the user has selected there."""
@@ -317,8 +490,7 @@ def _resampled(image, reference):
 
 def _referenceGeometry(segmentationNode):
     """The segmentation's reference grid as an image without voxels, or None."""
-    name = vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-    text = segmentationNode.GetSegmentation().GetConversionParameter(name)
+    text = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY)
     reference = vtkOrientedImageData()
     if not text or not vtkSegmentationConverter.DeserializeImageGeometry(text, reference, False):
         return None

@@ -1,6 +1,8 @@
 """What the module does in a scene: read a CT, hand out a job, write and measure its result, undo it. No window."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
 from . import parameters, scene, table
 from .parameters import ChosenParameters
-from .segment_writer import SegmentWriter
+from .segment_writer import SegmentWriter, errorsLogged
 
 CHECKED_IMAGES = 32
 """Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
@@ -102,30 +104,6 @@ class SegmentationResult:
         )
 
 
-class UndoHistory:
-    """The results of one segmentation, in step with the undo states of the Segment Editor logic."""
-
-    def __init__(self) -> None:
-        self._results: list[SegmentationResult] = []
-        self._count = 0  # results that are not undone
-
-    @property
-    def current(self) -> SegmentationResult | None:
-        return self._results[self._count - 1] if self._count else None
-
-    def add(self, result: SegmentationResult) -> None:
-        """A new state; what was undone before it is lost."""
-        if self._results and self._results[-1].segmentation != result.segmentation:
-            self._results, self._count = [], 0
-        self._results = [*self._results[: self._count], result]
-        self._count += 1
-
-    def move(self, steps: int) -> SegmentationResult | None:
-        """Go back (-1) or forward (1); the result that is current then, None before the first."""
-        self._count = min(max(self._count + steps, 0), len(self._results))
-        return self.current
-
-
 class Session:
     """Segments volumes of one scene and remembers engines, analyses and undo states.
 
@@ -138,7 +116,6 @@ class Session:
         self.engines = engineProvider or factory.InstalledEngines()
         self._cache = SegmentationCache(self.engines)
         self._makeWriter, self._writer = makeWriter, None
-        self._history = UndoHistory()
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._checkedAnalysis: tuple[object, list[Finding]] = (None, [])
 
@@ -196,14 +173,7 @@ class Session:
         found = self._missing(chosen) or self._findingsInImage(chosen.volumeNode)
         if any(finding.blocking for finding in found):
             return found
-        return found + self._findingsInTable(chosen.tableNode) + self._findingsInAnalysis(chosen)
-
-    def _findingsInTable(self, tableNode) -> list[Finding]:
-        """A table of another purpose is never written to."""
-        if tableNode is None or table.isOurs(tableNode):
-            return []
-        name = tableNode.GetName()
-        return [Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")]
+        return found + list(_findingsInOutputs(chosen)) + self._findingsInAnalysis(chosen)
 
     def _findingsInImage(self, volumeNode, ct: CtVolume | None = None) -> list[Finding]:
         """ct: what was read of the node, if that was done already. Each state of an image is checked once."""
@@ -240,36 +210,37 @@ class Session:
         """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
         surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. Raises InputError when no liver was
-        found and WriteError when it cannot be written; nothing is changed then.
+        found and WriteError when it cannot be written. After any error all is as it was before.
         """
         _requireStillValid(request, found)
         start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()
-        segmentationNode = chosen.segmentationNode or scene.createSegmentation(chosen.volumeNode)
-        try:
+        with ExitStack() as rollback:
+            segmentationNode = chosen.segmentationNode
+            if segmentationNode is None:
+                segmentationNode = scene.createSegmentation(chosen.volumeNode)
+                rollback.callback(_takeBack, scene.removeNode, segmentationNode)
             segmentId = writer.write(chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater)
-        except Exception:
-            if chosen.segmentationNode is None:
-                self._scene.RemoveNode(segmentationNode)
-            raise
-        end = time.monotonic()
-        volumeMl = _segmentMl(segmentationNode, segmentId) if writer.masking else found.interval.volume
-        tableNode = chosen.tableNode
-        if tableNode is None or tableNode.GetScene() is None or not table.isOurs(tableNode):
-            tableNode = table.create(self._scene)
-        seconds = {**found.seconds, "write": end - start, "total": end - request.started}
-        result = SegmentationResult(
-            request,
-            found,
-            segmentationNode,
-            segmentId,
-            tableNode,
-            volumeMl,
-            writer.masking,
-            seconds,
-            table.read(tableNode, segmentationNode),
-        )
-        self._history.add(result)
-        _tabulate(result)
+            rollback.callback(_takeBack, writer.takeBack)
+            end = time.monotonic()
+            tableNode = chosen.tableNode
+            if tableNode is None or tableNode.GetScene() is None or not table.isOurs(tableNode):
+                tableNode = table.create(self._scene)
+                rollback.callback(_takeBack, scene.removeNode, tableNode)
+            result = SegmentationResult(
+                request,
+                found,
+                segmentationNode,
+                segmentId,
+                tableNode,
+                _segmentMl(segmentationNode, segmentId) if writer.masking else found.interval.volume,
+                writer.masking,
+                {**found.seconds, "write": end - start, "total": end - request.started},
+                table.read(tableNode, segmentationNode),
+            )
+            writer.note = result
+            rollback.callback(_takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
+            table.put(tableNode, segmentationNode, result.row())
+            rollback.pop_all()
         return result
 
     @memory_errors_explained()
@@ -282,7 +253,7 @@ class Session:
     @property
     def current(self) -> SegmentationResult | None:
         """What was written last and not undone."""
-        return self._history.current
+        return self._writer.note if self._writer else None
 
     def canUndo(self, segmentationNode) -> bool:
         return self._writer is not None and self._writer.canUndo(segmentationNode)
@@ -295,7 +266,7 @@ class Session:
         """Take the last write and its row back; the result that is current then, None before the first."""
         undone = self.current
         self._writerOfScene().undo()
-        result = self._history.move(-1)
+        result = self.current
         if result is not None:
             _tabulate(result)
         elif undone is not None and undone.tableNode.GetScene() is not None:
@@ -306,7 +277,7 @@ class Session:
     def redo(self) -> SegmentationResult | None:
         """Bring back what undo took; the result that is current then."""
         self._writerOfScene().redo()
-        result = self._history.move(1)
+        result = self.current
         if result is not None:
             _tabulate(result)
         return result
@@ -314,7 +285,6 @@ class Session:
     def reset(self) -> None:
         """After the scene was closed: its undo states and analyses mean nothing any more."""
         self._writer = None
-        self._history = UndoHistory()
         self._cache.clear_analyses()
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._checkedAnalysis = (None, [])
@@ -327,6 +297,21 @@ class Session:
 
 def _reasons(found: list[Finding], blocking: bool) -> str:
     return " ".join(finding.reason for finding in found if finding.blocking == blocking)
+
+
+def _findingsInOutputs(chosen: ChosenParameters) -> Iterator[Finding]:
+    """What would be replaced in the chosen segmentation, and what will not be written into."""
+    owner = scene.liverVolume(chosen.segmentationNode)
+    if owner is not None and owner != chosen.volumeNode:
+        yield Finding(
+            False,
+            f"'{chosen.segmentationNode.GetName()}' holds the liver of '{owner.GetName()}', which that of "
+            f"'{chosen.volumeNode.GetName()}' would replace; to keep it, choose another segmentation "
+            "(none makes a new one).",
+        )
+    if chosen.tableNode is not None and not table.isOurs(chosen.tableNode):
+        name = chosen.tableNode.GetName()
+        yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")
 
 
 def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
@@ -343,6 +328,11 @@ def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
             f"No liver was found {where} '{request.volumeNode.GetName()}'; nothing was changed. "
             "Check that it is a CT of the abdomen and that its orientation is right."
         )
+
+
+def _takeBack(function: Callable, *arguments) -> None:
+    with errorsLogged():
+        function(*arguments)
 
 
 def _tabulate(result: SegmentationResult) -> None:

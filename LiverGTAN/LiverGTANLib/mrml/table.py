@@ -17,6 +17,7 @@ from slicer.util import NodeModify
 
 from ..core.measurements import TITLES, MeasurementRow
 from ..core.volume import InputError
+from . import scene
 
 NAME = "Liver volumes"
 ROW_ID = "Row ID"
@@ -35,7 +36,11 @@ _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1
 def create(mrmlScene):
     """A new empty table with its columns."""
     node = mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", mrmlScene.GenerateUniqueName(NAME))
-    _addMissingColumns(node)
+    try:
+        _addMissingColumns(node)
+    except BaseException:
+        scene.removeNode(node)
+        raise
     return node
 
 

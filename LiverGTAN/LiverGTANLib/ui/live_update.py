@@ -182,8 +182,9 @@ class LiveUpdate:
             return None
 
     def _hasMask(self) -> bool:
-        segmentationNode = self._chosen().segmentationNode
-        return segmentationNode is not None and bool(scene.liverSegmentId(segmentationNode))
+        """Whether the chosen segmentation holds the chosen volume's liver; another one's is not replaced unasked."""
+        chosen = self._chosen()
+        return chosen.volumeNode is not None and scene.liverVolume(chosen.segmentationNode) == chosen.volumeNode
 
     def _prepareMask(self) -> SegmentationRequest | None:
         request = self._request() if self._hasMask() else None

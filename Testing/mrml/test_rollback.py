@@ -1,0 +1,245 @@
+"""After an error, wherever it comes, all is as it was: segments, surfaces, Undo, table, nodes, subject hierarchy."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import vtk
+from slicer.util import arrayFromVolume, arrayFromVolumeModified
+
+from LiverGTANLib.mrml import scene, segment_writer, self_test, session, table
+from LiverGTANLib.mrml.segment_writer import SegmentWriter, UndoHistory, WriteError
+from LiverGTANLib.mrml.session import SegmentationResult, Session
+from support.module_fixtures import MODULE_FILE, students
+from support.mrml_cases import addSegment
+
+STAGES = {
+    "display": (scene, "placeBeside"),
+    "reference grid": (SegmentWriter, "_adoptReferenceGeometry"),
+    "mask on the grid": (segment_writer, "_onReferenceGrid"),
+    "editor": (SegmentWriter, "_editorFor"),
+    "saved state": (UndoHistory, "save"),
+    "segment": (SegmentWriter, "_modify"),
+    "tag": (scene, "tagLiver"),
+    "surface": (SegmentWriter, "makeSurface"),
+    "result": (SegmentationResult, "row"),
+    "table": (table, "_addMissingColumns"),
+    "row read": (table, "read"),
+    "row": (table, "put"),
+    "row added": (table, "_addRow"),
+    "cell": (table, "_setCell"),
+}
+
+
+class InjectedError(Exception):
+    """What goes wrong in these tests."""
+
+
+def inject(monkeypatch, owner, name: str, after: bool) -> None:
+    """Let a function fail, before it does anything or after it has done all."""
+    original = inspect.getattr_static(owner, name)
+
+    def failing(*arguments, **more):
+        if after:
+            original(*arguments, **more)
+        raise InjectedError(name)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+@pytest.fixture
+def logic(slicerHost, students):
+    slicerHost.loadModule(MODULE_FILE)
+    import LiverGTAN
+
+    yield LiverGTAN.LiverGTANLogic(students)
+    assert not slicerHost.dialogs.messages
+
+
+@pytest.fixture
+def ct(logic):
+    """The phantom in a study of the subject hierarchy."""
+    volumeNode, _ = self_test.addPhantom()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volumeNode), study)
+    return volumeNode
+
+
+@pytest.fixture
+def output(logic, ct):
+    """A segmentation that was written twice, with a surface, a segment of the user's and a second row in the table."""
+    logic.process(ct)
+    first = logic.process(ct)
+    change(ct)
+    result = logic.process(ct, first.segmentation)
+    tumor = np.zeros(arrayFromVolume(ct).shape, np.uint8)
+    tumor[10:14, 20:30, 20:30] = 1
+    addSegment(result.segmentation, ct, "tumor", tumor)
+    result.segmentation.CreateClosedSurfaceRepresentation()
+    return result.segmentation
+
+
+def change(volumeNode) -> None:
+    """The next mask will be another one."""
+    array = arrayFromVolume(volumeNode)
+    array[:, :, np.flatnonzero((array > -900).any(axis=(0, 1)))[:12]] = -1000
+    arrayFromVolumeModified(volumeNode)
+
+
+def snapshot(logic) -> dict:
+    """All that a user could find changed."""
+    nodes = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    itemIds = [items.GetId(n) for n in range(items.GetNumberOfIds())]
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return {
+        "nodes": sorted(node.GetID() for node in nodes if node.GetSingletonTag() != segment_writer.EDITOR_TAG),
+        "items": sorted((hierarchy.GetItemName(item), hierarchy.GetItemParent(item)) for item in itemIds),
+        "tables": [table.rows(node) for node in slicer.util.getNodesByClass("vtkMRMLTableNode")],
+        "segmentations": {node.GetID(): contentOf(node) for node in segmentations},
+        "undo": {node.GetID(): logic.session.canUndo(node) for node in segmentations},
+        "redo": {node.GetID(): logic.session.canRedo(node) for node in segmentations},
+        "current": logic.session.current,
+    }
+
+
+def contentOf(segmentationNode) -> list:
+    segmentation = segmentationNode.GetSegmentation()
+    reference = scene.referenceVolume(segmentationNode)
+    owner = segmentationNode.GetNodeReference(scene.LIVER_ROLE)
+    content = [reference and reference.GetID(), owner and owner.GetID(), segmentation.GetSourceRepresentationName()]
+    content.append(segmentation.GetConversionParameter(segment_writer._GEOMETRY))
+    for segmentId in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segmentId)
+        labelmap = segment.GetRepresentation(scene.LABELMAP)
+        surface = segment.GetRepresentation(scene.SURFACE)
+        tag = vtk.reference("")
+        segment.GetTag(scene.SEGMENT_TAG, tag)
+        voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
+        places = np.argwhere(voxels) + np.array(labelmap.GetExtent()[::2])[::-1]
+        content.append((segmentId, segment.GetName(), str(tag), places.tobytes()))
+        content.append(surface and surface.GetNumberOfPoints())
+    return content
+
+
+def undoAll(logic, segmentationNode) -> list:
+    """What the segmentation holds after each step of Undo."""
+    steps = []
+    while logic.session.canUndo(segmentationNode):
+        logic.session.undo()
+        steps.append(contentOf(segmentationNode))
+    return steps
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_error_on_the_way_to_a_new_segmentation_leaves_nothing(logic, ct, stage, after, monkeypatch):
+    before = snapshot(logic)
+    with monkeypatch.context() as patch:
+        inject(patch, *STAGES[stage], after)
+        with pytest.raises(InjectedError):
+            logic.process(ct)
+    assert snapshot(logic) == before
+    assert logic.process(ct).volumeMl > 0  # and then it works
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("stage", [s for s in STAGES if s not in ("display", "row added")])
+def test_an_error_while_a_segmentation_is_replaced_changes_nothing(logic, ct, output, stage, after, monkeypatch):
+    before = snapshot(logic)
+    change(ct)
+    with monkeypatch.context() as patch:
+        inject(patch, *STAGES[stage], after)
+        with pytest.raises(InjectedError):
+            logic.process(ct, output)
+    assert snapshot(logic) == before
+    result = logic.process(ct, output)
+    again = contentOf(output)
+    assert again != before["segmentations"][output.GetID()] and result is logic.session.current
+    steps = undoAll(logic, output)  # to what the error found, to the first mask, to none
+    assert steps[0] == before["segmentations"][output.GetID()] and len(steps) == 3
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_error_at_another_scan_keeps_undo_of_the_first(logic, ct, output, stage, after, monkeypatch):
+    before = snapshot(logic)
+    other, _ = self_test.addPhantom("Other")
+    withOther = snapshot(logic)
+    if stage == "table":
+        slicer.mrmlScene.RemoveNode(logic.table())
+        withOther = snapshot(logic)
+    with monkeypatch.context() as patch:
+        inject(patch, *STAGES[stage], after)
+        with pytest.raises(InjectedError):
+            logic.process(other)
+    assert snapshot(logic) == withOther
+    assert logic.session.canUndo(output) and before["undo"] == {
+        node: can for node, can in snapshot(logic)["undo"].items() if node in before["undo"]
+    }
+    assert len(undoAll(logic, output)) == 2
+
+
+def test_the_users_own_error_is_not_hidden_by_one_while_taking_back(logic, ct, monkeypatch, caplog):
+    inject(monkeypatch, table, "put", after=False)
+    monkeypatch.setattr(scene, "removeNode", lambda node: 1 / 0)
+    with pytest.raises(InjectedError):
+        logic.process(ct)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_cannot_be_shown_in_3d_is_told_and_taken_back(logic, ct, output, monkeypatch):
+    """Slicer's conversion does not raise, it returns False."""
+    before, segmentation = snapshot(logic), output.GetSegmentation()
+    change(ct)
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation, "CreateRepresentation", lambda name: False)
+        with pytest.raises(WriteError, match="surface of 'Phantom liver_1' could not be made"):
+            logic.process(ct, output)
+    assert snapshot(logic) == before
+
+
+def test_an_error_in_the_batch_leaves_nothing_of_that_volume(logic, ct, monkeypatch):
+    other, _ = self_test.addPhantom("Other")
+    put = table.put
+    monkeypatch.setattr(table, "put", lambda node, seg, row: put(node, seg, row) if row.name == "Other" else 1 / 0)
+    batch = logic.processAll([ct, other])
+    assert [problem.volume for problem in batch.problems] == ["Phantom"] and len(batch.results) == 1
+    (segmentationNode,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert scene.referenceVolume(segmentationNode) == other
+
+
+# Undo beside what the user does
+
+
+def test_what_the_user_paints_after_undo_is_the_state_that_undo_leaves(logic, ct):
+    """The row must say what the segment holds: painted over once undone, Undo leads to the first mask, not to none."""
+    first = logic.process(ct)
+    change(ct)
+    logic.process(ct, first.segmentation)
+    logic.session.undo()
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentation, first.segmentId, ct).copy()
+    mask[:5] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, first.segmentation, first.segmentId, ct)
+    assert not logic.session.canRedo(first.segmentation)
+    assert logic.session.undo() is first
+    assert len(table.rows(logic.table())) == 2
+    assert logic.session.undo() is None and not logic.session.canUndo(first.segmentation)
+    assert len(table.rows(logic.table())) == 1
+
+
+def test_undo_keeps_its_last_states_in_step_however_many_there_were(logic, ct):
+    result = logic.process(ct)
+    results = [result]
+    for _ in range(segment_writer.UNDO_STATES + 5):
+        results.append(logic.process(ct, result.segmentation))
+    for expected in results[-2 : -segment_writer.UNDO_STATES - 2 : -1]:
+        assert logic.session.undo() is expected
+    while logic.session.canRedo(result.segmentation):
+        last = logic.session.redo()
+    assert last is results[-1]
