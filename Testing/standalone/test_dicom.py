@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from LiverGTANLib.core.input_checks import check
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.standalone.dicom import DicomCt, read_dicom
+from LiverGTANLib.standalone.dicom.reader import DicomCt, read_dicom
 from support.dicom_cases import (
     ORIGIN_LPS,
     SPACING,
@@ -540,7 +540,7 @@ def test_a_single_slice_asks_for_the_folder(hu, tmp_path):
 
 
 def test_a_deflated_bomb_is_refused_without_filling_the_memory(hu, tmp_path, monkeypatch):
-    monkeypatch.setattr("LiverGTANLib.standalone.dicom_files.LARGEST_INFLATED_BYTES", 10**6)
+    monkeypatch.setattr("LiverGTANLib.standalone.dicom.files.LARGEST_INFLATED_BYTES", 10**6)
     slices = ctSlices(hu)[:4]
     slices[2].file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     slices[2].PixelData = bytes(3 * 10**6)

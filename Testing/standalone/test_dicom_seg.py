@@ -9,8 +9,8 @@ from pydicom.uid import generate_uid
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.standalone import dicom_seg
-from LiverGTANLib.standalone.dicom import DicomCt, read_dicom
+from LiverGTANLib.standalone.dicom.reader import DicomCt, read_dicom
+from LiverGTANLib.standalone.dicom.segmentation import read_segmentation, write_segmentation
 from support.dicom_cases import ctSlices, enhancedCt, ijkToRas, save, smallHu
 
 BOX = (slice(2, 6), slice(10, 20), slice(5, 30))
@@ -29,7 +29,7 @@ def boxMask(shape: tuple[int, int, int]) -> BoxMask:
 
 def written(source: DicomCt, path, student) -> np.ndarray:
     mask = boxMask(source.ct.shape)
-    dicom_seg.write_segmentation(path, mask, source.images, student)
+    write_segmentation(path, mask, source.images, student)
     return mask.full()
 
 
@@ -47,7 +47,7 @@ def test_the_mask_comes_back_with_the_place_of_the_ct(source, tmp_path, student)
     places = {tuple(np.round((to_ras @ [*index, 1])[:3], 3)) for index in np.argwhere(volume.array > 0)}
     expected = {tuple(np.round((ijkToRas() @ [i, j, k, 1])[:3], 3)) for k, j, i in np.argwhere(mask)}
     assert places == expected
-    np.testing.assert_array_equal(dicom_seg.read_segmentation(tmp_path / "liver.dcm", source.images), mask)
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "liver.dcm", source.images), mask)
 
 
 @pytest.mark.slow
@@ -83,20 +83,20 @@ def test_the_slices_of_a_tilted_gantry_keep_their_places(tmp_path, student):
     places = [f.PlanePositionSequence[0].ImagePositionPatient for f in segmentation.PerFrameFunctionalGroupsSequence]
     drawn = [image.position.tolist() for image, plane in zip(source.images, mask) if plane.any()]
     np.testing.assert_allclose(sorted(map(list, places)), sorted(drawn))
-    np.testing.assert_array_equal(dicom_seg.read_segmentation(tmp_path / "liver.dcm", source.images), mask)
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "liver.dcm", source.images), mask)
 
 
 def test_an_empty_mask_is_an_empty_segment(source, tmp_path, student):
     empty = BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), source.ct.shape)
-    dicom_seg.write_segmentation(tmp_path / "liver.dcm", empty, source.images, student)
-    assert not dicom_seg.read_segmentation(tmp_path / "liver.dcm", source.images).any()
+    write_segmentation(tmp_path / "liver.dcm", empty, source.images, student)
+    assert not read_segmentation(tmp_path / "liver.dcm", source.images).any()
 
 
 def test_it_refers_to_the_frames_of_an_enhanced_file(tmp_path, student):
     enhancedCt(smallHu(), order=[3, 0, 1, 7, 6, 2, 4, 5]).save_as(tmp_path / "ct.dcm", enforce_file_format=True)
     source = read_dicom(tmp_path / "ct.dcm")
     mask = written(source, tmp_path / "liver.dcm", student)
-    np.testing.assert_array_equal(dicom_seg.read_segmentation(tmp_path / "liver.dcm", source.images), mask)
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "liver.dcm", source.images), mask)
 
 
 def test_phases_of_an_enhanced_file_are_refused(tmp_path, student):

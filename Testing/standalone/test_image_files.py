@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume, InputError
-from LiverGTANLib.standalone.dicom import read_dicom
+from LiverGTANLib.standalone.dicom.reader import read_dicom
 from LiverGTANLib.standalone.image_files import CtFile, image_of, open_ct, read_ct, read_labels, write_mask
 from support.dicom_cases import ctSlices, ijkToRas, save, smallHu
 

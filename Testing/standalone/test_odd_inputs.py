@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from LiverGTANLib.core import measurements
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone import command_line as cli
-from LiverGTANLib.standalone.dicom_seg import read_segmentation
+from LiverGTANLib.standalone.dicom.segmentation import read_segmentation
 from LiverGTANLib.standalone.image_files import image_of, open_ct, read_labels
 from support.dicom_cases import ctSlices, save, smallHu
 

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone import image_files
-from LiverGTANLib.standalone.dicom_series import SeveralSeriesError
+from LiverGTANLib.standalone.dicom.series import SeveralSeriesError
 from LiverGTANLib.standalone.image_files import CtFile
 from LiverGTANLib.standalone.voxel_data import read_voxels
 

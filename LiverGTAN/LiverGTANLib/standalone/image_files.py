@@ -12,9 +12,9 @@ from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import LPS_TO_RAS, CtVolume, InputError
 from ..core.weight_file import Student
-from .dicom import read_dicom
-from .dicom_files import DICOM_SUFFIXES, CtImage, is_dicom
-from .dicom_seg import read_segmentation, write_segmentation
+from .dicom.files import DICOM_SUFFIXES, CtImage, is_dicom
+from .dicom.reader import read_dicom
+from .dicom.segmentation import read_segmentation, write_segmentation
 from .metaimage import read_metaimage_header
 from .nifti import read_nifti_header, write_nifti
 from .nrrd_header import read_nrrd_header

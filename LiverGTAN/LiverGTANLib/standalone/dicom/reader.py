@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.volume import CtVolume
-from . import dicom_series
-from .dicom_files import CtImage, read_content
-from .dicom_pixels import read_hu
+from ...core.volume import CtVolume
+from . import series
+from .files import CtImage, read_content
+from .pixels import read_hu
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,6 @@ def read_dicom(path: Path, number: int | None = None) -> DicomCt:
     number: which one, counted from 1 as in the list that the error shows when there are several.
     Raises InputError with a sentence that names the fault and the file.
     """
-    choice = dicom_series.choose(read_content(path), path, number)
+    choice = series.choose(read_content(path), path, number)
     images = choice.stack.images
     return DicomCt(CtVolume(read_hu(images), choice.stack.ijk_to_ras, path.name), images, choice.notes)

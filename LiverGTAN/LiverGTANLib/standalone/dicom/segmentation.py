@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.segmenter import BoxMask
-from ..core.terminology import INTENDED_USE, SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
-from ..core.volume import InputError
-from ..core.weight_file import Student
-from .dicom_files import CtImage, read_dataset
+from ...core.segmenter import BoxMask
+from ...core.terminology import INTENDED_USE, SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
+from ...core.volume import InputError
+from ...core.weight_file import Student
+from .files import CtImage, read_dataset
 
 if TYPE_CHECKING:
     from highdicom import PixelMeasuresSequence

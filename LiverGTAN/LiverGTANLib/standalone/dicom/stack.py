@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.volume import LPS_TO_RAS
-from .dicom_files import CtImage
+from ...core.volume import LPS_TO_RAS
+from .files import CtImage
 
 SAME_POSITION_MM = 0.01
 """Images nearer than this lie at one position; the thinnest CT slices are 0.1 mm apart."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.input_checks import FEWEST_SLICES, tilt_degrees
-from ..core.volume import InputError
-from .dicom_files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
-from .dicom_stack import SAME_POSITION_MM, WIDE_STEP, Stack, arrange
+from ...core.input_checks import FEWEST_SLICES, tilt_degrees
+from ...core.volume import InputError
+from .files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
+from .stack import SAME_POSITION_MM, WIDE_STEP, Stack, arrange
 
 MOST_LOCALIZERS = 3
 LOCALIZER_DEGREES = 45.0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.volume import InputError
+from ...core.volume import InputError
 
 if TYPE_CHECKING:
     from pydicom import Dataset

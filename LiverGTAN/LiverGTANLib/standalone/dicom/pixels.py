@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.volume import InputError
-from .dicom_files import CtImage, functional_groups, naming, read_dataset
-from .limits import require_size
+from ...core.volume import InputError
+from ..limits import require_size
+from .files import CtImage, functional_groups, naming, read_dataset
 
 if TYPE_CHECKING:
     from pydicom import Dataset
