@@ -115,7 +115,8 @@ class Session:
         self._scene = mrmlScene
         self.engines = engineProvider or factory.InstalledEngines()
         self._cache = SegmentationCache(self.engines)
-        self._makeWriter, self._writer = makeWriter, None
+        self._makeWriter = makeWriter
+        self._writer: SegmentWriter | None = None
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._checkedAnalysis: tuple[object, list[Finding]] = (None, [])
 
