@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.volume import AIR
-from training.data.triples import triple
 from training.options import AugmentRanges
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone.image_files import image_of
 from training.data.tissues import Tissue as T
-from training.data.triples import triple
 
 EXTENT_MM = (380.0, 270.0, 400.0)
 """Size of the block along S, A, R."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from LiverGTANLib.core.boxes import triple
 from training.data.tissues import AIR_HU, Tissue
-from training.data.triples import triple
 from training.synthesis.effects.grid_operations import smooth_noise
 from training.synthesis.sources import Source
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from LiverGTANLib.core.boxes import triple
 from training.data.tissues import Tissue
-from training.data.triples import triple
 
 Kind = Literal["synthetic", "real"]
 

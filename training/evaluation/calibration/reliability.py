@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.postprocess import Analysis
 from training.data.cases import Case
-from training.data.triples import triple
 from training.errors import UserError
 
 SHELL_MM = 15.0

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.volume import CtVolume
 from training.data.tissues import Tissue
-from training.data.triples import triple
 from training.evaluation.stress.example import Example
 from training.options import Effects, SynthesisConfig
 from training.synthesis.effects.scanner import Noise

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from LiverGTANLib.core.boxes import triple
 from training.data.tissues import AIR_HU
-from training.data.triples import triple
 from training.synthesis.synthetic_scan import SyntheticScan
 
 

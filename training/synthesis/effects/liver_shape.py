@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from LiverGTANLib.core.boxes import triple
 from training.data.tissues import DISPLACEABLE, Tissue, is_any
-from training.data.triples import triple
 from training.synthesis.effects.grid_operations import signed_distance, smooth_noise
 from training.synthesis.synthetic_scan import SyntheticScan, bounding_box, draw_seed
 
