@@ -16,7 +16,7 @@ RUN = $(VENV)/bin/python
 SEGMENT = PYTHONPATH=LiverGTAN $(RUN) -m LiverGTANLib segment
 PYTEST = QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
 
-.PHONY: segment check test lint types test-slicer-python test-slicer train-demo benchmark slicer clean
+.PHONY: segment check test lint types fast-tests test-slicer-python test-slicer train-demo benchmark slicer clean
 
 # One stamp for each group of packages, remade when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml
@@ -36,7 +36,10 @@ else
 endif
 	@echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json"
 
-check: lint types
+check: lint
+	@$(MAKE) --no-print-directory -j2 types fast-tests
+
+fast-tests: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
 
 test: lint types

@@ -9,6 +9,8 @@ from LiverGTANLib.mrml.parameters import ChosenParameters
 from support.module_fixtures import MODULE_FILE, students
 from support.mrml_cases import addSegment, ball, mrmlScene, volumeNode, voxels, writer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def logic(slicerHost, students):

@@ -15,6 +15,8 @@ from LiverGTANLib.mrml.session import SegmentationResult, Session
 from support.module_fixtures import MODULE_FILE, students
 from support.mrml_cases import addSegment
 
+pytestmark = pytest.mark.slow
+
 STAGES = {
     "display": (scene, "placeBeside"),
     "reference grid": (SegmentWriter, "_adoptReferenceGeometry"),

@@ -10,6 +10,8 @@ from support.interactive_cases import segmented, settle
 from support.module_fixtures import students
 from support.panel_cases import mask, panel, phantom, segmentations
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def other(panel, segmented):
