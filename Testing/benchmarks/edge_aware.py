@@ -19,15 +19,12 @@ from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis, postprocess_logits
 from LiverGTANLib.core.volume import CtVolume
+from support import real_cases
 from support.real_cases import RealCase
 from training.data import held_out
 from training.data.cases import Case
 from training.evaluation.markdown import markdown_table
 from training.evaluation.metrics import Metrics, measure
-from training.paths import DATA_VARIABLE, data_folder
-
-NOT_COUNTED = ("spl_abdominal_atlas",)
-"""Its label is about a slice off."""
 
 SAMPLES = tuple(one.name for one in held_out.HELD_OUT if one.in_samples)
 
@@ -48,18 +45,6 @@ class Pair:
     trilinear: Metrics
     guided: Metrics
     far_ml: float
-
-
-def cases() -> list[Case]:
-    """Expert-labelled CTs by name, then the samples; says what is missing."""
-    found = []
-    for mask in sorted((data_folder() / "ct").glob("*_liver.nii.gz")):
-        ct = mask.with_name(mask.name.replace("_liver.nii.gz", ".nii.gz"))
-        if ct.is_file() and not ct.name.startswith(NOT_COUNTED):
-            found.append(Case(ct, mask))
-    if not found:
-        print(f"No expert-labelled CT is below {data_folder()}; set {DATA_VARIABLE} to the folder that has them.")
-    return [*found, *held_out.sample_cases()]
 
 
 def trilinear(analysis: Analysis) -> np.ndarray:
@@ -175,7 +160,7 @@ def main_table(found: list[Case]) -> Iterator[list[str]]:
     """One row a case and student, then the means by kind of reference."""
     pairs = []
     for case in found:
-        read = RealCase(case.name, case.ct, case.mask)
+        read = real_cases.read(case)
         for name in weight_file.available():
             pairs.append(pair(read, NumpyEngine(weight_file.load(name))))
             yield [case.name + (" *" if case.name in CHOSEN_ON else ""), name, *cells(pairs[-1:])]
@@ -193,7 +178,7 @@ def main_table(found: list[Case]) -> Iterator[list[str]]:
 
 def trouble_table(found: list[Case]) -> Iterator[list[str]]:
     """One row a condition and student, means over `TROUBLED`."""
-    read = [RealCase(case.name, case.ct, case.mask) for case in found if case.name in TROUBLED]
+    read = [real_cases.read(case) for case in found if case.name in TROUBLED]
     if not read:
         return
     for title, change in TROUBLES.items():
@@ -214,7 +199,7 @@ def machine() -> str:
 
 def report() -> str:
     """Both tables with what one must know to read them."""
-    found = cases()
+    found = real_cases.expert_labelled(samples=True)
     head = ["Case", "Student", *HEADINGS]
     first = markdown_table(head, main_table(found), text_columns=2)
     second = markdown_table(["Condition", *head[1:]], trouble_table(found), text_columns=2)

@@ -20,7 +20,7 @@ NEAR_BORDER = 0.02
 """Cells whose probability lies between this and one less this."""
 
 TEMPERATURES = np.round(np.geomspace(0.4, 4, 37), 2)
-LOW_LEVELS = (0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
+LOW_LEVELS = (0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01)
 
 
 def cross_entropy(cases: list[tuple[RealCase, Analysis]], temperature: float) -> float:
@@ -71,8 +71,9 @@ def holds(analysis: Analysis, found_ml: float, true_ml: float, level: float) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table here")
+    parser.add_argument("--labelled", action="store_true", help="on every expert-labelled CT, trained on or not")
     options = parser.parse_args()
-    cases = real_cases.load()
+    cases = [real_cases.read(case) for case in real_cases.expert_labelled()] if options.labelled else real_cases.load()
     lines, held = ["| Student | Case | Reference mL | Found mL (interval) | Held |", "|---|---|---|---|---|"], 0
     for name in weight_file.available():
         more, count = report(name, cases)

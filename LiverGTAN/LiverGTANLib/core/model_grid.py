@@ -29,7 +29,7 @@ networks are trained for: bodies turned by up to 9 degrees, a tenth of them by u
 LARGEST_SHEAR_DEGREES = 2.0
 """Departure from right angles that is treated as none, and not mentioned. Chosen: a voxel of the grid at 9 cm."""
 
-TILE_SHAPE = (8, 64, 160)
+TILE_SHAPE = (16, 64, 320)
 """Most voxels of a tile along k, j, i: few enough that what is made of them stays in a processor's own cache, and long
 where they follow each other in memory."""
 
