@@ -8,6 +8,7 @@ from typing import Any
 
 import tomllib
 
+from LiverGTANLib.core.weight_file import require_name
 from training import settings
 from training.evaluation.evaluate import evaluate_cases
 from training.fit import machine, train
@@ -31,6 +32,7 @@ def fit(options: Fit) -> None:
 def fit_all(options: Fit) -> None:
     """Teacher (unless one is given), GTAN with its student, export, and evaluation when there are cases."""
     config, run = options.training, options.run
+    require_name(options.name)
     validate = validator(config.data)
     train.begin_run(options)
     roles = options.roles

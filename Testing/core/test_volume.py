@@ -45,6 +45,20 @@ def test_all_48_orientations_give_one_model_grid(sampleCt):
         np.testing.assert_allclose(other.ijk_to_ras, frame.ijk_to_ras, atol=1e-6)
 
 
+@pytest.mark.parametrize("spacing", [3.0000015, 2.9999985, 1.0000005, 0.60000002])
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_a_rounded_voxel_size_does_not_move_the_cells(spacing, degrees):
+    exact, rounded = (
+        ModelGrid.of(
+            (100, 200, 300), rotated(CtVolume(np.empty(0), np.diag([s, s, s, 1])), degrees).ijk_to_ras, 3.0, 16
+        )
+        for s in (round(spacing, 5), spacing)
+    )
+    assert rounded.shape == exact.shape
+    assert [c.stop - c.start for c in rounded.inside] == [c.stop - c.start for c in exact.inside]
+    np.testing.assert_allclose(rounded.ijk_to_ras, exact.ijk_to_ras, atol=1e-3)
+
+
 @pytest.mark.parametrize("matrix", [np.diag([3.0, 3.0, 3.0]), np.diag([-0.8, -0.8, 5.0])])
 def test_grid_cells_lie_where_their_matrix_says(matrix):
     """A bright block is found at its own RAS position on the grid."""

@@ -35,6 +35,7 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
 
     Raises UserError for a student that is too large, engines that depart from the network, files of another student.
     """
+    weight_file.require_name(options.name)
     if options.install:
         require_all(options)
     net = checkpoint.network(options.checkpoint, options.role)

@@ -1,10 +1,52 @@
-"""Files that appear whole or not at all."""
+"""Files that are written whole or not at all, and read in bounded time and memory."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+LONGEST_NUMBER = 40
+"""Characters of a number in JSON; a float64 is written with 24 at most."""
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """A file of at most `most` bytes. Raises ValueError for a larger one, of which no more is read, and OSError."""
+    with Path(path).open("rb") as stream:
+        data = stream.read(min(most, os.fstat(stream.fileno()).st_size) + 1)  # room is made for what is asked for
+    if len(data) > most:
+        raise ValueError(f"larger than {most / 2**20:.3g} MiB")
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for anything but JSON: also for NaN, and for endless numbers and
+    nesting, which Python's own reader takes or answers with errors of other kinds.
+    """
+    try:
+        return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _int(text: str) -> int:
+    return int(_short(text))
+
+
+def _float(text: str) -> float:
+    return float(_short(text))
+
+
+def _short(text: str) -> str:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} characters")
+    return text
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text}, which is no JSON")
 
 
 @contextmanager

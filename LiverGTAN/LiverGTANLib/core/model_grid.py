@@ -37,6 +37,12 @@ TILE_MM = 24.0
 """Side of the cubes in which a scan is sampled point by point."""
 
 
+ROUNDING_CELLS = 1e-3
+"""What a row of cells may be shorter than the scan. Formats round voxel sizes (float32 to 1e-7, texts often to 1e-6),
+which adds up to 5e-4 of a cell over 500 voxels; without a tolerance such a scan gets another cell, and with it other
+places of all cells, than the same scan from another file."""
+
+
 class ModelGrid:
     """Geometry of the model grid of one scan.
 
@@ -101,6 +107,11 @@ def is_near_patient_axes(ijk_to_ras: np.ndarray) -> bool:
     return bool(np.abs(cosines).max() < np.sin(np.deg2rad(LARGEST_SHEAR_DEGREES)))
 
 
+def cell_count(extent_mm: float, cell_mm: float) -> int:
+    """Cells that cover an extent, but for rounding."""
+    return max(1, int(np.ceil(extent_mm / cell_mm - ROUNDING_CELLS)))
+
+
 def padded(count: int, multiple: int) -> tuple[int, int]:
     """(cells before, cells in all) that center `count` cells in the next multiple."""
     total = -(-count // multiple) * multiple
@@ -122,9 +133,7 @@ class AlignedGrid(ModelGrid):
         self._steps = [int(sign) for sign in signs]
         self._cell_mm = float(spacing_mm)
         self._spacing_kji = spacing[::-1]
-        self._cells_kji = [
-            max(1, int(np.ceil(n * s / spacing_mm - 1e-6))) for n, s in zip(self.native_shape, self._spacing_kji)
-        ]
+        self._cells_kji = [cell_count(n * s, spacing_mm) for n, s in zip(self.native_shape, self._spacing_kji)]
         core = [self._cells_kji[axis] for axis in self._array_axes]
         before, total = zip(*(padded(count, multiple) for count in core))
         self.shape = boxes.triple(total)
@@ -231,7 +240,7 @@ class ReslicedGrid(ModelGrid):
         corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in self.native_shape[::-1]])).reshape(3, -1)
         ras = self.native_ijk_to_ras[:3, :3] @ corners + self.native_ijk_to_ras[:3, 3:]
         low, high = ras.min(axis=1), ras.max(axis=1)
-        counts = [int(np.ceil((b - a) / spacing_mm)) for a, b in zip(low, high)]
+        counts = [cell_count(b - a, spacing_mm) for a, b in zip(low, high)]
         before, total = zip(*(padded(count, multiple) for count in counts))
         first = (low + high) / 2 - (np.asarray(counts) - 1) / 2 * spacing_mm - np.asarray(before) * spacing_mm
         self.shape = boxes.triple(total[::-1])
@@ -240,10 +249,7 @@ class ReslicedGrid(ModelGrid):
         self.ijk_to_ras[:3, 3] = first
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
-        cells = [
-            max(1, int(np.ceil(n * s / f - 1e-6)))
-            for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)
-        ]
+        cells = [cell_count(n * s, f) for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)]
         matrices = [
             averaging_matrix(n, c, s, f)
             for n, c, s, f in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)

@@ -7,21 +7,47 @@ arrays are to be used; neither holds code. Array names and shapes: `expected_sha
 import hashlib
 import io
 import json
+import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .files import atomic_write
+from .files import atomic_write, parse_json, read_bytes
 
 FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 DEFAULT = "student-100k"
-LARGEST_FILE = 64 * 2**20
-"""Bytes; a student of 100,000 weights has 0.2 MB, the teacher would have 2.5 MB."""
+LARGEST_FILE, LARGEST_CARD = 16 * 2**20, 2 * 2**20
+"""Bytes; a student of 100,000 weights has 0.2 MB, the teacher would have 2.5 MB. The bundled cards have 0.04 MB."""
+
+MOST_PARAMETERS = 4_000_000
+"""Three times those of the teacher: 16 MB in float32."""
+
+MOST_DIRECTORY_ENTRIES = 1000
+"""Of an archive; a student of 6 levels has 44 arrays. Each takes half a kilobyte of memory before it is looked at."""
+
+NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<>])f([248])', 'fortran_order': (True|False), "
+    rb"'shape': \((\d{1,7}(?:, \d{1,7}){0,4}),?\), \}[ ]*\n",
+    re.DOTALL,
+)
+"""What numpy writes before a plain array of floating-point numbers; nothing else is read, and nothing evaluated."""
+
+LARGEST_NPY_HEADER = 256
+
+NAME = re.compile(r"\w(?:[\w .+-]{0,62}\w)?")
+"""Names of students: they name files on every system, and DICOM's short texts hold 64 characters."""
+
+SPACING_RANGE_MM = (0.5, 20.0)
+LARGEST_HU = 100_000.0
+TEMPERATURE_RANGE = (0.01, 100.0)
+"""Ranges of a card's numbers, far beyond what makes sense, in which everything computed from them is finite."""
 
 LEVELS = range(2, 7)
 """Numbers of levels that are run. With 6 the sides of the grid are multiples of 64 cells, which can
@@ -86,15 +112,26 @@ def load(name_or_path: str | Path) -> Student:
 
     Raises StudentError with a sentence when a file is missing, damaged or does not fit its card.
     """
-    card_file = available().get(str(name_or_path)) or Path(name_or_path).with_suffix(".json")
-    weight_file = card_file.with_suffix(".npz")
-    for path in (card_file, weight_file):
-        if not path.is_file():
-            known = ", ".join(available()) or "none"
-            raise StudentError(f"There is no student file {path}; bundled students: {known}.")
+    try:
+        card_file = available().get(str(name_or_path)) or Path(name_or_path).with_suffix(".json")
+        missing = [path for path in (card_file, card_file.with_suffix(".npz")) if not path.is_file()]
+    except (ValueError, OSError) as error:  # an empty name, one of a thousand characters, one with a zero byte
+        raise StudentError(f"{str(name_or_path)[:80]!r} names no student file ({error}).") from error
+    if missing:
+        known = ", ".join(available()) or "none"
+        raise StudentError(f"There is no student file {missing[0]}; bundled students: {known}.")
     card = _read_card(card_file)
-    data = _read_weights(weight_file, card)
-    return Student(card["name"], card, _arrays(data, weight_file, card))
+    data = _read_weights(card_file.with_suffix(".npz"), card)
+    return Student(card["name"], card, _arrays(data, card_file.with_suffix(".npz"), card))
+
+
+def require_name(name: str) -> None:
+    """Raise StudentError for a name that cannot name a file on every system."""
+    if not NAME.fullmatch(name):
+        raise StudentError(
+            f"{name[:80]!r} cannot name a student; give up to 64 letters, digits, spaces, dots, hyphens and plus "
+            "signs, with a letter or digit at both ends."
+        )
 
 
 def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any]) -> Path:
@@ -146,9 +183,9 @@ def expected_shapes(widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StudentError(f"The card {path.name} is damaged ({error}); install the student again.") from error
+        card = parse_json(read_bytes(path, LARGEST_CARD).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudentError(f"The card {path.name} is damaged ({_short(error)}); install the student again.") from error
     _check_card(card, path)
     return card
 
@@ -157,58 +194,123 @@ def _check_card(card: Any, path: Path) -> None:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise StudentError(f"{path.name} is no student card of format {FORMAT}.")
     try:
-        architecture, grid = card["architecture"], card["input"]
-        widths = architecture["widths"]
-        sound = (
-            architecture["type"] == "unet3d"
-            and architecture["stem"] == 2
-            and len(widths) in LEVELS
-            and all(isinstance(width, int) and width > 0 for width in widths)
-            and 0 <= float(architecture["negative_slope"]) < 1
-            and float(grid["spacing_mm"]) > 0
-            and grid["hu_window"][0] < grid["hu_window"][1]
-            and 0 < float((card.get("calibration") or {}).get("temperature", 1.0)) < float("inf")
-            and isinstance(card["name"], str)
-            and isinstance(card["sha256"], str)
-        )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise StudentError(f"The card {path.name} lacks or garbles {error}.") from error
+        sound = _can_be_run(card)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise StudentError(f"The card {path.name} lacks or garbles {_short(error)}.") from error
     if not sound:
         raise StudentError(
             f"The card {path.name} describes a network that this version cannot run "
-            f"(a U-Net of {LEVELS[0]} to {LEVELS[-1]} levels on a grid of positive spacing, with a finite temperature)."
+            f"(a U-Net of {LEVELS[0]} to {LEVELS[-1]} levels and at most {MOST_PARAMETERS:,} parameters on a grid of "
+            "positive spacing, with a finite temperature)."
         )
+    require_name(card["name"])
+
+
+def _can_be_run(card: dict[str, Any]) -> bool:
+    """Whether all that `Student` reads from a card makes sense. Raises errors of many kinds if not."""
+    architecture, grid, calibration = card["architecture"], card["input"], card.get("calibration") or {}
+    widths, (low, high) = architecture["widths"], map(_number, grid["hu_window"])
+    return (
+        architecture["type"] == "unet3d"
+        and architecture["stem"] == 2
+        and type(architecture["stem"]) is int
+        and isinstance(widths, list)
+        and len(widths) in LEVELS
+        and all(type(width) is int and 0 < width <= MOST_PARAMETERS for width in widths)
+        and sum(map(prod, expected_shapes(tuple(widths)).values())) <= MOST_PARAMETERS
+        and 0 <= _number(architecture["negative_slope"]) < 1
+        and SPACING_RANGE_MM[0] <= _number(grid["spacing_mm"]) <= SPACING_RANGE_MM[1]
+        and -LARGEST_HU <= low <= high - 1 <= LARGEST_HU
+        and TEMPERATURE_RANGE[0] <= _number(calibration.get("temperature", 1.0)) <= TEMPERATURE_RANGE[1]
+        and type(card["parameters"]) is int
+        and isinstance(card["name"], str)
+        and isinstance(card["sha256"], str)
+    )
+
+
+def _number(value: Any) -> float:
+    """A finite number; neither a text nor true or false stands for one. Raises TypeError."""
+    if type(value) not in (int, float) or not isfinite(value):
+        raise TypeError(f"a number ({_short(value)!r})")
+    return float(value)
+
+
+def _short(value: Any) -> str:
+    """For messages: of a hostile file they would be as long as it is."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _read_weights(path: Path, card: dict[str, Any]) -> bytes:
-    if path.stat().st_size > LARGEST_FILE:
-        raise StudentError(f"{path.name} is too large for a student; it was not read.")
-    data = path.read_bytes()
+    try:
+        data = read_bytes(path, LARGEST_FILE)
+    except ValueError as error:
+        raise StudentError(f"{path.name} is too large for a student ({error}); it was not read.") from error
+    except OSError as error:
+        raise StudentError(f"{path.name} cannot be read ({error}).") from error
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise StudentError(f"{path.name} is not the file that its card names (SHA-256 differs); install it again.")
     return data
 
 
 def _arrays(data: bytes, path: Path, card: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of an archive, float32. Nothing is unpacked before its name, its size and its type are known."""
+    expected = expected_shapes(tuple(card["architecture"]["widths"]))
+    if data.count(b"PK\x01\x02") > MOST_DIRECTORY_ENTRIES:
+        raise StudentError(f"{path.name} holds far more than a student's arrays; it was not read.")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name].astype(np.float32) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise StudentError(f"{path.name} is damaged or no archive of plain arrays ({error}).") from error
-    _check_shapes(arrays, path, card)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            _require_names(members, expected, path)
+            arrays = {name: _array(archive, members[name], shape, path) for name, shape in expected.items()}
+    # Whatever zipfile raises for archives that are cut, encrypted, packed in other ways, or made to mislead.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, OverflowError, KeyError) as error:
+        raise StudentError(f"{path.name} is damaged or no archive of plain arrays ({_short(error)}).") from error
+    if sum(map(np.size, arrays.values())) != card["parameters"]:
+        raise StudentError(f"{path.name} does not hold as many parameters as its card says ({card['parameters']}).")
     return arrays
+
+
+def _require_names(arrays: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
+    if set(arrays) != set(expected):
+        odd = ", ".join(sorted(set(arrays) ^ set(expected)))
+        raise StudentError(f"{path.name} does not hold the arrays of its card: {_short(odd)}.")
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """One array as float32. Raises StudentError unless it is one of floating-point numbers with this shape."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise StudentError(f"{path.name} is damaged or no archive of plain arrays (an unknown compression).")
+    if member.file_size > 8 * prod(shape) + LARGEST_NPY_HEADER:
+        raise StudentError(f"{path.name}: {member.filename} is cut, or larger than the card says.")
+    with archive.open(member) as stream:
+        raw = stream.read(member.file_size + 1)  # also checks the checksum, at the end
+    header = NPY_HEADER.match(raw, 0, LARGEST_NPY_HEADER)
+    if header is None or int.from_bytes(header[1], "little") != header.end() - 10:
+        raise StudentError(f"{path.name}: {member.filename[:80]} is no plain array of floating-point numbers.")
+    dtype, found = np.dtype(f"{header[2].decode()}f{header[3].decode()}"), tuple(map(int, header[5].split(b", ")))
+    if found != shape:
+        raise StudentError(f"{path.name}: {member.filename} has shape {found}, the card asks for {shape}.")
+    if len(raw) != header.end() + prod(shape) * dtype.itemsize:
+        raise StudentError(f"{path.name}: {member.filename} is cut, or larger than the card says.")
+    array = np.frombuffer(raw, dtype, offset=header.end()).reshape(shape, order="F" if header[4] == b"True" else "C")
+    _require_in_range(member.filename, array, path)
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _require_in_range(name: str, array: np.ndarray, path: Path) -> None:
+    if not np.isfinite(array).all():
+        raise StudentError(f"{path.name}: {name} has values that are not finite.")
+    if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+        raise StudentError(f"{path.name}: {name} has values larger than float16 holds; no student has such weights.")
 
 
 def _check_shapes(arrays: dict[str, np.ndarray], path: Path, card: dict[str, Any]) -> None:
     expected = expected_shapes(tuple(card["architecture"]["widths"]))
-    if set(arrays) != set(expected):
-        odd = ", ".join(sorted(set(arrays) ^ set(expected)))
-        raise StudentError(f"{path.name} does not hold the arrays of its card: {odd}.")
+    _require_names(arrays, expected, path)
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise StudentError(f"{path.name}: {name} has shape {arrays[name].shape}, the card asks for {shape}.")
-        if not np.isfinite(arrays[name]).all():
-            raise StudentError(f"{path.name}: {name} has values that are not finite.")
 
 
 def _archive(arrays: dict[str, np.ndarray]) -> bytes:
