@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -10,7 +11,12 @@ import cattrs
 import tomllib
 from cattrs.errors import CattrsError
 
+from LiverGTANLib.core.files import read_bytes
 from training.errors import UserError
+
+LARGEST_FILE, MOST_DOTS = 2**20, 20_000
+"""Of a TOML file; all settings of a command take 3 KB, and a thousand cases 200 KB. A key of very many dots takes
+quadratic time, with this many about a second."""
 
 Settings = TypeVar("Settings", bound=Any)
 
@@ -21,8 +27,11 @@ def from_toml(defaults: Settings, path: Path) -> Settings:
     Raises UserError for an unreadable file, an unknown key, or a value of the wrong type.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = read_bytes(path, LARGEST_FILE).decode("utf-8")
+        if text.count(".") > MOST_DOTS:
+            raise ValueError(f"more than {MOST_DOTS:,} dots")
+        values = tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
         raise UserError(f"The configuration {path} cannot be read ({error}); give a valid TOML file.") from error
     return over(defaults, values, str(path))
 
@@ -95,6 +104,8 @@ def _strict(kind: type, *accepted: type) -> None:
     def hook(value: Any, _: type) -> Any:
         if type(value) not in accepted:
             raise TypeError(f"{value!r} is no {kind.__name__}.")
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{value!r} is not finite.")
         return kind(value)
 
     CONVERTER.register_structure_hook(kind, hook)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.files import MOST_MEMBERS
 from LiverGTANLib.core.weight_file import StudentError
 from support.cases import randomCard, randomStudent
 
@@ -344,9 +345,9 @@ def test_members_of_one_name_lying_over_each_other_are_refused(card_file):
 def test_a_directory_without_end_is_refused_before_it_is_read(card_file):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
-        for number in range(3000):
+        for number in range(MOST_MEMBERS + 1):
             target.writestr(f"{number}", b"")
-    assert "far more" in refused(card_file, buffer.getvalue())
+    assert "more than 10000 members" in refused(card_file, buffer.getvalue())
 
 
 def test_names_of_members_are_not_repeated_at_their_length(card_file):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, parse_json
 from training.errors import UserError
 
 SUFFIX = ".safetensors"
 ENTRY = "livergtan"  # of the file's metadata: JSON of the checkpoint without its arrays
+DIGEST = "sha256"  # of that text and the arrays; absent in files that were written before it was
+LARGEST_HEADER, LARGEST_FILE = 2**20, 2**30
+"""Bytes; the teacher's header has 16 KB and its file 2.5 MB."""
 
 
 def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, float]) -> str:
@@ -37,7 +41,7 @@ def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, flo
     text = json.dumps(known | {"role": role, "sizes": sizes, "watched": watched}, ensure_ascii=False)
     try:
         with atomic_write(file) as part:
-            save_file(arrays, part, metadata={ENTRY: text})
+            save_file(arrays, part, metadata={ENTRY: text, DIGEST: whole_digest(text, arrays)})
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file} cannot be written ({error}); make room or choose another --output.") from error
     return sha256(file)
@@ -58,16 +62,33 @@ def halved(name: str, array: torch.Tensor) -> torch.Tensor:
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The content of a checkpoint that holds the one network, in float32, with `watched` beside the rest."""
     try:
+        require_small(file)
         with safe_open(file, framework="pt", device=str(device)) as source:
-            content = json.loads((source.metadata() or {})[ENTRY])
+            about = source.metadata() or {}
             arrays = {name: source.get_tensor(name) for name in source.keys()}  # noqa: SIM118  not a dict
+        content = parse_json(about[ENTRY])
+        role = content.pop("role")
+        nets = {role: dict(content.pop("sizes"))}
+        same = about.get(DIGEST) in (None, whole_digest(about[ENTRY], arrays))
     except FileNotFoundError as error:
         raise UserError(f"There is no {file}; write it with `python -m training keep`.") from error
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{file} is damaged or was not written by `python -m training keep` ({error}).") from error
+    # Of metadata that are no record of a checkpoint, and of tensors of types that numpy does not know.
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file} is damaged or was not written by `python -m training keep` ({reason}).") from error
+    if not same:
+        raise UserError(f"{file} has changed since it was written (its digest differs); write or copy it again.")
     single = {name: array.float() if array.is_floating_point() else array for name, array in arrays.items()}
-    role, sizes = content.pop("role"), content.pop("sizes")
-    return content | {"nets": {role: sizes | {"average": single}}}
+    nets[role]["average"] = single
+    return content | {"nets": nets}
+
+
+def require_small(file: Path) -> None:
+    """Raises ValueError for a file or a header larger than any network's, OSError when it cannot be read."""
+    with file.open("rb") as stream:
+        header, size = int.from_bytes(stream.read(8), "little"), os.fstat(stream.fileno()).st_size
+    if header > LARGEST_HEADER or size > LARGEST_FILE:
+        raise ValueError("larger than any network")
 
 
 def digest(arrays: dict[str, torch.Tensor]) -> str:
@@ -77,6 +98,11 @@ def digest(arrays: dict[str, torch.Tensor]) -> str:
         array = arrays[name].detach().cpu()
         total.update((array.to(torch.float16) if array.is_floating_point() else array).contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+def whole_digest(text: str, arrays: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the record and the network."""
+    return hashlib.sha256((text + digest(arrays)).encode("utf-8")).hexdigest()
 
 
 def sha256(file: Path) -> str:

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from training.errors import UserError
 from training.fit import machine
 from training.model import growth
 from training.model.nets import UNet3D
@@ -82,12 +83,19 @@ class Trainee:
 
     @classmethod
     def unpack(cls, state: dict[str, Any], start: UNet3D, fabric: Fabric, config: Config) -> Trainee:
-        """The trainee that `pack` described; `start` is the network that it began as."""
+        """The trainee that `pack` described; `start` is the network that it began as.
+
+        Raises UserError when parts are missing or do not fit.
+        """
         trainee = cls.new(start.like(tuple(state["widths"])), fabric, config)
-        trainee.unwrapped.load_state_dict(state["weights"])
-        trainee.average.load_state_dict(state["average"])
-        trainee.optimizer.load_state_dict(state["optimizer"])
-        trainee.optimizer_start_step, trainee.growths = state["optimizer_start_step"], state["growths"]
+        try:
+            trainee.unwrapped.load_state_dict(state["weights"])
+            trainee.average.load_state_dict(state["average"])
+            trainee.optimizer.load_state_dict(state["optimizer"])
+            trainee.optimizer_start_step, trainee.growths = int(state["optimizer_start_step"]), list(state["growths"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"The checkpoint cannot be resumed ({reason}); give another folder.") from error
         return trainee
 
     @torch.no_grad()

@@ -58,10 +58,10 @@ def test_the_same_network_gives_the_same_bytes(trained, networkFile, tmp_path):
     assert network_file.sha256(again) == network_file.sha256(networkFile)
 
 
-def test_a_teacher_of_full_size_is_stored_whole(tmp_path):
+def test_a_teacher_of_full_size_is_stored_whole(trained, tmp_path):
     net = nets.UNet3D(TEACHER_WIDTHS)
     state = {"widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}
-    content = {"format": checkpoint.FORMAT, "step": 0, "nets": {"teacher": state}}
+    content = checkpoint.read(trained) | {"nets": {"teacher": state}}
     network_file.write(tmp_path / "teacher.safetensors", content, "teacher", {})
     again = checkpoint.network(tmp_path / "teacher.safetensors")
     assert nets.parameters(again) == 1_255_697
