@@ -1,46 +1,60 @@
 """CTs resampled to the fine grid once, as memory-mapped arrays that worker processes share.
 
 An entry is a folder: hu.npy (int16), label.npy (uint8, 255 = all liver; absent when unlabelled), tissue.npy (uint8),
-entry.json. It is written beside its place and then renamed, so a broken run leaves no half entry.
+entry.json. It is written beside its place and then renamed, so a broken run leaves no half entry. The arrays are opened
+when they are used: a thousand scans take no open files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core.input_checks import check
+from LiverGTANLib.core.input_checks import Finding, check
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume
+from training.data.mask_checks import check_geometry, check_mask
 from training.data.scans import Scan, ScanError, content_hash
 from training.data.tissues import coarse_tissue
 from training.errors import UserError
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
 HU_RANGE = (-1024.0, 2000.0)
 """From air to dense bone; the cache stores no more."""
-LIVER_HU = (-50.0, 300.0)
-"""Between these is the median HU of a liver, fatty or enhanced; beyond, the mask is not on the liver."""
 
 
 @dataclass(frozen=True)
 class CachedScan:
-    """A prepared scan: its folder and the content hash of its HU."""
+    """A prepared scan. content: hash of its HU as they are in the file. sha256: of hu and label as they are here.
+
+    notes: what a user should know of it.
+    """
 
     scan: Scan
     folder: Path
     content: str
     spacing_mm: float
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The scan's."""
+        return self.scan.name
 
     @property
     def hu(self) -> np.ndarray:
@@ -59,93 +73,159 @@ class CachedScan:
         return np.load(self.folder / "tissue.npy", mmap_mode="r")
 
 
-def prepare(
-    scans: list[Scan], cache: Path, spacing_mm: float, workers: int = 1, report: Callable[[str], None] = print
-) -> list[CachedScan]:
-    """Entries of all scans, made where they are not there yet.
+@dataclass
+class Outcome:
+    """Of the preparation of a scan: why it cannot be used, and what a user should know of it if it can."""
 
-    Every scan is looked at before anything is refused: UserError lists all problems, by case.
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems) or "; ".join(["prepared", *self.notes])
+
+
+def prepare(
+    scans: list[Scan],
+    cache: Path,
+    spacing_mm: float,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+    left_out: dict[str, str] | None = None,
+) -> list[CachedScan]:
+    """Entries of the usable scans, made where they are not there yet.
+
+    Every scan is looked at before anything is refused: UserError lists all problems, by case. Given `left_out`, bad
+    scans are recorded there (name -> problems) instead.
     """
     missing = [scan for scan in scans if not _key(scan, cache, spacing_mm).joinpath("entry.json").exists()]
-    problems: dict[str, list[str]] = {}
+    problems: dict[str, str] = {}
     work = partial(_prepare_one, cache=cache, spacing_mm=spacing_mm)
-    for done, (scan, found) in enumerate(zip(missing, _map(work, missing, workers), strict=True), start=1):
-        report(f"{done}/{len(missing)} {scan.name}: {'; '.join(found) or 'prepared'}")
-        if found:
-            problems[scan.name] = found
+    for done, (scan, outcome) in enumerate(zip(missing, _map(work, missing, workers), strict=True), start=1):
+        report(f"{done}/{len(missing)} {scan.name}: {outcome}")
+        if outcome.problems:
+            problems[scan.name] = "; ".join(outcome.problems)
     if problems:
-        listed = "\n".join(f"  {name}: {'; '.join(found)}" for name, found in problems.items())
-        raise UserError(
-            f"{len(problems)} of {len(scans)} scans cannot be used; "
-            f"correct or remove them (nothing was trained yet):\n{listed}"
-        )
-    return [_entry(scan, _key(scan, cache, spacing_mm)) for scan in scans]
+        listed = "\n".join(f"  {name}: {found}" for name, found in problems.items())
+        count = f"{len(problems)} of {len(scans)} scans cannot be used"
+        if left_out is None:
+            raise UserError(
+                f"{count}; correct or remove them, or leave them out by --skip-bad (nothing was trained yet):\n{listed}"
+            )
+        report(f"{count} and are left out:\n{listed}")
+        left_out.update(problems)
+    return [_entry(scan, _key(scan, cache, spacing_mm)) for scan in scans if scan.name not in problems]
 
 
-def problems_of(scan: Scan) -> tuple[list[str], CtVolume | None, np.ndarray | None]:
-    """What is wrong with a scan, and when nothing is, its CT and mask."""
-    absent = [
-        f"{kind} missing: {path}"
-        for kind, path in (("CT", scan.ct), ("mask", scan.mask))
-        if path is not None and not path.exists()
-    ]
-    if absent:
-        return absent, None, None
+def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> Outcome:
+    """What there is to say of a scan; without problems, its entry has been written.
+
+    Raises OSError when the cache cannot be written.
+    """
+    outcome, found = Outcome(), None
     try:
-        ct, mask = scan.read()
+        found = _read_and_checked(scan, spacing_mm, outcome)
+    except Exception as error:  # whatever one scan holds, the others are looked at, too
+        logger.exception("%s could not be prepared", scan.name)
+        outcome.problems.append(f"it cannot be read ({type(error).__name__}: {error})")
+    if found and not outcome.problems:
+        _write(scan, _key(scan, cache, spacing_mm), *found, spacing_mm, outcome.notes)
+    return outcome
+
+
+Arrays = tuple[CtVolume, np.ndarray, np.ndarray | None]  # the CT; HU and share of liver on the fine grid
+
+
+def _read_and_checked(scan: Scan, spacing_mm: float, outcome: Outcome) -> Arrays | None:
+    """What is to be stored of a scan; None, or problems in `outcome`, where it cannot be used."""
+    ct, mask = _checked(scan, outcome)
+    if ct is None:
+        return None
+    hu, label = resampled(ct, mask, spacing_mm)
+    if mask is not None and label is not None and mask.any():
+        _add(check_mask(ct, mask, hu, label), outcome)
+    elif mask is not None and not scan.may_lack_liver:
+        outcome.problems.append("the mask shows no liver")
+    return ct, hu, label
+
+
+def _checked(scan: Scan, outcome: Outcome) -> tuple[CtVolume | None, np.ndarray | None]:
+    """CT and mask as they are in the files; None where they cannot be used."""
+    outcome.problems += (
+        [scan.fault]
+        if scan.fault
+        else [
+            f"{kind} missing: {path}"
+            for kind, path in (("CT", scan.ct), ("mask", scan.mask))
+            if path is not None and not path.exists()
+        ]
+    )
+    if outcome.problems:
+        return None, None
+    try:
+        ct, mask = scan.read(outcome.notes.append)
     except ScanError as error:
-        return [str(error)], None, None
-    found = [finding.reason for finding in check(ct) if finding.blocking]
-    if mask is not None:
-        found += _mask_problems(scan, ct, mask)
-    return found, ct, mask
+        outcome.problems.append(str(error))
+        return None, None
+    _add((*check(ct), *check_geometry(ct)), outcome)
+    return (None, None) if outcome.problems else (ct, mask)
 
 
-def _mask_problems(scan: Scan, ct: CtVolume, mask: np.ndarray) -> list[str]:
-    if not mask.any():
-        return [] if scan.may_lack_liver else ["the mask shows no liver"]
-    middle = float(np.median(ct.hu[mask]))
-    if not LIVER_HU[0] < middle < LIVER_HU[1]:
-        return [f"the median under the mask is {middle:.0f} HU: the mask is flipped, shifted or of another scan"]
-    return []
+def _add(findings: Iterable[Finding], outcome: Outcome) -> None:
+    for finding in findings:
+        (outcome.problems if finding.blocking else outcome.notes).append(finding.reason)
 
 
-def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> list[str]:
-    """Problems of a scan; without any, its entry has been written."""
-    found, ct, mask = problems_of(scan)
-    if found or ct is None:
-        return found
-    folder = _key(scan, cache, spacing_mm)
+def resampled(ct: CtVolume, mask: np.ndarray | None, spacing_mm: float) -> tuple[np.ndarray, np.ndarray | None]:
+    """HU and share of liver, both (D, H, W) float32, axes S, A, R."""
+    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple=1)
+    hu = frame.down(ct.hu, clip=HU_RANGE, fill=HU_RANGE[0])
+    return hu, None if mask is None else frame.down(mask.astype(np.float32), fill=0.0)
+
+
+def _write(
+    scan: Scan,
+    folder: Path,
+    ct: CtVolume,
+    hu: np.ndarray,
+    label: np.ndarray | None,
+    spacing_mm: float,
+    notes: list[str],
+) -> None:
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True, exist_ok=True)
-    _write(part, ct, mask, spacing_mm)
-    entry = {"name": scan.name, "content": content_hash(ct), "spacing_mm": spacing_mm, "hu_range": HU_RANGE}
+    arrays = {"hu": np.round(hu).astype(np.int16)}
+    if label is not None:
+        arrays["label"] = np.round(label * 255).astype(np.uint8)
+    for name, array in (arrays | {"tissue": coarse_tissue(hu, label)}).items():
+        np.save(part / f"{name}.npy", array)
+    entry = {
+        "name": scan.name,
+        "content": content_hash(ct),
+        "sha256": hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest(),
+        "spacing_mm": spacing_mm,
+        "hu_range": HU_RANGE,
+        "notes": notes,
+    }
     part.joinpath("entry.json").write_text(json.dumps(entry), encoding="utf-8")
     try:
         part.replace(folder)
-    except OSError:  # another process was faster
+    except OSError:
         shutil.rmtree(part)
-    return []
-
-
-def _write(folder: Path, ct: CtVolume, mask: np.ndarray | None, spacing_mm: float) -> None:
-    frame = ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple=1)
-    hu = frame.down(ct.hu, clip=HU_RANGE, fill=HU_RANGE[0])
-    label = None if mask is None else frame.down(mask.astype(np.float32), fill=0.0)
-    np.save(folder / "hu.npy", np.round(hu).astype(np.int16))
-    np.save(folder / "tissue.npy", coarse_tissue(hu, label))
-    if label is not None:
-        np.save(folder / "label.npy", np.round(label * 255).astype(np.uint8))
+        if not folder.joinpath("entry.json").exists():  # else another process was faster
+            raise
 
 
 def _entry(scan: Scan, folder: Path) -> CachedScan:
     about = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-    return CachedScan(scan, folder, about["content"], about["spacing_mm"])
+    return CachedScan(
+        scan, folder, about["content"], about["spacing_mm"], about["sha256"], tuple(about.get("notes", ()))
+    )
 
 
 def _key(scan: Scan, cache: Path, spacing_mm: float) -> Path:
     """Folder of a scan; it changes with the files, the meaning of the mask, the spacing and the format."""
-    parts = [FORMAT, spacing_mm, HU_RANGE, scan.liver, *(_stamp(p) for p in (scan.ct, scan.mask) if p is not None)]
+    meaning = (scan.liver, scan.known, scan.ignore, scan.fault, scan.may_lack_liver)
+    parts = [FORMAT, spacing_mm, HU_RANGE, meaning, *(_stamp(p) for p in (scan.ct, scan.mask) if p is not None)]
     return cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
 
@@ -155,9 +235,18 @@ def _stamp(path: Path) -> tuple:
     return (str(path.resolve()), *stats)
 
 
-def _map(work: Callable[[Scan], list[str]], scans: list[Scan], workers: int):
-    if workers <= 1 or len(scans) < 2:
-        yield from map(work, scans)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(work, scans)
+def _map(work: Callable[[Scan], Outcome], scans: list[Scan], workers: int) -> Iterator[Outcome]:
+    """Outcomes in the order of the scans. Raises UserError when a process ends, or the cache cannot be written."""
+    try:
+        if workers <= 1 or len(scans) < 2:
+            yield from map(work, scans)
+            return
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            yield from pool.map(work, scans)
+    except BrokenProcessPool:
+        raise UserError(
+            "A worker process ended, perhaps for want of memory; start the same command again with fewer --workers: "
+            "it goes on after the scans that are prepared."
+        ) from None
+    except OSError as error:
+        raise UserError(f"The cache cannot be written ({error}); make room or choose another --cache.") from error

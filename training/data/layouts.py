@@ -6,28 +6,31 @@ What is missing or does not fit is listed by case in `cache.prepare`.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from LiverGTANLib.standalone.image_files import INPUT_SUFFIXES, stem_of, suffix_of
+from training.data.labels import LabelTable, label_table
 from training.data.scans import Part, Scan
 from training.errors import UserError
-
-TUMORS = ("tumor", "tumour", "cancer", "lesion")
 
 
 def lits(folder: Path) -> list[Scan]:
     """LiTS: `volume-N.nii` and `segmentation-N.nii`, anywhere below the folder; liver = 1 and tumor = 2."""
-    volumes = {_number(p): p for p in _images(folder) if p.name.startswith("volume-")}
-    masks = {_number(p): p for p in _images(folder) if p.name.startswith("segmentation-")}
+    images = list(_images(folder))
+    volumes = _grouped((p for p in images if p.name.startswith("volume-")), _number)
+    masks = _grouped((p for p in images if p.name.startswith("segmentation-")), _number)
     return [
-        Scan(
+        _matched(
             f"lits-{n}",
-            f"lits-{n}",
-            volumes.get(n) or _sibling(masks.get(n), f"volume-{n}.nii", folder),
-            masks.get(n) or _sibling(volumes.get(n), f"segmentation-{n}.nii", folder),
+            volumes[n] or [_sibling(masks[n], f"volume-{n}.nii")],
+            masks[n] or [_sibling(volumes[n], f"segmentation-{n}.nii")],
+            LabelTable((1, 2), (0, 1, 2)),
         )
         for n in sorted(volumes.keys() | masks.keys(), key=lambda n: (len(n), n))
     ]
@@ -36,13 +39,14 @@ def lits(folder: Path) -> list[Scan]:
 def msd(folder: Path) -> list[Scan]:
     """Medical Segmentation Decathlon Task03: `dataset.json` names images and labels; the test images are unlabelled."""
     content = _dataset_json(folder)
-    liver = liver_values({name: int(value) for value, name in content.get("labels", {}).items()}, folder)
-    scans = []
-    for entry in content.get("training", []):
-        image = folder / entry["image"]
-        scans.append(Scan(stem_of(image), stem_of(image), image, folder / entry["label"], liver))
-    for image in content.get("test", []):
-        path = folder / (image["image"] if isinstance(image, dict) else image)
+    table, scans = label_table(content.get("labels"), folder / "dataset.json"), []
+    for number, entry in enumerate(content.get("training", [])):
+        image, label = (_named_file(entry, kind) for kind in ("image", "label"))
+        name = stem_of(Path(image or label or f"training-{number}"))
+        wrong = None if image and label else f"dataset.json names no image or no label for it: {entry}"
+        scans.append(_labelled(name, folder / (image or name), folder / (label or name), table, wrong))
+    for entry in content.get("test", []):
+        path = folder / (_named_file(entry, "image") or str(entry))
         scans.append(Scan(stem_of(path), stem_of(path), path))
     return scans
 
@@ -82,35 +86,34 @@ def nnunet(folder: Path) -> list[Scan]:
     """nnU-Net raw: `imagesTr/CASE_0000.*`, `labelsTr/CASE.*`, `dataset.json`; `imagesTs` is unlabelled."""
     content = _dataset_json(folder)
     channels = content.get("channel_names") or content.get("modality") or {"0": "CT"}
-    if "ct" not in str(channels.get("0", "CT")).lower():
-        raise UserError(f"{folder}: channel 0 is {channels['0']!r}, not CT; give a CT data set.")
-    liver = liver_values(content.get("labels", {}), folder)
+    first = str(channels.get("0", "CT")) if isinstance(channels, dict) else str(channels)
+    if "ct" not in first.lower():
+        raise UserError(f"{folder}: channel 0 is {first!r}, not CT; give a CT data set.")
+    table = label_table(content.get("labels"), folder / "dataset.json")
     ending = content.get("file_ending", ".nii.gz")
-    scans = []
-    for image in sorted((folder / "imagesTr").glob(f"*_0000{ending}")):
-        case = image.name.removesuffix(f"_0000{ending}")
-        scans.append(Scan(case, case, image, folder / "labelsTr" / f"{case}{ending}", liver))
-    named = {scan.name for scan in scans}
-    for mask in sorted((folder / "labelsTr").glob(f"*{ending}")):
-        case = mask.name.removesuffix(ending)
-        if case not in named:
-            scans.append(Scan(case, case, folder / "imagesTr" / f"{case}_0000{ending}", mask, liver))
-    for image in sorted((folder / "imagesTs").glob(f"*_0000{ending}")):
-        case = image.name.removesuffix(f"_0000{ending}")
-        scans.append(Scan(case, case, image))
-    return scans
+    channel, tr, labels = f"_0000{ending}", folder / "imagesTr", folder / "labelsTr"
+    images = {path.name.removesuffix(channel): path for path in _visible(tr, f"*{channel}")}
+    masks = {path.name.removesuffix(ending): path for path in _visible(labels, f"*{ending}")}
+    scans = [
+        _labelled(case, images.get(case, tr / f"{case}{channel}"), masks.get(case, labels / f"{case}{ending}"), table)
+        for case in (*images, *(case for case in masks if case not in images))
+    ]
+    cases = {path.name.removesuffix(channel): path for path in _visible(folder / "imagesTs", f"*{channel}")}
+    return scans + [Scan(case, case, path) for case, path in cases.items()]
 
 
-def pairs(folder: Path) -> list[Scan]:
-    """Two folders `images` and `labels` with a mask of the same name for every CT; every value above 0 is liver."""
-    images = {stem_of(p): p for p in _images(folder / "images", deep=False)}
-    labels = {stem_of(p): p for p in _images(folder / "labels", deep=False)}
+def pairs(folder: Path, liver: int | None = None) -> list[Scan]:
+    """Two folders `images` and `labels` with a mask of the same name for every CT.
+
+    Liver is the value of `pairs=FOLDER:VALUE`, else the only value above 0, or 1 and 2 (tumor).
+    """
+    images, labels = (_grouped(_images(folder / name, deep=False), stem_of) for name in ("images", "labels"))
     return [
-        Scan(
+        _matched(
             name,
-            name,
-            images.get(name, folder / "images" / f"{name}.nii.gz"),
-            labels.get(name, folder / "labels" / f"{name}.nii.gz"),
+            images[name] or [folder / "images" / f"{name}.nii.gz"],
+            labels[name] or [folder / "labels" / f"{name}.nii.gz"],
+            None if liver is None else LabelTable((liver,), ()),
         )
         for name in sorted(images.keys() | labels.keys())
     ]
@@ -135,29 +138,48 @@ LAYOUTS: dict[str, Callable[[Path], list[Scan]]] = {
 
 
 def read(text: str) -> list[Scan]:
-    """Scans of `LAYOUT=FOLDER`. Raises UserError for an unknown layout, a missing or an empty folder."""
+    """Scans of `LAYOUT=FOLDER`, or `pairs=FOLDER:VALUE`. Raises UserError for an unknown layout or an empty folder."""
     layout, _, place = text.partition("=")
     if layout not in LAYOUTS or not place:
-        raise UserError(f"'{text}' is no data set; write LAYOUT=FOLDER, with one of {', '.join(LAYOUTS)} as layout.")
+        raise UserError(f"'{text}' does not name a data set; write LAYOUT=FOLDER, with one of {', '.join(LAYOUTS)}.")
+    place, value = (place, None) if layout != "pairs" else _value_apart(place)
     folder = Path(place).expanduser()
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}; give the folder of the {layout} data set.")
-    scans = LAYOUTS[layout](folder)
+    scans = LAYOUTS[layout](folder) if value is None else pairs(folder, value)
     if not scans:
         expected = str(LAYOUTS[layout].__doc__).splitlines()[0]
         raise UserError(f"{folder} holds nothing in the layout {layout}: {expected}")
-    return scans
+    return _each_name_once(scans)
 
 
-def liver_values(labels: dict[str, int | list[int]], folder: Path) -> tuple[int, ...]:
-    """Mask values that are liver: labels named after it, tumors and lesions. Raises UserError if none is."""
-    values: set[int] = set()
-    for name, value in labels.items():
-        if "liver" in name.lower() or name.lower() in TUMORS:
-            values.update(value if isinstance(value, list) else [int(value)])
-    if not any("liver" in name.lower() for name in labels):
-        raise UserError(f"{folder / 'dataset.json'} names no liver among its labels ({', '.join(labels) or 'none'}).")
-    return tuple(sorted(values))
+def _value_apart(place: str) -> tuple[str, int | None]:
+    """Folder and value of FOLDER:VALUE."""
+    folder, colon, value = place.rpartition(":")
+    return (folder, int(value)) if colon and value.isdigit() else (place, None)
+
+
+def _labelled(name: str, ct: Path, mask: Path, table: LabelTable | None, fault: str | None = None) -> Scan:
+    """A scan with its mask; without a table the mask itself must be clear."""
+    if table is None:
+        return Scan(name, name, ct, mask, fault=fault)
+    return Scan(name, name, ct, mask, table.liver, known=table.known or None, ignore=table.ignore, fault=fault)
+
+
+def _matched(name: str, cts: list[Path], masks: list[Path], table: LabelTable | None) -> Scan:
+    """The scan of all files that have its name; of several it cannot be known which one belongs to it."""
+    several = next((files for files in (cts, masks) if len(files) > 1), None)
+    fault = f"it is there several times: {', '.join(map(str, several))}" if several else None
+    return _labelled(name, cts[0], masks[0], table, fault)
+
+
+def _each_name_once(scans: list[Scan]) -> list[Scan]:
+    """The scans; those that share a name with others of their data set are marked as faulty."""
+    count: dict[str, int] = defaultdict(int)
+    for scan in scans:
+        count[scan.name] += 1
+    twice = "several scans of the data set have this name"
+    return [scan if count[scan.name] == 1 else dataclasses.replace(scan, fault=scan.fault or twice) for scan in scans]
 
 
 def _totalsegmentator_parts(meta: Path) -> dict[str, Part]:
@@ -169,14 +191,39 @@ def _totalsegmentator_parts(meta: Path) -> dict[str, Part]:
         file.seek(0)
         rows = list(csv.DictReader(file, delimiter=";" if ";" in first else ","))
     names: dict[str, Part] = {"train": "train", "val": "validation", "test": "test"}
-    return {row["image_id"]: names[row["split"]] for row in rows if row.get("split") in names}
+    if rows and not {"image_id", "split"} <= rows[0].keys():
+        raise UserError(f"{meta} lacks the columns image_id and split; bring back the data set's own file.")
+    return {row["image_id"]: names[row["split"]] for row in rows if row["split"] in names}
 
 
 def _dataset_json(folder: Path) -> dict:
+    file = folder / "dataset.json"
     try:
-        return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder / 'dataset.json'} cannot be read ({error}); it belongs to this layout.") from None
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({error}); it belongs to this layout.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} does not hold a table of names and values; it belongs to this layout.")
+    return content
+
+
+def _named_file(entry: Any, kind: str) -> str | None:
+    """The file that an entry of `dataset.json` names."""
+    found = entry.get(kind) if isinstance(entry, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    """Files in order, without those that begin with a dot (macOS leaves `._NAME` beside a file)."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def _grouped(paths: Iterable[Path], key: Callable[[Path], str]) -> defaultdict[str, list[Path]]:
+    """Files by what their names have in common."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        found[key(path)].append(path)
+    return found
 
 
 def _images(folder: Path, deep: bool = True) -> Iterable[Path]:
@@ -188,6 +235,6 @@ def _number(path: Path) -> str:
     return stem_of(path).rpartition("-")[2]
 
 
-def _sibling(known: Path | None, name: str, folder: Path) -> Path:
-    """Where a missing file should have been."""
-    return (known.parent if known is not None else folder) / name
+def _sibling(known: list[Path], name: str) -> Path:
+    """Where a missing file should have been: beside its counterpart."""
+    return known[0].parent / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ import SimpleITK as sitk
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone import image_files
 from LiverGTANLib.standalone.dicom.series import SeveralSeriesError
-from LiverGTANLib.standalone.image_files import CtFile
+from LiverGTANLib.standalone.image_files import LARGEST_LABEL_FRACTION, CtFile
 from LiverGTANLib.standalone.voxel_data import read_voxels
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,9 @@ class ScanError(ValueError):
 class Scan:
     """A CT (a file, or a folder with a DICOM series) and its mask (a file, a folder of PNGs, or None: unlabelled).
 
-    liver: mask values that are liver; None means every value above 0. part: the split that the data set itself gives.
+    liver: mask values that are liver; None means the only value above 0. known: values that masks of the data set may
+    hold, None where it does not say. ignore: value of voxels that were left undecided. part: the split that the data
+    set itself gives. fault: what is wrong with its files by their names alone.
     """
 
     name: str
@@ -41,14 +44,21 @@ class Scan:
     liver: tuple[int, ...] | None = None
     part: Part | None = None
     may_lack_liver: bool = False
+    known: tuple[int, ...] | None = None
+    ignore: int | None = None
+    fault: str | None = None
 
     @property
     def labelled(self) -> bool:
         """Whether there is a mask."""
         return self.mask is not None
 
-    def read(self) -> tuple[CtVolume, np.ndarray | None]:
-        """The CT, and on its grid the boolean mask (K, J, I). Raises ScanError; what a reader notes is logged."""
+    def read(self, tell: Callable[[str], None] | None = None) -> tuple[CtVolume, np.ndarray | None]:
+        """The CT, and on its grid the boolean mask (K, J, I). Raises ScanError.
+
+        tell: gets what a user should know of the way it was read; by default it is logged.
+        """
+        tell = tell or (lambda note: logger.warning("%s: %s", self.name, note))
         try:
             source = image_files.open_ct(self.ct)
         except SeveralSeriesError as error:
@@ -56,25 +66,66 @@ class Scan:
         except InputError as error:
             raise ScanError(str(error)) from error
         for note in source.notes:
-            logger.warning("%s: %s", self.name, note)
+            tell(note)
         ct = CtVolume(source.ct.hu, source.ct.ijk_to_ras, self.name)
         if self.mask is None:
             return ct, None
         if self.mask.is_dir():
-            return ct, self.is_liver(_read_pictures(self.mask, source))
+            return ct, self.is_liver(_read_pictures(self.mask, source), tell)
         values, mask_to_ras = read_image(self.mask)
         if values.shape != ct.hu.shape:
             raise ScanError(f"the mask has {_size(values)} voxels, the CT {_size(ct.hu)}")
         if not np.allclose(mask_to_ras, ct.ijk_to_ras, atol=0.05):
             raise ScanError("mask and CT have the same size but lie elsewhere (spacing, origin or direction differ)")
-        return ct, self.is_liver(values)
+        return ct, self.is_liver(values, tell)
 
-    def is_liver(self, values: np.ndarray) -> np.ndarray:
-        """Boolean mask from label values. Raises ScanError for values that are no labels."""
-        found = np.unique(values)
-        if not np.array_equal(found, np.round(found)) or found[0] < 0:
-            raise ScanError(f"the mask holds {found[0]:g} to {found[-1]:g}, which are no whole-numbered labels")
-        return values > 0 if self.liver is None else np.isin(values, self.liver)
+    def is_liver(self, values: np.ndarray, tell: Callable[[str], None]) -> np.ndarray:
+        """Boolean mask from label values. Raises ScanError for values that are not labels, or not of this data set."""
+        labels = whole_numbers(values, tell)
+        found = np.unique(labels)
+        if self.ignore is not None and self.ignore in found:
+            count = np.count_nonzero(labels == self.ignore)
+            raise ScanError(f'the mask leaves {count:,} voxels undecided (label "ignore"): decide them first')
+        strange = [int(one) for one in found if self.known is not None and one not in self.known]
+        if strange:
+            raise ScanError(f"the mask holds the labels {_listed(strange)}, which its data set does not name")
+        if self.liver is not None:
+            return np.isin(labels, self.liver)
+        require_one_liver(found[found > 0], tell)
+        return labels > 0
+
+
+def whole_numbers(values: np.ndarray, tell: Callable[[str], None]) -> np.ndarray:
+    """Labels, rounded where they are nearly whole. Raises ScanError for fractions and negative values."""
+    low, high = float(values.min()), float(values.max())
+    labels = np.round(values)
+    if not (np.isfinite([low, high]).all() and low > -0.5):
+        raise ScanError(f"the mask holds values from {low:g} to {high:g}, which are not labels")
+    largest = float(np.abs(values - labels).max()) if values.dtype.kind == "f" else 0.0
+    if largest > LARGEST_LABEL_FRACTION:
+        raise ScanError(f"the mask holds fractions (from {low:g} to {high:g}), which are not whole-numbered labels")
+    if largest > 0:
+        tell(f"labels up to {largest:.1g} beside whole numbers were rounded")
+    return labels.astype(np.int32) if values.dtype.kind == "f" else labels
+
+
+def require_one_liver(found: np.ndarray, tell: Callable[[str], None]) -> None:
+    """Raises ScanError for a mask of several organs where every value above 0 would be taken for liver.
+
+    Liver 1 with tumor 2 is common, and both are liver: that is told.
+    """
+    if len(found) > 1 and found.tolist() != [1, 2]:
+        raise ScanError(
+            f"the mask holds the labels {_listed(found.tolist())}, and nothing says which is the liver: name it, as in "
+            "pairs=FOLDER:5 or CT=MASK:5"
+        )
+    if len(found) > 1:
+        tell("labels 1 and 2 were both taken for liver (liver and tumor)")
+
+
+def _listed(values: list[int]) -> str:
+    """The first few of many."""
+    return ", ".join(map(str, values[:8])) + (" and others" if len(values) > 8 else "")
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +145,7 @@ def _read_pictures(folder: Path, source: CtFile) -> np.ndarray:
     paths = [image.path for image in source.images or ()]
     pictures = sorted(folder.glob("*.png"), key=lambda path: natural(path.name))
     if len(pictures) != len(paths):
-        raise ScanError(f"{len(pictures)} mask pictures for {len(paths)} DICOM files")
+        raise ScanError(f"there are {len(pictures)} mask pictures for {len(paths)} DICOM files")
     picture_of = dict(zip(sorted(paths, key=lambda path: natural(path.name)), pictures))
     slices = [sitk.GetArrayFromImage(sitk.ReadImage(str(picture_of[path]))) for path in paths]
     if any(values.shape != source.ct.shape[1:] for values in slices):

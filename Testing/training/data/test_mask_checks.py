@@ -1,0 +1,199 @@
+"""Masks that do not lie on the liver, or not on all of it, are refused or told by case; the others are not bothered."""
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core.volume import CtVolume
+from support.volumes import write_image
+from training.data import cache, layouts
+from training.data.cache import prepare, resampled
+from training.data.mask_checks import check_geometry, check_mask
+from training.data.scans import Scan
+from training.errors import UserError
+from training.synthesis.phantom import ct_phantom
+
+MM = 6.0
+
+
+@pytest.fixture(scope="module")
+def body():
+    return ct_phantom(0, MM)
+
+
+def findings(ct, mask):
+    found = list(check_mask(ct, mask, *resampled(ct, mask, MM)))
+    return [one.reason for one in found if one.blocking], [one.reason for one in found if not one.blocking]
+
+
+def cut(ct, levels):
+    matrix = ct.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, 2] * levels.start
+    return CtVolume(ct.hu[levels], matrix)
+
+
+def test_a_whole_liver_is_nothing_to_speak_of(body):
+    assert findings(*body) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ((0,), "head and feet"),
+        ((1,), "front and back"),
+        ((2,), "left and right"),
+        ((1, 2), "front and back, and left and right"),
+    ],
+)
+def test_a_mirrored_mask_is_refused_and_its_axes_are_named(body, axes, words):
+    ct, mask = body
+    refused, _ = findings(ct, np.flip(mask, axes))
+    assert any(f"when {words} are exchanged" in reason or "median" in reason for reason in refused)
+    assert any("mirrored against each other" in reason for reason in findings(ct, np.flip(mask, 2))[0])
+
+
+def test_another_scans_mask_is_refused(body):
+    ct, mask = body
+    everything = np.zeros_like(mask)
+    everything[mask.nonzero()[0].min() :, 8:38, 10:60] = True
+    assert any("air, fat or bone" in reason or "median" in reason for reason in findings(ct, everything)[0])
+
+
+def test_a_fatty_liver_with_noise_is_told_not_refused(body):
+    ct, mask = body
+    hu = ct.hu.astype(np.float32)
+    hu[mask] += -5 - hu[mask].mean() + np.random.default_rng(0).normal(0, 15, mask.sum())
+    refused, told = findings(CtVolume(hu, ct.ijk_to_ras), mask)
+    assert not refused and len(told) <= 1
+
+
+def test_a_lesion_alone_is_not_a_liver(body):
+    ct, mask = body
+    lesion = np.zeros_like(mask)
+    middle = np.argwhere(mask).mean(axis=0).astype(int)
+    lesion[tuple(slice(m - 3, m + 3) for m in middle)] = True
+    assert any("46 mL" in reason or "47 mL" in reason for reason in findings(ct, lesion & mask)[0])
+
+
+def test_a_scan_that_ends_within_the_liver_is_told(body):
+    ct, mask = body
+    levels = np.flatnonzero(mask.any((1, 2)))
+    half = slice(int(levels.mean()), len(mask))
+    refused, told = findings(cut(ct, half), mask[half])
+    assert not refused and told == ["the lower end of the scan cuts the liver"]
+    refused, told = findings(cut(ct, slice(0, half.start)), mask[: half.start])
+    assert not refused and told == ["the upper end of the scan cuts the liver"]
+
+
+def test_a_sliver_of_liver_at_the_end_of_a_scan_is_told(body):
+    ct, mask = body
+    top = slice(int(np.flatnonzero(mask.any((1, 2)))[-2]), len(mask))
+    refused, told = findings(cut(ct, top), mask[top])
+    assert not refused and any("cut by the end of the scan" in reason for reason in told)
+
+
+def test_a_mask_that_was_not_drawn_to_its_end_is_refused(body):
+    ct, mask = body
+    half = mask.copy()
+    half[: int(np.flatnonzero(mask.any((1, 2))).mean())] = False
+    assert findings(ct, half)[0] == ["the mask breaks off at its lower end, where the scan goes on: it is not complete"]
+
+
+def test_a_mask_on_every_third_slice_is_refused_and_one_missing_slice_is_told(body):
+    ct, mask = body
+    levels = np.flatnonzero(mask.any((1, 2)))
+    sparse, gap = np.zeros_like(mask), mask.copy()
+    sparse[levels[::3]] = mask[levels[::3]]
+    gap[levels[len(levels) // 2]] = False
+    assert any("some slices only" in reason for reason in findings(ct, sparse)[0])
+    refused, told = findings(ct, gap)
+    assert not refused and any(reason.startswith("1 of ") for reason in told)
+
+
+def test_a_mask_is_looked_at_in_the_patients_axes(body):
+    ct, mask = body
+    upside = CtVolume(
+        ct.hu[::-1], ct.ijk_to_ras @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, len(mask) - 1], [0, 0, 0, 1]])
+    )
+    assert findings(upside, mask[::-1]) == ([], [])
+    half = int(np.flatnonzero(mask.any((1, 2))).mean())
+    missing = mask.copy()
+    missing[:half] = False
+    assert "lower end" in findings(upside, missing[::-1])[0][0]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "origin", "shape", "refused"),
+    [
+        (1.0, (0, 0, 0), (60, 90, 90), True),
+        (1.0, (0, 0, 0), (40, 512, 512), True),
+        (1.0, (-180.0, -170.0, 40.0), (40, 512, 512), True),
+        (1.0, (-180.0, -170.0, 40.0), (300, 350, 360), False),
+        (0.8, (0, 0, 0), (60, 90, 90), False),
+    ],
+)
+def test_a_header_without_geometry_is_refused(spacing, origin, shape, refused):
+    matrix = np.diag([-spacing, -spacing, spacing, 1.0])
+    matrix[:3, 3] = origin
+    ct = CtVolume(np.broadcast_to(np.int16(0), shape), matrix)
+    assert bool(list(check_geometry(ct))) == refused
+
+
+# --- in a data set ---
+
+
+def write_pair(folder, name, hu, mask, spacing=MM, **where):
+    write_image(folder / "images" / f"{name}.nii.gz", hu, spacing, **where)
+    write_image(folder / "labels" / f"{name}.nii.gz", mask.astype(np.uint8), spacing, **where)
+
+
+def test_bad_scans_can_be_left_out_and_are_named(tmp_path, body):
+    ct, mask = body
+    write_pair(tmp_path, "good", ct.hu, mask)
+    write_pair(tmp_path, "mirrored", ct.hu, mask[:, :, ::-1])
+    write_pair(tmp_path, "stripped", ct.hu, mask, spacing=1.0)
+    scans, reports, left_out = layouts.read(f"pairs={tmp_path}"), [], {}
+    with pytest.raises(UserError, match="2 of 3 scans cannot be used") as caught:
+        prepare(scans, tmp_path / "cache", MM, report=reports.append)
+    assert "mirrored:" in str(caught.value) and "stripped:" in str(caught.value) and "--skip-bad" in str(caught.value)
+    [entry] = prepare(scans, tmp_path / "cache", MM, report=reports.append, left_out=left_out)
+    assert entry.name == "good" and set(left_out) == {"mirrored", "stripped"}
+    assert any("2 of 3 scans cannot be used and are left out" in text for text in reports)
+
+
+def test_an_unforeseen_error_of_one_scan_does_not_stop_the_others(tmp_path, body, monkeypatch, caplog):
+    ct, mask = body
+    for name in ("a", "b"):
+        write_pair(tmp_path, name, ct.hu, mask)
+    read = Scan.read
+
+    def fail(scan, tell=None):
+        if scan.name == "a":
+            raise ZeroDivisionError("by nothing")
+        return read(scan, tell)
+
+    monkeypatch.setattr(Scan, "read", fail)
+    left_out = {}
+    [entry] = prepare(layouts.read(f"pairs={tmp_path}"), tmp_path / "cache", MM, report=print, left_out=left_out)
+    assert entry.name == "b" and left_out == {"a": "it cannot be read (ZeroDivisionError: by nothing)"}
+    assert "Traceback" in caplog.text
+
+
+def test_what_is_told_of_a_scan_stays_with_its_entry(tmp_path, body):
+    ct, mask = body
+    write_pair(tmp_path, "a", ct.hu, mask.astype(np.uint8) * (1 + (np.arange(mask.shape[2]) > 30)))
+    reports = []
+    for _ in range(2):
+        [entry] = prepare(layouts.read(f"pairs={tmp_path}"), tmp_path / "cache", MM, report=reports.append)
+        assert entry.notes == ("labels 1 and 2 were both taken for liver (liver and tumor)",)
+    assert len(reports) == 1 and "both taken for liver" in reports[0]
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_a_scan(tmp_path, body, monkeypatch):
+    write_pair(tmp_path, "a", *(body[0].hu, body[1]))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.np, "save", full)
+    with pytest.raises(UserError, match="cache cannot be written"):
+        prepare(layouts.read(f"pairs={tmp_path}"), tmp_path / "cache", MM, report=print, left_out={})
