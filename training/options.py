@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -186,17 +187,22 @@ class SynthesisConfig:
     phantom: bool = False
     """Draw the bodies instead of taking tissue maps and CTs of `data`: for a demonstration, of no use on patients."""
     datasets: tuple[str, ...] = ()
-    """Real CTs as LAYOUT=FOLDER: lits, msd, totalsegmentator, chaos, nnunet, pairs or unlabelled."""
+    """Real CTs as LAYOUT=FOLDER: lits, msd, totalsegmentator, chaos, nnunet, pairs (or pairs=FOLDER:LABEL), unlabelled.
+    Labelled ones are trained on alone, unless --real-share says otherwise."""
+    skip_bad: bool = False
+    """Leave out CTs that cannot be used, and name them in the record, instead of refusing them all."""
     validation_share: float = 0.2
     """Share of the patients of `datasets` that no volume comes from; split.json beside the bank names them."""
     cache: Path = Path("runs/cache")
     """Folder for CTs on the fine grid, which are prepared once."""
-    real_share: float = 0.23
-    """Share of volumes made of real CTs."""
+    real_share: float | None = None
+    """Share of volumes made of real CTs, those of `data` among them; by default 1, of labelled `datasets` alone, and
+    without these 0.23."""
     no_liver_share: float = 0.07
     """Share of synthetic volumes that show pelvis or chest only."""
-    heads_and_limbs_share: float = 0.04
-    """Share of volumes that show a drawn head or limb: there is no liver either."""
+    heads_and_limbs_share: float | None = None
+    """Share of volumes that show a drawn head or limb: there is no liver either. By default 0.04, and 0 where labelled
+    `datasets` are trained on alone."""
     exclude: tuple[str, ...] = (
         "lung_pet_ct_dx_a0002_thick",
         "lidc_idri_0001",
@@ -229,6 +235,12 @@ class SynthesisConfig:
             raise ValueError("count and workers must be at least 1.")
         if abs(self.fine_mm * 1.5 - self.spacing_mm) > 1e-6 or any(n % 2 for n in self.shape):
             raise ValueError("fine_mm must be two thirds of spacing_mm, and every side of the shape even.")
+        for name in ("validation_share", "real_share", "no_liver_share", "heads_and_limbs_share"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise ValueError(f"{name} is a share: give a number from 0 to 1.")
+        useless = [name for name, weight in self.weights.items() if not 0 < weight < math.inf]
+        if useless:
+            raise ValueError(f"The weights of {', '.join(useless)} must be above 0; leave a CT out by --exclude.")
         for f in fields(self.effects):
             if not 0 <= getattr(self.effects, f.name) <= 1:
                 raise ValueError(f"effects.{f.name} is a probability: give a number from 0 to 1.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
 import tomllib
@@ -47,25 +47,72 @@ def over(defaults: Settings, values: dict[str, Any], origin: str, prefix: str = 
     unknown = [prefix + name for name in sorted(set(values) - set(known))]
     if unknown:
         raise UserError(f"{origin}: unknown setting {', '.join(unknown)}; known here are {', '.join(known)}.")
-    changes: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
-            changes[name] = over(getattr(defaults, name), value, origin, f"{prefix}{name}.")
+            found[name] = over(getattr(defaults, name), value, origin, f"{prefix}{name}.")
         else:
-            changes[name] = structured(hints[name], value, f"{origin}: {prefix}{name}")
-    return dataclasses.replace(defaults, **changes)
+            found[name] = structured(hints[name], value, f"{origin}: {prefix}{name}")
+    try:
+        return dataclasses.replace(defaults, **found)
+    except ValueError as error:  # what the settings themselves refuse
+        raise UserError(f"{origin}: {error}") from error
 
 
 def structured(kind: Any, value: Any, origin: str) -> Any:
     """One value in the type that its field declares. Raises UserError when it does not fit."""
     try:
+        if dataclasses.is_dataclass(kind):
+            raise TypeError("Only a table holds settings.")
         if get_origin(kind) is tuple and not isinstance(value, (list, tuple)):
-            raise TypeError("A text is no list of its characters.")
+            raise TypeError("A text is not a list of its characters.")
         return CONVERTER.structure(value, kind)
-    except (TypeError, ValueError, CattrsError) as error:
-        named = kind.__name__ if isinstance(kind, type) and not get_origin(kind) else str(kind)
-        named = named.replace("typing.", "").replace("pathlib.", "")
-        raise UserError(f"{origin} must be {named}, not {value!r}.") from error
+    except (TypeError, ValueError, AttributeError, CattrsError) as error:
+        raise UserError(f"{origin} must be {in_words(kind)}, not {shown(value)}.") from error
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path (a text)"}
+PLURALS = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths (texts)"}
+LONGEST_SHOWN = 60
+"""Characters of a wrong value in a message."""
+
+
+def in_words(kind: Any) -> str:
+    """What a setting of this type takes, for the user: "a list of 3 whole numbers"."""
+    arguments = [one for one in get_args(kind) if one is not type(None)]
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if get_origin(kind) is tuple:
+        count = "" if Ellipsis in arguments else f"{len(arguments)} "
+        return f"a list of {count}{PLURALS.get(arguments[0], 'texts')}"
+    if get_origin(kind) is dict:
+        return f"a table of {PLURALS.get(arguments[1], 'values')}"
+    if dataclasses.is_dataclass(kind):
+        return "a table with settings, under one heading in single brackets"
+    return WORDS[kind] if kind in WORDS else " or ".join(map(in_words, arguments))
+
+
+def shown(value: Any) -> str:
+    """A wrong value as TOML writes it, cut where it is long."""
+    text = literal(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def changes(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...] = ()) -> list[str]:
+    """What two tables of facts differ in, as "name: before -> now"; without the names to be ignored."""
+    return [
+        f"{name}: {old.get(name, 'none')} -> {new.get(name, 'none')}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and name not in ignored
+    ]
 
 
 def to_toml(settings: Any) -> str:
@@ -103,7 +150,7 @@ def _strict(kind: type, *accepted: type) -> None:
 
     def hook(value: Any, _: type) -> Any:
         if type(value) not in accepted:
-            raise TypeError(f"{value!r} is no {kind.__name__}.")
+            raise TypeError(f"{value!r} is not of the type {kind.__name__}.")
         if kind is float and not math.isfinite(value):
             raise ValueError(f"{value!r} is not finite.")
         return kind(value)

@@ -17,14 +17,13 @@ from LiverGTANLib.core.measurements import voxel_ml
 from LiverGTANLib.core.orientation_check import AXIS_WORDS
 from LiverGTANLib.core.volume import CtVolume
 
-LIVER_HU = (-50.0, 300.0)
-"""Between these is the median HU of a liver, fatty or enhanced; beyond, the mask is not on the liver."""
 LIVER_TISSUE_HU = (-30.0, 250.0)
 """Below is fat or air, above bone, metal or dense deposits."""
 LARGEST_SHARE_OF_OTHERS = 0.05
 """More air, fat and bone under a mask is looked into."""
 MIRRORED_SHARE = 1 / 3
-"""A mirrored copy with less than this part of it says that CT and mask are mirrored against each other."""
+"""A mirrored copy with less than this part of it, and as little as a liver may have, says that CT and mask are mirrored
+against each other."""
 REFUSED_SHARE_OF_OTHERS = 0.25
 """More is refused in any case. A fatty liver with noise, or deposits after embolization, may have less and is told."""
 LEAST_LIVER_ML = 100.0
@@ -60,35 +59,31 @@ def check_mask(ct: CtVolume, mask: np.ndarray, hu: np.ndarray, label: np.ndarray
 
     hu, label: CT and share of the mask resampled to (D, H, W), axes S, A, R, so that noise is averaged.
     """
-    middle = float(np.median(ct.hu[mask]))
-    if not LIVER_HU[0] < middle < LIVER_HU[1]:
-        yield Finding(
-            True, f"the median under the mask is {middle:.0f} HU: the mask is flipped, shifted or of another scan"
-        )
-        return
-    yield from _check_tissue(hu, label > 0.5)
-    yield from _check_volume(ct, mask)
-    yield from _check_ends(*_levels(ct, mask))
+    placement = _check_tissue(hu, label > 0.5)
+    if placement:
+        yield placement
+    if placement is None or not placement.blocking:
+        yield from _check_volume(ct, mask)
+        yield from _check_ends(*_levels(ct, mask))
 
 
-def _check_tissue(hu: np.ndarray, liver: np.ndarray) -> Iterator[Finding]:
+def _check_tissue(hu: np.ndarray, liver: np.ndarray) -> Finding | None:
     others = (hu < LIVER_TISSUE_HU[0]) | (hu > LIVER_TISSUE_HU[1])
     share = _share(others, liver)
     if share <= LARGEST_SHARE_OF_OTHERS:
-        return
+        return None
     ways = [axes for count in (1, 2, 3) for axes in itertools.combinations(range(3), count)]
     best, axes = min((_share(others, np.flip(liver, axes)), axes) for axes in ways)
-    if best < MIRRORED_SHARE * share:
+    if best < min(MIRRORED_SHARE * share, LARGEST_SHARE_OF_OTHERS):
         words = ", and ".join(AXIS_WORDS[axis] for axis in axes)
-        yield Finding(
+        return Finding(
             True,
             f"{share:.0%} of the mask is air, fat or bone, but {best:.0%} when {words} are exchanged: CT and mask are "
             "mirrored against each other",
         )
-    elif share > REFUSED_SHARE_OF_OTHERS:
-        yield Finding(True, f"{share:.0%} of the mask is air, fat or bone: it is shifted or of another scan")
-    else:
-        yield Finding(False, f"{share:.0%} of the mask is air, fat or bone: look whether it lies on the liver")
+    if share > REFUSED_SHARE_OF_OTHERS:
+        return Finding(True, f"{share:.0%} of the mask is air, fat or bone: it is flipped, shifted or of another scan")
+    return Finding(False, f"{share:.0%} of the mask is air, fat or bone: look whether it lies on the liver")
 
 
 def _share(others: np.ndarray, liver: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
@@ -40,22 +41,40 @@ def split(
     return parts
 
 
-def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed: int) -> dict[str, Part]:
-    """`split`, recorded in a JSON file with patients and paths: a later run reads it and only adds new scans."""
-    before: dict[str, Part] = {}
-    if path.exists():
-        try:
-            recorded = json.loads(path.read_text(encoding="utf-8"))["scans"]
-            before = {name: entry["part"] for name, entry in recorded.items()}
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is no record of a split ({error}); delete it to draw a new one.") from None
+def recorded(path: Path) -> dict[str, dict[str, Any]]:
+    """What a record says of each scan; empty without one. Raises UserError for any other file."""
+    if not path.exists():
+        return {}
+    try:
+        scans = json.loads(path.read_text(encoding="utf-8"))["scans"]
+        if not all(entry["part"] in get_args(Part) for entry in scans.values()):
+            raise ValueError("it names unknown parts")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a record of a split ({error}); delete it to draw a new one.") from None
+    return scans
+
+
+def recorded_split(
+    path: Path,
+    scans: list[Scan],
+    validation_share: float,
+    seed: int,
+    contents: dict[str, str] | None = None,
+) -> dict[str, Part]:
+    """`split`, recorded in a JSON file with patients and paths: a later run reads it and only adds new scans.
+
+    contents: content hash by scan name.
+    """
+    before: dict[str, Part] = {name: entry["part"] for name, entry in recorded(path).items()}
     parts = split(scans, validation_share, seed, before)
     entries = {
         scan.name: {
             "part": parts[scan.name],
             "patient": scan.patient,
-            "ct": str(scan.ct),
-            "mask": str(scan.mask) if scan.mask else None,
+            "ct": str(Path(scan.ct).absolute()),
+            "mask": str(Path(scan.mask).absolute()) if scan.mask else None,
+            "liver": scan.liver,
+            "content": (contents or {}).get(scan.name),
         }
         for scan in scans
     }
@@ -63,6 +82,22 @@ def recorded_split(path: Path, scans: list[Scan], validation_share: float, seed:
     with atomic_write(path) as file:
         file.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return parts
+
+
+def validation_scans(path: Path) -> list[tuple[Scan, str | None]]:
+    """The labelled scans that a record sets aside for validation, each with the hash of its content if it is known."""
+    return [
+        (
+            Scan(name, entry["patient"], Path(entry["ct"]), Path(entry["mask"]), _values(entry.get("liver"))),
+            entry.get("content"),
+        )
+        for name, entry in recorded(path).items()
+        if entry["part"] == "validation" and entry.get("mask")
+    ]
+
+
+def _values(liver: list[int] | None) -> tuple[int, ...] | None:
+    return None if liver is None else tuple(liver)
 
 
 def refuse_shared_content(hashes: dict[str, str], parts: dict[str, Part]) -> list[list[str]]:

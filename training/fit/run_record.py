@@ -16,7 +16,7 @@ from typing import Any, Literal
 from training.command_line import plain
 from training.errors import UserError
 from training.options import Config
-from training.settings import CONVERTER
+from training.settings import CONVERTER, changes, flat
 
 Stage = Literal["teacher", "student", "assistant", "kd", "takd", "dgkd", "gtan"]
 MAY_DIFFER = (
@@ -142,15 +142,6 @@ def differences(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str,
     return changes(facts(before), facts(now), ignored)
 
 
-def changes(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...] = ()) -> list[str]:
-    """What two tables of facts differ in."""
-    return [
-        f"{name}: {old.get(name, 'none')} -> {new.get(name, 'none')}"
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name) and name not in ignored
-    ]
-
-
 def require_same(before: dict[str, Any], now: dict[str, Any], file: Path) -> None:
     """Raises UserError that names each difference between the run in a file and the one to be trained."""
     require_same_facts(facts(before), facts(now), file)
@@ -183,11 +174,7 @@ def facts(record: dict[str, Any]) -> dict[str, Any]:
     return found | {"precision": record["precision"]} | decisive(record["settings"])
 
 
-def decisive(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def decisive(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted name, without those that may differ."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if prefix + name in MAY_DIFFER:
-            continue
-        found |= decisive(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
+    kept = {name: value for name, value in flat(settings).items() if name not in MAY_DIFFER}
+    return {name: value for name, value in kept.items() if name.partition(".")[0] not in MAY_DIFFER}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -10,17 +11,28 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from training.code_version import commit
 from training.data.bank import Bank, BankError
 from training.data.cache import CachedScan
+from training.errors import UserError
 from training.options import SynthesisConfig
+from training.settings import changes, flat
 from training.synthesis.heads_and_limbs import drawn_sources
 from training.synthesis.pipeline import make_volume, stream
-from training.synthesis.source_library import load_maps, prepare_reals
+from training.synthesis.source_library import (
+    SHARES,
+    Reals,
+    dataset_scans,
+    load_maps,
+    prepare_reals,
+    trained_alone,
+    with_shares,
+)
 from training.synthesis.sources import Source, ct_source
 
 CHUNK = 8
@@ -31,21 +43,26 @@ REPORT_SECONDS = 15
 def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -> Bank:
     """Make (or finish) the bank of `config` and return it open for reading.
 
-    Raises BankError when the folder holds a bank of other settings or sources, UserError for unusable sources.
+    Raises BankError when the folder holds a bank of other settings or sources, or other files; UserError for unusable
+    sources.
     """
-    bank = open_existing(config)
+    scans = dataset_scans(config)
+    alone = trained_alone(config, scans)
+    given, config = config, with_shares(config, alone)
+    bank, labels = open_existing(given, alone), labels_record(config)
     missing = [n for n in range(config.count) if not (bank and bank.done(n))]
     report(
         f"{config.output}: {config.count - len(missing)} of {config.count} volumes are there, {len(missing)} to make."
     )
     if missing:
         # Before any worker starts, every source is read and checked: problems show together and at once.
-        sources = Sources(load_maps(config), prepare_reals(config, report))
+        maps = load_maps(config)
+        sources = Sources(maps, prepare_reals(config, scans, alone, report))
         if bank is None:
-            bank = create(config, sources)
+            bank = create(given, alone, sources, labels)
         else:
             require_same_origin(bank, sources, report)
-        _fill(config, sources.reals, missing, report)
+        _fill(config, sources, missing, report)
     if config.picture is not None:
         from training.synthesis.contact_sheet import contact_sheet
 
@@ -59,44 +76,84 @@ class Sources:
     """What volumes are made of: tissue maps, and real CTs in the cache."""
 
     maps: list[Source]
-    reals: list[CachedScan]
+    reals: Reals
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each source's voxels and label, by its name."""
-        maps = {source.name: _sha256(source.tissue) for source in self.maps}
-        return maps | {entry.scan.name: _sha256(entry.hu, entry.label) for entry in self.reals}
+        maps = {source.name: hashlib.sha256(np.ascontiguousarray(source.tissue).tobytes()) for source in self.maps}
+        return {name: digest.hexdigest() for name, digest in maps.items()} | {
+            entry.name: entry.sha256 for entry in self.reals.entries
+        }
 
 
-def open_existing(config: SynthesisConfig) -> Bank | None:
-    """The bank in the folder of `config`, None when there is none. Raises BankError for one of other settings."""
+def open_existing(config: SynthesisConfig, alone: bool = False) -> Bank | None:
+    """The bank in the folder of `config`, None when there is none. Raises BankError for one of other settings.
+
+    alone: whether its data sets are all that is trained on.
+    """
     if not (config.output / "bank.json").exists():
+        require_free(config.output)
         return None
     bank = Bank.open(config.output, writable=True)
-    settings, wanted = bank.meta.get("config") or {}, deciding(config)
-    differing = sorted(name for name in {*settings, *wanted} if settings.get(name) != wanted.get(name))
-    if bank.count != config.count:
-        differing.append("count")
+    before = flat(deciding(SynthesisConfig()) | (bank.meta.get("config") or {}))
+    before |= {name: bank.meta["shares"][name] for name in SHARES if before[name] is None}
+    now = flat(deciding(with_shares(config, alone)))
+    before["count"], now["count"] = bank.count, config.count
+    differing = changes(before, now)
     if differing:
         raise BankError(
-            f"{config.output} holds a bank of another configuration ({', '.join(differing)}); "
+            f"{config.output} holds a bank of another configuration ({'; '.join(differing)}); "
             "choose another --output, or delete that folder to replace it."
         )
     return bank
 
 
-def create(config: SynthesisConfig, sources: Sources) -> Bank:
-    """An empty bank with the record of its settings, sources and code."""
+def require_free(folder: Path) -> None:
+    """Raises BankError for a folder with files of something else, or of a bank whose description is gone."""
+    if folder.exists() and not folder.is_dir():
+        raise BankError(f"{folder} is a file; choose another --output.")
+    # The split is recorded before the bank is begun; files that begin with a dot are the system's.
+    others = sorted(p.name for p in folder.glob("*") if p.name != "split.json" and not p.name.startswith("."))
+    if others:
+        lost = " It may be a bank that has lost its bank.json: bring that back." if "images.npy" in others else ""
+        listed = ", ".join(others[:5]) + (" and others" if len(others) > 5 else "")
+        raise BankError(f"{folder} holds other files ({listed}); choose another --output.{lost}")
+
+
+def labels_record(config: SynthesisConfig) -> dict[str, Any] | None:
+    """What `pseudolabel` wrote of the masks of `--labels`; None without these. Raises UserError for another folder."""
+    if config.labels is None:
+        return None
+    file = config.labels / "labels.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file} cannot be read ({error}); give --labels a folder that `python -m training pseudolabel` wrote."
+        ) from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} was not written by `python -m training pseudolabel`; give --labels its folder.")
+    return content
+
+
+def create(config: SynthesisConfig, alone: bool, sources: Sources, labels: dict[str, Any] | None) -> Bank:
+    """An empty bank with the record of its settings, as they were given, its sources and code."""
+    entries, settled = sources.reals.entries, with_shares(config, alone)
     meta = {
         "spacing_mm": config.spacing_mm,
         "hu_window": list(config.hu_window),
         "axes": "S, A, R",
         "config": deciding(config),
+        "shares": {name: getattr(settled, name) for name in SHARES},
         "sources": sources.digests(),
+        "contents": {entry.name: entry.content for entry in entries},
+        "notes": {entry.name: entry.notes for entry in entries if entry.notes},
+        "left_out": sources.reals.left_out,
         "versions": _versions(),
         "git": commit(),
     }
-    if config.labels:
-        meta["labels"] = json.loads((config.labels / "labels.json").read_text(encoding="utf-8"))
+    if labels is not None:
+        meta["labels"] = labels
     return Bank.create(config.output, config.count, config.shape, meta)
 
 
@@ -122,18 +179,55 @@ def volume_seed(config: SynthesisConfig, number: int) -> int:
     return config.seed * 1_000_003 + number
 
 
+Real = TypeVar("Real", Source, CachedScan)
+
+
 def choose_source(
-    maps: list[Source], reals: list[Source], drawn: list[Source], config: SynthesisConfig, seed: int
-) -> Source:
+    maps: list[Source], reals: list[Real], drawn: list[Source], config: SynthesisConfig, seed: int
+) -> Source | Real:
     """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
     rng = stream(seed, "elsewhere")  # the stream's name is part of what a seed means; it outlived the option's name
-    if rng.random() < config.heads_and_limbs_share:
+    if rng.random() < (config.heads_and_limbs_share or 0):
         return drawn[rng.integers(len(drawn))]
     rng = stream(seed, "source")
-    if reals and rng.random() < config.real_share:
-        weights = np.array([config.weights.get(source.name, 1.0) for source in reals])
+    if reals and rng.random() < (config.real_share or 0):
+        weights = np.array(_weights(reals, config))
         return reals[rng.choice(len(reals), p=weights / weights.sum())]
     return maps[rng.integers(len(maps))]
+
+
+def planned_sources(
+    maps: list[Source], reals: list[CachedScan], drawn: list[Source], config: SynthesisConfig
+) -> list[Source | CachedScan]:
+    """The source of every volume by its number. CTs of equal weight take turns: none comes again before all came."""
+    turns = _turns(reals, config.seed) if len(set(_weights(reals, config))) == 1 else None
+    seeds = (volume_seed(config, number) for number in range(config.count))
+    chosen = [choose_source(maps, reals, drawn, config, seed) for seed in seeds]
+    return [next(turns) if turns and isinstance(one, CachedScan) else one for one in chosen]
+
+
+def _weights(reals: list[Real], config: SynthesisConfig) -> list[float]:
+    return [config.weights.get(source.name, 1.0) for source in reals]
+
+
+def _turns(reals: list[CachedScan], seed: int) -> Iterator[CachedScan]:
+    """All CTs in an order of their own for each round, without end."""
+    for turn in itertools.count():
+        yield from (reals[n] for n in stream(seed * 1_000_003 + turn, "turns").permutation(len(reals)))
+
+
+def report_unused(
+    plan: list[Source | CachedScan], reals: list[CachedScan], config: SynthesisConfig, report: Callable[[str], None]
+) -> None:
+    """Reports the CTs that no volume is planned of."""
+    used = {one.name for one in plan if isinstance(one, CachedScan)}
+    unused = [entry.name for entry in reals if entry.name not in used]
+    if unused:
+        listed = ", ".join(unused[:5]) + (" and others" if len(unused) > 5 else "")
+        report(
+            f"{len(unused)} of {len(reals)} CTs are in none of the {config.count} volumes ({listed}); give a larger "
+            "--count or --real-share to see them."
+        )
 
 
 def deciding(config: SynthesisConfig) -> dict[str, Any]:
@@ -143,12 +237,14 @@ def deciding(config: SynthesisConfig) -> dict[str, Any]:
     return json.loads(json.dumps(settings, default=str))
 
 
-def _fill(
-    config: SynthesisConfig, entries: list[CachedScan], missing: list[int], report: Callable[[str], None]
-) -> None:
+def _fill(config: SynthesisConfig, sources: Sources, missing: list[int], report: Callable[[str], None]) -> None:
+    reals, drawn = sources.reals.entries, drawn_sources(config.fine_mm)
+    plan = planned_sources(sources.maps, reals, drawn, config)
+    report_unused(plan, reals, config, report)
+    place = {id(one): n for n, one in enumerate((*sources.maps, *reals, *drawn))}
+    work = [(number, place[id(plan[number])]) for number in missing]
     start, last, finished = time.monotonic(), 0.0, 0
-    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    for made in _in_processes(config, entries, chunks):
+    for made in _in_processes(config, reals, [work[i : i + CHUNK] for i in range(0, len(work), CHUNK)]):
         finished += made
         seconds = time.monotonic() - start
         if seconds - last > REPORT_SECONDS or finished == len(missing):
@@ -159,7 +255,11 @@ def _fill(
             )
 
 
-def _in_processes(config: SynthesisConfig, entries: list[CachedScan], chunks: list[list[int]]) -> Iterator[int]:
+Work = list[tuple[int, int]]
+"""Numbers of volumes, each with the place of its source among all of them."""
+
+
+def _in_processes(config: SynthesisConfig, entries: list[CachedScan], chunks: list[Work]) -> Iterator[int]:
     """How many volumes each finished chunk held, as they finish; a single worker is this process itself."""
     if config.workers == 1:
         _start_worker(config, entries)
@@ -182,13 +282,8 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(config: SynthesisConfig, entries: list[CachedScan]) -> None:
-    _worker.update(
-        config=config,
-        maps=load_maps(config),
-        reals=[ct_source(entry) for entry in entries],
-        drawn=drawn_sources(config.fine_mm),
-        bank=Bank.open(config.output, writable=True),
-    )
+    sources = (*load_maps(config), *entries, *drawn_sources(config.fine_mm))
+    _worker.update(config=config, sources=sources, bank=Bank.open(config.output, writable=True))
 
 
 def _start_one_thread(config: SynthesisConfig, entries: list[CachedScan]) -> None:
@@ -199,11 +294,11 @@ def _start_one_thread(config: SynthesisConfig, entries: list[CachedScan]) -> Non
     _start_worker(config, entries)
 
 
-def _make(numbers: list[int]) -> int:
+def _make(work: Work) -> int:
     config: SynthesisConfig = _worker["config"]
-    for number in numbers:
-        seed = volume_seed(config, number)
-        source = choose_source(_worker["maps"], _worker["reals"], _worker["drawn"], config, seed)
+    for number, place in work:
+        seed, chosen = volume_seed(config, number), _worker["sources"][place]
+        source = ct_source(chosen) if isinstance(chosen, CachedScan) else chosen
         image, label, parameters = make_volume(source, config, seed)
         _worker["bank"].write(
             number,
@@ -217,14 +312,7 @@ def _make(numbers: list[int]) -> int:
                 "parameters": parameters,
             },
         )
-    return len(numbers)
-
-
-def _sha256(*arrays: np.ndarray | None) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return len(work)
 
 
 def _versions() -> dict[str, str]:

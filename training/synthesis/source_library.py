@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training import paths
 from training.data import held_out, layouts
 from training.data.cache import CachedScan, prepare
 from training.data.scans import Part, Scan
-from training.data.splits import recorded_split, refuse_shared_content
+from training.data.splits import recorded, recorded_split, refuse_shared_content, split
 from training.errors import UserError
 from training.options import SynthesisConfig
 from training.synthesis.phantom import tissue_phantom
@@ -19,6 +20,8 @@ PSEUDO = "_liver_pseudo.nii.gz"
 """Ending of a machine-made label beside a CT of the data folder."""
 PHANTOMS = 4
 """Drawn bodies that stand in for tissue maps."""
+SHARES = {"real_share": 0.23, "heads_and_limbs_share": 0.04}
+"""Shares of the bundled students' banks: 23 % real CTs were all that there were, drawn often."""
 
 
 def data_folder(config: SynthesisConfig) -> Path:
@@ -33,7 +36,7 @@ def load_maps(config: SynthesisConfig) -> list[Source]:
 
     Raises UserError when there are no maps.
     """
-    if config.real_share >= 1:
+    if config.real_share == 1:
         return []
     if config.phantom:
         numbers = range(PHANTOMS)
@@ -48,28 +51,95 @@ def load_maps(config: SynthesisConfig) -> list[Source]:
     return [read_tissue_map(file, config.fine_mm) for file in files]
 
 
-def prepare_reals(config: SynthesisConfig, report: Callable[[str], None]) -> list[CachedScan]:
-    """Check, split and cache the real CTs; entries of those to train on.
+def dataset_scans(config: SynthesisConfig) -> list[Scan]:
+    """The scans of all data sets, by their names on disk alone. Raises UserError for a name that two of them share."""
+    scans = [scan for text in dict.fromkeys(config.datasets) for scan in layouts.read(text)]
+    place: dict[str, Path] = {}
+    for scan in scans:
+        if place.setdefault(scan.name, scan.ct) != scan.ct:
+            raise UserError(
+                f"Two data sets have a scan {scan.name} ({place[scan.name]}, {scan.ct}); rename the files of one."
+            )
+    return scans
 
-    Raises UserError that lists every unusable scan, and for one scan in two parts of the split.
+
+def trained_alone(config: SynthesisConfig, scans: list[Scan]) -> bool:
+    """Whether the data sets are all that is trained on: by default, where they are labelled."""
+    return config.real_share is None and any(scan.labelled for scan in scans)
+
+
+def with_shares(config: SynthesisConfig, alone: bool) -> SynthesisConfig:
+    """The configuration with the shares that it leaves open."""
+    real, heads = (1.0, 0.0) if alone else SHARES.values()
+    return replace(
+        config,
+        real_share=real if config.real_share is None else config.real_share,
+        heads_and_limbs_share=heads if config.heads_and_limbs_share is None else config.heads_and_limbs_share,
+    )
+
+
+@dataclass(frozen=True)
+class Reals:
+    """The prepared CTs to train on, and those that were left out with the reason."""
+
+    entries: list[CachedScan]
+    left_out: dict[str, str]
+
+
+def prepare_reals(config: SynthesisConfig, scans: list[Scan], alone: bool, report: Callable[[str], None]) -> Reals:
+    """Check, split and cache the real CTs: `scans` of the data sets and, unless these are alone, those of `data`.
+
+    Raises UserError that lists every unusable scan, for one scan in two parts of the split, and for names of no CT.
     """
-    if config.real_share == 0:
-        return []
-    scans = [scan for text in config.datasets for scan in layouts.read(text)]
-    parts = recorded_split(config.output / "split.json", scans, config.validation_share, config.seed) if scans else {}
     own = own_scans(config)
-    entries = prepare([*own, *scans], config.cache, config.fine_mm, config.workers, report)
-    parts |= {scan.name: part for scan, part in own.items()}
-    for names in refuse_shared_content({e.scan.name: e.content for e in entries}, parts):
+    require_names(config, {scan.name for scan in own}, {scan.name for scan in scans})
+    if config.real_share == 0:
+        return Reals([], {})
+    if alone:  # the others stay, so that they are found in the data sets under another name
+        own = {scan: part for scan, part in own.items() if part != "train"}
+    record = config.output / "split.json"
+    known: dict[str, Part] = {name: entry["part"] for name, entry in recorded(record).items()}
+    split(scans, config.validation_share, config.seed, known)  # refused before an hour of preparation
+    left_out: dict[str, str] = {}
+    entries = prepare(
+        [*own, *scans], config.cache, config.fine_mm, config.workers, report, left_out if config.skip_bad else None
+    )
+    contents = {entry.name: entry.content for entry in entries}
+    usable = [scan for scan in scans if scan.name in contents]
+    parts: dict[str, Part] = {scan.name: part for scan, part in own.items()}
+    parts |= split(usable, config.validation_share, config.seed, known)
+    for names in refuse_shared_content(contents, parts):
         report(f"The same scan under several names, all in one part: {', '.join(names)}")
-    trained = [entry for entry in entries if parts[entry.scan.name] == "train"]
-    if not trained and config.real_share >= 1:
+    trained = [entry for entry in entries if parts[entry.name] == "train"]
+    require_some(config, trained, report)
+    if scans:
+        recorded_split(record, usable, config.validation_share, config.seed, contents)
+    return Reals(trained, left_out)
+
+
+def require_names(config: SynthesisConfig, own: set[str], others: set[str]) -> None:
+    """Raises UserError for names in `weights`, `exclude` and `unlabelled` of CTs that are not there.
+
+    Names that are the default are of the project's own data, which need not be here.
+    """
+    default = SynthesisConfig()
+    for option, known in (("weights", own | others), ("exclude", own), ("unlabelled", own)):
+        unknown = sorted(set(getattr(config, option)) - set(getattr(default, option)) - known)
+        if unknown:
+            where = "of the data folder or a data set" if option == "weights" else "of the data folder"
+            raise UserError(f"--{option} names {', '.join(unknown)}, but no CT {where} has this name; correct it.")
+
+
+def require_some(config: SynthesisConfig, trained: list[CachedScan], report: Callable[[str], None]) -> None:
+    """Raises UserError when all volumes are to come from real CTs and there is none; reports that there is none."""
+    if trained:
+        return
+    if config.real_share == 1:
         raise UserError(
-            "With --real-share 1 all volumes come from real CTs, but there is none; give --datasets or --data."
+            "All volumes are to come from real CTs (--real-share 1), but there is none to train on; give --datasets or "
+            "--data, or a smaller --validation-share."
         )
-    if not trained:
-        report(f"There is no real CT to train on, so all volumes are synthetic (--real-share {config.real_share:g}).")
-    return trained
+    report(f"There is no real CT to train on, so all volumes are synthetic (--real-share {config.real_share:g}).")
 
 
 def own_scans(config: SynthesisConfig) -> dict[Scan, Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def read_tissue_map(path: Path, spacing_mm: float) -> Source:
     """A map of tissue codes, nearest neighbor to the fine grid, with fat in the abdominal cavity set apart."""
     codes, ijk_to_ras = read_image(path)
     if codes.max() > max(Tissue):
-        raise ValueError(f"{path.name}: code {codes.max()} is no tissue (0 to {max(Tissue)}); give a tissue map.")
+        raise ValueError(f"{path.name}: code {codes.max()} is not a tissue (0 to {max(Tissue)}); give a tissue map.")
     codes = _nearest(_to_axes(codes, ijk_to_ras), _spacing(ijk_to_ras), spacing_mm)
     return tissue_source(path.name.removesuffix(".nii.gz"), codes, spacing_mm)
 
@@ -71,6 +71,7 @@ def tissue_source(name: str, codes: np.ndarray, spacing_mm: float) -> Source:
     return Source(name, tissue, spacing_mm)
 
 
+@lru_cache(maxsize=32)  # open files are few, as a process may have 1,024, and a data set thousands of CTs
 def ct_source(entry: CachedScan) -> Source:
     """A real CT from the cache; its arrays stay on disk until a window is cut out of them."""
     return Source(entry.scan.name, entry.tissue, entry.spacing_mm, entry.hu, entry.label)

@@ -56,7 +56,7 @@ def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
         "shape": "voxels",
         "moved": "lie elsewhere",
         "empty": "no liver",
-        "shifted": "median",
+        "shifted": "air, fat or bone: it is flipped, shifted or of another scan",
         "fraction": "whole-numbered",
         "mr": "Hounsfield units",
         "lonely-ct": "mask missing",
@@ -175,7 +175,7 @@ def test_the_split_is_recorded_and_read_back(tmp_path):
 
 def test_a_broken_record_is_explained(tmp_path):
     (tmp_path / "split.json").write_text("[]")
-    with pytest.raises(UserError, match="no record of a split"):
+    with pytest.raises(UserError, match="not a record of a split"):
         recorded_split(tmp_path / "split.json", scans_of(["a"]), 0.2, 0)
 
 

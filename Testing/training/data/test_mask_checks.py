@@ -47,7 +47,7 @@ def test_a_whole_liver_is_nothing_to_speak_of(body):
 def test_a_mirrored_mask_is_refused_and_its_axes_are_named(body, axes, words):
     ct, mask = body
     refused, _ = findings(ct, np.flip(mask, axes))
-    assert any(f"when {words} are exchanged" in reason or "median" in reason for reason in refused)
+    assert any(f"when {words} are exchanged" in reason for reason in refused)
     assert any("mirrored against each other" in reason for reason in findings(ct, np.flip(mask, 2))[0])
 
 
@@ -55,7 +55,7 @@ def test_another_scans_mask_is_refused(body):
     ct, mask = body
     everything = np.zeros_like(mask)
     everything[mask.nonzero()[0].min() :, 8:38, 10:60] = True
-    assert any("air, fat or bone" in reason or "median" in reason for reason in findings(ct, everything)[0])
+    assert any("air, fat or bone" in reason for reason in findings(ct, everything)[0])
 
 
 def test_a_fatty_liver_with_noise_is_told_not_refused(body):

@@ -266,7 +266,7 @@ def test_tissue_maps_are_turned_to_the_patient_axes(tmp_path):
 
 def test_a_map_with_unknown_codes_is_refused(tmp_path):
     write_image(tmp_path / "odd.nii.gz", np.full((4, 4, 4), 99, np.uint8), MM)
-    with pytest.raises(ValueError, match="99 is no tissue"):
+    with pytest.raises(ValueError, match="99 is not a tissue"):
         read_tissue_map(tmp_path / "odd.nii.gz", MM)
 
 
