@@ -1,13 +1,15 @@
 """Attenuation inside the mask, the hint at fat, and findings about a missing liver."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core.test_segmenter import LIVER, analysis_of, segmented, with_settings
 
-from LiverGTANLib.core import measurements, segmenter, weight_file
+from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.segmenter import BoxMask
-from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.core.volume import CtVolume, VoxelVolumes
 from support.cases import smallCt
 
 
@@ -52,6 +54,38 @@ def test_a_mask_that_is_all_rim_has_no_attenuation():
     thin[12, 10:30, 10:40] = True
     assert measurements.attenuation(smallCt(), mask_of(thin)) is None
     assert measurements.attenuation(smallCt(), BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), thin.shape)) is None
+
+
+def unequal(ct: CtVolume, factor: float = 3.0) -> CtVolume:
+    """The same voxels, of which those of the upper half of the slices are larger."""
+    voxel, (k, j, i) = measurements.voxel_ml(ct.ijk_to_ras), ct.shape
+    blocks = (np.arange(k) >= k // 2).astype(int), np.zeros(j, int), np.zeros(i, int)
+    return replace(ct, voxel_volumes=VoxelVolumes(np.array([voxel, factor * voxel]).reshape(2, 1, 1), blocks))
+
+
+def test_larger_voxels_count_more_in_volume_and_attenuation():
+    ct = smallCt()
+    hu = np.zeros(ct.shape, np.int16)
+    hu[ct.shape[0] // 2 :] = 100
+    ct, whole = replace(ct, hu=hu), mask_of(np.ones(ct.shape, bool))
+    part = BoxMask(whole.voxels[3:, 5:, 7:], (3, 5, 7), ct.shape)
+    equal, larger = measurements.attenuation(ct, part), measurements.attenuation(unequal(ct), part)
+    share = equal.mean_hu / 100  # of the voxels that are in the upper half
+    assert larger.mean_hu == pytest.approx(100 * 3 * share / (1 + 2 * share))
+    assert larger.sd_hu == pytest.approx(np.sqrt(larger.mean_hu * (100 - larger.mean_hu)))
+    assert measurements.mask_ml(unequal(ct), whole) == pytest.approx(2 * measurements.mask_ml(ct, whole))
+    voxels = np.prod(part.voxels.shape[1:]) * (part.voxels.shape[0] + 2 * ct.shape[0] // 2)
+    assert measurements.mask_ml(unequal(ct), part) == pytest.approx(voxels * measurements.voxel_ml(ct.ijk_to_ras))
+
+
+def test_larger_voxels_count_more_in_the_volume_that_the_network_found():
+    engine = NumpyEngine(weight_file.load("student-100k"))
+    equal, larger = (segmenter.analyze(ct, engine, checked=True) for ct in (smallCt(), unequal(smallCt())))
+    np.testing.assert_array_equal(equal.logits, larger.logits)
+    inside, cells = np.ones(equal.grid.shape, bool), boxes.whole(equal.grid.shape)
+    assert larger.volume_ml(inside, cells) == pytest.approx(2 * equal.volume_ml(inside, cells))
+    upper = (slice(equal.grid.shape[0] // 2, equal.grid.shape[0]), *cells[1:])
+    assert larger.volume_ml(inside[upper], upper) == pytest.approx(3 * equal.volume_ml(inside[upper], upper))
 
 
 def test_low_attenuation_is_called_a_hint_and_nothing_more():

@@ -65,6 +65,32 @@ def addWarp(mrmlScene, displacement=lambda ras: np.c_[ras[:, :2] * 0, 0.001 * ra
     return node
 
 
+def addSlicePositions(volumeNode, positionsMm) -> None:
+    """Put a volume whose slices lie at these places along k under a grid transform, as Slicer's DICOM reader does.
+
+    It has two by two displacements for each slice; the volume's own distance of slices is that of the first two.
+    """
+    mrmlScene, positionsMm = volumeNode.GetScene(), np.asarray(positionsMm, float)
+    i, j, k = volumeNode.GetImageData().GetDimensions()
+    spacing = positionsMm[1] - positionsMm[0]
+    volumeNode.SetSpacing(*volumeNode.GetSpacing()[:2], spacing)
+    image = vtk.vtkImageData()
+    image.SetDimensions(2, 2, k)
+    along = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASDirectionMatrix(along)
+    image.SetOrigin(volumeNode.GetOrigin())
+    image.SetSpacing((i - 1) * volumeNode.GetSpacing()[0], (j - 1) * volumeNode.GetSpacing()[1], spacing)
+    normal = [along.GetElement(row, 2) for row in range(3)]
+    shifts = np.repeat((positionsMm - positionsMm[0] - spacing * np.arange(k))[:, None] * normal, 4, axis=0)
+    image.GetPointData().SetScalars(numpy_to_vtk(shifts, deep=True))
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetDisplacementGridData(image)
+    grid.SetGridDirectionMatrix(along)
+    node = mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "slice distances")
+    node.SetAndObserveTransformToParent(grid)
+    volumeNode.SetAndObserveTransformNodeID(node.GetID())
+
+
 def ball(radii=(5, 9, 11), start=START) -> BoxMask:
     z, y, x = np.ogrid[tuple(slice(-r, r + 1) for r in radii)]
     voxels = ((z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2 <= 1).astype(np.uint8)

@@ -66,6 +66,13 @@ def volume_ml(mask: np.ndarray, ijk_to_ras: np.ndarray) -> float:
     return int(np.count_nonzero(mask)) * voxel_ml(ijk_to_ras)
 
 
+def mask_ml(ct: CtVolume, mask: BoxMask) -> float:
+    """Volume in mL of a mask on the scan's grid."""
+    if ct.voxel_volumes is None:
+        return volume_ml(mask.voxels, ct.ijk_to_ras)
+    return ct.voxel_volumes.sum_ml(mask.voxels, mask.start)
+
+
 def dice(first: np.ndarray, second: np.ndarray) -> float:
     """Dice coefficient of two masks of one shape; 1 when both are empty."""
     first, second = np.asarray(first, bool), np.asarray(second, bool)
@@ -86,11 +93,18 @@ def attenuation(ct: CtVolume, mask: BoxMask) -> Attenuation | None:
         width = 2 * int(np.ceil(RIM_MM / (step * spacing))) + 1
         inner = minimum_filter(inner, [width if a == axis else 1 for a in range(3)], mode="constant", cval=0)
     hu = np.asarray(ct.hu[mask.box][sample][inner > 0], np.float64)
-    return Attenuation(float(hu.mean()), float(hu.std()), hu.size) if hu.size else None
+    if hu.size == 0:
+        return None
+    weights = None
+    if ct.voxel_volumes is not None:
+        indices = (first + step * index for first, step, index in zip(mask.start, steps, np.nonzero(inner)))
+        weights = ct.voxel_volumes.at(*indices)
+    mean = np.average(hu, weights=weights)
+    return Attenuation(float(mean), float(np.sqrt(np.average((hu - mean) ** 2, weights=weights))), hu.size)
 
 
 def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | None:
-    """Part of the liver that lies in the region, 0 to 1, counted on the model grid; None without region or liver."""
+    """Part of the liver that lies in the region, 0 to 1, measured on the model grid; None without region or liver."""
     region = parameters.region
     if region is None:
         return None
@@ -98,9 +112,9 @@ def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | N
     if postprocessed.cells is None:
         return None
     liver = (postprocessed.values[postprocessed.cells] > 0).view(np.uint8)
-    whole = np.count_nonzero(liver)
+    whole = analysis.volume_ml(liver, postprocessed.cells)
     region.clear_outside(liver, postprocessed.cells, analysis.grid.ijk_to_ras)
-    return np.count_nonzero(liver) / whole if whole else None
+    return analysis.volume_ml(liver, postprocessed.cells) / whole if whole else None
 
 
 def hint(found: Attenuation | None) -> str:

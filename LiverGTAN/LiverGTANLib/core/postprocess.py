@@ -78,7 +78,8 @@ class Analysis:
 
     logits, image: (D, H, W) float32 on the model grid; the image is the network's input, in [-1, 1] for the HU of
     `hu_window`. temperature: what to divide the logits by for calibrated probabilities. noise_hu: standard deviation of
-    the scan's noise within the liver. seconds: time by stage.
+    the scan's noise within the liver. cell_ml: (D, H, W), true volume of each cell; None where all are as large as
+    their spacing says. seconds: time by stage.
     """
 
     logits: np.ndarray
@@ -90,13 +91,20 @@ class Analysis:
     temperature: float = 1.0
     hu_window: tuple[float, float] = HU_WINDOW
     noise_hu: float = 0.0
+    cell_ml: np.ndarray | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     cache: AnalysisCache = field(default_factory=AnalysisCache, init=False, repr=False)
 
     @cached_property
     def network_volume_ml(self) -> float:
         """Volume that the network takes for liver, whatever the settings."""
-        return np.count_nonzero(self.logits > 0) * self.spacing_mm**3 / 1000
+        return self.volume_ml(self.logits > 0, boxes.whole(self.grid.shape))
+
+    def volume_ml(self, inside: np.ndarray, cells: Box) -> float:
+        """Volume of what is not zero in a part of the model grid, (d, h, w)."""
+        if self.cell_ml is None:
+            return np.count_nonzero(inside) * self.spacing_mm**3 / 1000
+        return float(self.cell_ml[cells][inside > 0].sum(dtype=np.float64))
 
     def hu(self, cells: Box) -> np.ndarray:
         """The network's input in a part of the model grid, in HU, clipped to the window."""

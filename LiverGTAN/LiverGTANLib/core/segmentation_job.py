@@ -82,8 +82,9 @@ class Preview:
 class SegmentationJob:
     """One scan, which `input_checks.check` found nothing against, and what is asked of it.
 
-    image_key: equal for equal voxels and geometry. student: name or file. engine: see `engines.factory`. All methods
-    raise InputError, StudentError and EngineError with a sentence, or Cancelled.
+    image_key: equal for equal voxels and geometry. student: name or file. engine: see `engines.factory`. parameters:
+    with ROI and clicks in the geometry of `ct`. All methods raise InputError, StudentError and EngineError with a
+    sentence, or Cancelled.
     """
 
     ct: CtVolume
@@ -108,7 +109,7 @@ class SegmentationJob:
         seconds["mask"] = time.perf_counter() - start
         _stop_if(cancelled)
         start = time.perf_counter()
-        volume_ml = measurements.volume_ml(mask.voxels, self.ct.ijk_to_ras)
+        volume_ml = measurements.mask_ml(self.ct, mask)
         interval = uncertainty.interval(analysis, volume_ml, self.parameters)
         attenuation = measurements.attenuation(self.ct, mask)
         share = measurements.share_in_region(analysis, self.parameters)

@@ -103,8 +103,23 @@ def analyze(
         student.temperature,
         student.hu_window,
         noise_hu,
+        _cell_ml(ct, grid, student.spacing_mm),
         seconds,
     )
+
+
+def _cell_ml(ct: CtVolume, grid: ModelGrid, spacing_mm: float) -> np.ndarray | None:
+    """`Analysis.cell_ml`: each cell is larger or smaller by as much as the voxels at its center."""
+    if ct.voxel_volumes is None:
+        return None
+    matrix, last = np.linalg.inv(ct.ijk_to_ras) @ grid.ijk_to_ras, np.array(ct.shape) - 1
+    h, w = np.indices(grid.shape[1:]).reshape(2, -1)
+    found = np.empty(grid.shape, np.float32)
+    for d in range(grid.shape[0]):
+        ijk = matrix[:3] @ [w, h, np.full_like(w, d), np.ones_like(w)]
+        k, j, i = np.clip(np.rint(ijk[::-1]).astype(int), 0, last[:, None])
+        found[d] = ct.voxel_volumes.at(k, j, i).reshape(found.shape[1:])
+    return found * np.float32(spacing_mm**3 / abs(np.linalg.det(ct.ijk_to_ras[:3, :3])))
 
 
 def _require_finite(logits: np.ndarray, engine: Engine) -> None:

@@ -84,18 +84,19 @@ def interval(
 ) -> VolumeInterval:
     """The volume of a mask, made with the same parameters, with its ends.
 
-    The ends are counted on the model grid, in a few milliseconds, and scaled to the volume found on the scan's own.
+    The ends are measured on the model grid, in a few milliseconds, and scaled to the volume found on the scan's own.
     """
 
-    def cells(level: float) -> int:
+    def coarse_ml(level: float) -> float:
         threshold = _shifted(parameters.settings.threshold, level, analysis.temperature)
         shifted = replace(parameters, settings=replace(parameters.settings, threshold=threshold))
-        return int(np.count_nonzero(segmenter.coarse_mask(analysis, shifted).voxels))
+        found = segmenter.coarse_mask(analysis, shifted)
+        return analysis.volume_ml(found.voxels, found.box)
 
-    middle = cells(0.5)
+    middle = coarse_ml(0.5)
     if middle == 0:
         return VolumeInterval(volume_ml, volume_ml, volume_ml)
-    high, low = (volume_ml * cells(level) / middle for level in levels)
+    high, low = (volume_ml * coarse_ml(level) / middle for level in levels)
     return VolumeInterval(min(low, volume_ml), volume_ml, max(high, volume_ml))
 
 

@@ -58,15 +58,42 @@ def memory_errors_explained() -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
+class VoxelVolumes:
+    """Volumes of voxels that are not all alike, as under a transform that bends space; equal within blocks of voxels.
+
+    ml: (c, b, a), of one voxel in each block. blocks: the block along its axis of each index k, j and i.
+    """
+
+    ml: np.ndarray
+    blocks: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def ratio(self) -> float:
+        """How many times the largest voxel is as large as the smallest."""
+        return float(self.ml.max() / self.ml.min())
+
+    def at(self, k: np.ndarray | int, j: np.ndarray, i: np.ndarray) -> np.ndarray:
+        """mL of the voxels with these indices."""
+        return self.ml[tuple(block[index] for block, index in zip(self.blocks, (k, j, i)))]
+
+    def sum_ml(self, voxels: np.ndarray, start: tuple[int, int, int]) -> float:
+        """mL of the voxels that are not zero in a box (k, j, i) that begins at `start`."""
+        planes = (np.nonzero(plane) for plane in voxels)
+        return float(sum(self.at(k, j + start[1], i + start[2]).sum() for k, (j, i) in enumerate(planes, start[0])))
+
+
+@dataclass(frozen=True, eq=False)
 class CtVolume:
     """A CT in Hounsfield units with its place in the patient.
 
     hu: (K, J, I), any real dtype. ijk_to_ras: (4, 4) matrix from voxel-center indices (i, j, k) to RAS mm.
+    voxel_volumes: where voxels differ in size, so that the matrix only fits them best; None: it is exact.
     """
 
     hu: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = ""
+    voxel_volumes: VoxelVolumes | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

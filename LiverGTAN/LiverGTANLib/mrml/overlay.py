@@ -9,6 +9,7 @@ from slicer.util import updateVolumeFromArray, vtkMatrixFromArray
 from ..core.uncertainty import UncertaintyMap
 from ..core.volume import memory_errors_explained
 from . import scene
+from .session import SegmentationRequest
 
 _NAME = "LiverGTAN uncertain border"
 _COLORS = "vtkMRMLColorTableNodeWarm1"
@@ -30,10 +31,12 @@ class UncertaintyOverlay:
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
     @memory_errors_explained()
-    def show(self, uncertainty: UncertaintyMap) -> None:
+    def show(self, uncertainty: UncertaintyMap, request: SegmentationRequest) -> None:
+        """request: what the map was asked for with."""
         if not self.shown:
             self._node = self._create()
-        self._node.SetIJKToRASMatrix(vtkMatrixFromArray(uncertainty.ijk_to_ras))
+        self._node.SetIJKToRASMatrix(vtkMatrixFromArray(request.gridToLocal(uncertainty.ijk_to_ras)))
+        self._node.SetAndObserveTransformNodeID(request.volumeNode.GetTransformNodeID())
         updateVolumeFromArray(self._node, uncertainty.full())
         self._putInFront()
 

@@ -6,6 +6,7 @@ from ..core.segmentation_job import Preview
 from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import memory_errors_explained
 from . import scene
+from .session import SegmentationRequest
 
 _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
@@ -24,12 +25,13 @@ class PreviewSegment:
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
     @memory_errors_explained()
-    def show(self, preview: Preview, segmentationNode) -> None:
-        """Show the preview; segmentationNode: where the finished mask will go, or None."""
+    def show(self, preview: Preview, request: SegmentationRequest) -> None:
+        """Show the preview of what was requested in place of the segment where the finished mask will go, if any."""
         if not self.shown:
             self._node = self._create()
-        self._hide(segmentationNode)
-        image = scene.orientedImage(preview.mask, preview.ijk_to_ras)
+        self._hide(request.chosen.segmentationNode)
+        self._node.SetAndObserveTransformNodeID(request.volumeNode.GetTransformNodeID())
+        image = scene.orientedImage(preview.mask, request.gridToLocal(preview.ijk_to_ras))
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         logic.SetBinaryLabelmapToSegment(image, self._node, _SEGMENT, logic.MODE_REPLACE)
 

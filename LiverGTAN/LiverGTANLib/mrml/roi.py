@@ -9,6 +9,9 @@ from . import scene
 MARGIN_MM = 10.0
 """A new ROI leaves this much around the liver, so that its border can be corrected; a choice, not a measurement."""
 
+LATTICE_POINTS = 9
+"""Points along each side of a box at which a transform that bends space is asked for its extent."""
+
 _ROLE = "LiverGTAN.region"
 
 
@@ -33,7 +36,12 @@ def readRegion(roiNode) -> Region | None:
 
 def writeRegion(roiNode, region: Region) -> None:
     """Move the ROI to where the region is."""
-    toNode = np.linalg.inv(scene.localToWorld(roiNode)) @ region.object_to_ras
+    # Slicer carries center and axes through the transform, also where it bends space; there as it is at the center.
+    matrix = np.asarray(region.object_to_ras, float)
+    points = matrix[:3, 3] + np.vstack([np.zeros(3), matrix[:3, :3].T])
+    center, *ends = scene.transformed(scene.transformBetween(None, roiNode), points)
+    toNode = np.eye(4)
+    toNode[:3] = np.column_stack([*(end - center for end in ends), center])
     with NodeModify(roiNode):
         roiNode.SetAndObserveObjectToNodeMatrix(vtkMatrixFromArray(toNode))
         roiNode.SetSize(*region.size_mm)
@@ -43,9 +51,8 @@ def fit(roiNode, volumeNode, segmentationNode) -> None:
     """Put a new ROI around the liver, or, when there is none yet, around the whole volume."""
     corners = _liverCorners(segmentationNode) if scene.liverVolume(segmentationNode) == volumeNode else None
     if corners is None:
-        corners = _corners(
-            np.zeros(3) - 0.5, np.array(volumeNode.GetImageData().GetDimensions()) - 0.5, scene.ijkToWorld(volumeNode)
-        )
+        last = np.array(volumeNode.GetImageData().GetDimensions()) - 0.5
+        corners = _places(np.zeros(3) - 0.5, last, scene.ijkToLocal(volumeNode), volumeNode)
     low, high = corners.min(axis=0), corners.max(axis=0)
     matrix = np.eye(4)
     matrix[:3, 3] = (low + high) / 2
@@ -53,16 +60,17 @@ def fit(roiNode, volumeNode, segmentationNode) -> None:
 
 
 def _liverCorners(segmentationNode) -> np.ndarray | None:
-    """(8, 3) RAS mm of the corners of a box that holds the liver segment with a margin, None when it is empty."""
+    """(N, 3) RAS mm on a box that holds the liver segment with a margin, None when it is empty."""
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(scene.liverSegmentId(segmentationNode))
     if labelmap is None or labelmap.IsEmpty():
         return None
     first, last = np.reshape(labelmap.GetExtent(), (3, 2)).T
     margin = MARGIN_MM / np.array(labelmap.GetSpacing())
-    toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
-    return _corners(first - 0.5 - margin, last + 0.5 + margin, toWorld)
+    return _places(first - 0.5 - margin, last + 0.5 + margin, scene.imageToWorld(labelmap), segmentationNode)
 
 
-def _corners(low, high, ijkToWorld) -> np.ndarray:
-    ijk = np.array(np.meshgrid(*zip(low, high))).reshape(3, -1)
-    return (ijkToWorld[:3, :3] @ ijk + ijkToWorld[:3, 3:]).T
+def _places(low, high, ijkToLocal, node) -> np.ndarray:
+    """(N, 3) RAS mm of a lattice that spans a box of a node's image; a transform may bend its faces outward."""
+    ijk = np.array(np.meshgrid(*np.linspace(low, high, LATTICE_POINTS).T)).reshape(3, -1)
+    local = (ijkToLocal[:3, :3] @ ijk + ijkToLocal[:3, 3:]).T
+    return scene.transformed(scene.transformBetween(node, None), local)

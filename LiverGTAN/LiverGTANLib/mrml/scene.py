@@ -31,8 +31,9 @@ _SURFACE_NETS = "1"
 def readCt(volumeNode) -> CtVolume:
     """The node's voxels, not copied, with their place in the world.
 
-    A linear parent transform is part of the geometry, so that a rotated scan is still seen upright. A warping one
-    is not: mask and scan then carry it alike. Raises InputError for what is not one 3-D scalar image.
+    A linear parent transform is part of the geometry, so that a rotated scan is still seen upright. Under one that
+    bends space the geometry is that of the node itself; `warp.Warp` measures where its voxels are.
+    Raises InputError for what is not one 3-D scalar image.
     """
     imageData = volumeNode.GetImageData() if volumeNode else None
     scalars = imageData.GetPointData().GetScalars() if imageData else None
@@ -45,24 +46,34 @@ def readCt(volumeNode) -> CtVolume:
         raise InputError(f"'{name}' has {scalars.GetNumberOfComponents()} values in each voxel; choose a scalar CT.")
     # The array wraps the memory of the VTK array and keeps it alive, also when the node is deleted meanwhile.
     hu = vtk_to_numpy(scalars).reshape(imageData.GetDimensions()[::-1])
-    return CtVolume(hu=hu, ijk_to_ras=ijkToWorld(volumeNode), name=name)
+    matrix = ijkToLocal(volumeNode) if isWarped(volumeNode) else ijkToWorld(volumeNode)
+    return CtVolume(hu=hu, ijk_to_ras=matrix, name=name)
 
 
 def imageKey(volumeNode) -> tuple:
     """Equal as long as the node shows the same voxels in the same place; what a cached analysis belongs to."""
-    image, transform = volumeNode.GetImageData(), volumeNode.GetParentTransformNode()
-    warped = transform is not None and not transform.IsTransformToWorldLinear()
-    return (
-        volumeNode.GetID(),
-        image.GetMTime() if image else 0,
-        ijkToWorld(volumeNode).tobytes(),
-        # A warp is no matrix that could be compared; this time grows when any transform up to the world is changed.
-        (transform.GetID(), transform.GetTransformToWorldMTime()) if warped else None,
-    )
+    image = volumeNode.GetImageData()
+    voxels = volumeNode.GetID(), image.GetMTime() if image else 0
+    if not isWarped(volumeNode):
+        return (*voxels, ijkToWorld(volumeNode).tobytes())
+    # A warp is no matrix that could be compared. The time is that of the newest transform up to the world, so it grows
+    # when one is changed, but not when a node is put under an older one.
+    transform = above = volumeNode.GetParentTransformNode()
+    chain = []
+    while above is not None:
+        chain.append(above.GetID())
+        above = above.GetParentTransformNode()
+    return (*voxels, ijkToLocal(volumeNode).tobytes(), *chain, transform.GetTransformToWorldMTime())
+
+
+def isWarped(transformableNode) -> bool:
+    """Whether the node lies under a transform that bends space."""
+    transform = transformableNode.GetParentTransformNode()
+    return transform is not None and not transform.IsTransformToWorldLinear()
 
 
 def ijkToWorld(volumeNode) -> np.ndarray:
-    """(4, 4): voxel indices i, j, k to world RAS mm; a warping parent transform is left out."""
+    """(4, 4): voxel indices i, j, k to world RAS mm. Raises ValueError for a warped volume."""
     return localToWorld(volumeNode) @ ijkToLocal(volumeNode)
 
 
@@ -74,12 +85,35 @@ def ijkToLocal(volumeNode) -> np.ndarray:
 
 
 def localToWorld(transformableNode) -> np.ndarray:
-    """(4, 4) of the node's parent transform, the identity when there is none or it is not linear."""
-    transform = transformableNode.GetParentTransformNode()
-    matrix = vtk.vtkMatrix4x4()
-    if transform is not None and transform.IsTransformToWorldLinear():
-        transform.GetMatrixTransformToWorld(matrix)
-    return arrayFromVTKMatrix(matrix)
+    """(4, 4) of the node's parent transform, the identity when there is none. Raises ValueError for a warped node."""
+    matrix = matrixOf(transformBetween(transformableNode, None))
+    if matrix is None:
+        raise ValueError(f"'{transformableNode.GetName()}' lies under a transform that no matrix can replace.")
+    return matrix
+
+
+def transformBetween(source, target):
+    """From RAS mm as stored in a transformable node to those stored in another; None: to or from the world."""
+    transform = vtk.vtkGeneralTransform()
+    parents = (node.GetParentTransformNode() if node is not None else None for node in (source, target))
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(*parents, transform)
+    return transform
+
+
+def matrixOf(transform) -> np.ndarray | None:
+    """(4, 4) of a transform, None when it bends space."""
+    linear = vtk.vtkTransform()
+    isLinear = slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform, linear)
+    return arrayFromVTKMatrix(linear.GetMatrix()) if isLinear else None
+
+
+def transformed(transform, points: np.ndarray) -> np.ndarray:
+    """(N, 3) points in mm through a transform."""
+    before, after = vtk.vtkPoints(), vtk.vtkPoints()
+    before.SetData(numpy_to_vtk(np.ascontiguousarray(points, float)))
+    after.SetDataTypeToDouble()
+    transform.TransformPoints(before, after)
+    return vtk_to_numpy(after.GetData()).copy()
 
 
 def orientedImage(boxMask: BoxMask, ijkToRas: np.ndarray) -> vtkOrientedImageData:

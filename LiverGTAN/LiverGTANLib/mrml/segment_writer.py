@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import slicer
 from slicer import vtkOrientedImageData, vtkOrientedImageDataResample, vtkSegmentationConverter
-from slicer.util import NodeModify
+from slicer.util import NodeModify, vtkMatrixFromArray
 from vtk import VTK_UNSIGNED_CHAR
 
 from ..core import boxes
 from ..core.boxes import Box, triple
 from ..core.segmenter import BoxMask
-from . import scene
+from . import scene, warp
 from .scene import LABELMAP, SURFACE, labelmapArray
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class SegmentWriter:
         before = _References.of(segmentationNode)
         try:
             self._adoptReferenceGeometry(segmentationNode, volumeNode)
-            modifier = _onReferenceGrid(_orientedImage(boxMask, volumeNode, segmentationNode), segmentationNode)
+            modifier = _onReferenceGrid(boxMask, volumeNode, segmentationNode)
             editor = self._editorFor(segmentationNode, volumeNode)
             _saveStateInSegmentEditor(segmentationNode)
             history.save(before)
@@ -290,9 +290,13 @@ class SegmentWriter:
         others = [segmentation.GetSegment(s) for s in segmentation.GetSegmentIDs() if s != ours]
         if any(map(scene.segmentVoxels, others)) and _referenceGeometry(segmentationNode) is not None:
             return
-        if scene.referenceVolume(segmentationNode) == volumeNode and _sameGrid(segmentationNode, volumeNode):
-            return
-        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        if scene.matrixOf(scene.transformBetween(volumeNode, segmentationNode)) is None:
+            matrix, extent = warp.straightGrid(volumeNode, segmentationNode)
+            geometry = vtkSegmentationConverter.SerializeImageGeometry(vtkMatrixFromArray(matrix), extent)
+            segmentation.SetConversionParameter(_GEOMETRY, geometry)
+            scene.setReference(segmentationNode, segmentationNode.GetReferenceImageGeometryReferenceRole(), volumeNode)
+        elif scene.referenceVolume(segmentationNode) != volumeNode or not _sameGrid(segmentationNode, volumeNode):
+            segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
     def _modify(self, segmentationNode, segmentId: str, modifier) -> bool:
         """Set the segment to the modifier; True if the write was verified."""
@@ -370,21 +374,23 @@ def _requireLabelmaps(segmentationNode) -> None:
     segmentation.SetSourceRepresentationName(LABELMAP)
 
 
-def _orientedImage(boxMask: BoxMask, volumeNode, segmentationNode):
-    """The mask as an image with the volume's lattice, as seen under the segmentation's parent transform."""
-    ijkToSegmentation = scene.ijkToLocal(volumeNode)
-    if segmentationNode.GetParentTransformNode() != volumeNode.GetParentTransformNode():
-        toWorld = scene.localToWorld(segmentationNode)
-        ijkToSegmentation = np.linalg.inv(toWorld) @ scene.ijkToWorld(volumeNode)
-    return scene.orientedImage(boxMask, ijkToSegmentation)
+def _onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode):
+    """The mask as an image under the segmentation's parent transform, on the segmentation's own grid.
 
-
-def _onReferenceGrid(image, segmentationNode):
-    """The image on the segmentation's own grid, on which the logic requires it; usually that is what it is on."""
-    reference = _referenceGeometry(segmentationNode)
-    if reference is None or _sameLattice(image, reference):
-        return image
-    resampled = _resampled(image, reference)
+    The logic requires it there; usually that is the volume's grid.
+    """
+    transform, ijkToLocal = scene.transformBetween(volumeNode, segmentationNode), scene.ijkToLocal(volumeNode)
+    matrix, reference = scene.matrixOf(transform), _referenceGeometry(segmentationNode)
+    if matrix is None:
+        image = scene.orientedImage(boxMask, ijkToLocal)
+        extent = warp.extentOf(boxMask.box, volumeNode, segmentationNode, scene.imageToWorld(reference))
+        reference.SetExtent(extent)
+        resampled = _resampled(image, reference, transform, pad=False)
+    else:
+        image = scene.orientedImage(boxMask, matrix @ ijkToLocal)
+        if reference is None or _sameLattice(image, reference):
+            return image
+        resampled = _resampled(image, reference)
     if resampled is None:
         raise WriteError("The mask does not fit the grid of the chosen segmentation; choose or create another one.")
     return resampled
@@ -479,11 +485,14 @@ def _sameLattice(image, other) -> bool:
     return vtkOrientedImageDataResample.DoGeometriesMatch(image, other)
 
 
-def _resampled(image, reference):
-    """The image on the grid of the reference, None when that is not possible."""
+def _resampled(image, reference, transform=None, pad: bool = True):
+    """The image, transformed, on the grid of the reference, None when that is not possible.
+
+    pad: enlarge the reference's extent to hold the image.
+    """
     result = vtkOrientedImageData()
     done = vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        image, reference, result, False, True
+        image, reference, result, False, pad, transform
     )
     return result if done else None
 

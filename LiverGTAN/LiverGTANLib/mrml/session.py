@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ..core import input_checks, measurements, segmenter
 from ..core.engines import factory
@@ -12,12 +14,14 @@ from ..core.engines.engine import EngineProvider, IsCancelled
 from ..core.input_checks import Finding
 from ..core.lru_cache import LruCache
 from ..core.measurements import Attenuation, MeasurementRow
-from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
+from ..core.postprocess import MaskParameters
+from ..core.segmentation_job import CACHED_ANALYSES, JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
-from . import parameters, scene, table
+from . import parameters, scene, table, warp
 from .parameters import ChosenParameters
 from .segment_writer import SegmentWriter, errorsLogged
+from .warp import Warp
 
 CHECKED_IMAGES = 32
 """Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
@@ -25,15 +29,23 @@ CHECKED_IMAGES = 32
 
 @dataclass(frozen=True, eq=False)
 class SegmentationRequest:
-    """What was asked: the nodes it is about, and the job that may run in any thread between `prepare` and `apply`."""
+    """What was asked: the nodes it is about, and the job that may run in any thread between `prepare` and `apply`.
+
+    asked: settings, ROI and points as they are in the scene; those of the job are in the geometry of its CT.
+    """
 
     chosen: ChosenParameters
+    asked: MaskParameters
     job: SegmentationJob
     started: float
 
     @property
     def volumeNode(self):
         return self.chosen.volumeNode
+
+    def gridToLocal(self, ijkToRas: np.ndarray) -> np.ndarray:
+        """(4, 4), in mm, of a grid in the geometry of the job's CT, as it lies under the volume's parent transform."""
+        return scene.ijkToLocal(self.volumeNode) @ np.linalg.inv(self.job.ct.ijk_to_ras) @ ijkToRas
 
     def nodesExist(self) -> bool:
         """Whether the CT, and the segmentation if one was chosen, are still in the scene."""
@@ -118,6 +130,7 @@ class Session:
         self._makeWriter = makeWriter
         self._writer: SegmentWriter | None = None
         self._imageFindings = LruCache(CHECKED_IMAGES)
+        self._warps = LruCache(CACHED_ANALYSES)
         self._checkedAnalysis: tuple[object, list[Finding]] = (None, [])
 
     # Before a run
@@ -135,19 +148,21 @@ class Session:
         ValueError when the ROI is no box.
         """
         started = time.monotonic()
-        ct = scene.readCt(chosen.volumeNode) if chosen.volumeNode else None
+        ct = self._read(chosen.volumeNode) if chosen.volumeNode else None
         reason = _reasons(self._missing(chosen) or self._findingsInImage(chosen.volumeNode, ct), blocking=True)
-        if reason:
+        if reason or ct is None:
             raise InputError(reason)
+        asked = chosen.maskParameters(dragged)
+        inScan = asked if ct.voxel_volumes is None else warp.inScan(asked, chosen.volumeNode, ct)
         job = SegmentationJob(
             ct,
             scene.imageKey(chosen.volumeNode),
             self._cache,
             chosen.student,
             _engineName(chosen.engine),
-            chosen.maskParameters(dragged),
+            inScan,
         )
-        return SegmentationRequest(chosen, job, started)
+        return SegmentationRequest(chosen, asked, job, started)
 
     def isAnalyzed(self, chosen: ChosenParameters) -> bool:
         """Whether the chosen scan needs no network any more."""
@@ -155,12 +170,20 @@ class Session:
 
     def isLarge(self, chosen: ChosenParameters) -> bool:
         """Whether the network takes so long on the chosen scan that it is not to be started unasked."""
-        return scene.readCt(chosen.volumeNode).cells() > input_checks.MOST_CELLS_UNASKED
+        return self._read(chosen.volumeNode).cells() > input_checks.MOST_CELLS_UNASKED
 
     def warmUp(self, student: str, engine: str, cancelled: IsCancelled | None = None) -> None:
         """Load what a first click would otherwise wait for; safe in any thread. torch is not loaded for this."""
         if engine != "torch":
             self._cache.warm_up(student, _engineName(engine), cancelled)
+
+    def _read(self, volumeNode) -> CtVolume:
+        """Where a transform bends space, it is measured once for each state of an image."""
+        ct = scene.readCt(volumeNode)
+        if not scene.isWarped(volumeNode):
+            return ct
+        found = self._warps.get_or_make(scene.imageKey(volumeNode), lambda: Warp.of(volumeNode))
+        return replace(ct, ijk_to_ras=found.ijkToRas, voxel_volumes=found.voxelVolumes)
 
     def _missing(self, chosen: ChosenParameters) -> list[Finding]:
         if chosen.volumeNode is None:
@@ -181,7 +204,7 @@ class Session:
 
         def check() -> list[Finding]:
             try:
-                return input_checks.check(ct if ct is not None else scene.readCt(volumeNode))
+                return input_checks.check(ct if ct is not None else self._read(volumeNode))
             except InputError as error:
                 return [Finding(True, str(error))]
 
@@ -288,6 +311,7 @@ class Session:
         self._writer = None
         self._cache.clear_analyses()
         self._imageFindings = LruCache(CHECKED_IMAGES)
+        self._warps = LruCache(CACHED_ANALYSES)
         self._checkedAnalysis = (None, [])
 
     def _writerOfScene(self) -> SegmentWriter:
@@ -346,6 +370,9 @@ def _segmentMl(segmentationNode, segmentId: str) -> float:
     """Volume in mL of what is really in the segment."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
+    if scene.isWarped(segmentationNode):
+        voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
+        return Warp.ofLabelmap(segmentationNode, labelmap).voxelVolumes.sum_ml(voxels, (0, 0, 0))
     toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
     return scene.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
 

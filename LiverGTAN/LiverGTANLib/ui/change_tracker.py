@@ -121,7 +121,7 @@ class ChangeTracker(VTKObservationMixin):
     def _shownKey(self) -> Hashable:
         acceptedKey, writtenBefore = self._accepted
         written = self._lastWritten()
-        return acceptedKey if written is None or written is writtenBefore else written.found.parameters.key
+        return acceptedKey if written is None or written is writtenBefore else written.request.asked.key
 
     def _onStart(self, caller, event) -> None:
         self._dragging = True

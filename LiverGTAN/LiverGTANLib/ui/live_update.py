@@ -213,13 +213,13 @@ class LiveUpdate:
 
     def _isWanted(self, request: SegmentationRequest) -> bool:
         """Whether a finished mask is what is still set and not shown yet."""
-        return self._tracker.moving and self._tracker.isCurrent(request.job.parameters.key)
+        return self._tracker.moving and self._tracker.isCurrent(request.asked.key)
 
     def _onMask(self, request: SegmentationRequest, found: JobResult) -> None:
         if not self._isWanted(request):
             return  # the next one is on its way
         self._preview.remove()
-        self._tracker.accept(found.parameters.key)
+        self._tracker.accept(request.asked.key)
         if found.mask.empty:
             self._say("No liver is left with what is set; the segment was not changed.")
         else:
@@ -228,16 +228,16 @@ class LiveUpdate:
     def _onMaskFailed(self, request: SegmentationRequest, error: BaseException) -> None:
         if self._isWanted(request):
             self._preview.remove()
-            self._tracker.accept(request.job.parameters.key)
+            self._tracker.accept(request.asked.key)
             self._fail(error)
 
     def _onPreview(self, request: SegmentationRequest, preview) -> None:
         if self._tracker.moving and request.imageIsUnchanged():
-            self._preview.show(preview, request.chosen.segmentationNode)
+            self._preview.show(preview, request)
 
     def _onUncertainty(self, request: SegmentationRequest, uncertainty) -> None:
         if self._isOpen and self._chosen().showUncertainty and request.imageIsUnchanged():
-            self._overlay.show(uncertainty)
+            self._overlay.show(uncertainty, request)
 
     def _onAnalysis(self, request: SegmentationRequest, outcome) -> None:
         """A problem is logged here, and shown when the user asks for the mask."""

@@ -353,7 +353,7 @@ class Panel(VTKObservationMixin):
         with self.live.restoring():
             result = move()
             if result is not None:
-                parameters.restore(self.parameterNode, result.request.chosen, result.found.parameters)
+                parameters.restore(self.parameterNode, result.request.chosen, result.request.asked)
         self.live.updateUncertainty()
         self._say(_resultLine(result) if result else "")
         self.refresh()
