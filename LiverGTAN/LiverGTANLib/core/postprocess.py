@@ -103,7 +103,7 @@ class Analysis:
     def volume_ml(self, inside: np.ndarray, cells: Box) -> float:
         """Volume of what is not zero in a part of the model grid, (d, h, w)."""
         if self.cell_ml is None:
-            return np.count_nonzero(inside) * self.spacing_mm**3 / 1000
+            return float(np.count_nonzero(inside) * self.spacing_mm**3 / 1000)
         return float(self.cell_ml[cells][inside > 0].sum(dtype=np.float64))
 
     def hu(self, cells: Box) -> np.ndarray:
