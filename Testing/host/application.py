@@ -37,6 +37,7 @@ class ModuleManager(qt.QObject):
 
 class Application(qt.QObject):
     startupCompleted = QtCore.Signal()
+    focusChanged = QtCore.Signal(QtWidgets.QWidget, QtWidgets.QWidget)
     applicationName, applicationVersion = "Slicer", "5.13.0"
     majorVersion, minorVersion = 5, 13
 
@@ -45,6 +46,7 @@ class Application(qt.QObject):
         self._applicationLogic, self._mainWindow, self._layoutManager = applicationLogic, mainWindow, LayoutManager()
         self._moduleManager = ModuleManager()
         self.temporaryPath = self.slicerHome = temporaryPath
+        QtWidgets.QApplication.instance().focusChanged.connect(self.focusChanged)
 
     def applicationLogic(self):
         return self._applicationLogic

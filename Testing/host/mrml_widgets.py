@@ -30,13 +30,14 @@ class qMRMLSegmentationShow3DButton(qt.QPushButton):
 
     qMRMLSegmentationShow3DButton.cxx: enabled only with a segment whose source is no surface; its state follows the
     segmentation, and stays what it was when there is none (updateWidgetFromMRML); slice views go on showing the
-    labelmap. Differs from the application: the arrow opens no menu for smoothing, and there is no icon.
+    labelmap. Differs from the application: the arrow opens no menu for smoothing.
     """
 
     _ARROW_WIDTH = 13  # ctkMenuButton.cpp
 
     def __init__(self, parent=None):
         super().__init__("Show 3D", parent)
+        self.icon = qt.QIcon(":/Icons/MakeModel.png")
         self._node, self._tags = None, []
         self.checkable, self.enabled = True, False
         self.toggled.connect(self._onToggled)

@@ -20,7 +20,7 @@ hidden or not when it is added.
 from __future__ import annotations
 
 import vtk
-from PySide6 import QtCore, QtGui
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from host.ctk_widgets import ctk
 from host.pythonqt import qt, standIn, stored
@@ -47,6 +47,11 @@ class qMRMLNodeComboBox(qt.QWidget):
     showChildNodeTypes = stored(bool, "showChildNodeTypes", True, "_refilter")
     selectNodeUponCreation = stored(bool, "selectNodeUponCreation", True)
     baseName = stored(str, "baseName", "")
+    sizeAdjustPolicy = QtCore.Property(
+        QtWidgets.QComboBox.SizeAdjustPolicy,
+        lambda self: self._comboBox.sizeAdjustPolicy,
+        lambda self, policy: setattr(self._comboBox, "sizeAdjustPolicy", policy),
+    )
 
     def __init__(self, parent=None):
         super().__init__(parent)

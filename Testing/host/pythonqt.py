@@ -26,12 +26,14 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from host import resources
 from host.real_widgets import factsOf, refuse
 from host.style import SlicerStyle
 
 _application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["LiverGTAN tests"])
 _application.setStyle(SlicerStyle())
 _application.setPalette(_application.style().standardPalette())
+resources.register()
 
 if sys.version_info < (3, 12):
     # PySide6 6.12 takes None, True and False for immortal, which they are since Python 3.12: each signal connected

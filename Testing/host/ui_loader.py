@@ -43,6 +43,18 @@ def _checkProperties(tree: ElementTree.Element) -> None:
                 raise NotImplementedError(f"{where}.{name} is not modeled by the host")
 
 
+def _takeEnumsOfStandIns(tree: ElementTree.Element) -> list[tuple[str, str, object]]:
+    """(widget, property, value) of enumerations of stand-ins, which Qt's loader cannot read; they leave the tree."""
+    found = []
+    for widget in tree.iter("widget"):
+        if widget.get("class") in MRML_WIDGETS:
+            for entry in [entry for entry in widget.findall("property") if entry.find("enum") is not None]:
+                owner, _, value = entry.findtext("enum").partition("::")
+                found.append((widget.get("name"), entry.get("name"), getattr(getattr(qt, owner), value)))
+                widget.remove(entry)
+    return found
+
+
 class QUiLoader(QtUiTools.QUiLoader):
     def __init__(self, parent=None):
         """Without Designer's plugins: looking for them loads a web browser and its libraries."""
@@ -66,6 +78,7 @@ class QUiLoader(QtUiTools.QUiLoader):
             [entry.findtext(part) for part in ("sender", "signal", "receiver", "slot")]
             for entry in tree.iter("connection")
         ]
+        enums = _takeEnumsOfStandIns(tree)
         for section in tree.findall("connections"):
             tree.remove(section)
         buffer = QtCore.QBuffer()
@@ -74,6 +87,8 @@ class QUiLoader(QtUiTools.QUiLoader):
         self._created: list = []
         root = super().load(buffer, parent)
         widgets = {widget.objectName: widget for widget in self._created}
+        for name, enumProperty, value in enums:
+            setattr(widgets[name], enumProperty, value)
         for sender, signal, receiver, slot in connections:
             widgets[sender].connect(signal, widgets[receiver], slot)
         return root

@@ -26,7 +26,7 @@ def register() -> None:
         fileNames="CTLiver.nrrd",
         nodeNames=SAMPLE,
         checksums=f"SHA256:{_HASH}",
-        loadFileType="VolumeFile",
+        loadFileTypes="VolumeFile",
     )
 
 

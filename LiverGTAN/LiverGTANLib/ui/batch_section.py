@@ -14,8 +14,8 @@ from .task_runner import TaskRunner, WorkerTask
 class BatchSection:
     """ui: the widgets of the .ui file by name. chosen(): student, engine and settings for a new batch.
 
-    It calls onResult(result) for each volume that was segmented, and onProgress() when a volume is done or the batch
-    ends.
+    It calls say(text) for the line below the button, onResult(result) for each volume that was segmented, and
+    onProgress() when a volume is done or the batch ends.
     """
 
     def __init__(
@@ -25,12 +25,13 @@ class BatchSection:
         runner: TaskRunner,
         chosen: Callable[[], ChosenParameters],
         *,
+        say: Callable[[str], None],
         onResult: Callable[[SegmentationResult], None],
         onProgress: Callable[[], None],
     ):
-        self._selector, self._button, self._label = ui.volumesComboBox, ui.batchButton, ui.batchLabel
+        self._selector, self._button = ui.volumesComboBox, ui.batchButton
         self._session, self._runner, self._chosen = session, runner, chosen
-        self._onResult, self._onProgress = onResult, onProgress
+        self._say, self._onResult, self._onProgress = say, onResult, onProgress
         self._batch: VolumeBatch | None = None
         self._button.connect("clicked(bool)", self._onClicked)
         self._selector.connect("checkedNodesChanged()", self.refresh)
@@ -43,7 +44,7 @@ class BatchSection:
         """Drop what is still to do; what is written stays."""
         batch, self._batch = self._batch, None
         if batch is not None:
-            self._label.text = _("Canceled.") + " " + batch.summary()
+            self._say(_("Canceled.") + " " + batch.summary())
             self.refresh()
 
     def refresh(self) -> None:
@@ -51,9 +52,12 @@ class BatchSection:
             self._button.text, self._button.enabled = _("Cancel"), True
             self._button.toolTip = _("Stop; volumes that are done keep their result.")
         else:
+            reason = "" if self._selector.checkedNodes() else _("Check volumes in the list first.")
+            if self._runner.running:
+                reason = _("Not while the liver is being segmented.")
             self._button.text = _("Segment checked volumes")
-            self._button.enabled = bool(self._selector.checkedNodes()) and not self._runner.running
-            self._button.toolTip = _("Each liver becomes a segmentation of its own.")
+            self._button.enabled = not reason
+            self._button.toolTip = reason or _("Each liver becomes a segmentation of its own.")
 
     def _onClicked(self) -> None:
         if self.running:
@@ -68,7 +72,8 @@ class BatchSection:
     def _next(self) -> None:
         request = self._batch.prepareNext()
         if request is None:
-            self._label.text, self._batch = self._batch.summary(), None
+            self._say(self._batch.summary())
+            self._batch = None
             self.refresh()
         else:
             self._start(request)
@@ -76,7 +81,7 @@ class BatchSection:
 
     def _start(self, request: SegmentationRequest) -> None:
         name = request.volumeNode.GetName()
-        self._label.text = _("Volume {position}: {name}").format(position=self._batch.position, name=name)
+        self._say(_("Volume {position}: {name}").format(position=self._batch.position, name=name))
         self._runner.start(
             WorkerTask(
                 request.job.segment,

@@ -106,11 +106,15 @@ class LiveUpdate:
         self.background.drop("mask", "preview")
         self.background.request("analysis", "uncertainty")
 
-    def drag(self, name: str, value) -> None:
-        """A slider is being moved; its parameter changes when it is released."""
-        if self._isOpen:
+    def drag(self, name: str, value: float | None) -> None:
+        """A slider is held at this value, and its parameter changes when it is released; None: it is not, or is back."""
+        if not self._isOpen:
+            return
+        if value is not None:
             self._dragged[name] = value
-            self._tracker.onChange()
+        elif self._dragged.pop(name, None) is None:
+            return  # the parameter itself is set, and tells of it
+        self._tracker.onChange()
 
     def onImageChanged(self) -> None:
         """The volume or its voxels were changed, perhaps not for the last time."""
@@ -155,7 +159,10 @@ class LiveUpdate:
 
     def _onMoving(self) -> None:
         self.background.drop("mask")
-        self.background.request("preview")
+        if self._tracker.moving:
+            self.background.request("preview")
+        else:
+            self._preview.remove()  # what is dragged is back where it was
 
     def _onReleased(self) -> None:
         self.background.drop("preview")

@@ -1,5 +1,6 @@
 """The panel: what can be done now and why something cannot, one run, its result, Undo and Redo."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,21 @@ CHOSEN_BY_USER = ("outputSegmentation", "region", "measurements")
 """Parameters whose node, when it is deleted, must not be replaced by the neighbor that its selector jumps to: a liver
 would be written over another volume's."""
 
+USUAL_ML = (300, 4500)
+"""Volumes of a whole liver beyond these are told as unusual. A choice: an adult's has 1000 to 2000 mL, what is left
+after a large resection about 300 mL, and few enlarged ones have more than 4500 mL."""
+
+ICONS = {
+    "undoButton": (":/Icons/Small/SlicerUndo.png", ":/Icons/SlicerUndo.svg"),
+    "redoButton": (":/Icons/Small/SlicerRedo.png", ":/Icons/SlicerRedo.svg"),
+    "liverPointsButton": (":/Icons/MarkupsFiducialMouseModePlace.png", ":/Icons/MarkupsAddPoint.svg"),
+    "notLiverPointsButton": (":/Icons/MarkupsFiducialMouseModePlace.png", ":/Icons/MarkupsAddPoint.svg"),
+}
+"""Button -> its icon in Slicer's resources: its name in Slicer 5.10 and 5.12, and in the development version after."""
+
+TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
+"""Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
+
 BEFORE_SELECTORS = 1.0
 """Priority of an observer of the scene that is called before those of Slicer's widgets, which have 0."""
 
@@ -53,7 +69,8 @@ class Panel(VTKObservationMixin):
         self._ignoring = False
         self._deleting: dict[str, list[str]] = {}  # ID of a node -> parameters that it was chosen for
         self.showRunAfter = SHOW_RUN_AFTER_SECONDS
-        self._runShown = False
+        self._runShown = self._isTyping = False
+        self._toolTips: dict[str, str] = {}  # of the .ui file, by button
         self._refreshTimer = qt.QTimer()
         self._refreshTimer.setSingleShot(True)
         self._refreshTimer.setInterval(0)
@@ -69,15 +86,24 @@ class Panel(VTKObservationMixin):
             say=self._say,
             refresh=self._onAnalyzed,
         )
-        self.places = PlaceButtons(ui.liverPointsButton, ui.notLiverPointsButton)
+        self.places = PlaceButtons(ui.correctCollapsibleButton, ui.liverPointsButton, ui.notLiverPointsButton)
         self.measure = MeasureSection(ui, lambda: parameters.findOrCreateTable(self.parameterNode))
         self.batch = BatchSection(
-            ui, session, self.runner, lambda: self.chosen, onResult=self._showOutputs, onProgress=self.refresh
+            ui,
+            session,
+            self.runner,
+            lambda: self.chosen,
+            say=self._sayOfBatch,
+            onResult=self._showOutputs,
+            onProgress=self.refresh,
         )
+        self.batch.refresh()
+        _hideCollapsed(ui)
         self._connect()
 
     def _connect(self) -> None:
         ui = self.ui
+        _setIcons(ui)
         ui.intendedUseLabel.text = INTENDED_USE
         ui.sampleLabel.visible = sample_data.isAvailable()
         ui.sampleLabel.connect("linkActivated(QString)", lambda link: self.loadSample())
@@ -86,8 +112,8 @@ class Panel(VTKObservationMixin):
         ui.redoButton.connect("clicked(bool)", lambda: self.moveInHistory(self.session.redo))
         ui.fitRegionButton.connect("clicked(bool)", self.onFitRegion)
         ui.clearPointsButton.connect("clicked(bool)", self.onClearPoints)
-        ui.thresholdSlider.connect("valueIsChanging(double)", lambda value: self.live.drag("threshold", value))
-        ui.smoothingSlider.connect("valueIsChanging(double)", lambda value: self.live.drag("smoothing", value))
+        for slider in (ui.thresholdSlider, ui.smoothingSlider):
+            slider.connect("valueIsChanging(double)", lambda value, slider=slider: self._onSliding(slider, value))
         mrmlScene = slicer.mrmlScene
         self.addObserver(
             mrmlScene, mrmlScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved, priority=BEFORE_SELECTORS
@@ -122,26 +148,31 @@ class Panel(VTKObservationMixin):
     def follow(self) -> None:
         """From now on the mask follows what is set, and scans are analyzed ahead."""
         self.places.open(self.parameterNode)
+        self._isTyping = False
+        slicer.app.connect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
+        self._onFocusChanged(None, qt.QApplication.focusWidget())
         self.live.open()
 
     def leave(self) -> None:
         """Another module is opened, or the scene is closed: nothing goes on."""
         self.batch.stop()
-        self.live.close()
-        self.places.close()
-        self.runner.close()
+        self._stopFollowing()
         self.refresh()
         self.removeObservers(self.onImageChanged)
         self._disconnect()
 
     def close(self) -> None:
         """The widgets are not touched any more."""
-        self.live.close()
-        self.places.close()
-        self.runner.close()
+        self._stopFollowing()
         self._refreshTimer.stop()
         self._disconnect()
         self.removeObservers()
+
+    def _stopFollowing(self) -> None:
+        slicer.app.disconnect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
+        self.live.close()
+        self.places.close()
+        self.runner.close()
 
     def _disconnect(self) -> None:
         if self.parameterNode:
@@ -161,7 +192,7 @@ class Panel(VTKObservationMixin):
         else:
             parameters.assignMarkups(self.chosen)
             self._fitNewRegion()
-        self.ui.engineInfoLabel.text = self.session.engines.describe()
+        _setText(self.ui.engineInfoLabel, self.session.engines.describe())
         self.scheduleRefresh()
         if volumeChanged:
             self.live.onVolumeChanged()
@@ -250,21 +281,38 @@ class Panel(VTKObservationMixin):
         ui.applyButton.text = _("Segment anyway") if warning and not reason else _("Segment")
         ui.applyButton.enabled = not reason
         ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
-        ui.messageLabel.text = reason or warning
+        _setText(ui.messageLabel, reason or warning)
         ui.messageLabel.visible = bool(reason or warning)
-        ui.undoButton.enabled = self.session.canUndo(chosen.segmentationNode)
-        ui.redoButton.enabled = self.session.canRedo(chosen.segmentationNode)
-        for button in (ui.liverPointsButton, ui.notLiverPointsButton, ui.clearPointsButton):
-            button.enabled = chosen.volumeNode is not None
-        ui.fitRegionButton.enabled = chosen.volumeNode is not None and chosen.roiNode is not None
+        self._enable(
+            "undoButton", "" if self.session.canUndo(chosen.segmentationNode) else _("There is nothing to undo.")
+        )
+        self._enable(
+            "redoButton", "" if self.session.canRedo(chosen.segmentationNode) else _("There is nothing to redo.")
+        )
+        withoutCt = "" if chosen.volumeNode else _("Choose a CT first.")
+        for name in ("liverPointsButton", "notLiverPointsButton", "clearPointsButton"):
+            self._enable(name, withoutCt)
+        self._enable("fitRegionButton", withoutCt or ("" if chosen.roiNode else _("Create or choose an ROI first.")))
         ui.show3DButton.setSegmentationNode(chosen.segmentationNode)
+        self._explain("show3DButton", "" if ui.show3DButton.enabled else _("Segment the liver first."))
+
+    def _enable(self, name: str, reason: str) -> None:
+        """Enable a button, or disable it for this reason."""
+        getattr(self.ui, name).enabled = not reason
+        self._explain(name, reason)
+
+    def _explain(self, name: str, reason: str) -> None:
+        """The tool tip of a button: why it is disabled (reason), else what it does."""
+        button = getattr(self.ui, name)
+        toolTip = self._toolTips.setdefault(name, button.toolTip)
+        button.toolTip = reason or toolTip
 
     def _showRun(self) -> None:
         self.ui.applyButton.text = _("Cancel")
         self.ui.applyButton.enabled = True
         self.ui.applyButton.toolTip = _("Stop; nothing is changed.")
-        self.ui.undoButton.enabled = False
-        self.ui.redoButton.enabled = False
+        for name in ("undoButton", "redoButton"):
+            self._enable(name, _("Not while the liver is being segmented."))
 
     def _onProgress(self) -> None:
         if not self._runShown and self.runner.waited > self.showRunAfter:
@@ -275,7 +323,7 @@ class Panel(VTKObservationMixin):
             self.ui.progressBar.format = f"{text} %p%"
 
     def _onAnalyzed(self) -> None:
-        self.ui.engineInfoLabel.text = self.session.engines.describe()
+        _setText(self.ui.engineInfoLabel, self.session.engines.describe())
         self.scheduleRefresh()
 
     # One run
@@ -330,7 +378,7 @@ class Panel(VTKObservationMixin):
 
     def _fail(self, error: BaseException) -> None:
         """Show an error to the user."""
-        self.ui.engineInfoLabel.text = self.session.engines.describe()
+        _setText(self.ui.engineInfoLabel, self.session.engines.describe())
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED)):
                 raise error
@@ -338,7 +386,11 @@ class Panel(VTKObservationMixin):
             self.refresh()
 
     def _say(self, text: str) -> None:
-        self.ui.resultLabel.text = text
+        _setText(self.ui.resultLabel, text)
+
+    def _sayOfBatch(self, text: str) -> None:
+        _setText(self.ui.batchLabel, text)
+        self.ui.batchLabel.visible = bool(text)
 
     def _onGone(self) -> None:
         self._say(_("Canceled: the volume or the segmentation was removed."))
@@ -357,6 +409,19 @@ class Panel(VTKObservationMixin):
         self.live.updateUncertainty()
         self._say(_resultLine(result) if result else "")
         self.refresh()
+
+    def _onSliding(self, slider, value: float) -> None:
+        """ctkSliderWidget with `tracking` off sends this for every change, by the user or not. Only while the user
+        holds its handle, `value` stays what it was before.
+        """
+        self.live.drag(slider.property("SlicerParameterName"), None if slider.value == value else value)
+
+    def _onFocusChanged(self, old, new) -> None:
+        """Keys that place points are off while the focus is where letters are typed."""
+        isTyping = new is not None and any(new.inherits(name) for name in TYPING)
+        if isTyping != self._isTyping:
+            self._isTyping = isTyping
+            self.places.enableKeys(not isTyping)
 
     def onFitRegion(self) -> None:
         roi.fit(self.chosen.roiNode, self.chosen.volumeNode, self.chosen.segmentationNode)
@@ -378,7 +443,31 @@ def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
         text = _("Liver {interval}").format(interval=result.interval)
     if withTime:
         text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
+    if result.request.chosen.roiNode is None and not USUAL_ML[0] <= result.volumeMl <= USUAL_ML[1]:
+        text += ". " + _("An unusual volume for a whole liver: look at it.")
     return text
+
+
+def _setText(label, text: str) -> None:
+    """Show a text that wraps also within long words, such as names and paths, so that it never widens the panel."""
+    label.text = re.sub(r"\S{20}(?=\S)", "\\g<0>\u200b", text)
+
+
+def _setIcons(ui) -> None:
+    """Where this Slicer has no such icon, the text of the button stands alone."""
+    for name, paths in ICONS.items():
+        path = next((path for path in paths if qt.QFile(path).exists()), None)
+        if path:
+            getattr(ui, name).icon = qt.QIcon(path)
+
+
+def _hideCollapsed(ui) -> None:
+    """A section that is collapsed from the start leaves its widgets to the Tab key, though without any height: Qt takes
+    back that ctkCollapsibleButton hides them while they are made (childEvent; QWidgetPrivate::setParent_sys).
+    """
+    for section in [widget for widget in vars(ui).values() if widget.inherits("ctkCollapsibleButton")]:
+        section.collapsed = False
+        section.collapsed = True
 
 
 def _boundWidgets(ui) -> dict:

@@ -1,4 +1,8 @@
-"""Buttons and keys with which points are placed. The keys work only while the module is open."""
+"""Buttons and keys with which points are placed.
+
+The keys work while the module is open. What is being placed is seen in the section "Correct": a key opens it, and
+collapsing it ends the placing.
+"""
 
 import qt
 import slicer
@@ -13,11 +17,12 @@ _PARAMETER_NAMES = {True: "liverPoints", False: "notLiverPoints"}
 class PlaceButtons(VTKObservationMixin):
     """A button stays checked as long as the mouse places points of its list; a second click or Escape ends that."""
 
-    def __init__(self, liverButton, notLiverButton):
+    def __init__(self, section, liverButton, notLiverButton):
         VTKObservationMixin.__init__(self)
-        self._buttons = {True: liverButton, False: notLiverButton}
+        self._section, self._buttons = section, {True: liverButton, False: notLiverButton}
         self._parameterNode = None
         self._shortcuts = []
+        section.connect("contentsCollapsed(bool)", self._onCollapsed)
         for liver, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked, liver=liver: self._onClicked(liver, checked))
 
@@ -36,8 +41,7 @@ class PlaceButtons(VTKObservationMixin):
 
     def close(self) -> None:
         """Stop placing; the keys do nothing any more."""
-        if any(self._isPlacing(liver) for liver in self._buttons):
-            self._stop()
+        self._onCollapsed(True)
         self.removeObservers()
         self._parameterNode = None
         for shortcut in self._shortcuts:
@@ -46,9 +50,19 @@ class PlaceButtons(VTKObservationMixin):
             shortcut.deleteLater()
         self._shortcuts = []
 
+    def enableKeys(self, enabled: bool) -> None:
+        """While they are disabled, the letters go to the widget that has the focus."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = enabled
+
     def _onKey(self, liver: bool) -> None:
         if self._buttons[liver].enabled:
+            self._section.collapsed = False
             self._onClicked(liver, not self._isPlacing(liver))
+
+    def _onCollapsed(self, collapsed: bool) -> None:
+        if collapsed and any(self._isPlacing(liver) for liver in self._buttons):
+            self._stop()
 
     def _onClicked(self, liver: bool, on: bool) -> None:
         if on and self._parameterNode is not None and self._parameterNode.inputVolume is not None:
