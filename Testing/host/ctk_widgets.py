@@ -206,13 +206,18 @@ class ctkSliderWidget(qt.QWidget):
 
 @standIn
 class ctkComboBox(qt.QComboBox):
-    """A combo box with a text for the time when nothing is chosen."""
+    """A combo box with a text for the time when nothing is chosen, that can shorten a text which does not fit.
+
+    ctkComboBox.cpp: initStyleOption.
+    """
 
     defaultText = stored(str, "defaultText", "", "update")
+    elideMode = stored(QtCore.Qt.TextElideMode, "elideMode", QtCore.Qt.ElideNone, "update")
 
     def initStyleOption(self, option):
         super().initStyleOption(option)
-        option.currentText = self._shownText()
+        field = self.style().subControlRect(_Style.CC_ComboBox, option, _Style.SC_ComboBoxEditField, self)
+        option.currentText = self.fontMetrics().elidedText(self._shownText(), self.elideMode, field.width())
 
     def _shownText(self) -> str:
         return self.currentText if self.currentIndex >= 0 else self.defaultText

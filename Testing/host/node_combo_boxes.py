@@ -71,7 +71,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         self.enabled = False
 
     def _createComboBox(self):
-        return ctk.ctkComboBox()
+        comboBox = ctk.ctkComboBox()
+        comboBox.elideMode = QtCore.Qt.ElideMiddle  # qMRMLNodeComboBoxPrivate::init
+        return comboBox
 
     # Scene
 

@@ -1,8 +1,8 @@
 """Icons under the names that Slicer's own resources have; drawn for the host, much like those of the application.
 
-The names are those of Slicer 5.10 and 5.12 (Base/QTGUI/Resources/qSlicerBaseQTGUI.qrc, Modules/Loadable/Markups/Resources/
-qSlicerMarkupsModule.qrc, Modules/Loadable/Segmentations/Widgets/Resources/qSlicerSegmentationsModuleWidgets.qrc). The
-development version that follows them gives some icons other names (`:/Icons/SlicerUndo.svg`).
+The names are those of Slicer 5.10 and 5.12: Base/QTGUI/Resources/qSlicerBaseQTGUI.qrc, Modules/Loadable/Segmentations/
+Widgets/Resources/qSlicerSegmentationsModuleWidgets.qrc and vtkMRMLMarkupsFiducialNode::GetAddIcon. In the development
+version after them some icons have other names (`:/Icons/SlicerUndo.svg`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ARROW = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><g {tran
 _POINT = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24">
 <circle cx="9" cy="9" r="5" fill="#e05050" stroke="#8c2020" stroke-width="1.2"/>
 <path d="M12 12v9l2.4-2.2 1.8 3.6 2-1-1.8-3.5 3.3-.4z" fill="white" stroke="black"/></svg>"""
-_CUBE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" stroke="#2f6b3a" stroke-width="1.2" stroke-linejoin="round">
+_CUBE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" stroke="#2f6b3a" stroke-width="1.2">
 <path d="M12 2.5 21 7v10l-9 4.5L3 17V7z" fill="#8fd19e"/><path d="M3 7l9 4.5L21 7M12 11.5v10" fill="none"/></svg>"""
 
 _ICONS = {

@@ -2,6 +2,8 @@
 itself, also what is disabled.
 """
 
+import itertools
+
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
@@ -137,7 +139,7 @@ def test_the_tab_key_goes_down_the_screen(panel, phantom):
         widget = QtWidgets.QApplication.focusWidget()
     rows = [positionOf(panel, w) for w in reached if panel.widget.parent.isAncestorOf(w)]
     assert len(rows) > 20
-    for (above, left), (below, right) in zip(rows, rows[1:]):
+    for (above, left), (below, right) in itertools.pairwise(rows):
         sameRow = abs(below - above) < 10  # pixels; half of any row
         assert right > left if sameRow else below > above
 

@@ -5,7 +5,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
-from PySide6 import QtCore, QtTest
+from PySide6 import QtCore, QtTest, QtWidgets
 
 from LiverGTANLib.core import clicks
 from LiverGTANLib.mrml import points, self_test
@@ -122,6 +122,89 @@ def test_keys_place_while_the_module_is_open_and_only_then(panel, segmented):
     assert not placing()  # what was begun here ends here
     QtTest.QTest.keyClick(window, QtCore.Qt.Key_L)
     assert not placing()
+
+
+@pytest.fixture
+def active(panel, segmented):
+    """The panel in a window that has the keyboard, with the section of lists open."""
+    panel.host.mainWindow.activateWindow()
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    panel.host.processEvents()
+    return panel
+
+
+def press(key, widget=None) -> None:
+    """A key, as the window system sends it: to what has the focus."""
+    QtTest.QTest.keyClick(widget or QtWidgets.QApplication.focusWidget(), key)
+    slicer.app.processEvents()
+
+
+TYPING = {
+    "the list of CTs": lambda panel: panel.ui.inputSelector._comboBox,
+    "the list of networks": lambda panel: panel.ui.studentComboBox,
+    "a number": lambda panel: panel.ui.thresholdSlider._spinBox,
+    "a text": lambda panel: addToWindow(panel, QtWidgets.QLineEdit()),
+    "the Python console": lambda panel: addToWindow(panel, QtWidgets.QPlainTextEdit()),
+    "a table": lambda panel: addToWindow(panel, QtWidgets.QTableWidget(2, 2)),
+}
+
+
+def addToWindow(panel, widget):
+    panel.host.mainWindow.layout().addWidget(widget)
+    widget.show()
+    return widget
+
+
+@pytest.mark.parametrize("where", TYPING)
+def test_letters_are_not_taken_from_where_they_are_typed(active, where):
+    openCorrect = active.ui.correctCollapsibleButton
+    openCorrect.collapsed = False
+    widget = TYPING[where](active)
+    widget.setFocus()
+    active.host.processEvents()
+    assert widget.hasFocus()
+    for key in (QtCore.Qt.Key_L, QtCore.Qt.Key_N):
+        press(key)
+        assert not placing(), where
+    active.ui.applyButton.setFocus()
+    press(QtCore.Qt.Key_L)
+    assert placing()
+
+
+def test_a_letter_finds_its_entry_in_a_list(active):
+    box = active.ui.engineComboBox
+    box.setFocus()
+    press(QtCore.Qt.Key_N)
+    assert box.currentText == "numpy" and not placing()
+
+
+def test_entering_with_the_focus_in_a_text_leaves_the_letters_there(active):
+    text = addToWindow(active, QtWidgets.QLineEdit())
+    text.setFocus()
+    active.host.leaveModule()
+    active.host.openModule("LiverGTAN")
+    assert text.hasFocus()
+    press(QtCore.Qt.Key_L)
+    assert not placing()
+    active.ui.applyButton.setFocus()
+    press(QtCore.Qt.Key_L)
+    assert placing()
+
+
+def test_a_key_opens_the_section_that_shows_what_is_placed(active):
+    section = active.ui.correctCollapsibleButton
+    assert section.collapsed
+    active.ui.applyButton.setFocus()
+    press(QtCore.Qt.Key_N)
+    assert not section.collapsed and active.ui.notLiverPointsButton.visible and active.ui.notLiverPointsButton.checked
+    section.collapsed = True
+    assert not placing() and not active.ui.notLiverPointsButton.checked
+
+
+def test_a_key_without_a_ct_opens_nothing(panel):
+    panel.host.mainWindow.activateWindow()
+    press(QtCore.Qt.Key_L, panel.host.mainWindow)
+    assert panel.ui.correctCollapsibleButton.collapsed and not placing()
 
 
 def test_ending_the_placing_elsewhere_lifts_the_button(panel, segmented):

@@ -68,6 +68,47 @@ def test_undo_moves_the_slider_back(panel, segmented):
     np.testing.assert_array_equal(liver(panel, segmented), before)
 
 
+def test_a_value_that_no_hand_sets_is_never_previewed(recorder, panel, segmented):
+    """With `tracking` off a slider sends "is changing" for it too (ctkSliderWidget::setSpinBoxValue)."""
+    states, counter, values = undoStates(panel), MaskCounter(recorder), []
+    panel.ui.thresholdSlider.valueIsChanging.connect(values.append)
+    panel.widget.panel.parameterNode.threshold = 0.6  # by a script
+    settle(panel)
+    assert values and (counter.previews, counter.masks) == (0, 1)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert len(values) > 1 and (counter.previews, counter.masks) == (0, 1)
+    panel.ui.thresholdSlider._spinBox.stepUp()  # by the keyboard
+    settle(panel)
+    assert (counter.previews, counter.masks) == (0, 2) and undoStates(panel) == states + 1
+
+
+def test_entering_with_another_value_is_no_change(recorder, panel, segmented):
+    panel.widget.panel.parameterNode.threshold = 0.6
+    settle(panel)
+    states, counter = undoStates(panel), MaskCounter(recorder)
+    panel.host.leaveModule()
+    panel.ui.thresholdSlider.value = 0.3  # nobody listens
+    panel.host.openModule("LiverGTAN")
+    settle(panel)
+    assert panel.ui.thresholdSlider.value == panel.widget.panel.parameterNode.threshold == 0.6
+    assert (counter.previews, counter.masks) == (0, 0) and undoStates(panel) == states
+
+
+def test_a_handle_that_is_back_where_it_was_takes_its_preview_along(panel, segmented):
+    slider = panel.ui.thresholdSlider
+    slider._slider.setSliderDown(True)
+    slider._slider.setSliderPosition(slider._slider.value + 8)
+    panel.host.wait(previews)
+    slider._slider.setSliderPosition(slider._slider.value - 8)
+    settle(panel)
+    assert not previews()
+    states = undoStates(panel)
+    slider._slider.setSliderDown(False)
+    settle(panel)
+    assert undoStates(panel) == states
+
+
 def test_before_the_first_mask_a_slider_is_only_a_setting(panel, phantom):
     settle(panel)
     panel.ui.thresholdSlider.value = 0.6

@@ -107,7 +107,7 @@ class LiveUpdate:
         self.background.request("analysis", "uncertainty")
 
     def drag(self, name: str, value: float | None) -> None:
-        """A slider is held at this value, and its parameter changes when it is released; None: it is not, or is back."""
+        """A slider is held at this value; its parameter changes when it is released. None: not held, or back."""
         if not self._isOpen:
             return
         if value is not None:
