@@ -93,14 +93,18 @@ class qMRMLSegmentationShow3DButton(qt.QPushButton):
     minimumSizeHint = sizeHint
 
     def paintEvent(self, event):
-        super().paintEvent(event)
-        option = QtWidgets.QStyleOption()
-        option.initFrom(self)
-        option.rect = self.rect.adjusted(self.width - self._ARROW_WIDTH, 2, -2, -2)
-        painter = QtWidgets.QStylePainter(self)
+        """ctkMenuButton::paintEvent: bevel, separator and arrow, then icon and text in what is left of the arrow."""
+        painter, option = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionButton()
+        self.initStyleOption(option)
+        painter.drawControl(QtWidgets.QStyle.CE_PushButtonBevel, option)
+        arrow = QtWidgets.QStyleOption()
+        arrow.initFrom(self)
+        arrow.rect = self.rect.adjusted(self.width - self._ARROW_WIDTH, 2, -2, -2)
         painter.setPen(self.palette.button().color().darker(130))
-        painter.drawLine(option.rect.topLeft(), option.rect.bottomLeft())
-        painter.drawPrimitive(QtWidgets.QStyle.PE_IndicatorArrowDown, option)
+        painter.drawLine(arrow.rect.topLeft(), arrow.rect.bottomLeft())
+        painter.drawPrimitive(QtWidgets.QStyle.PE_IndicatorArrowDown, arrow)
+        option.rect.setRight(arrow.rect.left())
+        painter.drawControl(QtWidgets.QStyle.CE_PushButtonLabel, option)
         painter.end()
 
 

@@ -132,6 +132,7 @@ def test_the_sample_is_registered_when_the_application_has_started(sampleModule,
     assert sampleModule.registered == []
     panel.host.completeStartup()
     (source,) = sampleModule.registered
+    assert source["loadFileTypes"] == "VolumeFile" and "loadFileType" not in source  # deprecated since Slicer 5.7
     assert source["category"] == "LiverGTAN" and "MSD Task03 liver_100" in source["sampleName"]
     assert source["checksums"].startswith("SHA256:") and source["checksums"][7:] in source["uris"]
     assert sampleModule.asked == []  # nothing is downloaded for that
