@@ -466,8 +466,9 @@ def _hideCollapsed(ui) -> None:
     back that ctkCollapsibleButton hides them while they are made (childEvent; QWidgetPrivate::setParent_sys).
     """
     for section in [widget for widget in vars(ui).values() if widget.inherits("ctkCollapsibleButton")]:
-        section.collapsed = False
-        section.collapsed = True
+        if section.collapsed:
+            section.collapsed = False
+            section.collapsed = True
 
 
 def _boundWidgets(ui) -> dict:
