@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ def fit_all(options: Fit) -> None:
     config, run = options.training, options.run
     require_name(options.name)
     validate = validator(config.data)
-    train.begin_run(options)
-    roles = options.roles
+    train.require_same_command(options)
+    began, roles = partial(train.write_settings, options), options.roles
     if not roles.teacher:
         longer = train.teacher_config(roles, config)
-        roles = dataclasses.replace(roles, teacher=(train.fit_teacher(roles, longer, run / "teacher", validate),))
-    student = train.fit_student(train.Method("gtan"), roles, config, run / "gtan", run / "assistant", validate)
+        teacher = train.fit_teacher(roles, longer, run / "teacher", validate, began)
+        roles = dataclasses.replace(roles, teacher=(teacher,))
+    student = train.fit_student(train.Method("gtan"), roles, config, run / "gtan", run / "assistant", validate, began)
     if not machine.start(config).is_global_zero:
         return
     install.export_student(Export(student, options.name, run))
@@ -49,7 +51,9 @@ def fit_all(options: Fit) -> None:
             Evaluate(str(file), options.cases, ("numpy", "torch"), run / "evaluation.csv", run / "cases.png")
         )
         model_card.card(Card(file, run / "evaluation.csv"))
-    train.write_settings(options)
+    file = run / "fit.toml"  # a finished run was not trained with these options, but exported and evaluated with them
+    recorded = settings.from_toml(Fit("all"), file) if file.exists() else options
+    train.write_settings(dataclasses.replace(recorded, name=options.name, cases=options.cases))
 
 
 def evaluate(options: Evaluate) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +13,16 @@ import numpy as np
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
 from LiverGTANLib.standalone.image_files import read_ct, read_labels, stem_of
+from training.data.scans import require_one_liver
 from training.errors import UserError
 from training.paths import DATA_VARIABLE, data_folder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One CT (file or DICOM folder) and its reference; the liver is `label` in the mask, or everything above zero."""
+    """One CT (file or DICOM folder) and its reference; liver is `label` in the mask, or the only value above zero."""
 
     ct_path: Path
     mask_path: Path
@@ -29,7 +34,9 @@ class Case:
         ct, _, mask = text.partition("=")
         mask, _, label = mask.partition(":")
         if not mask or (label and not label.isdigit()):
-            raise UserError(f"'{text}' is no case; write CT=MASK or CT=MASK:LABEL, as in ct.nii.gz=seg.nii.gz:5.")
+            raise UserError(
+                f"'{text}' does not name a case; write CT=MASK or CT=MASK:LABEL, as in ct.nii.gz=seg.nii.gz:5."
+            )
         return cls(located(ct), located(mask), int(label) if label else None)
 
     @property
@@ -44,14 +51,41 @@ class Case:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """bool (K, J, I) on the grid of the CT. Raises InputError when it does not lie there."""
+        """bool (K, J, I) on the grid of the CT. Raises InputError when it does not lie there, ScanError for a mask of
+        several organs of which none is named."""
         values = read_labels(self.mask_path, self.ct)
-        return values > 0 if self.label is None else values == self.label
+        found = np.unique(values)
+        if self.label is None:
+            require_one_liver(found[found > 0], self._tell)
+            return values > 0
+        if self.label not in found and (found > 0).any():
+            self._tell(f"the mask holds no label {self.label}: it counts as empty")
+        return values == self.label
 
-    def on_model_grid(self, spacing_mm: float, hu_window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        """(image in [-1, 1], liver fraction), both (D, H, W) float32."""
-        image, frame = to_model_grid(self.ct, spacing_mm, hu_window)
-        return image, fraction(self.mask, frame)
+    def _tell(self, note: str) -> None:
+        logger.warning("%s: %s", self.name, note)
+
+    def read(self) -> tuple[CtVolume, np.ndarray]:
+        """CT and mask."""
+        return self.ct, self.mask
+
+
+def parse_cases(texts: Iterable[str]) -> list[Case]:
+    """`Case.parse` of each. Raises UserError for names that two of them share: results are kept by name."""
+    cases = [Case.parse(text) for text in texts]
+    names = [case.name for case in cases]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"Two of the cases are called {', '.join(twice)}; rename the files of one, or leave it out.")
+    return cases
+
+
+def on_model_grid(
+    ct: CtVolume, mask: np.ndarray, spacing_mm: float, hu_window: tuple[float, float], multiple: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(image in [-1, 1], liver fraction), both (D, H, W) float32; sides are multiples of the network's `multiple`."""
+    image, frame = to_model_grid(ct, spacing_mm, hu_window, multiple)
+    return image, fraction(mask, frame)
 
 
 def fraction(mask: np.ndarray, frame: ModelGrid) -> np.ndarray:

@@ -15,7 +15,7 @@ from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
-from training.data.cases import Case
+from training.data.cases import Case, parse_cases
 from training.errors import UserError
 from training.evaluation import picture
 from training.evaluation.metrics import Metrics, measure
@@ -51,7 +51,7 @@ def evaluate_cases(options: Evaluate) -> None:
         raise UserError(
             "Give a model and cases, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`."
         )
-    cases = [Case.parse(case) for case in options.cases]
+    cases = parse_cases(options.cases)
     rows, masks = [], {}
     for row, mask in evaluate(options.model, cases, options.engines):
         print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)

@@ -7,11 +7,13 @@ resumed run repeats the lost steps bit for bit on a CPU.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -21,7 +23,7 @@ from training.data.batches import Batches, TrainingBatch
 from training.data.joined import Joined
 from training.errors import UserError
 from training.fit import checkpoint, machine, network_file
-from training.fit.run_log import RunLog
+from training.fit.run_log import LossWindow, RunLog
 from training.fit.run_record import BankRecord, MethodRecord, RunRecord, TeacherRecord, require_same
 from training.fit.trainee import Trainee
 from training.model.nets import UNet3D
@@ -30,6 +32,11 @@ from training.options import Config
 Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role
 Objective = Callable[[Outputs, TrainingBatch, int], dict[str, torch.Tensor]]
 Validate = Callable[[UNet3D], dict[str, float]]
+Began = Callable[[], None]
+
+
+def do_nothing() -> None:
+    """For whoever need not know that a run begins."""
 
 
 @dataclass
@@ -63,9 +70,11 @@ class TrainingTask:
         )
 
 
-def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) -> Path:
-    """Trains the task in `folder`, resuming what is there; returns its checkpoint.
+def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, began: Began = do_nothing) -> Path:
+    """Trains the task in `folder`, resuming what is there; returns its checkpoint. Beside it is `best.pt`, of the step
+    with the best validation Dice, if there is validation.
 
+    began: called once nothing speaks against the run any more and steps are about to be taken.
     Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when the folder holds another run, or
     when memory, disk or data give out; the last checkpoint stays usable.
     """
@@ -73,6 +82,7 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) ->
     run = TrainingRun(task, config, fabric, folder / "checkpoint.pt")
     if run.step >= config.loop.steps:
         return run.file
+    run.begin(began)
     with (
         machine.clear_errors(run.file),
         machine.TerminationRequest() as stop,
@@ -81,10 +91,12 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate) ->
     ):
         while run.step < config.loop.steps and not machine.any_process(stop.received, fabric):
             run.grow_if_due()
-            losses = run.update(batches.next())
-            log.losses(run.step, losses, rate(config, run.step))
+            run.update(batches.next())
+            log.losses(run.step, run.window, rate(config, run.step))
             if fabric.is_global_zero and due(run.step, config):
-                log.figures(run.step, {role: validate(one.average) for role, one in run.trainees.items()})
+                figures = {role: validate(one.average) for role, one in run.trainees.items()}
+                log.figures(run.step, figures)
+                run.save_if_best(figures)
             run.save_if_due()
     run.save()
     if run.step < config.loop.steps:
@@ -99,7 +111,9 @@ class TrainingRun:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
         commit()  # asked now: while a run goes on, its code may change on disk
         nets = [*task.nets.values(), *task.teachers.values()]
-        machine.require_computable(nets, Joined(config.data.bank).banks[0].shape, fabric)
+        bank = Joined(config.data.bank)
+        require_trainable(task, bank)
+        machine.require_computable(nets, bank.banks[0].shape, fabric)
         self.record = task.record(config, fabric).plain()
         self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
         saved = checkpoint.read(file, fabric.device) if file.exists() else None
@@ -109,6 +123,9 @@ class TrainingRun:
         self.step = saved["step"] if saved else 0
         self.spent = saved["spent"] if saved else {"wall": 0.0, "cpu": 0.0}
         self.code = saved["code"] if saved else ""
+        self.window = LossWindow(saved.get("window") if saved else None, fabric.device)
+        self.best_file = file.with_name("best.pt")
+        self.best = best_dice(self.best_file) if saved else -math.inf
         self.clock = self.saved = (time.monotonic(), time.process_time())
 
     def _trainees(self, saved: dict | None) -> dict[str, Trainee]:
@@ -119,6 +136,13 @@ class TrainingRun:
             role: Trainee.unpack(saved["nets"][role], net, self.fabric, self.config)
             for role, net in self.task.nets.items()
         }
+
+    def begin(self, began: Began) -> None:
+        """The first step is about to be taken: `best.pt` of a run that left no checkpoint goes."""
+        if self.fabric.is_global_zero:
+            began()
+            if self.step == 0:
+                self.best_file.unlink(missing_ok=True)
 
     def grow_if_due(self) -> None:
         """Widens the assistant when the growth plan names this step."""
@@ -145,7 +169,9 @@ class TrainingRun:
             trainee.optimizer.zero_grad(set_to_none=True)
             trainee.update_average(self.config.loop.average, self.step)
         self.step += 1
-        return {name: loss.detach() for name, loss in losses.items()}
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        self.window.add(detached)
+        return detached
 
     def save_if_due(self) -> None:
         """A checkpoint every few minutes."""
@@ -160,15 +186,56 @@ class TrainingRun:
                 f"The weights of the {', '.join(useless)} are not finite at step {self.step}; lower --rate "
                 f"or use --precision 32-true. {machine.what_is_saved(self.file)}"
             )
+        self.spent, self.clock = self.spent_until_now(), (time.monotonic(), time.process_time())
+        self.saved = self.clock
+        if self.fabric.is_global_zero:
+            self._write(self.file, {"window": self.window.pack()})
+
+    def save_if_best(self, figures: dict[str, dict[str, float]]) -> None:
+        """`best.pt`, when the student (or the only network) never had a better mean Dice on the validation cases."""
+        role = "student" if "student" in figures else next(iter(figures))
+        dice = statistics.fmean(figures[role].values()) if figures[role] else -math.inf
+        if dice > self.best and self.trainees[role].finite():
+            self.best, self.spent = dice, self.spent_until_now()
+            self.clock = (time.monotonic(), time.process_time())
+            self._write(self.best_file, {BEST: {"role": role, "dice": dice, "cases": figures[role]}})
+
+    def spent_until_now(self) -> dict[str, float]:
+        """Seconds of wall and CPU time of all parts of the run."""
         now = (time.monotonic(), time.process_time())
-        self.spent = {
+        return {
             name: self.spent[name] + after - before
             for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)
         }
-        self.clock = self.saved = now
-        if self.fabric.is_global_zero:
-            nets = {role: trainee.pack() for role, trainee in self.trainees.items()}
-            checkpoint.write(self.file, nets, self.step, self.record, self.spent, self.code)
+
+    def _write(self, file: Path, more: dict[str, Any]) -> None:
+        nets = {role: trainee.pack() for role, trainee in self.trainees.items()}
+        checkpoint.write(file, nets, self.step, self.record | more, self.spent, self.code)
+
+
+BEST = "best"
+"""What a checkpoint of the best validation holds beside the rest: role, mean Dice, Dice of each case."""
+
+
+def best_dice(file: Path) -> float:
+    """The mean Dice for which a run's `best.pt` was kept; minus infinity without one."""
+    found = checkpoint.read(file).get(BEST) if file.exists() else None
+    return found["dice"] if found else -math.inf
+
+
+def require_trainable(task: TrainingTask, bank: Joined) -> None:
+    """Raises UserError for a bank that is not whole, and for one without labels where nothing else teaches."""
+    for one in bank.banks:
+        if len(one) < one.count:
+            raise UserError(
+                f"The bank {one.path} holds {len(one)} of {one.count} volumes; finish it by the `synthesize` command "
+                "that began it."
+            )
+    if not task.teachers and not any(bank.record(n)["labelled"] for n in range(len(bank))):
+        raise UserError(
+            "No volume of the bank has a label, and there is no teacher to learn from; give --teacher and a stage that "
+            "distills (kd), or data with masks."
+        )
 
 
 class Prefetcher:

@@ -1,4 +1,4 @@
-"""What a run reports: a progress bar on a terminal (else lines), `log.csv`, and TensorBoard where it is installed."""
+"""What a run reports: a progress bar on a terminal (else lines), `log.csv`, its curves; TensorBoard if it is there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from LiverGTANLib.core.files import atomic_write
 from training.errors import UserError
+from training.fit import curves
 from training.options import Config
 from training.settings import to_toml
 
@@ -26,14 +27,41 @@ logger = logging.getLogger(__name__)
 HEADER = ["step", "name", "value"]
 
 
+class LossWindow:
+    """Sums of the losses since they were last logged. It goes into the checkpoint, so that a resumed run's next line is
+    of as many steps as any other (of several processes, those of the first one stand for all until then)."""
+
+    def __init__(self, state: dict[str, Any] | None = None, device: torch.device | str = "cpu") -> None:
+        state = state or {"sums": {}, "count": 0}
+        self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self.count: int = state["count"]
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        """One step's losses."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.count += 1
+
+    def take_means(self, fabric: Fabric) -> dict[str, float]:
+        """The mean losses over steps and processes; then a new window begins."""
+        totals, count = self.sums, self.count
+        if fabric.world_size > 1:
+            totals = cast("dict[str, torch.Tensor]", fabric.all_reduce(totals, reduce_op="mean"))
+        self.sums, self.count = {}, 0
+        return {name: float(total) / count for name, total in totals.items()}
+
+    def pack(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count}
+
+
 class RunLog:
-    """Collects losses and writes their mean over steps and processes every `log_every` steps."""
+    """Writes the mean losses every `log_every` steps, and validation figures."""
 
     def __init__(self, folder: Path, name: str, config: Config, first_step: int, fabric: Fabric) -> None:
         self.folder, self.name, self.fabric = folder, name, fabric
         self.loop, self.writes = config.loop, fabric.is_global_zero
-        self.sums: dict[str, torch.Tensor] = {}
-        self.count, self.first_step, self.settings = 0, first_step, to_toml(config)
+        self.first_step, self.settings = first_step, to_toml(config)
 
     def __enter__(self) -> RunLog:
         if self.writes:
@@ -59,22 +87,16 @@ class RunLog:
         self.bar.close()
         if self.writes:
             self.file.close()
+            curves.draw(rows(self.folder / "log.csv"), self.folder / "curves.png")
             if self.board:
                 self.board.close()
 
-    def losses(self, step: int, losses: dict[str, torch.Tensor], rate: float) -> None:
-        """Adds one step's losses; every so often writes their mean. Raises UserError when one is not finite."""
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        self.count += 1
+    def losses(self, step: int, window: LossWindow, rate: float) -> None:
+        """Every so often writes the mean losses of the window. Raises UserError when one is not finite."""
         self.bar.update()
         if step % self.loop.log_every and step != self.loop.steps:
             return
-        totals = self.sums
-        if self.fabric.world_size > 1:
-            totals = cast("dict[str, torch.Tensor]", self.fabric.all_reduce(self.sums, reduce_op="mean"))
-        means = {name: float(total) / self.count for name, total in totals.items()}
-        self.sums, self.count = {}, 0
+        means = window.take_means(self.fabric)
         if not all(math.isfinite(v) for v in means.values()):
             raise UserError(
                 f"A loss is not finite at step {step} ({means}); lower --rate or use --precision "
@@ -89,6 +111,8 @@ class RunLog:
             self.write(step, {f"{role}/{name}": value for name, value in values.items()})
             if values and self.writes:
                 self.print_line(f"  {role} at {step}: " + "  ".join(f"{n} {v:.4f}" for n, v in values.items()))
+        if self.writes and any(figures.values()):
+            curves.draw(rows(self.folder / "log.csv"), self.folder / "curves.png")
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Rows to the CSV (every digit, so that runs can be compared) and scalars to TensorBoard."""

@@ -13,7 +13,7 @@ from LiverGTANLib.core.files import atomic_write
 from training.command_line import plain
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods
-from training.fit.loop import TrainingTask, Validate
+from training.fit.loop import Began, TrainingTask, Validate, do_nothing
 from training.fit.run_record import decisive, require_same_facts
 from training.fit.validate import validator
 from training.model.nets import UNet3D
@@ -47,7 +47,7 @@ class Method:
             changes.append(change)
         if kind not in KINDS or loss not in ("", *get_args(LossName)):
             kinds, losses = ", ".join((*KINDS, *VARIANTS)), ", ".join(f":{name}" for name in get_args(LossName))
-            raise UserError(f"'{arm}' is no arm; choose from {kinds}, each with one of {losses} if wanted.")
+            raise UserError(f"'{arm}' is not an arm; choose from {kinds}, each with one of {losses} if wanted.")
         return cls(kind, tuple(changes))
 
     def configured(self, config: Config) -> Config:
@@ -61,28 +61,23 @@ def fit(options: Fit) -> None:
     """Trains the teacher, or a student by one method."""
     config, run = options.training, options.run
     validate = validator(config.data)
-    begin_run(options)
+    require_same_command(options)
+    began = partial(write_settings, options)
     if options.stage == "teacher":
-        fit_teacher(options.roles, config, run, validate)
+        fit_teacher(options.roles, config, run, validate, began)
     else:
-        fit_student(Method.parse(options.stage), options.roles, config, run, run / "assistant", validate)
-    write_settings(options)
+        fit_student(Method.parse(options.stage), options.roles, config, run, run / "assistant", validate, began)
 
 
-def begin_run(options: Fit) -> None:
-    """Writes `fit.toml` into the folder of a new run; `fit --config` starts it again.
-
-    Raises UserError that names each difference when the folder holds a run of other settings.
-    """
+def require_same_command(options: Fit) -> None:
+    """Raises UserError that names each difference when the folder holds a run that other settings began."""
     file = options.run / "fit.toml"
-    if file.exists():
+    if file.exists() and any(options.run.rglob("checkpoint.pt")):
         require_same_facts(command_facts(from_toml(Fit("all"), file)), command_facts(options), file)
-    else:
-        write_settings(options)
 
 
 def write_settings(options: Fit) -> None:
-    """`fit.toml`, anew after a run: what may differ between its parts is told as it was last."""
+    """`fit.toml`, from which `fit --config` goes on; written as steps are about to be taken, never by a refused run."""
     with atomic_write(options.run / "fit.toml") as part:
         part.write_text(to_toml(options), encoding="utf-8")
 
@@ -100,13 +95,19 @@ def teacher_config(roles: Roles, config: Config) -> Config:
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=steps))
 
 
-def fit_teacher(roles: Roles, config: Config, folder: Path, validate: Validate) -> Path:
+def fit_teacher(roles: Roles, config: Config, folder: Path, validate: Validate, began: Began = do_nothing) -> Path:
     """A teacher on labels alone; its checkpoint."""
-    return loop.fit(methods.supervised("teacher", roles.teacher_widths, config), config, folder, validate)
+    return loop.fit(methods.supervised("teacher", roles.teacher_widths, config), config, folder, validate, began)
 
 
 def fit_student(
-    method: Method, roles: Roles, config: Config, folder: Path, assistant: Path, validate: Validate
+    method: Method,
+    roles: Roles,
+    config: Config,
+    folder: Path,
+    assistant: Path,
+    validate: Validate,
+    began: Began = do_nothing,
 ) -> Path:
     """A student by a method; its checkpoint. TAKD and DGKD first train (or find) their assistant in `assistant`.
 
@@ -114,12 +115,12 @@ def fit_student(
     """
     config = method.configured(config)
     if method.kind == "student":
-        return loop.fit(methods.supervised("student", roles.student_widths, config), config, folder, validate)
+        return loop.fit(methods.supervised("student", roles.student_widths, config), config, folder, validate, began)
     teachers = [checkpoint.network(path, teacher_role(path)) for path in roles.teacher]
     if not teachers:
         raise UserError(f"'{method.kind}' needs --teacher CHECKPOINT; train one with `python -m training fit teacher`.")
     if method.kind in ASSISTED:
-        between = fit_assistant(teachers, roles, config, assistant, validate)
+        between = fit_assistant(teachers, roles, config, assistant, validate, began)
         teachers = [between] if method.kind == "takd" else [*teachers, between]
     make: dict[str, Callable[..., TrainingTask]] = {
         "kd": partial(methods.kd, "kd"),
@@ -127,13 +128,15 @@ def fit_student(
         "dgkd": methods.dgkd,
         "gtan": methods.gtan,
     }
-    return loop.fit(make[method.kind](roles.student_widths, teachers, config), config, folder, validate)
+    return loop.fit(make[method.kind](roles.student_widths, teachers, config), config, folder, validate, began)
 
 
-def fit_assistant(teachers: list[UNet3D], roles: Roles, config: Config, folder: Path, validate: Validate) -> UNet3D:
+def fit_assistant(
+    teachers: list[UNet3D], roles: Roles, config: Config, folder: Path, validate: Validate, began: Began = do_nothing
+) -> UNet3D:
     """The assistant of TAKD and DGKD: a network between the sizes, distilled from the teachers."""
     task = methods.kd("assistant", roles.assistant_widths, teachers, config)
-    return checkpoint.network(loop.fit(task, config, folder, validate), "assistant")
+    return checkpoint.network(loop.fit(task, config, folder, validate, began), "assistant")
 
 
 def teacher_role(path: Path) -> str:

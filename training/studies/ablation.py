@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core.files import atomic_write
-from training.data.cases import Case
+from training.data.cases import Case, parse_cases
 from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.evaluation.markdown import markdown_table
@@ -69,7 +69,7 @@ def ablate(options: Ablate) -> None:
     folder of a cell holds another run.
     """
     cells = list(plan(options))
-    cases = [Case.parse(case) for case in options.cases]
+    cases = parse_cases(options.cases)
     digests, validate = case_digests(cases), validator(options.training.data)
     teachers = list(options.roles.teacher) or [train_teacher(options, validate)]
     results = [

@@ -19,7 +19,7 @@ from LiverGTANLib.core import segmenter, threads
 from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM, to_model_grid
 from training.data.bank import Bank
-from training.data.cases import Case
+from training.data.cases import Case, parse_cases
 from training.data.joined import Joined
 from training.errors import UserError
 from training.evaluation.metrics import measure
@@ -48,7 +48,7 @@ def compare_designs(options: Designs) -> None:
     Raises UserError that names each difference when a design's folder holds a run of other settings.
     """
     designs = chosen(options.designs)
-    cases = [Case.parse(case) for case in options.cases]
+    cases = parse_cases(options.cases)
     configs = [configured(design, options.training) for design in designs]
     check_banks([Joined(config.data.bank) for config in configs], cases)
     digests, results = case_digests(cases), []

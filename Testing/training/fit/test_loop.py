@@ -177,7 +177,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(smallBank, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "config.toml", "log.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "config.toml", "curves.png", "log.csv"}
 
 
 def test_a_bank_that_the_network_cannot_take_is_refused(smallBank, tmp_path):

@@ -138,7 +138,7 @@ def test_dense_guidance_drops_teachers_by_step():
 
 @pytest.mark.parametrize("arm", ["banana", "kd:l2", "gtan-"])
 def test_unknown_arms_are_refused(arm):
-    with pytest.raises(UserError, match="is no arm"):
+    with pytest.raises(UserError, match="is not an arm"):
         train.Method.parse(arm)
 
 

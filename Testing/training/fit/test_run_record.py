@@ -138,7 +138,39 @@ def test_the_command_refuses_before_it_writes(bank, tmp_path, capsys):
     assert "loop.seed: 0 -> 4" in error and "student_widths: [2, 3] -> [2, 4]" in error
     assert (folder / "fit.toml").read_text() == settings and logged(folder) == log
     assert main([*words, "--log-every", "7"]) == 0
-    assert "log_every = 7" in (folder / "fit.toml").read_text()
+    assert (folder / "fit.toml").read_text() == settings  # the run had finished: 7 took no part
+
+
+def test_a_refused_command_does_not_lock_a_folder(bank, tmp_path, capsys):
+    """The folder holds a checkpoint of `student`, as an ablation leaves it, and no fit.toml."""
+    folder, config = tmp_path / "run", smallConfig(bank, steps=2)
+    loop.fit(methods.supervised("student", WIDTHS, config), config, folder, noValidation)
+    words = ["fit", "student", "--student-widths", "2", "3", "--run", str(folder), *options(config)]
+    assert main([*words, "--seed", "4"]) == 2
+    assert "checkpoint.pt belongs to another run" in capsys.readouterr().err
+    assert not (folder / "fit.toml").exists()
+    assert main(words) == 0
+
+
+def test_settings_without_a_checkpoint_lock_nothing(bank, tmp_path):
+    folder, config = tmp_path / "run", smallConfig(bank, steps=2)
+    words = ["fit", "student", "--student-widths", "2", "3", "--run", str(folder), *options(config)]
+    assert main(words) == 0
+    (folder / "checkpoint.pt").unlink()
+    assert main([*words, "--seed", "4"]) == 0
+    assert "seed = 4" in (folder / "fit.toml").read_text()
+
+
+def test_what_a_resumed_run_took_is_written(bank, tmp_path):
+    folder, config = tmp_path / "run", smallConfig(bank, steps=4)
+    words = ["fit", "student", "--student-widths", "2", "3", "--run", str(folder), *options(config)]
+    task = methods.supervised("student", WIDTHS, config)
+    run = loop.TrainingRun(task, config, loop.machine.start(config), folder / "checkpoint.pt")
+    with loop.Prefetcher(run) as batches:
+        run.update(batches.next())
+    run.save()
+    assert main([*words, "--log-every", "3"]) == 0
+    assert "log_every = 3" in (folder / "fit.toml").read_text()
 
 
 def test_a_checkpoint_of_an_earlier_format_is_refused_with_its_name(bank, tmp_path):

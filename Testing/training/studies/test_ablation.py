@@ -78,7 +78,7 @@ def test_an_ablation_with_a_misspelled_arm_or_student_does_not_start(table, caps
     _, arguments = table
     assert main([word if word != "takd:dist" else "tadk" for word in arguments]) == 2
     assert main([word if word != "2-3" else "student-10k" for word in arguments]) == 2
-    assert "'tadk' is no arm" in capsys.readouterr().err
+    assert "'tadk' is not an arm" in capsys.readouterr().err
 
 
 def test_an_ablation_on_several_devices_is_refused(table, capsys):

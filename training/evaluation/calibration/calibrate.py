@@ -12,7 +12,7 @@ from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
-from training.data.cases import Case
+from training.data.cases import Case, parse_cases
 from training.errors import UserError
 from training.evaluation.calibration import report
 from training.evaluation.calibration.reliability import (
@@ -65,7 +65,7 @@ class CalibrationCase:
 
 def calibrate(options: Calibrate) -> None:
     """Prints calibration errors and the temperature, writes them and the reliability diagram."""
-    cases = [Case.parse(case) for case in options.cases]
+    cases = parse_cases(options.cases)
     result = measure_calibration(model(options.model), cases, options.fit)
     result |= command_line.record("calibrate", options)
     print(report.text(result))

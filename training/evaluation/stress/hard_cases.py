@@ -13,7 +13,7 @@ from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
-from training.data.cases import Case
+from training.data.cases import parse_cases
 from training.evaluation.evaluate import model
 from training.evaluation.metrics import measure
 from training.evaluation.stress import real, simulated
@@ -31,7 +31,7 @@ def stress(options: Stress) -> None:
     config = SynthesisConfig(data=options.data, phantom=options.phantom)
     maps = source_library.load_maps(config)
     folder = None if options.phantom else source_library.data_folder(config)
-    library = real.Library(folder, tuple(Case.parse(case) for case in options.cases))
+    library = real.Library(folder, tuple(parse_cases(options.cases)))
     conditions = all_conditions(maps, library, options.volumes)
     result = measure_conditions(model(options.model), conditions) | command_line.record("stress", options)
     print(f"{options.output}, {write(result, options.output)}")
