@@ -19,6 +19,7 @@ from training.data.cases import Case, parse_cases
 from training.errors import UserError
 from training.evaluation import picture
 from training.evaluation.metrics import Metrics, measure
+from training.evaluation.summary import mean_and_sd
 from training.fit import checkpoint, network_file
 from training.model.folding import in_memory
 from training.options import Evaluate
@@ -111,20 +112,23 @@ def saved_mask(folder: Path, case: Case) -> np.ndarray:
 
 
 def summary(rows: list[EvaluationRow]) -> list[dict[str, str]]:
-    """One line for each engine and metric: mean, sd, and mean of the worst tenth (at least one case)."""
+    """One line for each engine and metric: mean, sd, and mean of the worst tenth (at least one case).
+
+    cases: of how many; undefined: how many more have no such figure, as distances to an empty mask.
+    """
     lines = []
     for engine in dict.fromkeys(row.engine for row in rows):
         for name in SUMMARIZED:
             values = np.array([getattr(row.metrics, name) for row in rows if row.engine == engine], float)
-            values = values[np.isfinite(values)]
-            if len(values):
-                figures = {
-                    "mean": values.mean(),
-                    "sd": values.std(ddof=1) if len(values) > 1 else float("nan"),
-                    "worst_decile": worst_tenth(values, name in LARGER_IS_BETTER),
-                }
-                counted = {"engine": engine, "metric": name, "cases": str(len(values))}
-                lines.append(counted | {key: f"{value:.4f}" for key, value in figures.items()})
+            known = values[np.isfinite(values)]
+            mean, sd = mean_and_sd(known.tolist())
+            worst = worst_tenth(known, name in LARGER_IS_BETTER) if len(known) else float("nan")
+            counted = {"engine": engine, "metric": name, "cases": len(known), "undefined": len(values) - len(known)}
+            figures = {"mean": mean, "sd": sd, "worst_decile": worst}
+            lines.append(
+                {key: str(value) for key, value in counted.items()}
+                | {key: f"{value:.4f}" for key, value in figures.items()}
+            )
     return lines
 
 

@@ -33,6 +33,8 @@ Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role
 Objective = Callable[[Outputs, TrainingBatch, int], dict[str, torch.Tensor]]
 Validate = Callable[[UNet3D], dict[str, float]]
 Began = Callable[[], None]
+CHECKPOINT = "checkpoint.pt"
+"""Name of the last step's file in a run's folder."""
 
 
 def do_nothing() -> None:
@@ -79,7 +81,7 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, be
     when memory, disk or data give out; the last checkpoint stays usable.
     """
     fabric = machine.start(config)
-    run = TrainingRun(task, config, fabric, folder / "checkpoint.pt")
+    run = TrainingRun(task, config, fabric, folder / CHECKPOINT)
     if run.step >= config.loop.steps:
         return run.file
     run.begin(began)
@@ -102,6 +104,15 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, be
     if run.step < config.loop.steps:
         raise UserError(f"Stopped at step {run.step} by a signal; the same command goes on from {run.file}.")
     return run.file
+
+
+def is_finished(task: TrainingTask, config: Config, file: Path) -> bool:
+    """Whether a checkpoint is of this task's last step; False without one. Raises UserError for another run's."""
+    if not file.exists():
+        return False
+    saved = checkpoint.read(file)
+    require_same(saved, task.record(config, machine.start(config)).plain(), file)
+    return saved["step"] >= config.loop.steps
 
 
 class TrainingRun:

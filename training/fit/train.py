@@ -113,14 +113,31 @@ def fit_student(
 
     Raises UserError when the method needs a teacher and `roles` names none.
     """
-    config = method.configured(config)
-    if method.kind == "student":
-        return loop.fit(methods.supervised("student", roles.student_widths, config), config, folder, validate, began)
-    teachers = [checkpoint.network(path, teacher_role(path)) for path in roles.teacher]
-    if not teachers:
-        raise UserError(f"'{method.kind}' needs --teacher CHECKPOINT; train one with `python -m training fit teacher`.")
+    config, between = method.configured(config), None
     if method.kind in ASSISTED:
-        between = fit_assistant(teachers, roles, config, assistant, validate, began)
+        task = assistant_task(method, roles, config)
+        between = checkpoint.network(loop.fit(task, config, assistant, validate, began), "assistant")
+    return loop.fit(student_task(method, roles, config, between), config, folder, validate, began)
+
+
+def require_same_student(method: Method, roles: Roles, config: Config, folder: Path, assistant: Path) -> None:
+    """Raises UserError, before anything is trained or written, where `fit_student` would find other runs."""
+    config, between = method.configured(config), None
+    if method.kind in ASSISTED:
+        task, file = assistant_task(method, roles, config), assistant / loop.CHECKPOINT
+        if not loop.is_finished(task, config, file):
+            return  # what the student's folder holds cannot be compared before there is an assistant
+        between = checkpoint.network(file, "assistant")
+    if (folder / loop.CHECKPOINT).exists():
+        loop.is_finished(student_task(method, roles, config, between), config, folder / loop.CHECKPOINT)
+
+
+def student_task(method: Method, roles: Roles, config: Config, between: UNet3D | None) -> TrainingTask:
+    """What the student's run trains. between: the assistant of TAKD and DGKD. config: with the method's changes."""
+    if method.kind == "student":
+        return methods.supervised("student", roles.student_widths, config)
+    teachers = teachers_of(method, roles)
+    if between is not None:
         teachers = [between] if method.kind == "takd" else [*teachers, between]
     make: dict[str, Callable[..., TrainingTask]] = {
         "kd": partial(methods.kd, "kd"),
@@ -128,15 +145,19 @@ def fit_student(
         "dgkd": methods.dgkd,
         "gtan": methods.gtan,
     }
-    return loop.fit(make[method.kind](roles.student_widths, teachers, config), config, folder, validate, began)
+    return make[method.kind](roles.student_widths, teachers, config)
 
 
-def fit_assistant(
-    teachers: list[UNet3D], roles: Roles, config: Config, folder: Path, validate: Validate, began: Began = do_nothing
-) -> UNet3D:
-    """The assistant of TAKD and DGKD: a network between the sizes, distilled from the teachers."""
-    task = methods.kd("assistant", roles.assistant_widths, teachers, config)
-    return checkpoint.network(loop.fit(task, config, folder, validate, began), "assistant")
+def assistant_task(method: Method, roles: Roles, config: Config) -> TrainingTask:
+    """That of TAKD's and DGKD's assistant: a network between the sizes, distilled from the teachers."""
+    return methods.kd("assistant", roles.assistant_widths, teachers_of(method, roles), config)
+
+
+def teachers_of(method: Method, roles: Roles) -> list[UNet3D]:
+    """The frozen teachers. Raises UserError when the method needs one and there is none."""
+    if not roles.teacher:
+        raise UserError(f"'{method.kind}' needs --teacher CHECKPOINT; train one with `python -m training fit teacher`.")
+    return [checkpoint.network(path, teacher_role(path)) for path in roles.teacher]
 
 
 def teacher_role(path: Path) -> str:

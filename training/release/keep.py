@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.fit import checkpoint, network_file, run_log
+from training.fit.loop import BEST
 from training.model import nets
 from training.options import Keep
 from training.release import student_card
@@ -13,7 +14,9 @@ def keep(options: Keep) -> None:
     content = checkpoint.read(options.checkpoint) | {
         "training": student_card.training(options.checkpoint, options.role)
     }
-    watched = run_log.last_figures(options.checkpoint.with_name("log.csv"), options.role)
+    best = content.get(BEST) or {"role": None}
+    last = run_log.last_figures(options.checkpoint.with_name("log.csv"), options.role)
+    watched = best["cases"] if best["role"] == options.role else last
     digest = network_file.write(options.output, content, options.role, watched)
     net = checkpoint.network(options.output)
     print(

@@ -15,15 +15,16 @@ from typing import Any
 
 from LiverGTANLib.core.files import atomic_write
 from training.data.cases import Case, parse_cases
+from training.data.joined import Joined
 from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.evaluation.markdown import markdown_table
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint, train
-from training.fit.loop import Validate
-from training.fit.validate import validator
+from training.fit.loop import CHECKPOINT, Validate
+from training.fit.validate import refuse_trained, validator
 from training.model.nets import GRID, UNet3D, gmac, parameters
-from training.options import STUDENT_WIDTHS, Ablate
+from training.options import STUDENT_WIDTHS, Ablate, Config, Roles
 from training.studies.stored_results import Result, case_digests, result_of, write_json
 
 HEAD = (
@@ -66,29 +67,34 @@ def ablate(options: Ablate) -> None:
     """Runs every missing cell, seed by seed, and rewrites `table.md`, `table.json` and `table.png` after each.
 
     The table shows nothing but runs of these very settings. Raises UserError that names each difference when the
-    folder of a cell holds another run.
+    folder of a cell holds another run: before anything is trained for the table, or written.
     """
     cells = list(plan(options))
     cases = parse_cases(options.cases)
+    refuse_trained(cases, Joined(options.training.data.bank))
     digests, validate = case_digests(cases), validator(options.training.data)
     teachers = list(options.roles.teacher) or [train_teacher(options, validate)]
-    results = [
-        result_of(
-            options.folder / cell.folder / "result.json",
-            checkpoint.network_digest(path),
-            digests,
-            partial(measured, cell, path, cases),
-        )
-        for cell, path in reference_students(options).items()
-    ]
-    for number, cell in enumerate(cells, 1):
-        file = options.folder / cell.folder / "result.json"
+    runs = [cell_run(options, cell, teachers) for cell in cells]
+    for run in runs:
+        train.require_same_student(run.method, run.roles, run.config, run.folder, run.assistant)
+    results = []
+    for cell, path in reference_students(options).items():
+        file, measure = options.folder / cell.folder / "result.json", partial(measured, cell, path, cases)
+        results.append(result_of(file, checkpoint.network_digest(path), digests, measure, about(cell, None)))
+    for number, run in enumerate(runs, 1):
+        file = run.folder / "result.json"
         if not file.exists():
-            print(f"run {number} of {len(cells)}: {cell.folder}", flush=True)
-        trained, costs = train_cell(options, cell, teachers, validate)
-        measure = partial(measured, cell, trained, cases, options.training.loop.steps, costs)
-        results.append(result_of(file, checkpoint.network_digest(trained), digests, measure))
+            print(f"run {number} of {len(runs)}: {run.cell.folder}", flush=True)
+        trained = train.fit_student(run.method, run.roles, run.config, run.folder, run.assistant, validate)
+        steps = run.config.loop.steps
+        measure = partial(measured, run.cell, trained, cases, steps, run.costs)
+        results.append(result_of(file, checkpoint.network_digest(trained), digests, measure, about(run.cell, steps)))
         write(options, results, teachers)
+
+
+def about(cell: Cell, steps: int | None) -> dict[str, Any]:
+    """What a result says of itself."""
+    return {"cell": dataclasses.asdict(cell), "steps": steps}
 
 
 def plan(options: Ablate) -> Iterator[Cell]:
@@ -108,11 +114,11 @@ def plan(options: Ablate) -> Iterator[Cell]:
 
 
 def require_labels(options: Ablate) -> None:
-    """Raises UserError for a label of `--also` that is an arm's, or no plain name: it would lie among other results."""
+    """Raises UserError for a label of `--also` that is an arm's, or not a plain name: its folder would hold others."""
     for text in options.also:
         label = text.partition("=")[0]
         if label in (START, *options.arms) or not label or Path(label).name != label:
-            raise UserError(f"--also cannot be labelled {label!r}: choose a plain name that is no arm.")
+            raise UserError(f"--also cannot be labelled {label!r}: choose a plain name that is not an arm's.")
 
 
 def train_teacher(options: Ablate, validate: Validate) -> Path:
@@ -121,29 +127,43 @@ def train_teacher(options: Ablate, validate: Validate) -> Path:
     return train.fit_teacher(options.roles, config, options.folder / "teacher", validate)
 
 
-def train_cell(options: Ablate, cell: Cell, teachers: list[Path], validate: Validate) -> tuple[Path, list[Path]]:
-    """Trains one cell, or finds it trained: its checkpoint, and those of all runs that its arm took."""
+@dataclasses.dataclass(frozen=True)
+class CellRun:
+    """How a cell is trained, and where."""
+
+    cell: Cell
+    method: train.Method
+    roles: Roles
+    config: Config
+    folder: Path
+    assistant: Path
+
+    @property
+    def costs(self) -> list[Path]:
+        """The checkpoints of all runs that its arm took."""
+        files = [self.folder / CHECKPOINT]
+        return [*files, self.assistant / CHECKPOINT] if self.method.kind in train.ASSISTED else files
+
+
+def cell_run(options: Ablate, cell: Cell, teachers: list[Path]) -> CellRun:
+    """The run of a cell."""
     config, start = options.training, starts(options).get(cell.student)
     config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
-    method, folder = train.Method.parse(cell.arm), options.folder / cell.folder
+    method = train.Method.parse(cell.arm)
     roles = dataclasses.replace(options.roles, student_widths=widths_of(cell.student), teacher=tuple(teachers))
     loss = method.configured(config).distill.loss
     # From random weights an assistant does not depend on the student; from a student's weights it does.
     name = f"{loss}-{cell.student}-seed{cell.seed}" if start else f"{loss}-seed{cell.seed}"
-    assistant = options.folder / "assistant" / name
-    file = train.fit_student(method, roles, config, folder, assistant, validate)
-    return file, [file, assistant / "checkpoint.pt"] if method.kind in train.ASSISTED else [file]
+    return CellRun(cell, method, roles, config, options.folder / cell.folder, options.folder / "assistant" / name)
 
 
 def measured(cell: Cell, file: Path, cases: list[Case], steps: int | None = None, costs: Sequence[Path] = ()) -> Result:
     """The figures of a checkpoint's student on every case, and what the runs of `costs` took (None: not counted)."""
     rows = [row for row, _ in evaluate.evaluate(str(file), cases, ("numpy",))]
     spent = [checkpoint.read(one)["spent"] for one in costs]
-    return {
-        "cell": dataclasses.asdict(cell),
+    return about(cell, steps) | {
         "figures": {name: mean([magnitude(name, getattr(row.metrics, name)) for row in rows]) for name in FIGURES},
         "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
-        "steps": steps,
         "seconds": {kind: sum(one[kind] for one in spent) for kind in ("wall", "cpu")} if spent else None,
     }
 
@@ -181,7 +201,7 @@ def widths_of(student: str) -> tuple[int, ...]:
         return tuple(int(width) for width in student.split("-"))
     except ValueError as error:
         known = ", ".join(STUDENT_WIDTHS)
-        raise UserError(f"'{student}' is no student; give {known}, or widths like 5-10-20-30.") from error
+        raise UserError(f"'{student}' is not a student; give {known}, or widths like 5-10-20-30.") from error
 
 
 def write(options: Ablate, results: list[Result], teachers: list[Path]) -> None:
@@ -240,6 +260,7 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
         f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "
         "teacher.",
     ]
+    lines += list(undefined_figures(results))
     for path in teachers:
         spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, train.teacher_role(path))
         lines.append(
@@ -247,3 +268,19 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
             f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU."
         )
     return lines
+
+
+def undefined_figures(results: list[dict]) -> Iterator[str]:
+    """A line for each run with figures that no case, or not every case, has: its means are of the others."""
+    for one in results:
+        found = {
+            case: [name for name in FIGURES if name in figures and not math.isfinite(figures[name])]
+            for case, figures in one["cases"].items()
+        }
+        listed = [f"{', '.join(names)} on {case}" for case, names in found.items() if names]
+        if listed:
+            cell = one["cell"]
+            yield (
+                f"Undefined (an empty mask) and left out of the means of {cell['student']} {cell['arm']}, seed "
+                f"{cell['seed']}: {'; '.join(listed)}."
+            )

@@ -58,7 +58,13 @@ def compare_designs(options: Designs) -> None:
             print(f"design {number} of {len(designs)}: {design.name}", flush=True)
         trained = train(design, config, file.parent)
         results.append(
-            result_of(file, network_digest(trained), digests, partial(measured, design, config, cases, trained))
+            result_of(
+                file,
+                network_digest(trained),
+                digests,
+                partial(measured, design, config, cases, trained),
+                {"design": dataclasses.asdict(design)},
+            )
         )
     torch.set_num_threads(options.training.machine.threads)
     nets = [network(design, options.folder / design.name / "checkpoint.pt") for design in designs]

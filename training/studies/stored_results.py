@@ -1,7 +1,8 @@
 """Results of finished runs, one `result.json` beside each checkpoint.
 
 A checkpoint is taken again by the rules of `fit.run_record`, which names every difference of its training. Its figures
-are taken again when they are those of this network on these very cases, and measured anew otherwise.
+are taken again when they are those of this network on these very cases and nobody changed them, and measured anew
+otherwise.
 """
 
 from __future__ import annotations
@@ -15,34 +16,55 @@ from typing import Any
 import numpy as np
 
 from LiverGTANLib.core.files import atomic_write
+from training.command_line import plain
 from training.data.cases import Case
 
 Result = dict[str, Any]
+SEAL = "sha256"
 
 
-def result_of(file: Path, network_sha256: str, cases: dict[str, str], measure: Callable[[], Result]) -> Result:
-    """The result in a file if it is of this network on these cases (name -> digest); else measured, and written."""
-    about = {"network_sha256": network_sha256, "cases_sha256": cases}
+def result_of(
+    file: Path,
+    network_sha256: str,
+    cases: dict[str, str],
+    measure: Callable[[], Result],
+    about: dict[str, Any] | None = None,
+) -> Result:
+    """The result in a file if it is of this network on these cases (name -> digest); else measured, and written.
+
+    about: what else the result must say.
+    """
+    expected = plain((about or {}) | {"network_sha256": network_sha256, "cases_sha256": cases})
     found = read(file)
-    if found is not None and all(found.get(name) == value for name, value in about.items()):
-        return found
-    if found is not None:
+    if found is not None and seal(found) != found.get(SEAL):
+        print(f"{file} is not as it was written; measured anew.", flush=True)
+    elif found is not None and any(found.get(name) != value for name, value in expected.items()):
         print(f"{file} is of another network or of other cases; measured anew.", flush=True)
-    result = measure() | about
-    write_json(file, result)
-    return result
+    elif found is not None:
+        return found
+    result = plain(measure() | expected)
+    write_json(file, result | {SEAL: seal(result)})
+    return result | {SEAL: seal(result)}
+
+
+def seal(result: Result) -> str:
+    """SHA-256 of a result without its seal: figures that were changed by hand do not have it."""
+    content = {name: value for name, value in result.items() if name != SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read(file: Path) -> Result | None:
     """What a file holds; None when there is none, or none that is whole."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no table")
     except FileNotFoundError:
         return None
     except ValueError as error:
         print(f"{file} cannot be read ({error}); measured anew.", flush=True)
         return None
-    return content if isinstance(content, dict) else None
+    return content
 
 
 def write_json(file: Path, content: Any) -> None:

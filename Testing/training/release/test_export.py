@@ -186,6 +186,16 @@ def test_summary_knows_which_way_is_worse():
     assert table["hd95"]["worst_decile"] == "5.0000" and table["volume_error"]["worst_decile"] == "-0.1000"
 
 
+def test_the_summary_tells_how_many_figures_are_undefined():
+    nothing = dataclasses.replace(measure_like(0.0), hd95=float("nan"), assd=float("nan"))
+    rows = [evaluate.EvaluationRow(str(n), "m", "e", 0.0, one) for n, one in enumerate((measure_like(0.9), nothing))]
+    table = {line["metric"]: line for line in evaluate.summary(rows)}
+    assert (table["hd95"]["cases"], table["hd95"]["undefined"], table["hd95"]["mean"]) == ("1", "1", "1.0000")
+    assert (table["dice"]["cases"], table["dice"]["undefined"]) == ("2", "0")
+    [nowhere] = [line for line in evaluate.summary(rows[1:]) if line["metric"] == "hd95"]
+    assert (nowhere["cases"], nowhere["undefined"], nowhere["mean"]) == ("0", "1", "nan")
+
+
 def test_a_case_that_was_trained_on_reaches_no_card(trained, tmp_path):
     write(trained, tmp_path / "student-test.npz")
     card = tmp_path / "student-test.json"

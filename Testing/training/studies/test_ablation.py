@@ -1,12 +1,14 @@
 """The ablation: its table and plot, what it takes again, and what it refuses."""
 
 import json
+import shutil
 
 import pytest
 
 from support.training_fixtures import makeBank, options, smallConfig
 from training.__main__ import main
 from training.fit import checkpoint
+from training.studies import ablation
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +27,7 @@ def table(smallBank, tmp_path_factory):
     arguments = [
         "ablate",
         "--cases",
-        write_case(folder, 3),
+        write_case(folder, 7),
         "--arms",
         "student",
         "takd:dist",
@@ -135,11 +137,11 @@ def test_figures_of_other_cases_are_not_taken_again(table, tmp_path, capsys):
     from training.synthesis.phantom import write_case
 
     folder, arguments = table
-    case, other = arguments[2], write_case(tmp_path, 4)
+    case, other = arguments[2], write_case(tmp_path, 8)
     trained = {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")}
     assert main([word if word != case else other for word in arguments]) == 0
     assert "result.json is of another network or of other cases; measured anew" in capsys.readouterr().out
-    assert all(set(one["cases"]) == {"phantom-4"} for one in json.loads((folder / "table.json").read_text()))
+    assert all(set(one["cases"]) == {"phantom-8"} for one in json.loads((folder / "table.json").read_text()))
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == trained
     assert main(arguments) == 0
 
@@ -148,3 +150,80 @@ def test_figures_of_other_cases_are_not_taken_again(table, tmp_path, capsys):
 def test_a_label_that_would_overwrite_another_row_is_refused(table, label, capsys):
     assert main([*table[1], "--also", f"{label}={table[0] / 'teacher' / 'checkpoint.pt'}"]) == 2
     assert "--also cannot be labelled" in capsys.readouterr().err
+
+
+def files_of(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_refused_ablation_leaves_everything_as_it_was(table, capsys):
+    """The last cell holds another arm's run, and the first one's result is missing: nothing is measured or written."""
+    folder, arguments = table
+    last, first = folder / "takd-dist" / "2-3" / "seed1", folder / "student" / "2-3" / "seed0" / "result.json"
+    content = first.read_bytes()
+    first.unlink()
+    last.rename(folder / "aside")
+    shutil.copytree(folder / "student" / "2-3" / "seed1", last)
+    before = files_of(folder)
+    try:
+        assert main(arguments) == 2
+        assert files_of(folder) == before
+    finally:
+        shutil.rmtree(last)
+        (folder / "aside").rename(last)
+        first.write_bytes(content)
+    assert "stage: student -> takd" in capsys.readouterr().err
+
+
+def changed_by_hand(result, **values):
+    return json.dumps(result | values, indent=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda result: changed_by_hand(result, figures=result["figures"] | {"dice": 0.999}),
+        lambda result: changed_by_hand(result, cell=result["cell"] | {"arm": "gtan"}),
+        lambda result: changed_by_hand(result, steps=90_000),
+        lambda result: json.dumps({name: value for name, value in result.items() if name != "cell"}),
+        lambda result: json.dumps({name: value for name, value in result.items() if name != "figures"}),
+        lambda result: json.dumps([result]),
+        lambda result: json.dumps(result)[:-9],
+    ],
+)
+def test_a_result_that_was_changed_by_hand_is_measured_anew(table, change, capsys):
+    folder, arguments = table
+    file = folder / "student" / "2-3" / "seed0" / "result.json"
+    before = file.read_text()
+    file.write_text(change(json.loads(before)))
+    assert main(arguments) == 0
+    assert "measured anew" in capsys.readouterr().out
+    assert json.loads(file.read_text()) == json.loads(before)
+    first = json.loads((folder / "table.json").read_text(encoding="utf-8"))[0]
+    assert first == json.loads(before)
+
+
+def test_another_cells_result_is_not_taken_for_ones_own(table, capsys):
+    folder, arguments = table
+    ours, theirs = (folder / arm / "2-3" / "seed0" / "result.json" for arm in ("student", "takd-dist"))
+    before = ours.read_text()
+    ours.write_text(theirs.read_text())
+    assert main(arguments) == 0
+    assert json.loads(ours.read_text()) == json.loads(before)
+
+
+def test_a_case_of_the_bank_shows_no_student(table, smallBank, capsys):
+    case = table[1][2]
+    copied = [str(word) for word in (table[0].parent / "phantom-0.nii.gz", table[0].parent / "phantom-0-liver.nii.gz")]
+    for source, target in zip(case.split("="), copied):
+        shutil.copy(source, target)
+    assert main([word if word != case else "=".join(copied) for word in table[1]]) == 2
+    assert "phantom-0 is in a bank" in capsys.readouterr().err
+
+
+def test_undefined_figures_are_told_beside_the_means():
+    figures = {"dice": 0.0, "nsd2": 0.0, "nsd3": 0.0, "hd95": float("nan"), "assd": float("nan")}
+    result = {"cell": {"arm": "kd", "student": "2-3", "seed": 1}, "cases": {"a": figures, "b": figures | {"hd95": 1.0}}}
+    assert list(ablation.undefined_figures([result])) == [
+        "Undefined (an empty mask) and left out of the means of 2-3 kd, seed 1: hd95, assd on a; assd on b."
+    ]
