@@ -42,6 +42,8 @@ TINY = {
     "make benchmark-simulated_clicks ": "ARGUMENTS='--students student-30k --noise'",
     "python -m training synthesize --output ": VOLUMES,
     "python -m training synthesize --labels ": f"{VOLUMES} --real-share 0",
+    "python -m training fit student --bank --scans ": f"{SHORT} {STUDENT} --window 32 32 32",
+    "python -m training pack ": "--validation-share 0 --workers 1",
     "python -m training fit all ": f"{SHORT} {STUDENT} {TEACHER}",
     "python -m training fit teacher ": f"{SHORT} {TEACHER}",
     "python -m training fit ": f"{SHORT} {STUDENT} {TEACHER}",
@@ -105,6 +107,9 @@ def scratch(tmp_path_factory):
         write_nifti(folder / f"{name}.nii.gz", ct.hu, ct.ijk_to_ras)
     for name in ("liver", "other_liver"):
         write_nifti(folder / f"{name}.nii.gz", liver.astype("uint8"), ct.ijk_to_ras)
+    for kind, values in (("images", ct.hu), ("labels", liver.astype("uint8"))):
+        (folder / "cases" / kind).mkdir(parents=True)
+        write_nifti(folder / "cases" / kind / "one.nii.gz", values, ct.ijk_to_ras)
     (folder / "demo.toml").write_text(DEMO, encoding="utf-8")
     return folder
 

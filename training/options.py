@@ -39,11 +39,52 @@ class AugmentRanges:
 
 
 @dataclass(frozen=True)
+class ViewRanges:
+    """What a view of a real CT of `--scans` is drawn from, beside `augment`; shares are probabilities."""
+
+    scale: tuple[float, float] = (0.82, 1.15)
+    """Voxels of the scan a voxel of the view: below 1 the body looks larger."""
+    stretch: float = 0.08
+    """By axis, beside the scale."""
+    degrees: float = 10.0
+    shift_mm: float = 45.0
+    """Of the view's middle around the liver's, along each axis."""
+    bend_mm: float = 5.0
+    """Largest standard deviation of the elastic displacement."""
+    bend_length_mm: float = 60.0
+    contrast: tuple[float, float] = (0.75, 1.35)
+    """Factor of the contrast of soft tissue, as other phases have it."""
+    offset_hu: float = 15.0
+    densities: float = 0.35
+    """Share of views with another density of the liver."""
+    density_hu: tuple[float, float] = (-60.0, 35.0)
+    tumors: float = 0.3
+    tumor_mm: tuple[float, float] = (4.0, 55.0)
+    """Radii."""
+    thick: float = 0.4
+    slice_mm: tuple[float, float] = (3.5, 8.0)
+    cut: float = 0.3
+    """Share of views in which the scan begins late; and as many in which it ends early."""
+    round_fields: float = 0.15
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """Training and validation data."""
 
     bank: tuple[Path, ...] = (Path("runs/bank"),)
-    """Folders made by `python -m training synthesize`; several are joined."""
+    """Folders made by `python -m training synthesize`; several are joined. None (`--bank` alone): --scans only."""
+    scans: Path | None = None
+    """Folder made by `python -m training pack`: real CTs, of which views are drawn while training."""
+    scan_share: float = 0.6
+    """Share of the volumes that come from `scans`, when there are banks, too."""
+    leave_out: tuple[str, ...] = ()
+    """Patients of `scans` of whom nothing is drawn."""
+    views: ViewRanges = field(default_factory=ViewRanges)
+    window: tuple[int, int, int] = (64, 96, 112)
+    """Voxels of a view along S, A, R; a bank beside the scans must have the same."""
+    spacing_mm: float = SPACING_MM
+    """Voxel size of a view; that of the banks beside the scans."""
     validation: tuple[str, ...] = ()
     """CT=MASK pairs to validate on during training; never trained on."""
     augment: AugmentRanges = field(default_factory=AugmentRanges)
@@ -67,8 +108,8 @@ class LoopSettings:
     """Decay of the moving average of the weights that is validated and exported."""
     seed: int = 0
     start: Path | None = None
-    """Checkpoint to begin from instead of random weights: its student, or its only network, widened where the network
-    to train is wider (TAKD's and DGKD's assistant)."""
+    """Checkpoint, or student file (.npz), to begin from instead of random weights: its student, or its only network,
+    widened where the network to train is wider (TAKD's and DGKD's assistant)."""
     log_every: int = 50
     validate_every: int = 500
     checkpoint_seconds: float = 120.0
@@ -174,36 +215,35 @@ class Effects:
         return replace(self, **dict.fromkeys(names, 0.0))
 
 
-@dataclass(frozen=True)
-class SynthesisConfig:
-    """A bank of training volumes made of tissue maps and real CTs."""
+WEIGHTS = {
+    **dict.fromkeys(("tcga_thca_de_a4ma",), 1.5),
+    **dict.fromkeys(("acrin_flt_breast_001", "lung_pet_ct_dx_a0001"), 2.0),
+    **dict.fromkeys((f"msd_liver_{number:02}" for number in (2, 3, 4, 11, 13)), 2.0),
+    **dict.fromkeys((f"msd_liver_{number:02}" for number in (6, 7, 8, 9, 10)), 0.6),
+    **dict.fromkeys(("tcga_ov_09_2043", "cptac_pda_c3n00249", "cmb_crc_01068", "acrin_flt_breast_013"), 0.5),
+    **dict.fromkeys((f"hcc_tace_seg_009_pretace_{which}" for which in ("103", "4", "plain10mm")), 0.3),
+    "rider_pilot_0117": 0.3,
+}
+"""Chosen by what is known of the CTs, not by measuring."""
 
-    output: Path = Path("runs/bank")
-    """Folder of the bank; an unfinished one is continued."""
-    count: int = 1200
-    """Volumes."""
+
+@dataclass(frozen=True)
+class RealScans:
+    """Real CTs to train on: those of the data folder and of data sets, prepared once on the fine grid."""
+
     data: Path | None = None
     """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA, or ../shared/data beside the repository."""
-    phantom: bool = False
-    """Draw the bodies instead of taking tissue maps and CTs of `data`: for a demonstration, of no use on patients."""
     datasets: tuple[str, ...] = ()
     """Real CTs as LAYOUT=FOLDER: lits, msd, totalsegmentator, chaos, nnunet, pairs (or pairs=FOLDER:LABEL), unlabelled.
-    Labelled ones are trained on alone, unless --real-share says otherwise."""
+    Labelled ones are trained on alone, unless `synthesize --real-share` says otherwise."""
     skip_bad: bool = False
     """Leave out CTs that cannot be used, and name them in the record, instead of refusing them all."""
     validation_share: float = 0.2
-    """Share of the patients of `datasets` that no volume comes from; split.json beside the bank names them."""
+    """Share of the patients of `datasets` that no volume comes from; split.json beside the volumes names them."""
     cache: Path = Path("runs/cache")
     """Folder for CTs on the fine grid, which are prepared once."""
-    real_share: float | None = None
-    """Share of volumes made of real CTs, those of `data` among them; by default 1, of labelled `datasets` alone, and
-    without these 0.23."""
-    no_liver_share: float = 0.07
-    """Share of synthetic volumes that show pelvis or chest only."""
-    heads_and_limbs_share: float | None = None
-    """Share of volumes that show a drawn head or limb: there is no liver either. By default 0.04, and 0 where labelled
-    `datasets` are trained on alone."""
     exclude: tuple[str, ...] = (
+        "spl_abdominal_atlas",
         "lung_pet_ct_dx_a0002_thick",
         "lidc_idri_0001",
         "hcc_tace_seg_009_giant_tumour",
@@ -214,33 +254,67 @@ class SynthesisConfig:
     """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
     labels: Path | None = None
     """Folder of masks NAME.nii.gz (of `pseudolabel`, looked at) that replace the pseudo-labels of `data`."""
-    weights: dict[str, float] = field(
-        default_factory=lambda: {"tcga_thca_de_a4ma": 1.5, "acrin_flt_breast_001": 2.0, "lung_pet_ct_dx_a0001": 2.0}
-    )
-    """How often a real CT is drawn compared with the others (1): scans without contrast are few."""
-    shape: tuple[int, int, int] = (64, 96, 112)
-    """Voxels of a volume along S, A, R."""
-    spacing_mm: float = SPACING_MM
+    weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
+    """How often a real CT is drawn compared with the others (1): scans without contrast are few, labels by experts are
+    better than others, some scans are of one patient, and without a label a scan says less."""
     fine_mm: float = 2.0
-    """Voxel size of the simulation; two thirds of `spacing_mm`."""
+    """Voxel size of the fine grid."""
     hu_window: tuple[float, float] = HU_WINDOW
     seed: int = 0
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError("workers must be at least 1.")
+        if not 0 <= self.validation_share <= 1:
+            raise ValueError("validation_share is a share: give a number from 0 to 1.")
+        useless = [name for name, weight in self.weights.items() if not 0 < weight < math.inf]
+        if useless:
+            raise ValueError(f"The weights of {', '.join(useless)} must be above 0; leave a CT out by --exclude.")
+
+
+@dataclass(frozen=True)
+class Pack(RealScans):
+    """Pack real CTs, whole and in 8 bits, for views that `fit --scans` draws while it trains."""
+
+    output: Path = Path("runs/scans")
+    """Folder of the scans; it must not be there."""
+
+
+@dataclass(frozen=True)
+class SynthesisConfig(RealScans):
+    """A bank of training volumes made of tissue maps and real CTs."""
+
+    output: Path = Path("runs/bank")
+    """Folder of the bank; an unfinished one is continued."""
+    count: int = 1200
+    """Volumes."""
+    phantom: bool = False
+    """Draw the bodies instead of taking tissue maps and CTs of `data`: for a demonstration, of no use on patients."""
+    real_share: float | None = None
+    """Share of volumes made of real CTs, those of `data` among them; by default 1, of labelled `datasets` alone, and
+    without these 0.23."""
+    no_liver_share: float = 0.07
+    """Share of synthetic volumes that show pelvis or chest only."""
+    heads_and_limbs_share: float | None = None
+    """Share of volumes that show a drawn head or limb: there is no liver either. By default 0.04, and 0 where labelled
+    `datasets` are trained on alone."""
+    shape: tuple[int, int, int] = (64, 96, 112)
+    """Voxels of a volume along S, A, R."""
+    spacing_mm: float = SPACING_MM
     picture: Path | None = None
     """Write a contact sheet of the first volumes here."""
     effects: Effects = Effects()
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.workers < 1:
-            raise ValueError("count and workers must be at least 1.")
+        super().__post_init__()
+        if self.count < 1:
+            raise ValueError("count must be at least 1.")
         if abs(self.fine_mm * 1.5 - self.spacing_mm) > 1e-6 or any(n % 2 for n in self.shape):
             raise ValueError("fine_mm must be two thirds of spacing_mm, and every side of the shape even.")
-        for name in ("validation_share", "real_share", "no_liver_share", "heads_and_limbs_share"):
+        for name in ("real_share", "no_liver_share", "heads_and_limbs_share"):
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise ValueError(f"{name} is a share: give a number from 0 to 1.")
-        useless = [name for name, weight in self.weights.items() if not 0 < weight < math.inf]
-        if useless:
-            raise ValueError(f"The weights of {', '.join(useless)} must be above 0; leave a CT out by --exclude.")
         for f in fields(self.effects):
             if not 0 <= getattr(self.effects, f.name) <= 1:
                 raise ValueError(f"effects.{f.name} is a probability: give a number from 0 to 1.")

@@ -4,11 +4,14 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from training.data import scan_bank
 from training.data.bank import Bank
+from training.data.scan_bank import ScanToStore
 from training.options import Config, DataSettings, LoopSettings, MachineSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +39,22 @@ def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE) -> Path:
                 "parameters": {},
             },
         )
+    return path
+
+
+def makeScans(path: Path) -> Path:
+    """Three small scans of two patients with a bright block as liver; the last has no label."""
+
+    def scans() -> Iterator[ScanToStore]:
+        for number, (name, patient) in enumerate((("one", "a"), ("two", "b"), ("three", "b"))):
+            label = np.zeros(SHAPE, np.uint8)
+            label[4:12, 4:12, 6:18] = 255
+            noise = np.random.default_rng(number).normal(0, 5, SHAPE)
+            hu = np.where(label > 0, 100, -60) + noise
+            yield ScanToStore(name, patient, 1.0, name, hu, None if name == "three" else label)
+
+    about = {"spacing_mm": 3.0, "hu_window": [-160.0, 240.0], "git": "test", "config": {}}
+    scan_bank.write(path, scans(), about)
     return path
 
 

@@ -120,7 +120,7 @@ def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
     case = write_case(tmp_path, 3)
     words = ["fit", "student", "--run", str(tmp_path / "run"), "--bank", str(smallBank), "--validation", case]
     assert main(words) == 2
-    assert "phantom-3 is in a bank" in capsys.readouterr().err
+    assert "phantom-3 is in the training data" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -50,16 +50,19 @@ def apply(image_DHW: torch.Tensor, label_DHW: torch.Tensor, view: View) -> tuple
     if view.blur:
         image = functional.avg_pool3d(image[None, None], 3, 1, 1, count_include_pad=False)[0, 0].lerp(image, 0.4)
     if view.noise:
-        generator = torch.Generator().manual_seed(view.seed)
-        image = image + view.noise * torch.randn(image.shape, generator=generator)
+        generator = torch.Generator(image.device).manual_seed(view.seed)
+        image = image + view.noise * torch.randn(image.shape, generator=generator, device=image.device)
     # Clipped last because a CT is clipped to the HU window after all that the scanner does to it.
-    return shift(image.clamp(-1, 1), view.shift, AIR), shift(label_DHW, view.shift, 0.0)
+    image = image.clamp(-1, 1)
+    if not any(view.shift):
+        return image, label_DHW
+    return shift(image, view.shift, AIR), shift(label_DHW, view.shift, 0.0)
 
 
 def intensity(image_DHW: torch.Tensor, view: View) -> torch.Tensor:
     """Gamma over the window, then gain and offset; what is at the window's floor (air, lung) stays there."""
-    curved = ((image_DHW + 1) / 2).pow(view.gamma) * 2 - 1
-    return torch.where(image_DHW <= AIR, image_DHW, curved * view.gain + view.offset)
+    curved = ((image_DHW + 1) / 2).pow_(view.gamma).mul_(2 * view.gain).add_(view.offset - view.gain)
+    return torch.where(image_DHW <= AIR, image_DHW, curved)
 
 
 def shift(volume: torch.Tensor, by: tuple[int, int, int], fill: float) -> torch.Tensor:

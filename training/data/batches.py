@@ -1,17 +1,16 @@
-"""Batches drawn from a bank as a pure function of (seed, step), shared out over processes."""
+"""Batches drawn from banks and scans as a pure function of (seed, step), shared out over processes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch.nn import functional
 
-from training.data import augment
-from training.data.joined import Joined
+from training.data.training_data import TrainingData
 from training.options import Config
 
+CPU = torch.device("cpu")
 BLOCK = 4
 """Voxels along an axis: how coarsely it is decided what is near the liver."""
 
@@ -32,30 +31,23 @@ class TrainingBatch:
 
 
 class Batches:
-    """Each epoch visits every volume once, in an order and through views that the seed and the step decide."""
+    """Batches as a pure function of (seed, step), made on the device on which they are used."""
 
-    def __init__(self, config: Config, rank: int, world: int) -> None:
-        self.bank = Joined(config.data.bank)
-        self.config, self.rank, self.world = config, rank, world
+    def __init__(self, config: Config, rank: int, world: int, device: torch.device = CPU) -> None:
+        self.data = TrainingData(config.data)
+        self.config, self.rank, self.world, self.device = config, rank, world, device
 
     def at(self, step: int) -> TrainingBatch:
-        """This process's share of the batch of a step. Raises FileNotFoundError when the bank was removed."""
-        self.bank.still_there()
-        size = self.config.loop.batch
+        """This process's share of the batch of a step. Raises FileNotFoundError when the data were removed."""
+        self.data.still_there()
+        size, seed = self.config.loop.batch, self.config.loop.seed
         positions = range(step * size, (step + 1) * size)[self.rank :: self.world]
-        images, labels, labelled = zip(*(self.sample(position) for position in positions), strict=True)
+        volumes = (self.data.volume(position, seed, self.device) for position in positions)
+        images, labels, labelled = zip(*volumes, strict=True)
         label = torch.stack(labels)[:, None]
         image = torch.stack(images)[:, None].contiguous(memory_format=torch.channels_last_3d)
-        return TrainingBatch(image, label, voxel_weights(label), torch.tensor(labelled, dtype=torch.float32))
-
-    def sample(self, position: int) -> tuple[torch.Tensor, torch.Tensor, bool]:
-        """The augmented volume at a position of the endless sequence of volumes."""
-        seed, count = self.config.loop.seed, len(self.bank)
-        epoch, place = divmod(position, count)
-        order = np.random.default_rng([seed, epoch]).permutation(count)
-        image, label, labelled = self.bank[int(order[place])]
-        view = augment.draw(self.config.data.augment, np.random.default_rng([seed, position, 1]))
-        return *augment.apply(torch.from_numpy(image), torch.from_numpy(label), view), labelled
+        known = torch.tensor(labelled, dtype=torch.float32, device=self.device)
+        return TrainingBatch(image, label, voxel_weights(label), known)
 
 
 def near_liver(label: torch.Tensor) -> torch.Tensor:

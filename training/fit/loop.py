@@ -20,9 +20,10 @@ from lightning_fabric import Fabric
 
 from training.code_version import commit
 from training.data.batches import Batches, TrainingBatch
-from training.data.joined import Joined
+from training.data.training_data import TrainingData
 from training.errors import UserError
 from training.fit import checkpoint, machine, network_file
+from training.fit import start as start_network
 from training.fit.run_log import LossWindow, RunLog
 from training.fit.run_record import BankRecord, MethodRecord, RunRecord, TeacherRecord, require_same
 from training.fit.trainee import Trainee
@@ -65,8 +66,8 @@ class TrainingTask:
                 role: TeacherRecord(net.widths, network_file.digest(net.state_dict()))
                 for role, net in self.teachers.items()
             },
-            data=tuple(BankRecord(bank.path.name, len(bank), bank.digest()) for bank in Joined(config.data.bank).banks),
-            start=checkpoint.network_digest(start) if start else None,
+            data=tuple(BankRecord(*part) for part in TrainingData(config.data).parts()),
+            start=start_network.digest(start) if start else None,
             precision=machine.precision(fabric),
             settings=config,
         )
@@ -122,9 +123,9 @@ class TrainingRun:
         self.task, self.config, self.fabric, self.file = task, config, fabric, file
         commit()  # asked now: while a run goes on, its code may change on disk
         nets = [*task.nets.values(), *task.teachers.values()]
-        bank = Joined(config.data.bank)
-        require_trainable(task, bank)
-        machine.require_computable(nets, bank.banks[0].shape, fabric)
+        data = TrainingData(config.data)
+        require_trainable(task, data)
+        machine.require_computable(nets, data.shape, fabric)
         self.record = task.record(config, fabric).plain()
         self.teachers = {role: machine.placed(net, fabric).eval() for role, net in task.teachers.items()}
         saved = checkpoint.read(file, fabric.device) if file.exists() else None
@@ -234,18 +235,13 @@ def best_dice(file: Path) -> float:
     return found["dice"] if found else -math.inf
 
 
-def require_trainable(task: TrainingTask, bank: Joined) -> None:
-    """Raises UserError for a bank that is not whole, and for one without labels where nothing else teaches."""
-    for one in bank.banks:
-        if len(one) < one.count:
-            raise UserError(
-                f"The bank {one.path} holds {len(one)} of {one.count} volumes; finish it by the `synthesize` command "
-                "that began it."
-            )
-    if not task.teachers and not any(bank.record(n)["labelled"] for n in range(len(bank))):
+def require_trainable(task: TrainingTask, data: TrainingData) -> None:
+    """Raises UserError for a bank that is not whole, and for data without labels where nothing else teaches."""
+    data.require_whole()
+    if not task.teachers and not data.labelled:
         raise UserError(
-            "No volume of the bank has a label, and there is no teacher to learn from; give --teacher and a stage that "
-            "distills (kd), or data with masks."
+            "No volume of the training data has a label, and there is no teacher to learn from; give --teacher and a "
+            "stage that distills (kd), or data with masks."
         )
 
 
@@ -253,7 +249,7 @@ class Prefetcher:
     """The run's batches, each prepared on a thread while the step before it computes."""
 
     def __init__(self, run: TrainingRun) -> None:
-        self.source = Batches(run.config, run.fabric.global_rank, run.fabric.world_size)
+        self.source = Batches(run.config, run.fabric.global_rank, run.fabric.world_size, run.fabric.device)
         self.step = run.step
 
     def __enter__(self) -> Prefetcher:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
 from training.data.batches import TrainingBatch, voxel_weights
-from training.errors import UserError
-from training.fit import checkpoint
 from training.fit.loop import Outputs, TrainingTask
 from training.fit.run_record import GrowthStep, MethodRecord, Stage
+from training.fit.start import initial_network
 from training.fit.trainee import clone
-from training.model import growth, losses
+from training.model import losses
 from training.model.nets import UNet3D
 from training.options import Config, DistillSettings
 
@@ -142,25 +140,3 @@ def distillation_loss(settings: DistillSettings) -> losses.DistillationLoss:
 def by_role(teachers: list[UNet3D]) -> dict[str, UNet3D]:
     """Frozen networks by role; the first is the largest."""
     return {f"teacher{number}": net.requires_grad_(False) for number, net in enumerate(teachers)}
-
-
-def initial_network(widths: tuple[int, ...], config: Config) -> UNet3D:
-    """The network of `--start`, or a fresh one that depends on the seed and the widths alone."""
-    if config.loop.start:
-        return started_from(config.loop.start, widths, config).train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.loop.seed)
-        return UNet3D(widths)
-
-
-def started_from(file: Path, widths: tuple[int, ...], config: Config) -> UNet3D:
-    """A checkpoint's network, widened when it is narrower. Raises UserError when it is wider."""
-    net, seed = checkpoint.network(file), config.loop.seed
-    if net.widths == widths:
-        return net
-    try:
-        wide = growth.widen(net, widths, growth.draw_maps(net.widths, widths, seed))
-    except ValueError as error:
-        raise UserError(f"{file} cannot be the start ({error})") from error
-    growth.break_symmetry(wide, config.growth.asymmetry, seed)
-    return wide

@@ -15,9 +15,9 @@ import torch
 from LiverGTANLib.core.measurements import dice
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM, CtVolume
 from training.data.cases import Case, on_model_grid, parse_cases
-from training.data.joined import Joined
 from training.data.scans import Scan, content_hash
 from training.data.splits import validation_scans
+from training.data.training_data import TrainingData
 from training.errors import UserError
 from training.model.nets import UNet3D
 from training.options import DataSettings
@@ -61,21 +61,21 @@ def validator(data: DataSettings) -> Validation:
 
     Raises UserError for a case from which volumes of the bank were made.
     """
-    bank = Joined(data.bank)
+    trained = TrainingData(data)
     if not data.validation:
-        return Validation(set_aside(bank))
+        return Validation(set_aside(trained))
     cases = parse_cases(data.validation)
-    refuse_trained(cases, bank)
+    refuse_trained(cases, trained)
     return Validation({case.name: dataclasses.replace(case).read for case in cases})
 
 
-def set_aside(bank: Joined) -> dict[str, ReadCase]:
+def set_aside(trained: TrainingData) -> dict[str, ReadCase]:
     """Scans of the recorded splits that are for validation, at most `MOST_CASES`, drawn by their names.
 
     Raises UserError for one that another of the banks was made of.
     """
-    known = [pair for one in bank.banks for pair in validation_scans(one.path / "split.json")]
-    refuse({scan.name: content or "" for scan, content in known}, bank)
+    known = [pair for record in trained.splits for pair in validation_scans(record)]
+    refuse({scan.name: content or "" for scan, content in known}, trained)
     here = {scan.name: scan for scan, _ in known if is_here(scan)}
     drawn = sorted(here, key=lambda name: hashlib.sha256(name.encode()).digest())[:MOST_CASES]
     if len(drawn) < len(here):
@@ -102,33 +102,27 @@ def reader(scan: Scan) -> ReadCase:
     return read
 
 
-def refuse_trained(cases: list[Case], bank: Joined) -> None:
-    """Raises UserError for a case from which volumes of the bank were made, known by its voxels or by its name."""
-    refuse({case.name: content_hash(dataclasses.replace(case).ct) for case in cases}, bank)
+def refuse_trained(cases: list[Case], trained: TrainingData) -> None:
+    """Raises UserError for a case from which volumes or views are made, known by its voxels or by its name."""
+    refuse({case.name: content_hash(dataclasses.replace(case).ct) for case in cases}, trained)
 
 
-def refuse(contents: dict[str, str], bank: Joined) -> None:
+def refuse(contents: dict[str, str], trained: TrainingData) -> None:
     """The same for the hashes of cases by name."""
-    trained = {content: name for one in bank.banks for name, content in one.meta.get("contents", {}).items()}
-    names = {bank.record(n)["source"] for n in range(len(bank))}
+    names, known = trained.sources, trained.contents
     found = [
-        name if name in names else f"{name} (there as {trained[content]})"
+        name if name in names else f"{name} (there as {known[content]})"
         for name, content in sorted(contents.items())
-        if name in names or content in trained
+        if name in names or content in known
     ]
     if found:
         raise UserError(
-            f"{', '.join(found)} is in a bank: a CT that is trained on cannot "
+            f"{', '.join(found)} is in the training data: a CT that is trained on cannot "
             "validate; leave it out, or synthesize a bank without it."
         )
-    for one in bank.banks:
-        if (
-            contents
-            and "contents" not in one.meta
-            and any(record.get("kind") == "real" for record in one.records.values())
-        ):
-            logger.warning(
-                "%s does not say what its CTs hold (an earlier version made it): validation CTs were compared with "
-                "them by name alone.",
-                one.path,
-            )
+    for folder in trained.unhashed if contents else ():
+        logger.warning(
+            "%s does not say what its CTs hold (an earlier version made it): validation CTs were compared with "
+            "them by name alone.",
+            folder,
+        )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from LiverGTANLib.core import weight_file
-from training.model.nets import GRID, NEGATIVE_SLOPE, UNet3D, gmac, parameters
+from training.model.nets import GRID, NEGATIVE_SLOPE, Norm, UNet3D, gmac, parameters
 
 
 def fold(net: UNet3D) -> dict[str, np.ndarray]:
@@ -25,6 +27,50 @@ def fold(net: UNet3D) -> dict[str, np.ndarray]:
             arrays[f"{name}.weight"] = weight.float().contiguous().numpy()
             arrays[f"{name}.bias"] = bias.float().numpy()
     return arrays
+
+
+def unfolded(student: weight_file.Student, images: Iterable[torch.Tensor]) -> UNet3D:
+    """A network to train on that computes what a student file computes: the inverse of `fold`.
+
+    images: batches (B, 1, D, H, W) to estimate the mean and variance before each norm on, without which training
+    would begin with another function.
+    """
+    architecture = student.card["architecture"]
+    net = UNet3D(tuple(architecture["widths"]), architecture["stem"]).eval()
+    moments: dict[str, list[torch.Tensor]] = {}
+    with torch.no_grad():
+        for name, convolution, norm in net.layers():
+            convolution.weight.copy_(torch.from_numpy(student.weights[f"{name}.weight"]))
+            bias = torch.from_numpy(student.weights[f"{name}.bias"])
+            if convolution.bias is not None:
+                convolution.bias.copy_(bias)
+            if norm is None:
+                continue
+            norm.running_var.fill_(1 - norm.eps)
+            norm.bias.copy_(bias)
+            convolution.register_forward_hook(partial(keep_moments, moments.setdefault(name, [])))
+        for image in images:
+            net(image)
+        for name, convolution, norm in net.layers():
+            convolution._forward_hooks.clear()
+            if norm is not None:
+                put_back(norm, torch.stack(moments[name]).mean(0))
+    return net
+
+
+def keep_moments(moments: list[torch.Tensor], module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+    """Adds mean and mean square of a convolution's channels, (2, C)."""
+    moments.append(torch.stack([output.mean((0, 2, 3, 4)), output.square().mean((0, 2, 3, 4))]))
+
+
+def put_back(norm: Norm, moments: torch.Tensor) -> None:
+    """Gives a norm that adds its bias alone the statistics of what it gets, with the same function."""
+    average, square = moments
+    variance = (square - average**2).clamp_min(0)
+    norm.running_mean.copy_(average)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_(torch.sqrt(variance + norm.eps))
+    norm.bias.add_(average)
 
 
 def card(name: str, net: UNet3D, spacing_mm: float, hu_window: tuple[float, float]) -> dict[str, Any]:

@@ -35,7 +35,11 @@ HEADINGS = {
 }
 DIGITS = {"hd95": 2, "assd": 2, "volume_ml": 0, "reference_ml": 0}  # the others 4
 AVERAGED = ("dice", "nsd2", "nsd3", "hd95", "assd")
-MEAN = "mean"
+MEANS = {
+    "mean, expert-labelled": held_out.HUMAN_LABELLED,
+    "mean, samples": tuple(one.name for one in held_out.HELD_OUT if one.in_samples),
+}
+"""Heading of a mean -> its cases. The first is the measure; the samples' references are another network's output."""
 NOTE = (
     "Native resolution. Dice and NSD (share of both surfaces within 2 or 3 mm): 1 is best; HD95 and ASSD: 0 mm is\n"
     "best. Volume error is (mask - reference) / reference; the means are of its absolute value. A mean is nan where a\n"
@@ -80,9 +84,14 @@ def lines(found: Iterable[EvaluationRow]) -> list[Line]:
 
 
 def with_means(rows: list[Line]) -> list[Line]:
-    """The rows case by case, then a mean of each student and engine."""
+    """The rows case by case, then the means of each student and engine."""
     cases, pairs = (dict.fromkeys(key(row) for row in rows) for key in (lambda row: row["case"], student_and_engine))
-    means = [mean([row for row in rows if student_and_engine(row) == pair]) for pair in pairs]
+    means = [
+        mean(heading, of)
+        for heading, names in MEANS.items()
+        for pair in pairs
+        if (of := [row for row in rows if student_and_engine(row) == pair and row["case"] in names])
+    ]
     return [row for case in cases for row in rows if row["case"] == case] + means
 
 
@@ -91,18 +100,18 @@ def student_and_engine(row: Line) -> tuple[str, str]:
     return row["model"], row["engine"]
 
 
-def mean(of: list[Line]) -> Line:
-    """One line over the cases of a student and an engine; a figure that one case lacks is nan."""
+def mean(heading: str, of: list[Line]) -> Line:
+    """One line over some cases of a student and an engine; a figure that one case lacks is nan."""
     figures = {name: np.mean([float(row[name]) for row in of]) for name in AVERAGED}
     figures["volume_error"] = np.mean([abs(float(row["volume_error"])) for row in of])
-    head = dict.fromkeys(of[0], "") | {"case": MEAN, "model": of[0]["model"], "engine": of[0]["engine"]}
+    head = dict.fromkeys(of[0], "") | {"case": heading, "model": of[0]["model"], "engine": of[0]["engine"]}
     return head | {name: f"{value:.4f}" for name, value in figures.items()} | {"reference": f"{len(of)} cases"}
 
 
 def markdown(table: list[Line]) -> str:
     """The lines as a Markdown table, with what one must know to read it."""
     rows = [[shown(name, line) for name in HEADINGS] for line in table]
-    makers = {line["case"]: line["reference"] for line in table if line["case"] != MEAN}
+    makers = {line["case"]: line["reference"] for line in table if line["case"] not in MEANS}
     references = [f"- {case}: {maker}" for case, maker in makers.items()]
     watched = [f"- {one.name}: {one.watched}" for one in held_out.HELD_OUT if one.name in makers and one.watched]
     parts = [markdown_table(list(HEADINGS.values()), rows, text_columns=3), NOTE]
@@ -115,7 +124,7 @@ def shown(name: str, line: Line) -> str:
     """A cell of the Markdown table."""
     value = line[name]
     if name == "volume_error":
-        return f"{float(value):{'' if line['case'] == MEAN else '+'}.1%}"
+        return f"{float(value):{'' if line['case'] in MEANS else '+'}.1%}"
     return f"{float(value):.{DIGITS[name]}f}" if name in DIGITS and value else value
 
 

@@ -145,7 +145,7 @@ def held_out_figures(path: Path, report: Callable[[str], None]) -> list[dict[str
         )
     table = held_out_table.lines(list(held_out_table.rows([str(path)], cases)))
     report(held_out_table.write(table, path.with_name(f"{path.stem}-cases.csv")))
-    return [student_card.figures(line) for line in table if line["case"] != held_out_table.MEAN]
+    return [student_card.figures(line) for line in table if line["case"] not in held_out_table.MEANS]
 
 
 def put(card_file: Path) -> list[Path]:

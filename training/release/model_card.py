@@ -214,6 +214,11 @@ def merged(first: Part, second: Part) -> Part:
 
 def bank_line(bank: Part) -> str:
     """One bank in a sentence."""
+    if "scans" in bank:
+        return (
+            f"`{bank['name']}`: views drawn while training of {bank['scans']} whole CTs of {bank['patients']} "
+            f"patients, packed at {bank['spacing_mm']:g} mm; code {bank['git']}"
+        )
     labels = bank.get("labels")
     by_whom = ""
     if labels:

@@ -9,6 +9,8 @@ from typing import Any
 
 import tomllib
 
+from training.data import scan_bank
+from training.data.scan_bank import ScanBank
 from training.errors import UserError
 from training.release import reproduce
 
@@ -21,14 +23,16 @@ DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
 LABELS = ("teacher", "weights_sha256", "command")
 
 
-def banks(settings: dict[str, Any]) -> list[Path]:
-    """The banks that a checkpoint's settings name (those of its first format name one)."""
-    named = settings["data"]["bank"]
-    return [Path(one) for one in ([named] if isinstance(named, str) else named)]
+def folders(settings: dict[str, Any]) -> list[Path]:
+    """The banks, and the scans that views were drawn of, which a checkpoint's settings name."""
+    named, scans = settings["data"]["bank"], settings["data"].get("scans")
+    return [Path(one) for one in ([named] if isinstance(named, str) else named)] + ([Path(scans)] if scans else [])
 
 
 def describe_bank(bank: Path) -> dict[str, Any]:
     """Size and settings of a bank, who made the labels that replaced the data set's, and the command that makes it."""
+    if is_scan_bank(bank):
+        return describe_scans(bank)
     try:
         meta = json.loads((bank / "bank.json").read_text(encoding="utf-8"))
         kinds = [record["kind"] for record in records(bank)]
@@ -46,8 +50,26 @@ def describe_bank(bank: Path) -> dict[str, Any]:
     return about | {"command": reproduce.synthesize(bank.name, len(kinds), meta["config"]) if known else NOT_RECORDED}
 
 
+def is_scan_bank(folder: Path) -> bool:
+    """Whether it holds whole scans."""
+    return (folder / scan_bank.INDEX).exists()
+
+
+def describe_scans(folder: Path) -> dict[str, Any]:
+    """The same of a bank of whole scans."""
+    about = ScanBank(folder).about
+    return {
+        "name": folder.name,
+        "scans": len(about["scans"]),
+        "patients": len({scan["patient"] for scan in about["scans"]}),
+        "command": reproduce.pack(folder.name, about["config"]),
+    } | {name: about[name] for name in (*COPIED, "labels") if name in about}
+
+
 def records(bank: Path) -> list[dict[str, Any]]:
-    """The index of a bank."""
+    """The index of a bank; of whole scans their names as sources."""
+    if is_scan_bank(bank):
+        return [{"source": record.name} for record in ScanBank(bank).records]
     return [json.loads(line) for line in (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
@@ -66,7 +88,8 @@ def sources(of: list[Path]) -> list[dict[str, str]]:
 def labels(bank: Path) -> dict[str, str]:
     """Who made the liver masks of each source of a bank, which may have replaced those of the data set."""
     given = {name: origin(name)["label"] for name in {DRAWN.sub(r"\1", one["source"]) for one in records(bank)}}
-    about = json.loads((bank / "bank.json").read_text(encoding="utf-8")).get("labels", {})
+    index = bank / (scan_bank.INDEX if is_scan_bank(bank) else "bank.json")
+    about = json.loads(index.read_text(encoding="utf-8")).get("labels", {})
     return given | {scan["name"]: ANEW for scan in about.get("scans", []) if scan["name"] in given}
 
 

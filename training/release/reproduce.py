@@ -11,7 +11,7 @@ from training.command_line import line, options
 from training.errors import UserError
 from training.evaluation.training_history import runs
 from training.fit.run_record import MethodRecord
-from training.options import Config, SynthesisConfig
+from training.options import Config, Pack, SynthesisConfig
 
 ABLATION = "training/results/ablation.json"
 
@@ -29,6 +29,11 @@ def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
         )
     words = ["--output", f"runs/{name}", "--count", str(count)]
     return line("synthesize", *words, *options(SynthesisConfig(), config, nested=True))
+
+
+def pack(name: str, config: dict[str, Any]) -> str:
+    """The command that makes a bank of whole scans; `config` as its scans.json has it."""
+    return line("pack", "--output", f"runs/{name}", *options(Pack(), config, nested=True))
 
 
 def fit(content: dict[str, Any], name: str, teacher: str) -> str:

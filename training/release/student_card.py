@@ -15,6 +15,7 @@ from training.data import held_out
 from training.errors import UserError
 from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, network_file
+from training.fit import start as start_network
 from training.fit.run_record import MethodRecord
 from training.paths import ROOT, TEACHER
 from training.release import provenance, reproduce
@@ -48,9 +49,9 @@ def training(file: Path, name: str) -> dict[str, Any]:
     that it began from, if any.
     """
     content = checkpoint.read(file)
-    settings, banks = content["settings"], provenance.banks(content["settings"])
+    settings, banks = content["settings"], provenance.folders(content["settings"])
     teacher, start = teacher_part(content), settings["loop"]["start"]
-    if start and checkpoint.network_digest(Path(start)) != content["start"]:
+    if start and start_network.digest(Path(start)) != content["start"]:
         raise UserError(f"{start} no longer holds the network that {file} began from; bring that one back.")
     averaging = MethodRecord.of(content["method"]).averaging
     return {
@@ -68,7 +69,16 @@ def training(file: Path, name: str) -> dict[str, Any]:
         "banks": [provenance.describe_bank(bank) for bank in banks],
         "data": provenance.sources(banks),
         "watched": [stem_of(Path(case.partition("=")[0])) for case in settings["data"]["validation"]],
-    } | ({"start": training(Path(start), Path(start).parent.name)} if start else {})
+    } | ({"start": start_part(Path(start))} if start else {})
+
+
+def start_part(file: Path) -> dict[str, Any]:
+    """The training of what a run began from: on the card of a student file, recorded in a kept network, or a run's."""
+    if file.suffix in start_network.STUDENT_SUFFIXES:
+        return start_network.student(file).card["training"]
+    if file.suffix == network_file.SUFFIX:
+        return checkpoint.read(file)["training"]
+    return training(file, file.parent.name)
 
 
 def teacher_part(content: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,11 @@ def bank(result: dict) -> str:
     """What the volumes of a design's bank are."""
     shape, spacing = result["bank"]["shape"], result["design"]["spacing_mm"]
     extent = " x ".join(f"{n * spacing:.0f}" for n in shape)
-    return f"{result['bank']['volumes']} volumes of {' x '.join(map(str, shape))} at {spacing:g} mm ({extent} mm)"
+    scans = result["bank"].get("scans", 0)
+    views = f" and views of {scans} CTs" if scans else ""
+    return (
+        f"{result['bank']['volumes']} volumes{views} of {' x '.join(map(str, shape))} at {spacing:g} mm ({extent} mm)"
+    )
 
 
 def plot(rows: list[dict], path: Path) -> None:

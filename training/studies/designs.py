@@ -16,11 +16,12 @@ from typing import Any
 import torch
 
 from LiverGTANLib.core import segmenter, threads
+from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.engines.engine import Engine
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM, to_model_grid
 from training.data.bank import Bank
 from training.data.cases import Case, parse_cases
-from training.data.joined import Joined
+from training.data.training_data import TrainingData
 from training.errors import UserError
 from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods, network_file
@@ -50,7 +51,7 @@ def compare_designs(options: Designs) -> None:
     designs = chosen(options.designs)
     cases = parse_cases(options.cases)
     configs = [configured(design, options.training) for design in designs]
-    check_banks([Joined(config.data.bank) for config in configs], cases)
+    check_data([TrainingData(config.data) for config in configs], cases)
     digests, results = case_digests(cases), []
     for number, (design, config) in enumerate(zip(designs, configs, strict=True), 1):
         file = options.folder / design.name / "result.json"
@@ -73,36 +74,42 @@ def compare_designs(options: Designs) -> None:
 
 
 def configured(design: Design, config: Config) -> Config:
-    """The settings for a design: the banks of its grid, and views shifted by as many millimeters as on the others.
+    """The settings for a design: banks and views of its grid, shifted by as many millimeters as on the others.
 
-    Raises UserError when no bank has its grid, or volumes that its levels cannot halve.
+    Raises UserError when neither banks nor scans give its grid, or volumes that its levels cannot halve.
     """
     bank = tuple(path for path in config.data.bank if Bank.open(path).meta["spacing_mm"] == design.spacing_mm)
-    if not bank:
+    if not bank and config.data.scans is None:
         raise UserError(
             f"{design.name} needs a bank of {design.spacing_mm} mm; make one with `python -m training "
             f"synthesize --spacing-mm {design.spacing_mm}` and name it with --bank, or leave it out of "
             "--designs."
         )
     multiple = DesignNet(design).multiple
-    shape = Bank.open(bank[0]).shape
+    shape = Bank.open(bank[0]).shape if bank else window(config.data.window, design.spacing_mm, multiple)
     if any(n % multiple for n in shape):
         raise UserError(f"{bank[0]} has volumes of {shape}; {design.name} needs multiples of {multiple}.")
     s, a, r = (round(n * SPACING_MM / design.spacing_mm) for n in config.data.augment.shift)
     augment = dataclasses.replace(config.data.augment, shift=(s, a, r))
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, bank=bank, augment=augment))
+    data = dataclasses.replace(config.data, bank=bank, augment=augment, window=shape, spacing_mm=design.spacing_mm)
+    return dataclasses.replace(config, data=data)
 
 
-def check_banks(banks: list[Joined], cases: list[Case]) -> None:
-    """Raises UserError when one holds more volumes than another, or volumes made of a case."""
-    counts = sorted({len(bank) for bank in banks})
+def window(shape: tuple[int, int, int], spacing_mm: float, multiple: int) -> tuple[int, int, int]:
+    """The window of views at another spacing: about as many millimeters, in multiples that the levels can halve."""
+    return triple(max(1, round(n * SPACING_MM / spacing_mm / multiple)) * multiple for n in shape)
+
+
+def check_data(every: list[TrainingData], cases: list[Case]) -> None:
+    """Raises UserError when one has more stored volumes than another, or volumes or views of a case."""
+    counts = sorted({len(data.banks) if data.banks else 0 for data in every})
     if len(counts) > 1:
         raise UserError(
             f"The banks of the grids hold {', '.join(map(str, counts))} volumes; a comparison needs "
             "equally many: synthesize them with one --count and --seed."
         )
-    for bank in banks:
-        refuse_trained(cases, bank)
+    for data in every:
+        refuse_trained(cases, data)
 
 
 def train(design: Design, config: Config, folder: Path) -> Path:
@@ -117,14 +124,18 @@ def train(design: Design, config: Config, folder: Path) -> Path:
 
 def measured(design: Design, config: Config, cases: list[Case], file: Path) -> Result:
     """The figures of the moving average of a design's weights on every case; what `result.json` holds."""
-    net, bank, content = network(design, file), Joined(config.data.bank), checkpoint.read(file)
+    net, data, content = network(design, file), TrainingData(config.data), checkpoint.read(file)
     return {
         "design": dataclasses.asdict(design),
         "growth": design.growth,
         "parameters": parameters(net),
         "cases": {case.name: figures(net, case) for case in cases},
         "loop": {name: getattr(config.loop, name) for name in ("steps", "batch", "rate", "warmup", "average", "seed")},
-        "bank": {"volumes": len(bank), "shape": bank.banks[0].shape},
+        "bank": {
+            "volumes": len(data.banks) if data.banks else 0,
+            "scans": len(data.scans.records) if data.scans else 0,
+            "shape": data.shape,
+        },
         "seconds": content["spent"],
         "code": content["code"],
     }

@@ -19,6 +19,7 @@ import numpy as np
 from training.code_version import commit
 from training.data.bank import Bank, BankError
 from training.data.cache import CachedScan
+from training.data.scans import Scan
 from training.errors import UserError
 from training.options import SynthesisConfig
 from training.settings import changes, flat
@@ -28,8 +29,11 @@ from training.synthesis.source_library import (
     SHARES,
     Reals,
     dataset_scans,
+    labels_record,
     load_maps,
+    own_scans,
     prepare_reals,
+    require_names,
     trained_alone,
     with_shares,
 )
@@ -57,7 +61,7 @@ def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -
     if missing:
         # Before any worker starts, every source is read and checked: problems show together and at once.
         maps = load_maps(config)
-        sources = Sources(maps, prepare_reals(config, scans, alone, report))
+        sources = Sources(maps, reals_of(config, scans, alone, report))
         if bank is None:
             bank = create(given, alone, sources, labels)
         else:
@@ -69,6 +73,23 @@ def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -
         contact_sheet(Bank.open(config.output), config.picture)
         report(f"Contact sheet: {config.picture}")
     return Bank.open(config.output)
+
+
+def reals_of(config: SynthesisConfig, scans: list[Scan], alone: bool, report: Callable[[str], None]) -> Reals:
+    """The real CTs to make volumes of, none if none is wanted. Raises UserError when all is to come from none."""
+    own = {} if config.phantom else own_scans(config)
+    require_names(config, {scan.name for scan in own}, {scan.name for scan in scans})
+    if config.real_share == 0:
+        return Reals([], {})
+    reals = prepare_reals(config, own, scans, alone, config.output / "split.json", report)
+    if not reals.entries and config.real_share == 1:
+        raise UserError(
+            "All volumes are to come from real CTs (--real-share 1), but there is none to train on; give --datasets or "
+            "--data, or a smaller --validation-share."
+        )
+    if not reals.entries:
+        report(f"There is no real CT to train on, so all volumes are synthetic (--real-share {config.real_share:g}).")
+    return reals
 
 
 @dataclass(frozen=True)
@@ -118,22 +139,6 @@ def require_free(folder: Path) -> None:
         lost = " It may be a bank that has lost its bank.json: bring that back." if "images.npy" in others else ""
         listed = ", ".join(others[:5]) + (" and others" if len(others) > 5 else "")
         raise BankError(f"{folder} holds other files ({listed}); choose another --output.{lost}")
-
-
-def labels_record(config: SynthesisConfig) -> dict[str, Any] | None:
-    """What `pseudolabel` wrote of the masks of `--labels`; None without these. Raises UserError for another folder."""
-    if config.labels is None:
-        return None
-    file = config.labels / "labels.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file} cannot be read ({error}); give --labels a folder that `python -m training pseudolabel` wrote."
-        ) from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} was not written by `python -m training pseudolabel`; give --labels its folder.")
-    return content
 
 
 def create(config: SynthesisConfig, alone: bool, sources: Sources, labels: dict[str, Any] | None) -> Bank:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from training import paths
 from training.data import held_out, layouts
@@ -12,19 +14,24 @@ from training.data.cache import CachedScan, prepare
 from training.data.scans import Part, Scan
 from training.data.splits import recorded, recorded_split, refuse_shared_content, split
 from training.errors import UserError
-from training.options import SynthesisConfig
+from training.options import RealScans, SynthesisConfig
 from training.synthesis.phantom import tissue_phantom
 from training.synthesis.sources import Source, read_tissue_map, tissue_source
 
-PSEUDO = "_liver_pseudo.nii.gz"
-"""Ending of a machine-made label beside a CT of the data folder."""
+EXPERT, PSEUDO = "_liver.nii.gz", "_liver_pseudo.nii.gz"
+"""Endings of labels beside a CT of the data folder: made by people, and by a machine."""
+SAME_PATIENT = {
+    **{f"msd_liver_{number:02}": "msd_liver_06" for number in range(6, 11)},
+    **{f"hcc_tace_seg_009_pretace_{which}": "hcc_tace_seg_009" for which in ("103", "4", "plain10mm")},
+}
+"""CT -> patient, where several are of one (MSD 6 to 10: found by looking at them); the others have one each."""
 PHANTOMS = 4
 """Drawn bodies that stand in for tissue maps."""
 SHARES = {"real_share": 0.23, "heads_and_limbs_share": 0.04}
 """Shares of the bundled students' banks: 23 % real CTs were all that there were, drawn often."""
 
 
-def data_folder(config: SynthesisConfig) -> Path:
+def data_folder(config: RealScans) -> Path:
     """The folder with tissue maps and CTs. Raises UserError for a --data that is no folder."""
     if config.data is not None and not config.data.is_dir():
         raise UserError(f"There is no folder {config.data}; give the one that holds tissue_maps/ and ct/.")
@@ -51,7 +58,7 @@ def load_maps(config: SynthesisConfig) -> list[Source]:
     return [read_tissue_map(file, config.fine_mm) for file in files]
 
 
-def dataset_scans(config: SynthesisConfig) -> list[Scan]:
+def dataset_scans(config: RealScans) -> list[Scan]:
     """The scans of all data sets, by their names on disk alone. Raises UserError for a name that two of them share."""
     scans = [scan for text in dict.fromkeys(config.datasets) for scan in layouts.read(text)]
     place: dict[str, Path] = {}
@@ -86,18 +93,21 @@ class Reals:
     left_out: dict[str, str]
 
 
-def prepare_reals(config: SynthesisConfig, scans: list[Scan], alone: bool, report: Callable[[str], None]) -> Reals:
+def prepare_reals(
+    config: RealScans,
+    own: dict[Scan, Part],
+    scans: list[Scan],
+    alone: bool,
+    record: Path,
+    report: Callable[[str], None],
+) -> Reals:
     """Check, split and cache the real CTs: `scans` of the data sets and, unless these are alone, those of `data`.
 
-    Raises UserError that lists every unusable scan, for one scan in two parts of the split, and for names of no CT.
+    record: file that says which CTs of the data sets are in which part. Raises UserError that lists every unusable
+    scan, and for one scan in two parts of the split.
     """
-    own = own_scans(config)
-    require_names(config, {scan.name for scan in own}, {scan.name for scan in scans})
-    if config.real_share == 0:
-        return Reals([], {})
     if alone:  # the others stay, so that they are found in the data sets under another name
         own = {scan: part for scan, part in own.items() if part != "train"}
-    record = config.output / "split.json"
     known: dict[str, Part] = {name: entry["part"] for name, entry in recorded(record).items()}
     split(scans, config.validation_share, config.seed, known)  # refused before an hour of preparation
     left_out: dict[str, str] = {}
@@ -111,18 +121,33 @@ def prepare_reals(config: SynthesisConfig, scans: list[Scan], alone: bool, repor
     for names in refuse_shared_content(contents, parts):
         report(f"The same scan under several names, all in one part: {', '.join(names)}")
     trained = [entry for entry in entries if parts[entry.name] == "train"]
-    require_some(config, trained, report)
     if scans:
         recorded_split(record, usable, config.validation_share, config.seed, contents)
     return Reals(trained, left_out)
 
 
-def require_names(config: SynthesisConfig, own: set[str], others: set[str]) -> None:
+def labels_record(config: RealScans) -> dict[str, Any] | None:
+    """What `pseudolabel` wrote of the masks of `--labels`; None without these. Raises UserError for another folder."""
+    if config.labels is None:
+        return None
+    file = config.labels / "labels.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file} cannot be read ({error}); give --labels a folder that `python -m training pseudolabel` wrote."
+        ) from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} was not written by `python -m training pseudolabel`; give --labels its folder.")
+    return content
+
+
+def require_names(config: RealScans, own: set[str], others: set[str]) -> None:
     """Raises UserError for names in `weights`, `exclude` and `unlabelled` of CTs that are not there.
 
     Names that are the default are of the project's own data, which need not be here.
     """
-    default = SynthesisConfig()
+    default = RealScans()
     for option, known in (("weights", own | others), ("exclude", own), ("unlabelled", own)):
         unknown = sorted(set(getattr(config, option)) - set(getattr(default, option)) - known)
         if unknown:
@@ -130,34 +155,30 @@ def require_names(config: SynthesisConfig, own: set[str], others: set[str]) -> N
             raise UserError(f"--{option} names {', '.join(unknown)}, but no CT {where} has this name; correct it.")
 
 
-def require_some(config: SynthesisConfig, trained: list[CachedScan], report: Callable[[str], None]) -> None:
-    """Raises UserError when all volumes are to come from real CTs and there is none; reports that there is none."""
-    if trained:
-        return
-    if config.real_share == 1:
-        raise UserError(
-            "All volumes are to come from real CTs (--real-share 1), but there is none to train on; give --datasets or "
-            "--data, or a smaller --validation-share."
-        )
-    report(f"There is no real CT to train on, so all volumes are synthetic (--real-share {config.real_share:g}).")
-
-
-def own_scans(config: SynthesisConfig) -> dict[Scan, Part]:
-    """The CTs of the data folder: those with a pseudo-label, and the named ones without any, to train on.
+def own_scans(config: RealScans) -> dict[Scan, Part]:
+    """The CTs of the data folder: those with a label, and the named ones without any, to train on.
 
     The held-out and the excluded ones are there, too, so that they are found in other data under another name.
     """
-    if config.phantom:
-        return {}
     folder = data_folder(config)
     scans: dict[Scan, Part] = {}
     for ct in sorted((folder / "ct").glob("*.nii.gz")):
         name = ct.name.removesuffix(".nii.gz")
-        mask = config.labels / ct.name if config.labels else ct.with_name(name + PSEUDO)
+        patient = SAME_PATIENT.get(name, name)
+        mask = own_label(ct, config.labels)
         if name in config.exclude or name in held_out.BY_NAME:
-            scans[Scan(name, name, ct)] = "validation"
+            scans[Scan(name, patient, ct)] = "validation"
         elif name in config.unlabelled:
-            scans[Scan(name, name, ct)] = "train"
-        elif mask.exists():
-            scans[Scan(name, name, ct, mask)] = "train"
+            scans[Scan(name, patient, ct)] = "train"
+        elif mask is not None:
+            scans[Scan(name, patient, ct, mask)] = "train"
     return scans
+
+
+def own_label(ct: Path, replacements: Path | None) -> Path | None:
+    """The label of a CT: one made by people, else one of `pseudolabel`, else the pseudo-label that lies beside it."""
+    candidates = [ct.with_name(ct.name.removesuffix(".nii.gz") + EXPERT)]
+    candidates.append(
+        replacements / ct.name if replacements else ct.with_name(ct.name.removesuffix(".nii.gz") + PSEUDO)
+    )
+    return next((file for file in candidates if file.exists()), None)

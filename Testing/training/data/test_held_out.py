@@ -5,7 +5,7 @@ from training.data.cases import Case
 
 
 def test_every_case_says_who_made_its_reference_and_what_was_chosen_on_it():
-    assert len(held_out.BY_NAME) == len(held_out.HELD_OUT) == 4
+    assert len(held_out.BY_NAME) == len(held_out.HELD_OUT) == 5
     assert all(one.origin and one.license and one.reference and one.watched for one in held_out.HELD_OUT)
     assert "human-corrected" in held_out.reference_maker("crlm_ct_1100_8bit")
     assert held_out.reference_maker("another") == "not stated"

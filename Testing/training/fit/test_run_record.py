@@ -11,7 +11,7 @@ from training.__main__ import main
 from training.command_line import plain
 from training.data.bank import Bank
 from training.errors import UserError
-from training.fit import checkpoint, loop, methods
+from training.fit import checkpoint, loop, methods, start
 from training.fit.run_record import Averaging, GrowthStep, MethodRecord
 from training.model.nets import UNet3D
 
@@ -26,7 +26,7 @@ def bank(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teachers():
     """Two networks of one size that differ in weights."""
-    return [methods.initial_network((3, 5), smallConfig("none", seed=seed)).eval() for seed in (0, 1)]
+    return [start.initial_network((3, 5), smallConfig("none", seed=seed)).eval() for seed in (0, 1)]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def table() -> list[dict[str, str]]:
 def test_what_is_absent_is_reported_in_a_sentence(nowhere):
     reports = []
     assert held_out.cases(reports.append) == []
-    assert len(reports) == 3 and "no network" in reports[0] and paths.DATA_VARIABLE in reports[1]
+    assert len(reports) == 4 and "no network" in reports[0] and paths.DATA_VARIABLE in reports[1]
 
 
 def test_without_any_case_the_command_says_what_is_needed(nowhere, capsys, tmp_path):
@@ -54,16 +54,17 @@ def test_the_case_with_a_human_reference_is_found_where_the_data_are(sharedData,
 def test_rows_come_case_by_case_and_means_last():
     lines = table()
     assert [line["case"] for line in lines] == ["example_ct"] * 2 + ["crlm_ct_1100_8bit"] * 2 + [
-        held_out_table.MEAN
-    ] * 2
-    assert lines[-1]["dice"] == "0.9500" and lines[-1]["volume_error"] == "0.1000"  # the size of -10 %
+        "mean, expert-labelled"
+    ] * 2 + ["mean, samples"] * 2
+    assert [line["dice"] for line in lines[-4:]] == ["1.0000"] * 2 + ["0.9000"] * 2  # not mixed
+    assert lines[-1]["volume_error"] == "0.1000"  # the size of -10 %
 
 
 def test_a_mean_over_a_case_without_a_mask_is_not_that_of_the_others():
     missed = Metrics(0.0, 0.0, 0.0, float("nan"), float("nan"), 0.0, 1000.0)
     rows = [
         EvaluationRow(case, "student-a", "numpy", 0.0, metrics)
-        for case, metrics in (("example_ct", measure_like(0.9)), ("crlm_ct_1100_8bit", missed))
+        for case, metrics in (("msd_liver_05", measure_like(0.9)), ("crlm_ct_1100_8bit", missed))
     ]
     mean = held_out_table.lines(rows)[-1]
     assert (mean["dice"], mean["hd95"], mean["assd"], mean["volume_error"]) == ("0.4500", "nan", "nan", "0.5500")
@@ -72,13 +73,13 @@ def test_a_mean_over_a_case_without_a_mask_is_not_that_of_the_others():
 def test_the_table_is_aligned_and_names_the_makers_of_the_references(tmp_path):
     text = held_out_table.write(table(), tmp_path / "table.csv")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 8 and len({len(row) for row in rows}) == 1
+    assert len(rows) == 10 and len({len(row) for row in rows}) == 1
     assert "-10.0%" in rows[2] and "10.0%" in rows[-1] and "-10.0%" not in rows[-1]
     assert "- crlm_ct_1100_8bit: human-corrected" in text and "not a radiologist" in text
     assert "- crlm_ct_1100_8bit: validation of every training run" in text
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
-        assert [row["reference"] for row in csv.DictReader(stream)][-1] == "2 cases"
+        assert [row["reference"] for row in csv.DictReader(stream)][-1] == "1 cases"
 
 
 def test_a_case_that_was_trained_on_is_refused_before_anything_runs(monkeypatch):

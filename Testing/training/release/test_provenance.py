@@ -41,9 +41,17 @@ def test_a_label_is_attributed_to_whoever_made_the_one_that_was_used(banks, tmp_
     assert both["label"] == f"{provenance.origin('lidc_idri_0001')['label']}; {provenance.ANEW}"
 
 
-def test_settings_name_one_bank_or_several():
-    assert provenance.banks({"data": {"bank": "runs/a"}}) == [Path("runs/a")]
-    assert provenance.banks({"data": {"bank": ["runs/a", "runs/b"]}}) == [Path("runs/a"), Path("runs/b")]
+@pytest.mark.parametrize(
+    ("data", "folders"),
+    [
+        ({"bank": "runs/a"}, ["runs/a"]),
+        ({"bank": ["runs/a", "runs/b"], "scans": None}, ["runs/a", "runs/b"]),
+        ({"bank": ["runs/a"], "scans": "runs/scans"}, ["runs/a", "runs/scans"]),
+        ({"bank": [], "scans": "runs/scans"}, ["runs/scans"]),
+    ],
+)
+def test_settings_name_banks_and_scans(data, folders):
+    assert provenance.folders({"data": data}) == list(map(Path, folders))
 
 
 def test_every_bank_is_described(banks):

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from training.data.thick_slices import slice_weights
 from training.data.tissues import AIR_HU, Tissue, is_any
 from training.settings import CONVERTER
 from training.synthesis.effects.anatomy import BowelGas, HazyFat, Mesentery
@@ -345,12 +346,12 @@ def test_thick_slices_keep_the_mean_and_repeat_slices(scan):
 def test_slices_from_seven_tenths_to_eight_millimeters_always_average(scan):
     for thickness in (0.7, 2.0, 5.0, 8.0):
         for phase in (0.0, 0.3, 0.9):
-            sums = ThickSlices(thickness, thickness, phase).matrix(96, 2.0).sum(axis=1)
+            sums = slice_weights(96, thickness / 2, thickness / 2, phase).sum(axis=1)
             assert np.allclose(sums, 1, atol=1e-5)
 
 
 def test_overlapping_slices_are_smoother_than_their_interval(scan):
-    weights = ThickSlices(8.0, 4.0, 0.0).matrix(96, 2.0)
+    weights = slice_weights(96, 4.0, 2.0, 0.0)
     assert (weights[48] > 0).sum() == 4 and np.allclose(weights.sum(axis=1), 1, atol=1e-5)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.thick_slices import slice_weights
 from training.synthesis.effects.grid_operations import blur, white_noise
 from training.synthesis.synthetic_scan import SyntheticScan, draw_seed
 
@@ -64,21 +65,10 @@ class ThickSlices:
         return cls(thickness, float(interval), float(rng.random()))
 
     def apply(self, scan: SyntheticScan) -> None:
-        weights = self.matrix(scan.shape[0], scan.spacing_mm)
+        mm = scan.spacing_mm
+        weights = slice_weights(scan.shape[0], self.thickness_mm / mm, self.interval_mm / mm, self.phase)
         for array in (scan.hu, scan.label):
             array[:] = (weights @ array.reshape(len(array), -1)).reshape(array.shape)
-
-    def matrix(self, count: int, spacing_mm: float) -> np.ndarray:
-        """(count, count) float32: average over a slice's thickness, then repeat it over the interval it stands for."""
-        slices = int(np.ceil(count * spacing_mm / self.interval_mm)) + 2
-        middle = (np.arange(slices) - self.phase + 0.5) * self.interval_mm
-        edges = np.arange(count + 1) * spacing_mm
-        seen = _overlap(middle - self.thickness_mm / 2, middle + self.thickness_mm / 2, edges)
-        shown = _overlap(middle - self.interval_mm / 2, middle + self.interval_mm / 2, edges)
-        seen /= np.maximum(seen.sum(axis=1, keepdims=True), 1e-6)
-        shown *= seen.sum(axis=1, keepdims=True) > 0.5
-        shown /= np.maximum(shown.sum(axis=0, keepdims=True), 1e-6)
-        return (shown.T @ seen).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -97,10 +87,3 @@ class Quantized:
     def apply(self, scan: SyntheticScan) -> None:
         np.clip(scan.hu, self.low, self.high, out=scan.hu)
         scan.hu[:] = np.round((scan.hu - self.low) / self.step) * self.step + self.low
-
-
-def _overlap(starts: np.ndarray, ends: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(intervals, cells) mm of overlap of every interval with every cell."""
-    low = np.maximum(starts[:, None], edges[None, :-1])
-    high = np.minimum(ends[:, None], edges[None, 1:])
-    return np.clip(high - low, 0, None)

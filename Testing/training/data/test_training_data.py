@@ -1,0 +1,112 @@
+"""Banks and scans as one sequence of volumes, and the scan bank on disk."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from support.training_fixtures import SHAPE, makeBank, makeScans
+from training.data import scan_bank
+from training.data.bank import BankError
+from training.data.batches import Batches
+from training.data.scan_bank import ScanBank
+from training.data.training_data import TrainingData
+from training.options import Config, DataSettings, LoopSettings
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return makeBank(folder / "bank"), makeScans(folder / "scans")
+
+
+def settings(folders, **changes) -> DataSettings:
+    bank, scans = folders
+    return dataclasses.replace(DataSettings(bank=(bank,), scans=scans, window=SHAPE), **changes)
+
+
+def test_the_bank_holds_what_was_stored(folders):
+    bank = ScanBank(folders[1])
+    assert [record.name for record in bank.records] == ["one", "two", "three"]
+    assert bank.image(0).dtype == np.uint8 and bank.label(2) is None and bank.label(0).max() == 255
+    assert bank.records[2].liver is None and bank.records[0].liver == (7.5, 7.5, 11.5)
+
+
+def test_scans_and_banks_have_their_shares_in_every_stretch(folders):
+    data = TrainingData(settings(folders, scan_share=0.6))
+    labels = [data.volume(position, 0, CPU) for position in range(10)]
+    assert [label.shape for _, label, _ in labels] == [SHAPE] * 10
+    drawn = [int((position + 1) * 0.6) - int(position * 0.6) for position in range(10)]
+    assert sum(drawn) == 6 and data.share == 0.6
+    stored = TrainingData(settings(folders, scans=None))
+    # every stored volume still comes once an epoch: the four of the first ten positions are its first four
+    from_bank = [position for position, scan in enumerate(drawn) if not scan]
+    for place, position in enumerate(from_bank):
+        assert labels[position][2] == stored.volume(place, 0, CPU)[2]
+
+
+def test_scans_alone_need_no_bank(folders):
+    data = TrainingData(settings(folders, bank=()))
+    assert data.share == 1.0 and data.shape == SHAPE and data.sources == {"one", "two", "three"}
+    labelled = {data.volume(position, 0, CPU)[2] for position in range(12)}
+    assert labelled == {True, False}
+
+
+def test_a_patient_that_is_left_out_is_never_drawn(folders):
+    data = TrainingData(settings(folders, bank=(), leave_out=("b",)))
+    assert data.sources == {"one"} and all(data.volume(position, 0, CPU)[2] for position in range(8))
+
+
+def test_batches_depend_on_seed_and_step_alone(folders):
+    config = Config(data=settings(folders), loop=LoopSettings(batch=4))
+    first, again = (Batches(config, 0, 1).at(3) for _ in range(2))
+    assert torch.equal(first.image, again.image) and torch.equal(first.label, again.label)
+    halves = [Batches(config, rank, 2).at(3).image for rank in range(2)]
+    assert torch.equal(first.image[0::2], halves[0]) and torch.equal(first.image[1::2], halves[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bank": (), "scans": None}, "nothing to train on"),
+        ({"leave_out": ("z",)}, "--leave-out names z; the patients are a, b"),
+        ({"leave_out": ("a", "b")}, "Every patient"),
+        ({"window": (16, 16, 16)}, "differ in voxels"),
+        ({"spacing_mm": 4.0}, "differ in voxel size"),
+        ({"scans": Path("nowhere")}, "python -m training pack"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(folders, changes, message):
+    with pytest.raises(BankError, match=message):
+        TrainingData(settings(folders, **changes))
+
+
+def test_what_is_there_is_not_replaced(folders):
+    with pytest.raises(BankError, match="there already"):
+        scan_bank.write(folders[1], iter(()), {"spacing_mm": 2.0, "hu_window": [-160, 240]})
+
+
+def test_a_failure_leaves_no_half_bank(tmp_path):
+    def scans():
+        yield from ()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(BankError, match="No space left"):
+        scan_bank.write(tmp_path / "scans", scans(), {"spacing_mm": 2.0, "hu_window": [-160, 240]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_format_and_a_missing_array_are_named(tmp_path):
+    folder = makeScans(tmp_path / "scans")
+    (folder / "two-image.npy").unlink()
+    with pytest.raises(BankError, match=r"two-image\.npy"):
+        ScanBank(folder).image(1)
+    index = json.loads((folder / "scans.json").read_text())
+    (folder / "scans.json").write_text(json.dumps(index | {"format": "other"}))
+    with pytest.raises(BankError, match="'other'"):
+        ScanBank(folder)

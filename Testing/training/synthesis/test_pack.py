@@ -1,0 +1,83 @@
+"""`pack`: which CTs are taken, what is known of them, and that a run trained on them says so on its card."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from support.volumes import write_image
+from training.__main__ import main, parse
+from training.data.scan_bank import ScanBank
+from training.errors import UserError
+from training.options import Pack
+from training.release import model_card, provenance, reproduce
+from training.synthesis.pack import pack
+from training.synthesis.phantom import ct_phantom
+
+MM = 6.0
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """The options of a scan bank of a data folder: an expert's label, a pseudo-label, none, and a held-out CT."""
+    folder = tmp_path_factory.mktemp("data")
+    ct, mask = ct_phantom(0, MM)
+    half = mask & (np.arange(len(mask))[:, None, None] < len(mask) // 2)
+    for number, name in enumerate(("msd_liver_02", "msd_liver_06", "msd_liver_07", "tcga_ov_09_2043", "msd_liver_05")):
+        write_image(folder / "ct" / f"{name}.nii.gz", ct.hu + number, MM)
+    for name in ("msd_liver_02", "msd_liver_06", "msd_liver_07", "msd_liver_05"):
+        write_image(folder / "ct" / f"{name}_liver.nii.gz", mask.astype(np.uint8), MM)
+    write_image(folder / "ct" / "msd_liver_02_liver_pseudo.nii.gz", half.astype(np.uint8), MM)
+    config = Pack(
+        data=folder,
+        output=folder / "scans",
+        cache=folder / "cache",
+        fine_mm=6.0,
+        unlabelled=("tcga_ov_09_2043",),
+        workers=1,
+    )
+    pack(config, report=str)
+    return config
+
+
+def test_held_out_cases_stay_out_and_people_label_better_than_machines(packed):
+    bank = ScanBank(packed.output)
+    by_name = {record.name: record for record in bank.records}
+    assert list(by_name) == ["msd_liver_02", "msd_liver_06", "msd_liver_07", "tcga_ov_09_2043"]
+    assert [record.labelled for record in bank.records] == [True, True, True, False]
+    assert by_name["msd_liver_06"].patient == by_name["msd_liver_07"].patient == "msd_liver_06"
+    assert by_name["msd_liver_02"].weight > by_name["msd_liver_06"].weight
+    whole, again = bank.label(0), bank.label(1)
+    assert (whole == again).all()  # the expert's, not the machine's half of it
+
+
+def test_it_is_on_the_card_and_made_again_by_its_command(packed):
+    about = provenance.describe_bank(packed.output)
+    assert (about["scans"], about["patients"]) == (4, 3) and "4 whole CTs of 3 patients" in model_card.bank_line(about)
+    name, again = parse(shlex.split(about["command"])[3:])
+    assert name == "pack" and again == replace(packed, data=None, cache=Pack().cache, output=again.output, workers=2)
+    made = {source["name"]: source["label"] for source in provenance.sources([packed.output])}
+    assert made["msd_liver_02"] == "expert" and made["tcga_ov_09_2043"].startswith("none")
+    assert reproduce.bank_commands(about) == [about["command"]]
+
+
+def test_what_is_there_is_left_alone(packed):
+    before = (packed.output / "scans.json").read_bytes()
+    with pytest.raises(UserError, match="is there already"):
+        pack(packed, report=str)
+    assert (packed.output / "scans.json").read_bytes() == before
+
+
+def test_without_any_ct_the_command_says_what_is_needed(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    assert main(["pack", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "scans")]) == 2
+    assert "no real CT to pack" in capsys.readouterr().err and not (tmp_path / "scans").exists()
+
+
+def test_labels_of_another_origin_are_refused(packed, tmp_path):
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(UserError, match="--labels"):
+        pack(replace(packed, output=tmp_path / "scans", labels=tmp_path / "labels"), report=str)
+    assert not (tmp_path / "scans").exists() and json.loads((packed.output / "scans.json").read_text())["config"]

@@ -1,0 +1,150 @@
+"""The scan bank: whole real CTs in 8 bits on a fine grid, from which `fit` draws its views (see `scan_views`).
+
+NAME-image.npy   uint8 (D, H, W) = round((scaled + 1) * 127.5), scaled in [-1, 1]; so 0 is air
+NAME-label.npy   uint8 (D, H, W) = round(255 * liver fraction); absent for an unlabelled scan
+scans.json       spacing, HU window, axes, origin, and a record of each scan
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from LiverGTANLib.core.boxes import triple
+from training.data.bank import BankError
+
+FORMAT = "livergtan-scans/1"
+INDEX = "scans.json"
+
+
+def split_record(path: Path) -> Path:
+    """The file beside a scan bank that says which patients of the data sets were set aside."""
+    return path.with_name(f"{path.name}-split.json")
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What is known of a scan.
+
+    weight: how often it is drawn compared with others. content: hash of its HU. liver: the middle of the liver in
+    voxels, None when there is none or none is known.
+    """
+
+    name: str
+    patient: str
+    labelled: bool
+    weight: float
+    content: str
+    sha256: str
+    liver: tuple[float, float, float] | None
+
+
+class ScanBank:
+    """Scans by number. Arrays stay on the disk until a view reads a part of them, so a thousand scans open at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        try:
+            about: dict[str, Any] = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise BankError(f"{path} holds no scans ({error}); make them with `python -m training pack`.") from None
+        if about.get("format") != FORMAT:
+            raise BankError(f"{path} has the format {about.get('format')!r}, not {FORMAT!r}; pack the scans anew.")
+        self.about = about
+        self.spacing_mm: float = about["spacing_mm"]
+        self.hu_window: tuple[float, float] = tuple(about["hu_window"])
+        self.records = [record_of(values) for values in about["scans"]]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def image(self, number: int) -> np.ndarray:
+        """uint8 (D, H, W), mapped from the file. Raises BankError when it cannot be read."""
+        return self._map(f"{self.records[number].name}-image.npy")
+
+    def label(self, number: int) -> np.ndarray | None:
+        """uint8 (D, H, W), mapped from the file; None for an unlabelled scan."""
+        record = self.records[number]
+        return self._map(f"{record.name}-label.npy") if record.labelled else None
+
+    def digest(self) -> str:
+        """SHA-256 of grid, records and, by their recorded digests, the voxels."""
+        facts = [self.spacing_mm, self.hu_window, [asdict(record) for record in self.records]]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _map(self, name: str) -> np.ndarray:
+        try:
+            array = np.load(self.path / name, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise BankError(f"{self.path / name} cannot be read ({error}); pack the scans anew.") from None
+        if array.dtype != np.uint8 or array.ndim != 3:
+            raise BankError(f"{self.path / name} holds {array.dtype} {array.shape}; pack the scans anew.")
+        return array
+
+
+def record_of(values: dict[str, Any]) -> ScanRecord:
+    """From JSON's types."""
+    liver = values["liver"]
+    return ScanRecord(**values | {"liver": None if liver is None else triple(liver)})
+
+
+@dataclass(frozen=True)
+class ScanToStore:
+    """A scan on the fine grid: hu (D, H, W) in HU, label liver fraction times 255 (uint8), None when unlabelled."""
+
+    name: str
+    patient: str
+    weight: float
+    content: str
+    hu: np.ndarray
+    label: np.ndarray | None
+
+
+def write(path: Path, scans: Iterator[ScanToStore], about: dict[str, Any]) -> ScanBank:
+    """A new scan bank with `spacing_mm`, `hu_window` and origin in `about`; half of one never lies at `path`.
+
+    Raises BankError when something is there, or when the disk is full.
+    """
+    if path.exists():
+        raise BankError(f"{path} is there already; choose another --output, or delete it to replace it.")
+    part = path.with_name(path.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        records = [_store(part, scan, tuple(about["hu_window"])) for scan in scans]
+        index = {"format": FORMAT, "axes": "S, A, R", **about, "scans": [asdict(record) for record in records]}
+        (part / INDEX).write_text(json.dumps(index, indent=1, default=str), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise BankError(f"The scans cannot be written to {path} ({error.strerror}); choose another folder.") from None
+    return ScanBank(path)
+
+
+def _store(folder: Path, scan: ScanToStore, hu_window: tuple[float, float]) -> ScanRecord:
+    low, high = hu_window
+    image = np.round((np.clip(scan.hu.astype(np.float32), low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    digest = hashlib.sha256(image.tobytes())
+    np.save(folder / f"{scan.name}-image.npy", image)
+    if scan.label is not None:
+        label = np.ascontiguousarray(scan.label, np.uint8)
+        digest.update(label.tobytes())
+        np.save(folder / f"{scan.name}-label.npy", label)
+    liver = middle(scan.label)
+    labelled = scan.label is not None
+    return ScanRecord(scan.name, scan.patient, labelled, scan.weight, scan.content, digest.hexdigest(), liver)
+
+
+def middle(label: np.ndarray | None) -> tuple[float, float, float] | None:
+    """The middle of the liver's box in voxels."""
+    if label is None or not label.any():
+        return None
+    ranges = [np.flatnonzero((label > 127).any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
+    return triple(float(r[0] + r[-1]) / 2 for r in ranges)
