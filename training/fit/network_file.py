@@ -21,7 +21,7 @@ from training.errors import UserError
 
 SUFFIX = ".safetensors"
 ENTRY = "livergtan"  # of the file's metadata: JSON of the checkpoint without its arrays
-DIGEST = "sha256"  # of that text and the arrays; absent in files that were written before it was
+DIGEST = "sha256"  # in that record, of the rest of it and the arrays; absent in files that were written before it was
 LARGEST_HEADER, LARGEST_FILE = 2**20, 2**30
 """Bytes; the teacher's header has 16 KB and its file 2.5 MB."""
 
@@ -38,10 +38,11 @@ def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, flo
     arrays = {name: halved(name, array) for name, array in net["average"].items()}
     sizes = {name: net[name] for name in ("widths", "stem")}
     known = {name: value for name, value in content.items() if name != "nets"}
-    text = json.dumps(known | {"role": role, "sizes": sizes, "watched": watched}, ensure_ascii=False)
+    record = known | {"role": role, "sizes": sizes, "watched": watched}
+    text = json.dumps(record | {DIGEST: whole_digest(record, arrays)}, ensure_ascii=False)
     try:
         with atomic_write(file) as part:
-            save_file(arrays, part, metadata={ENTRY: text, DIGEST: whole_digest(text, arrays)})
+            save_file(arrays, part, metadata={ENTRY: text})  # one entry: their order is random
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file} cannot be written ({error}); make room or choose another --output.") from error
     return sha256(file)
@@ -67,9 +68,10 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             about = source.metadata() or {}
             arrays = {name: source.get_tensor(name) for name in source.keys()}  # noqa: SIM118  not a dict
         content = parse_json(about[ENTRY])
+        expected = content.pop(DIGEST, None)
+        same = expected is None or expected == whole_digest(content, arrays)
         role = content.pop("role")
         nets = {role: dict(content.pop("sizes"))}
-        same = about.get(DIGEST) in (None, whole_digest(about[ENTRY], arrays))
     except FileNotFoundError as error:
         raise UserError(f"There is no {file}; write it with `python -m training keep`.") from error
     # Of metadata that are no record of a checkpoint, and of tensors of types that numpy does not know.
@@ -100,9 +102,9 @@ def digest(arrays: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def whole_digest(text: str, arrays: dict[str, torch.Tensor]) -> str:
+def whole_digest(record: dict[str, Any], arrays: dict[str, torch.Tensor]) -> str:
     """SHA-256 of the record and the network."""
-    return hashlib.sha256((text + digest(arrays)).encode("utf-8")).hexdigest()
+    return hashlib.sha256((json.dumps(record, sort_keys=True) + digest(arrays)).encode("utf-8")).hexdigest()
 
 
 def sha256(file: Path) -> str:
