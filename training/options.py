@@ -74,6 +74,9 @@ class DataSettings:
 
     bank: tuple[Path, ...] = (Path("runs/bank"),)
     """Folders made by `python -m training synthesize`; several are joined. None (`--bank` alone): --scans only."""
+    validation: tuple[str, ...] = ()
+    """CT=MASK pairs to validate on during training; never trained on."""
+    augment: AugmentRanges = field(default_factory=AugmentRanges)
     scans: Path | None = None
     """Folder made by `python -m training pack`: real CTs, of which views are drawn while training."""
     scan_share: float = 0.6
@@ -85,9 +88,6 @@ class DataSettings:
     """Voxels of a view along S, A, R; a bank beside the scans must have the same."""
     spacing_mm: float = SPACING_MM
     """Voxel size of a view; that of the banks beside the scans."""
-    validation: tuple[str, ...] = ()
-    """CT=MASK pairs to validate on during training; never trained on."""
-    augment: AugmentRanges = field(default_factory=AugmentRanges)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from training.data.bank import Bank, BankError
 from training.data.joined import Joined
 from training.data.scan_bank import ScanBank, split_record
 from training.data.scan_views import Window
+from training.errors import UserError
 from training.options import DataSettings
 
 Volume = tuple[torch.Tensor, torch.Tensor, bool]
@@ -84,10 +85,10 @@ class TrainingData:
         return self.banks.banks if self.banks else []
 
     def require_whole(self) -> None:
-        """Raises BankError for a bank that is not finished."""
+        """Raises UserError for a bank that is not finished."""
         for bank in self._banks:
             if len(bank) < bank.count:
-                raise BankError(
+                raise UserError(
                     f"The bank {bank.path} holds {len(bank)} of {bank.count} volumes; finish it by the `synthesize` "
                     "command that began it."
                 )

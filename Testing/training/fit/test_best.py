@@ -131,7 +131,7 @@ def test_an_index_that_lost_a_line_is_refused(bank, tmp_path):
 def test_labels_are_needed_where_no_teacher_teaches(bank, tmp_path):
     bare = Bank.create(tmp_path / "bank", 1, (16, 16, 24), {"git": "test"})
     bare.write(0, *Bank.open(bank)[0][:2], {"source": "a", "kind": "real", "labelled": False})
-    with pytest.raises(UserError, match="No volume of the bank has a label"):
+    with pytest.raises(UserError, match="No volume of the training data has a label"):
         fit(smallConfig(bare.path), tmp_path / "run")
     config = dataclasses.replace(smallConfig(bare.path, steps=1))
     task = methods.kd("kd", WIDTHS, [UNet3D((3, 4)).eval()], config)

@@ -99,7 +99,7 @@ def test_a_case_of_the_bank_is_refused_by_its_voxels_whatever_its_name(tmp_path,
     turned = write_case(
         tmp_path, "renamed", (type(ct)(ct.hu[:, ::-1, ::-1], ct.ijk_to_ras), mask[:, ::-1, ::-1]), flipped=True
     )
-    with pytest.raises(UserError, match=r"renamed \(there as trained\) is in a bank"):
+    with pytest.raises(UserError, match=r"renamed \(there as trained\) is in the training data"):
         validator(DataSettings((bank,), ("=".join(map(str, turned)),)))
 
 
@@ -108,7 +108,7 @@ def test_a_case_that_another_bank_was_made_of_is_refused(tmp_path, body):
     second = bank_of(tmp_path / "second", contents={"there": "same"})
     ct, mask = write_case(tmp_path, "a", body)
     write_split(first, {"a": ("validation", ct, mask, None, "same")})
-    with pytest.raises(UserError, match=r"a \(there as there\) is in a bank"):
+    with pytest.raises(UserError, match=r"a \(there as there\) is in the training data"):
         validator(DataSettings((first, second)))
 
 
