@@ -50,6 +50,7 @@ TINY = {
     "python -m training stress ": "--phantom --volumes 1",
     "python -m training ablate ": f"{SHORT} {TEACHER} --arms student kd --students 2-3 --seeds 0",
     "python -m training designs ": f"{SHORT} --designs present-30k --rounds 1",
+    "python -m training crossvalidate ": f"{SHORT} {STUDENT} --window 32 32 32",
     "python -m training describe ": "--shape 16 16 16",
 }
 """Beginning of a command -> options that make it short; the first counts."""
@@ -109,7 +110,8 @@ def scratch(tmp_path_factory):
         write_nifti(folder / f"{name}.nii.gz", liver.astype("uint8"), ct.ijk_to_ras)
     for kind, values in (("images", ct.hu), ("labels", liver.astype("uint8"))):
         (folder / "cases" / kind).mkdir(parents=True)
-        write_nifti(folder / "cases" / kind / "one.nii.gz", values, ct.ijk_to_ras)
+        for name in ("one", "two"):  # of two patients, so that one can be left out
+            write_nifti(folder / "cases" / kind / f"{name}.nii.gz", values, ct.ijk_to_ras)
     (folder / "demo.toml").write_text(DEMO, encoding="utf-8")
     return folder
 

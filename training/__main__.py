@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "stress": (options.Stress, "training.evaluation.stress.hard_cases:stress"),
     "calibrate": (options.Calibrate, "training.evaluation.calibration.calibrate:calibrate"),
     "ablate": (options.Ablate, "training.studies.ablation:ablate"),
+    "crossvalidate": (options.CrossValidate, "training.studies.cross_validation:cross_validate"),
     "average": (options.Average, "training.studies.average:average"),
     "designs": (options.Designs, "training.studies.designs:compare_designs"),
     "export": (options.Export, "training.release.install:export_student"),

@@ -392,6 +392,22 @@ class Ablate:
 
 
 @dataclass(frozen=True)
+class CrossValidate:
+    """Leave one patient out: one recipe trained without each patient of `--scans` in turn, and measured on it.
+
+    A folder's finished folds are taken again.
+    """
+
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL of scans in `--scans`, by whose patients the folds go."""
+    arm: str = "student"
+    """As in `ablate`."""
+    folder: Path = Path("runs/cross-validation")
+    roles: Flat[Roles] = field(default_factory=Roles)
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
 class Average:
     """The mean of the weights of runs that began from one network (`--start`)."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from LiverGTANLib.core.files import atomic_write
 from training.data.cases import Case, parse_cases
-from training.data.joined import Joined
+from training.data.training_data import TrainingData
 from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.evaluation.markdown import markdown_table
@@ -71,7 +71,7 @@ def ablate(options: Ablate) -> None:
     """
     cells = list(plan(options))
     cases = parse_cases(options.cases)
-    refuse_trained(cases, Joined(options.training.data.bank))
+    refuse_trained(cases, TrainingData(options.training.data))
     digests, validate = case_digests(cases), validator(options.training.data)
     teachers = list(options.roles.teacher) or [train_teacher(options, validate)]
     runs = [cell_run(options, cell, teachers) for cell in cells]
