@@ -115,7 +115,7 @@ class Bank:
     def refresh(self) -> int:
         """Read the index again; returns the number of finished volumes."""
         lines = (self.path / "index.jsonl").read_text(encoding="utf-8").splitlines()
-        self.records = {r["i"]: r for r in map(_parse, lines) if r is not None}
+        self.records = {r["i"]: r for r in map(parse_line, lines) if r is not None}
         self.numbers = sorted(self.records)
         return len(self)
 
@@ -177,7 +177,7 @@ def _end_last_line(path: Path) -> None:
             file.write(b"\n")
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def parse_line(line: str) -> dict[str, Any] | None:
     """A record, or None for the torn last line of a killed process."""
     try:
         return json.loads(line)

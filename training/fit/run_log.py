@@ -153,6 +153,11 @@ def last_figures(file: Path, role: str) -> dict[str, float]:
     return {row[1].partition("/")[2]: float(row[2]) for row in rows(file) if row[1].startswith(f"{role}/")}
 
 
+def watched_cases(file: Path) -> list[str]:
+    """The cases that a log has validation figures of."""
+    return list(dict.fromkeys(row[1].partition("/")[2] for row in rows(file) if "/" in row[1]))
+
+
 def rows(file: Path) -> Iterator[list[str]]:
     """The whole rows of a log; a torn last line of a killed run is skipped."""
     if not file.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,46 @@ LARGEST_DIFFERENCE = 1e-3
 
 
 def write(net: UNet3D, path: Path, content: dict[str, Any]) -> weight_file.Student:
-    """Saves the student and returns it as read back. Raises UserError when an engine departs from the network."""
-    card_path = weight_file.save(path, fold(net), content | {"date": datetime.date.today().isoformat()})
-    written = weight_file.load(card_path)
-    for name, difference in differences(net, written).items():
-        if difference > LARGEST_DIFFERENCE:
-            raise UserError(
-                f"The {name} engine differs from the trained network by {difference:.2e} in a logit "
-                f"(allowed: {LARGEST_DIFFERENCE}); {card_path} must not be used."
-            )
-    return written
+    """Saves the student and returns it as read back; what the card of the same weights held beside is gone.
+
+    Raises UserError, and leaves everything as it was, when an engine departs from the network, or when another student
+    lies there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        dated = content | {"date": datetime.date.today().isoformat()}
+        card = weight_file.save(Path(folder) / path.name, fold(net), dated)
+        written = weight_file.load(card)
+        for name, difference in differences(net, written).items():
+            if difference > LARGEST_DIFFERENCE:
+                raise UserError(
+                    f"The {name} engine differs from the trained network by {difference:.2e} in a logit "
+                    f"(allowed: {LARGEST_DIFFERENCE}); nothing was exported."
+                )
+        earlier_card(path, written.sha256)
+        for part in (card.with_suffix(".npz"), card):
+            part.replace(path.with_suffix(part.suffix))
+    return weight_file.load(path.with_suffix(".json"))
+
+
+def earlier_card(path: Path, sha256: str) -> dict[str, Any] | None:
+    """The card of these weights where they were exported before; None where nothing is.
+
+    Raises UserError when another student, or half of one, lies there.
+    """
+    files = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
+    if not any(file.exists() for file in files):
+        return None
+    choose = "choose another --name or --output, or remove it"
+    try:
+        found = weight_file.load(path.with_suffix(".json"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is there, but cannot be read ({error}); {choose}.") from error
+    if found.sha256 != sha256:
+        raise UserError(
+            f"{path} holds a student of other weights (SHA-256 {found.sha256[:12]}, not {sha256[:12]}); {choose}."
+        )
+    return found.card
 
 
 def differences(net: UNet3D, written: weight_file.Student, image_DHW: np.ndarray | None = None) -> dict[str, float]:

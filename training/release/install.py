@@ -19,10 +19,11 @@ from training.evaluation.calibration.report import card_entry
 from training.evaluation.stress.report import card_entries
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint
+from training.fit.loop import BEST
 from training.model import folding
 from training.model.nets import UNet3D, parameters
 from training.options import Export
-from training.release import export, held_out_table, model_card, student_card
+from training.release import export, held_out_table, model_card, provenance, student_card
 
 BUDGETS = {"student-100k": 100_000, "student-30k": 30_000}
 """Most parameters of the bundled students."""
@@ -38,15 +39,23 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
     weight_file.require_name(options.name)
     if options.install:
         require_all(options)
+    require_exportable(options.checkpoint, report)
     net = checkpoint.network(options.checkpoint, options.role)
     require_budget(options.name, net)
     content = student_card.complete(folding.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
+    if options.install:
+        provenance.require_stated(content["training"]["data"])
     path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
+    measured_before = figures_of(path)
     written = export.write(net, path, content)
     report(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
     for engine, difference in export.differences(net, written).items():
         report(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")
-    card = written.card | measured(options, written.sha256)
+    if measured_before:
+        report(f"{path} held these very weights: its card keeps {', '.join(measured_before)}.")
+    given = measured(options, written.sha256)
+    given["commands"] = measured_before.get("commands", {}) | given["commands"]
+    card = written.card | measured_before | given
     student_card.write(path, card)
     if options.install:
         card["metrics"] = held_out_figures(path, report)
@@ -54,6 +63,32 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
         for file in put(path.with_suffix(".json")):
             report(f"installed {file}")
     return path.with_suffix(".json")
+
+
+MEASURED = ("metrics", "calibration", "hard_cases", "ablation", "commands")
+"""What a card holds of measurements: it stays when the same weights are exported again."""
+
+
+def figures_of(path: Path) -> dict[str, Any]:
+    """The measurements on a student's card, if there is one that can be read."""
+    try:
+        card = weight_file.load(path.with_suffix(".json")).card
+    except (OSError, ValueError):
+        return {}  # nothing there, or what `export.write` refuses
+    return {name: card[name] for name in MEASURED if card.get(name)}
+
+
+def require_exportable(file: Path, report: Callable[[str], None]) -> None:
+    """Raises UserError for a run that was stopped before its last step; reports where one was best by validation."""
+    content = checkpoint.read(file)
+    step, steps, best = content["step"], content["settings"]["loop"]["steps"], content.get(BEST)
+    if best:
+        report(f"{file}: step {step} of {steps}, the best by validation (mean Dice {best['dice']:.4f}).")
+    elif step < steps:
+        raise UserError(
+            f"{file} is at step {step} of {steps}; let the run finish first (the command that began it goes on), or "
+            f"export {file.with_name('best.pt')}, if there is one."
+        )
 
 
 def require_budget(name: str, net: UNet3D) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import tomllib
 
 from training.data import scan_bank
+from training.data.bank import parse_line
 from training.data.scan_bank import ScanBank
 from training.errors import UserError
 from training.release import reproduce
@@ -17,7 +18,7 @@ from training.release import reproduce
 PROVENANCE = Path(__file__).with_name("provenance.toml")
 COPIED = ("spacing_mm", "hu_window", "git")
 """What a card copies of a bank's own record."""
-NOT_RECORDED = "not recorded"
+NOT_RECORDED, NOT_STATED = "not recorded", "not stated"
 ANEW = "pseudo-label of this project's teacher"
 DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
 LABELS = ("teacher", "weights_sha256", "command")
@@ -70,11 +71,12 @@ def records(bank: Path) -> list[dict[str, Any]]:
     """The index of a bank; of whole scans their names as sources."""
     if is_scan_bank(bank):
         return [{"source": record.name} for record in ScanBank(bank).records]
-    return [json.loads(line) for line in (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record for record in map(parse_line, lines) if record is not None]
 
 
 def sources(of: list[Path]) -> list[dict[str, str]]:
-    """Every tissue map and CT that the banks drew on, with license and origin. Raises UserError for an unknown one."""
+    """Every tissue map and CT that the banks drew on, with license and origin, which may be `NOT_STATED`."""
     makers: dict[str, list[str]] = {}
     for bank in of:
         for name, maker in labels(bank).items():
@@ -99,8 +101,16 @@ def known() -> dict[str, dict[str, str]]:
 
 
 def origin(name: str) -> dict[str, str]:
-    """That of one source. Raises UserError when `provenance.toml` lacks it."""
-    entries = known()
-    if name not in entries:
-        raise UserError(f"{PROVENANCE.name} does not say where {name} comes from; add origin, license and label.")
-    return entries[name]
+    """That of one source; `NOT_STATED` where `provenance.toml` lacks it."""
+    return known().get(name) or dict.fromkeys(("origin", "license", "label"), NOT_STATED)
+
+
+def require_stated(data: list[dict[str, str]]) -> None:
+    """Raises UserError for sources of which it is not said where they come from: those of a bundled student are."""
+    unknown = [one["name"] for one in data if NOT_STATED in (one["origin"], one["license"])]
+    if unknown:
+        listed = ", ".join(unknown[:5]) + (" and others" if len(unknown) > 5 else "")
+        raise UserError(
+            f"{PROVENANCE.name} does not say where {listed} come from, as a bundled student needs: add origin, license "
+            "and label, or export without --install."
+        )

@@ -94,7 +94,8 @@ def bank_commands(bank: dict[str, Any]) -> list[str]:
 
 def export_commands(name: str, card: dict[str, Any]) -> list[str]:
     """From a student's checkpoint to the extension."""
-    words = ("export", f"{card['training']['run']}/checkpoint.pt", "--name", name)
+    file = card["training"].get("checkpoint", "checkpoint.pt")
+    words = ("export", f"{card['training']['run']}/{file}", "--name", name)
     measured = card.get("commands", {})
     if not measured:
         return [line(*words)]

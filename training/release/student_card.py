@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from LiverGTANLib.standalone.image_files import stem_of
 from training.data import held_out
 from training.errors import UserError
 from training.evaluation.training_history import refuse_if_trained_on
-from training.fit import checkpoint, network_file
+from training.fit import checkpoint, network_file, run_log
 from training.fit import start as start_network
+from training.fit.loop import BEST
 from training.fit.run_record import MethodRecord
 from training.paths import ROOT, TEACHER
-from training.release import provenance, reproduce
+from training.release import held_out_table, provenance, reproduce
 
 TEACHER_FILE = ROOT / TEACHER
 INTENDED_USE = (
@@ -39,6 +41,11 @@ LIMITATIONS = [
     "Works at 3 mm: thin tips and narrow clefts are rounded off.",
     "CT in Hounsfield units only; MR, cone-beam and rescaled images give nonsense.",
 ]
+UNKNOWN_DATA = (
+    "Trained on data whose origin, license and labels are not stated: measure on scans that it has not seen how well "
+    "it does, and where it fails, before anything rests on it."
+)
+SOME_UNKNOWN_DATA = "Of some of the training data origin, license and labels are not stated."
 
 
 def training(file: Path, name: str) -> dict[str, Any]:
@@ -54,22 +61,40 @@ def training(file: Path, name: str) -> dict[str, Any]:
     if start and start_network.digest(Path(start)) != content["start"]:
         raise UserError(f"{start} no longer holds the network that {file} began from; bring that one back.")
     averaging = MethodRecord.of(content["method"]).averaging
-    return {
-        "run": f"runs/{name}",
-        "method": content["method"],
-        "seeds": list(averaging.seeds) if averaging else [settings["loop"]["seed"]],
-        "command": reproduce.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
-        "steps": content["step"],
-        "batch": settings["loop"]["batch"],
-        "precision": content["precision"],
-        "torch": content["torch"],
-        "code": content["code"],
-        "minutes": minutes(content["spent"]),
-        "teacher": teacher,
-        "banks": [provenance.describe_bank(bank) for bank in banks],
-        "data": provenance.sources(banks),
-        "watched": [stem_of(Path(case.partition("=")[0])) for case in settings["data"]["validation"]],
-    } | ({"start": start_part(Path(start))} if start else {})
+    return (
+        {
+            "run": f"runs/{name}",
+            "method": content["method"],
+            "seeds": list(averaging.seeds) if averaging else [settings["loop"]["seed"]],
+            "command": reproduce.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
+            "steps": content["step"],
+            "batch": settings["loop"]["batch"],
+            "precision": content["precision"],
+            "torch": content["torch"],
+            "code": content["code"],
+            "minutes": minutes(content["spent"]),
+            "teacher": teacher,
+            "banks": [provenance.describe_bank(bank) for bank in banks],
+            "data": provenance.sources(banks),
+            "watched": watched(file, settings),
+        }
+        | chosen(content, file)
+        | ({"start": start_part(Path(start))} if start else {})
+    )
+
+
+def watched(file: Path, settings: dict[str, Any]) -> list[str]:
+    """The cases that were validated on: those that the settings name, and by the log those that the split set aside."""
+    named = [stem_of(Path(case.partition("=")[0])) for case in settings["data"]["validation"]]
+    return list(dict.fromkeys([*named, *run_log.watched_cases(file.with_name("log.csv"))]))
+
+
+def chosen(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Of a checkpoint that was chosen by its validation Dice: the file's name, this Dice, and the steps of the run."""
+    if BEST not in content:
+        return {}
+    steps = content["settings"]["loop"]["steps"]
+    return {"checkpoint": file.name, "chosen_by": {"validation_dice": content[BEST]["dice"], "of_steps": steps}}
 
 
 def start_part(file: Path) -> dict[str, Any]:
@@ -103,13 +128,27 @@ def minutes(spent: dict[str, float]) -> dict[str, float]:
     return {kind: round(seconds / 60, 1) for kind, seconds in spent.items()}
 
 
-def metrics(table: Path) -> list[dict[str, Any]]:
-    """The rows of an evaluation's CSV as a card holds them."""
+def metrics(table: Path, student: str, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """The cases of a student in an evaluation's CSV, as a card holds them; what is left out is reported.
+
+    Raises UserError for a file that is not an evaluation's, and for one without this student.
+    """
     try:
         with table.open(encoding="utf-8", newline="") as stream:
-            return [figures(row) for row in csv.DictReader(stream)]
-    except OSError as error:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
+    lacking = [name for name in ("case", "model", "engine", "dice") if rows and rows[0].get(name) is None]
+    if lacking or not rows:
+        what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"
+        raise UserError(f"{table} {what}; write it with `python -m training evaluate`.")
+    own = [row for row in rows if row["model"] == student and row["case"] not in held_out_table.MEANS]
+    if not own:
+        models = ", ".join(sorted({row["model"] or "nothing" for row in rows}))
+        raise UserError(f"{table} has no case of {student}, but of {models}; evaluate this student.")
+    if len(own) < len(rows):
+        report(f"{table}: {len(rows) - len(own)} rows of other students, or of means, were left out.")
+    return [figures(row) for row in own]
 
 
 def figures(row: dict[str, str]) -> dict[str, Any]:
@@ -122,7 +161,7 @@ def rewrite(student_file: Path, table: Path | None) -> str:
     """The card's text, with the figures of an evaluation when one is given; the file is rewritten."""
     content = weight_file.load(student_file.with_suffix(".json")).card
     if table:
-        rows = metrics(table)
+        rows = metrics(table, content["name"])
         refuse_if_trained_on((row["case"] for row in rows), content)
         content = content | {"metrics": rows}
     return write(student_file, content)
@@ -147,9 +186,12 @@ def number(text: str) -> float | str | None:
 
 def limitations(data: list[dict[str, str]]) -> list[str]:
     """What the user must know, by what the network was trained on."""
+    unknown = [source for source in data if source.get("origin") == provenance.NOT_STATED]
+    if unknown and len(unknown) == len(data):
+        return [UNKNOWN_DATA, *LIMITATIONS[-2:]]
     if all(source["name"].startswith(("phantom", "drawn-")) for source in data):
         return ["Trained on a drawn phantom alone: it shows that the training path runs and is of no use on patients."]
-    return LIMITATIONS
+    return LIMITATIONS + [SOME_UNKNOWN_DATA] * bool(unknown)
 
 
 def complete(card: dict[str, Any], checkpoint_file: Path) -> dict[str, Any]:

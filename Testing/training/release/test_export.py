@@ -12,13 +12,14 @@ from LiverGTANLib.core import weight_file
 from LiverGTANLib.standalone.image_files import image_of
 from support.training_fixtures import makeBank, measure_like, noValidation, options, smallConfig
 from training.__main__ import main
+from training.data.bank import Bank
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import evaluate
 from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods
 from training.model import folding, nets
-from training.release import export, provenance, student_card
+from training.release import export, held_out_table, provenance, reproduce, student_card
 
 WIDTHS = (2, 3, 5)
 
@@ -68,6 +69,7 @@ def test_an_engine_that_departs_is_refused(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(UserError, match="differs from the trained network"):
         write(trained, tmp_path / "student-test.npz")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_card_tells_where_the_student_comes_from(trained, tmp_path):
@@ -82,12 +84,121 @@ def test_the_card_tells_where_the_student_comes_from(trained, tmp_path):
     assert str(tmp_path) not in json.dumps(card)
 
 
-def test_data_of_unknown_origin_do_not_reach_a_card(trained, tmp_path):
+def test_data_of_unknown_origin_are_not_stated_on_a_card(tmp_path):
     bank = tmp_path / "bank"
     bank.mkdir()
-    (bank / "index.jsonl").write_text('{"i": 0, "source": "found_on_a_usb_stick", "kind": "real"}\n')
-    with pytest.raises(UserError, match="found_on_a_usb_stick"):
-        provenance.sources([bank])
+    (bank / "bank.json").write_text("{}")
+    (bank / "index.jsonl").write_text('{"i": 0, "source": "found_on_a_usb_stick", "kind": "real"}\n{"i": 1, "sou\n')
+    [source] = provenance.sources([bank])
+    assert source == {"name": "found_on_a_usb_stick"} | dict.fromkeys(("origin", "license", "label"), "not stated")
+    assert "not stated" in student_card.limitations([source])[0]
+    assert "Of some of the training data" in student_card.limitations([source, {"name": "scan"}])[-1]
+    with pytest.raises(UserError, match="does not say where found_on_a_usb_stick come from"):
+        provenance.require_stated([source])
+
+
+def exported(trained, folder, *more):
+    return main(["export", str(trained), "--name", "student-test", "--output", str(folder), *more])
+
+
+def test_a_data_set_of_ones_own_is_exported_without_a_table_of_origins(tmp_path, capsys):
+    bank = Bank.open(makeBank(tmp_path / "bank"), writable=True)
+    (bank.path / "index.jsonl").write_text((bank.path / "index.jsonl").read_text().replace("phantom-", "patient-"))
+    config = smallConfig(bank.path, steps=2)
+    file = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path / "run", noValidation)
+    assert exported(file, tmp_path / "out") == 0
+    card = weight_file.load(tmp_path / "out" / "student-test.json").card
+    assert {source["license"] for source in card["training"]["data"]} == {"not stated"}
+    assert len(card["training"]["data"]) == 6 and "not stated" in card["limitations"][0]
+
+
+def test_an_unfinished_run_is_not_exported_and_its_best_step_is(tmp_path, capsys):
+    config = smallConfig(makeBank(tmp_path / "bank"), steps=4, validate_every=2)
+    run = loop.TrainingRun(
+        methods.supervised("student", WIDTHS, config), config, loop.machine.start(config), tmp_path / "checkpoint.pt"
+    )
+    with loop.Prefetcher(run) as batches:
+        run.update(batches.next())
+        run.update(batches.next())
+    run.save_if_best({"student": {"case": 0.75}})
+    run.save()
+    assert exported(run.file, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "is at step 2 of 4; let the run finish first" in error and "best.pt" in error
+    assert not (tmp_path / "out").exists()
+    assert exported(tmp_path / "best.pt", tmp_path / "out") == 0
+    assert "step 2 of 4, the best by validation (mean Dice 0.7500)" in capsys.readouterr().out
+    training = weight_file.load(tmp_path / "out" / "student-test.json").card["training"]
+    assert training["chosen_by"] == {"validation_dice": 0.75, "of_steps": 4} and training["steps"] == 2
+    [command] = reproduce.export_commands("student-test", {"training": training})
+    assert command == "python -m training export runs/student-test/best.pt --name student-test"
+
+
+def test_the_cases_that_were_watched_are_on_the_card_wherever_they_were_named(tmp_path):
+    config = smallConfig(makeBank(tmp_path / "bank"), steps=2, validate_every=1)
+    task = methods.supervised("student", WIDTHS, config)
+    file = loop.fit(task, config, tmp_path / "run", lambda net: {"set_aside": 0.5})
+    assert student_card.training(file, "student-test")["watched"] == ["set_aside"]
+
+
+def test_another_student_is_not_overwritten(trained, tmp_path, capsys):
+    assert exported(trained, tmp_path) == 0
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    config = smallConfig(makeBank(tmp_path / "other" / "bank"), steps=2)
+    other = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path / "other" / "run", noValidation)
+    assert exported(other, tmp_path) == 2
+    assert "holds a student of other weights" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before
+
+
+def test_half_a_student_is_not_overwritten(trained, tmp_path, capsys):
+    (tmp_path / "student-test.json").write_text("my notes")
+    assert exported(trained, tmp_path) == 2
+    assert "is there, but cannot be read" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["student-test.json"]
+
+
+def test_the_same_weights_keep_the_figures_of_their_card(trained, tmp_path, capsys):
+    assert exported(trained, tmp_path) == 0
+    card = weight_file.load(tmp_path / "student-test.json").card | {"metrics": [{"case": "a", "dice": 0.9}]}
+    student_card.write(tmp_path / "student-test.npz", card)
+    assert exported(trained, tmp_path) == 0
+    assert weight_file.load(tmp_path / "student-test.json").card["metrics"] == [{"case": "a", "dice": 0.9}]
+    assert "its card keeps metrics" in capsys.readouterr().out
+
+
+TABLE = """case,model,engine,seconds,dice
+a,student-test,numpy,0.1,0.91
+a,student-other,numpy,0.1,0.99
+mean of experts,student-test,numpy,0.1,0.95
+"""
+
+
+def test_a_card_takes_its_own_cases_alone(trained, tmp_path, capsys):
+    write(trained, tmp_path / "student-test.npz")
+    heading = next(iter(held_out_table.MEANS))
+    (tmp_path / "table.csv").write_text(TABLE.replace("mean of experts", f'"{heading}"'))
+    assert main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(tmp_path / "table.csv")]) == 0
+    rows = weight_file.load(tmp_path / "student-test.json").card["metrics"]
+    assert [(row["case"], row["dice"]) for row in rows] == [("a", 0.91)]
+    assert "2 rows of other students, or of means, were left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("case,model,engine,dice\na,student-other,numpy,0.9\n", "has no case of student-test, but of student-other"),
+        ("name,score\na,0.9\n", "lacks the columns case, model, engine, dice"),
+        ("case,model,engine,dice\n", "has no rows"),
+        ("", "has no rows"),
+    ],
+)
+def test_a_table_that_says_nothing_of_the_student_changes_no_card(trained, tmp_path, content, message, capsys):
+    write(trained, tmp_path / "student-test.npz")
+    before = (tmp_path / "student-test.json").read_bytes()
+    (tmp_path / "table.csv").write_text(content)
+    assert main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(tmp_path / "table.csv")]) == 2
+    assert message in capsys.readouterr().err and (tmp_path / "student-test.json").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -218,7 +218,7 @@ def test_a_case_of_the_bank_shows_no_student(table, smallBank, capsys):
     for source, target in zip(case.split("="), copied):
         shutil.copy(source, target)
     assert main([word if word != case else "=".join(copied) for word in table[1]]) == 2
-    assert "phantom-0 is in a bank" in capsys.readouterr().err
+    assert "phantom-0 is in the training data" in capsys.readouterr().err
 
 
 def test_undefined_figures_are_told_beside_the_means():
