@@ -134,6 +134,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller, event):
         self.logic.session.reset()
+        self.panel.clear()
         self.onSceneEndChange(caller, event)
 
     def onSceneEndChange(self, caller, event):
@@ -276,7 +277,14 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
 
 class LiverGTANTest(ScriptedLoadableModuleTest):
-    """The scenarios of a first use, on a generated CT: no network connection and no file is needed."""
+    """The scenarios of a first use, and what users do with the panel where there is a main window.
+
+    Everything happens on a generated CT: no network connection and no file is needed.
+
+    screenshotFolder: pictures of the main window are saved in this folder; none when it is empty.
+    """
+
+    screenshotFolder = ""
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -285,7 +293,16 @@ class LiverGTANTest(ScriptedLoadableModuleTest):
         from LiverGTANLib.mrml import self_test
 
         for scenario in self_test.SCENARIOS:
+            self._run(scenario, lambda scenario=scenario: scenario(self, LiverGTANLogic()))
+        if slicer.util.mainWindow():
+            from LiverGTANLib.ui import journeys
+
+            for journey in journeys.JOURNEYS:
+                self._run(journey, lambda journey=journey: journey(journeys.PanelUser(self, self.screenshotFolder)))
+
+    def _run(self, part, function):
+        """One part of the test in a scene of its own; those after it go on when it fails, if the runner allows that."""
+        with self.subTest(part.__name__):
             self.setUp()
-            self.delayDisplay(scenario.__doc__.splitlines()[0])
-            scenario(self, LiverGTANLogic())
-        self.delayDisplay("Test passed")
+            self.delayDisplay(part.__doc__.splitlines()[0])
+            function()

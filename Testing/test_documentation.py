@@ -21,7 +21,7 @@ DOCUMENTS = ("README.md", "training/README.md", "CONTRIBUTING.md")
 
 NOT_RUN = {
     "make slicer ": "needs the Slicer application",
-    "make test-slicer ": "needs the Slicer application",
+    "make test-in-slicer ": "needs the Slicer application; `test_in_slicer.py` runs it on the host",
     "make test-slicer-python ": "needs a network and another Python; `.ci/run` runs it",
     "make check ": "runs these tests",
     "make test ": "runs these tests",

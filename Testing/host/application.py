@@ -6,6 +6,8 @@ or a storage node), the layout has no views (`host.views` draws them).
 
 from __future__ import annotations
 
+import types
+
 from PySide6 import QtCore, QtWidgets
 
 from host.pythonqt import qt
@@ -40,12 +42,14 @@ class Application(qt.QObject):
     focusChanged = QtCore.Signal(QtWidgets.QWidget, QtWidgets.QWidget)
     applicationName, applicationVersion = "Slicer", "5.13.0"
     majorVersion, minorVersion = 5, 13
+    testing, exitCode = False, None
 
     def __init__(self, applicationLogic, mainWindow, temporaryPath: str):
         super().__init__()
         self._applicationLogic, self._mainWindow, self._layoutManager = applicationLogic, mainWindow, LayoutManager()
         self._moduleManager = ModuleManager()
         self.temporaryPath = self.slicerHome = temporaryPath
+        self._commandOptions = types.SimpleNamespace(runPythonAndExit=True)
         QtWidgets.QApplication.instance().focusChanged.connect(self.focusChanged)
 
     def applicationLogic(self):
@@ -61,8 +65,16 @@ class Application(qt.QObject):
         return [self._mainWindow]
 
     def testingEnabled(self) -> bool:
-        """False, so that errors take the way to the user (and are recorded)."""
-        return False
+        """False unless `testing` is set, so that errors take the way to the user (and are recorded)."""
+        return self.testing
+
+    def commandOptions(self):
+        """What `slicer.util.exit` writes to: that the end of the script is not the end of the application."""
+        return self._commandOptions
+
+    def exit(self, code: int) -> None:
+        """The last one counts, as in qSlicerCoreApplication::exit; `exitCode` is for who runs the host."""
+        self.exitCode = code
 
     def processEvents(self, *arguments) -> None:
         QtWidgets.QApplication.processEvents(*arguments)

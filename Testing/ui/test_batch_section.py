@@ -98,6 +98,7 @@ def test_closing_the_scene_in_the_middle_ends_it(panel, volumes, gate):
     slicer.mrmlScene.Clear()
     panel.host.processEvents()
     assert not workers() and not panel.widget.panel.batch.running and not segmentations()
+    assert panel.ui.batchLabel.text == ""
 
 
 def test_a_script_gets_results_and_problems_without_a_pop_up(panel, volumes):

@@ -126,7 +126,7 @@ def test_a_new_scene_starts_afresh(panel, phantom):
     slicer.mrmlScene.Clear()
     panel.host.processEvents()
     assert panel.ui.inputSelector.currentNode() is None and panel.output is None
-    assert not panel.ui.applyButton.enabled and not panel.ui.undoButton.enabled
+    assert not panel.ui.applyButton.enabled and not panel.ui.undoButton.enabled and panel.ui.resultLabel.text == ""
     volumeNode, _ = self_test.addPhantom("Next")
     panel.choose(volumeNode)
     panel.segment()

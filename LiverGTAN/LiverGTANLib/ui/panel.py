@@ -174,6 +174,11 @@ class Panel(VTKObservationMixin):
         self.places.close()
         self.runner.close()
 
+    def clear(self) -> None:
+        """The scene is empty: nothing is told any more of what was in it."""
+        self._say("")
+        self._sayOfBatch("")
+
     def _disconnect(self) -> None:
         if self.parameterNode:
             self.parameterNode.disconnectGui(self._guiTag)

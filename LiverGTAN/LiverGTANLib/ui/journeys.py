@@ -1,0 +1,344 @@
+"""Journeys of `LiverGTANTest` through the open panel, in a running application with a main window.
+
+A journey does what a user does, with widgets and nodes, and looks at what comes of it in the scene.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import slicer
+from slicer.util import arrayFromSegmentBinaryLabelmap, arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+
+from ..core import measurements
+from ..mrml import roi, scene, self_test
+from .change_tracker import REST_MILLISECONDS
+
+LONGEST_WAIT_SECONDS = 120
+"""For the slowest computers; an application that hangs is ended from outside."""
+
+MODULE = "LiverGTAN"
+
+
+class PanelUser:
+    """Opens the module and uses its panel.
+
+    test: the TestCase that asserts. screenshotFolder: where `screenshot` saves the main window; it does not when empty.
+    """
+
+    def __init__(self, test, screenshotFolder: str = ""):
+        self.test, self._folder = test, screenshotFolder
+        slicer.util.selectModule(MODULE)
+        self.settle()
+
+    @property
+    def widget(self):
+        return slicer.util.getModuleWidget(MODULE)
+
+    @property
+    def ui(self):
+        return self.widget.ui
+
+    @property
+    def output(self):
+        return self.ui.outputSelector.currentNode()
+
+    def screenshot(self, name: str) -> None:
+        if self._folder:
+            slicer.app.processEvents()
+            self.test.assertTrue(slicer.util.mainWindow().grab().save(str(Path(self._folder, f"{name}.png"))))
+
+    def settle(self) -> None:
+        """Let the application run until nothing of the module runs and nothing is about to."""
+        runner, tasks = self.widget.panel.runner, self.widget.panel.live.background
+        self._waitUntil(lambda: runner.task is None and not tasks.pending, forSeconds=2 * REST_MILLISECONDS / 1000)
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Let the application run until `condition()` holds."""
+        self._waitUntil(condition, forSeconds=0)
+
+    def _waitUntil(self, condition: Callable[[], object], forSeconds: float) -> None:
+        began = since = time.monotonic()
+        while True:
+            slicer.app.processEvents()
+            time.sleep(0.002)  # worker threads of Python run meanwhile
+            now = time.monotonic()
+            self.test.assertLess(now - began, LONGEST_WAIT_SECONDS, "The module is still at work.")
+            if not condition():
+                since = now
+            elif now - since >= forSeconds:
+                return
+
+    def click(self, name: str) -> None:
+        """Click on a button and wait until what it starts is over; a disabled one fails with its tool tip."""
+        button = getattr(self.ui, name)
+        self.test.assertTrue(button.enabled, f"{name} is disabled: {button.toolTip}")
+        button.click()
+        self.settle()
+
+    def addPhantom(self, name: str = "Phantom"):
+        """Add the generated CT and choose it; returns (volume node, its liver as (K, J, I) uint8)."""
+        volumeNode, truth = self_test.addPhantom(name)
+        self.ui.inputSelector.setCurrentNode(volumeNode)
+        self.settle()
+        return volumeNode, truth
+
+    def segmentPhantom(self, name: str = "Phantom"):
+        """Segment the generated CT by one click; returns its volume node."""
+        volumeNode, truth = self.addPhantom(name)
+        self.click("applyButton")
+        self.test.assertGreater(measurements.dice(self.mask(volumeNode), truth), 0.8)
+        return volumeNode
+
+    def mask(self, volumeNode, segmentationNode=None) -> np.ndarray:
+        """The liver of a segmentation (the chosen one by default) on the volume's grid, boolean (K, J, I)."""
+        node = segmentationNode or self.output
+        return arrayFromSegmentBinaryLabelmap(node, scene.liverSegmentId(node), volumeNode) > 0
+
+    def undoIsEnough(self, before: np.ndarray, volumeNode) -> None:
+        """One Undo brings a mask back."""
+        self.click("undoButton")
+        np.testing.assert_array_equal(self.mask(volumeNode), before)
+
+
+def segmentByOneClick(user: PanelUser) -> None:
+    """Segment a CT by one click, show it in 3D, undo and redo."""
+    test, volumeNode = user.test, user.segmentPhantom()
+    test.assertTrue(user.ui.resultLabel.text.startswith("Liver "), user.ui.resultLabel.text)
+    test.assertEqual(user.ui.tableSelector.currentNode().GetNumberOfRows(), 1)
+    user.click("show3DButton")
+    surface = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    test.assertTrue(user.output.GetSegmentation().ContainsRepresentation(surface))
+    _lookAt(volumeNode)
+    user.screenshot("segmented")
+    before = user.mask(volumeNode)
+    user.click("undoButton")
+    test.assertEqual(scene.liverSegmentId(user.output), "")
+    user.click("redoButton")
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+
+
+def correctWithPoints(user: PanelUser) -> None:
+    """Take a place out of the mask by a point, and bring it back."""
+    volumeNode = user.segmentPhantom()
+    before, application = user.mask(volumeNode), slicer.app.applicationLogic()
+    voxels = np.argwhere(before)
+    kji = tuple(voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()])
+    user.ui.correctCollapsibleButton.collapsed = False
+    user.click("notLiverPointsButton")
+    user.test.assertTrue(user.ui.notLiverPointsButton.checked)
+    node = slicer.mrmlScene.GetNodeByID(application.GetSelectionNode().GetActivePlaceNodeID())
+    node.AddControlPointWorld((scene.ijkToWorld(volumeNode) @ [*kji[::-1], 1])[:3])
+    user.settle()
+    user.test.assertFalse(user.mask(volumeNode)[kji])
+    user.click("notLiverPointsButton")
+    user.test.assertFalse(user.ui.notLiverPointsButton.checked)
+    user.screenshot("corrected")
+    user.click("clearPointsButton")
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+
+
+def restrictToRegion(user: PanelUser) -> None:
+    """Restrict the mask to an ROI, drag it, and lift it again."""
+    volumeNode = user.segmentPhantom()
+    before = user.mask(volumeNode)
+    user.ui.regionCollapsibleButton.collapsed = False
+    user.ui.regionSelector.addNode()
+    user.settle()
+    roiNode = user.ui.regionSelector.currentNode()
+    np.testing.assert_array_equal(user.mask(volumeNode), before)  # it was fitted around the liver
+    roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [0, 0, roiNode.GetSize()[2] / 2]))
+    user.settle()
+    user.test.assertLess(np.count_nonzero(user.mask(volumeNode)), 0.8 * np.count_nonzero(before))
+    user.screenshot("restricted")
+    user.undoIsEnough(before, volumeNode)
+    roi.fit(roiNode, volumeNode, user.output)
+    user.ui.regionSelector.setCurrentNode(None)
+    user.settle()
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+
+
+def moveSliders(user: PanelUser) -> None:
+    """Pull the handle of the threshold, see the preview, let it go, undo; toggle an option."""
+    volumeNode = user.segmentPhantom()
+    before = user.mask(volumeNode)
+    user.ui.correctCollapsibleButton.collapsed = False
+    handle = next(child for child in slicer.util.findChildren(user.ui.thresholdSlider) if child.inherits("QSlider"))
+    handle.sliderDown = True
+    handle.value = handle.value + 10 * handle.singleStep
+    user.wait(_previews)
+    user.screenshot("preview")
+    np.testing.assert_array_equal(user.mask(volumeNode), before)  # nothing is written while the handle is held
+    handle.sliderDown = False
+    user.settle()
+    user.test.assertFalse(_previews())
+    user.test.assertGreater(user.widget.logic.getParameterNode().threshold, 0.5)
+    after = user.mask(volumeNode)
+    user.test.assertFalse((after & ~before).any())
+    user.undoIsEnough(before, volumeNode)
+    user.test.assertEqual(user.widget.logic.getParameterNode().threshold, 0.5)
+    user.click("fillHolesCheckBox")
+    user.test.assertFalse(user.widget.logic.getParameterNode().fillHoles)
+
+
+def showUncertainBorder(user: PanelUser) -> None:
+    """Show the uncertain border, and hide it without a trace."""
+    user.segmentPhantom()
+    foregrounds = _foregrounds()
+    user.ui.measureCollapsibleButton.collapsed = False
+    user.click("uncertaintyCheckBox")
+    user.test.assertTrue(_overlays())
+    user.screenshot("uncertain")
+    user.click("uncertaintyCheckBox")
+    user.test.assertFalse(_overlays())
+    user.test.assertEqual(_foregrounds(), foregrounds)
+
+
+def segmentSeveral(user: PanelUser) -> None:
+    """Segment two CTs in one go, each into its own segmentation."""
+    volumeNodes = [user.addPhantom(name)[0] for name in ("First", "Second")]
+    user.ui.batchCollapsibleButton.collapsed = False
+    for volumeNode in volumeNodes:
+        user.ui.volumesComboBox.check(volumeNode)
+    user.settle()
+    user.click("batchButton")
+    user.wait(lambda: not user.widget.panel.batch.running)
+    user.settle()
+    user.screenshot("several")
+    outputs = [scene.findSegmentation(volumeNode) for volumeNode in volumeNodes]
+    user.test.assertNotIn(None, outputs)
+    user.test.assertNotEqual(*outputs)
+    for volumeNode, output in zip(volumeNodes, outputs, strict=True):
+        user.test.assertTrue(user.mask(volumeNode, output).any())
+
+
+def deleteWhatIsChosen(user: PanelUser) -> None:
+    """Delete the chosen segmentation, ROI and table: another one is never taken in its place."""
+    other, mrmlScene = user.segmentPhantom("Other"), slicer.mrmlScene
+    othersOutput, others = user.output, user.mask(other)
+    volumeNode = user.segmentPhantom("Mine")
+    before = user.mask(volumeNode)
+    mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Of something else").SetSizeWorld(10, 10, 10)
+    user.ui.regionSelector.addNode()
+    user.settle()
+    mrmlScene.RemoveNode(user.ui.regionSelector.currentNode())
+    user.settle()
+    user.test.assertIsNone(user.ui.regionSelector.currentNode())
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+    mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Of something else")
+    mrmlScene.RemoveNode(user.ui.tableSelector.currentNode())
+    mrmlScene.RemoveNode(user.output)
+    user.settle()
+    user.test.assertIsNone(user.output)
+    user.test.assertIsNone(user.ui.tableSelector.currentNode())
+    user.click("applyButton")
+    user.test.assertNotEqual(user.output, othersOutput)
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+    np.testing.assert_array_equal(user.mask(other, othersOutput), others)
+    user.test.assertNotEqual(user.ui.tableSelector.currentNode().GetName(), "Of something else")
+
+
+def segmentAMovedCt(user: PanelUser) -> None:
+    """Segment a CT below a transform: the segmentation lies where the CT lies, with the same volume."""
+    volumeNode = user.segmentPhantom()
+    line, moved = user.ui.resultLabel.text.partition(",")[0], np.eye(4)
+    moved[:3, 3] = 30, -20, 10
+    transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transformNode.SetMatrixTransformToParent(vtkMatrixFromArray(moved))
+    volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    slicer.mrmlScene.RemoveNode(user.output)
+    user.settle()
+    user.click("applyButton")
+    user.test.assertEqual(user.ui.resultLabel.text.partition(",")[0], line)
+    found, volume = np.zeros(6), np.zeros(6)
+    user.output.GetRASBounds(found)
+    volumeNode.GetRASBounds(volume)
+    user.test.assertTrue((found[::2] >= volume[::2] - 1).all() and (found[1::2] <= volume[1::2] + 1).all())
+
+
+def saveCloseAndLoad(user: PanelUser) -> None:
+    """Save the scene, close it, work in a new one, and load what was saved."""
+    volumeNode = user.segmentPhantom("Saved")
+    before = user.mask(volumeNode)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "scene.mrb"))
+        user.test.assertTrue(slicer.mrmlScene.WriteToMRB(path))
+        slicer.mrmlScene.Clear()
+        user.settle()
+        user.test.assertEqual(user.ui.resultLabel.text, "")
+        user.test.assertFalse(user.ui.applyButton.enabled)
+        user.segmentPhantom("New")
+        slicer.mrmlScene.Clear()
+        user.test.assertTrue(slicer.mrmlScene.ReadFromMRB(path))
+    user.settle()
+    volumeNode = slicer.util.getNode("Saved")
+    user.test.assertEqual(user.ui.inputSelector.currentNode(), volumeNode)
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+    user.click("applyButton")
+
+
+def leaveEnterAndReload(user: PanelUser) -> None:
+    """Leave the module and come back, reload it as developers do, and go on."""
+    volumeNode = user.segmentPhantom()
+    before, output = user.mask(volumeNode), user.output
+    slicer.util.selectModule("Data")
+    slicer.app.processEvents()
+    slicer.util.selectModule(MODULE)
+    user.settle()
+    slicer.util.reloadScriptedModule(MODULE)
+    user.settle()
+    user.test.assertEqual(user.output, output)
+    user.click("applyButton")
+    np.testing.assert_array_equal(user.mask(volumeNode), before)
+    user.ui.thresholdSlider.value = 0.7
+    user.settle()
+    user.test.assertLess(np.count_nonzero(user.mask(volumeNode)), np.count_nonzero(before))
+
+
+def refuseWhatIsNoCt(user: PanelUser) -> None:
+    """An image without negative values is refused before anything runs, and the panel says why."""
+    volumeNode, _ = user.addPhantom("MR")
+    updateVolumeFromArray(volumeNode, (arrayFromVolume(volumeNode) // 8 + 130).astype(np.uint8))
+    user.settle()
+    user.test.assertFalse(user.ui.applyButton.enabled)
+    user.test.assertTrue(user.ui.messageLabel.text)
+    user.test.assertTrue(user.ui.messageLabel.visible)
+    user.screenshot("refused")
+
+
+def _lookAt(volumeNode) -> None:
+    """Show a volume in the slice views, and all of it in the 3D views."""
+    logic, manager = slicer.app.applicationLogic(), slicer.app.layoutManager()
+    logic.GetSelectionNode().SetActiveVolumeID(volumeNode.GetID())
+    logic.PropagateVolumeSelection(1)
+    for index in range(manager.threeDViewCount):
+        manager.threeDWidget(index).threeDView().resetFocalPoint()
+
+
+def _previews() -> list:
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()]
+
+
+def _overlays() -> list:
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node.GetHideFromEditors()]
+
+
+def _foregrounds() -> list:
+    return [node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+
+
+JOURNEYS = (
+    segmentByOneClick,
+    correctWithPoints,
+    restrictToRegion,
+    moveSliders,
+    showUncertainBorder,
+    segmentSeveral,
+    deleteWhatIsChosen,
+    segmentAMovedCt,
+    saveCloseAndLoad,
+    refuseWhatIsNoCt,
+    leaveEnterAndReload,
+)
