@@ -61,16 +61,6 @@ def test_the_scenarios_of_the_self_test_pass(logic, scenario):
     scenario(LiverGTAN.LiverGTANTest(), logic)
 
 
-def test_the_self_test_passes_with_the_bundled_students(slicerHost):
-    """What `LiverGTANTest` will do in the desktop application."""
-    if not weight_file.available():
-        pytest.skip("no student is bundled yet")
-    slicerHost.loadModule(MODULE_FILE)
-    import LiverGTAN
-
-    LiverGTAN.LiverGTANTest().runTest()
-
-
 def test_an_image_is_analyzed_once_and_again_when_it_changed(logic, phantom):
     volumeNode, _ = phantom
     first = logic.process(volumeNode)

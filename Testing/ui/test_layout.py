@@ -178,12 +178,12 @@ def test_everything_explains_itself_also_when_it_is_disabled(panel):
 
 
 def test_icons_are_slicers_and_without_them_the_texts_stand_alone(panel, monkeypatch):
-    from LiverGTANLib.ui import panel as panelFile
+    from LiverGTANLib.ui import appearance
 
-    withIcon = [getattr(panel.ui, name) for name in panelFile.ICONS]
+    withIcon = [getattr(panel.ui, name) for name in appearance.ICONS]
     assert len(withIcon) == 4 and all(not button.icon.isNull() and button.text for button in withIcon)
-    missing = dict.fromkeys(panelFile.ICONS, (":/Icons/NotThere.png",))
-    monkeypatch.setattr(panelFile, "ICONS", missing)
+    missing = dict.fromkeys(appearance.ICONS, (":/Icons/NotThere.png",))
+    monkeypatch.setattr(appearance, "ICONS", missing)
     panel.widget.onReload()
     reloaded = slicer.util.getModuleWidget("LiverGTAN").ui
     buttons = [getattr(reloaded, name) for name in missing]

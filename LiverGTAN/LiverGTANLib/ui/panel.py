@@ -17,6 +17,7 @@ from ..core.terminology import INTENDED_USE
 from ..mrml import parameters, roi, sample_data, scene
 from ..mrml.parameters import ChosenParameters
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
+from . import appearance
 from .batch_section import BatchSection
 from .live_update import LiveUpdate
 from .measure_section import MeasureSection
@@ -36,14 +37,6 @@ would be written over another volume's."""
 USUAL_ML = (300, 4500)
 """Volumes of a whole liver beyond these are told as unusual. A choice: an adult's has 1000 to 2000 mL, what is left
 after a large resection about 300 mL, and few enlarged ones have more than 4500 mL."""
-
-ICONS = {
-    "undoButton": (":/Icons/Small/SlicerUndo.png", ":/Icons/SlicerUndo.svg"),
-    "redoButton": (":/Icons/Small/SlicerRedo.png", ":/Icons/SlicerRedo.svg"),
-    "liverPointsButton": (":/Icons/MarkupsFiducialMouseModePlace.png", ":/Icons/MarkupsAddPoint.svg"),
-    "notLiverPointsButton": (":/Icons/MarkupsFiducialMouseModePlace.png", ":/Icons/MarkupsAddPoint.svg"),
-}
-"""Button -> its icon in Slicer's resources: its name in Slicer 5.10 and 5.12, and in the development version after."""
 
 TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
 """Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
@@ -98,12 +91,11 @@ class Panel(VTKObservationMixin):
             onProgress=self.refresh,
         )
         self.batch.refresh()
-        _hideCollapsed(ui)
+        appearance.complete(ui)
         self._connect()
 
     def _connect(self) -> None:
         ui = self.ui
-        _setIcons(ui)
         ui.intendedUseLabel.text = INTENDED_USE
         ui.sampleLabel.visible = sample_data.isAvailable()
         ui.sampleLabel.connect("linkActivated(QString)", lambda link: self.loadSample())
@@ -456,24 +448,6 @@ def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
 def _setText(label, text: str) -> None:
     """Show a text that wraps also within long words, such as names and paths, so that it never widens the panel."""
     label.text = re.sub(r"\S{20}(?=\S)", "\\g<0>\u200b", text)
-
-
-def _setIcons(ui) -> None:
-    """Where this Slicer has no such icon, the text of the button stands alone."""
-    for name, paths in ICONS.items():
-        path = next((path for path in paths if qt.QFile(path).exists()), None)
-        if path:
-            getattr(ui, name).icon = qt.QIcon(path)
-
-
-def _hideCollapsed(ui) -> None:
-    """A section that is collapsed from the start leaves its widgets to the Tab key, though without any height: Qt takes
-    back that ctkCollapsibleButton hides them while they are made (childEvent; QWidgetPrivate::setParent_sys).
-    """
-    for section in [widget for widget in vars(ui).values() if widget.inherits("ctkCollapsibleButton")]:
-        if section.collapsed:
-            section.collapsed = False
-            section.collapsed = True
 
 
 def _boundWidgets(ui) -> dict:

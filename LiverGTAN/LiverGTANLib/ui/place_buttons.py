@@ -41,7 +41,7 @@ class PlaceButtons(VTKObservationMixin):
 
     def close(self) -> None:
         """Stop placing; the keys do nothing any more."""
-        self._onCollapsed(True)
+        self._stopIfPlacing()
         self.removeObservers()
         self._parameterNode = None
         for shortcut in self._shortcuts:
@@ -61,8 +61,8 @@ class PlaceButtons(VTKObservationMixin):
             self._onClicked(liver, not self._isPlacing(liver))
 
     def _onCollapsed(self, collapsed: bool) -> None:
-        if collapsed and any(self._isPlacing(liver) for liver in self._buttons):
-            self._stop()
+        if collapsed:
+            self._stopIfPlacing()
 
     def _onClicked(self, liver: bool, on: bool) -> None:
         if on and self._parameterNode is not None and self._parameterNode.inputVolume is not None:
@@ -79,6 +79,10 @@ class PlaceButtons(VTKObservationMixin):
         logic = slicer.modules.markups.logic()
         logic.SetActiveList(node)
         logic.StartPlaceMode(True)
+
+    def _stopIfPlacing(self) -> None:
+        if any(self._isPlacing(liver) for liver in self._buttons):
+            self._stop()
 
     def _stop(self) -> None:
         slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
