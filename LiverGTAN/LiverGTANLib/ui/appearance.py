@@ -1,5 +1,5 @@
-"""What the .ui file cannot say of the widgets: icons whose names differ between versions of Slicer, and that the contents
-of a collapsed section are hidden.
+"""What the .ui file cannot say of the widgets: icons whose names differ between versions of Slicer, and that what is in
+a collapsed section is hidden.
 """
 
 import qt
