@@ -6,6 +6,7 @@ import resource
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -78,7 +79,8 @@ def test_two_outputs_never_have_one_place(scan, tmp_path, capsys):
     out = tmp_path / "out"
     for name in ("volumes.csv", "ct-2.seg.nrrd"):
         assert "are one file" in refused(capsys, scan, scan, "-o", out, "--report", out / name)
-    assert "several inputs need a folder" in refused(capsys, scan, scan, "-o", scan)
+    for output in (scan, tmp_path / "liver.nrrd"):
+        assert "need a folder" in refused(capsys, scan, scan, "-o", output)
 
 
 @pytest.mark.parametrize("option", ["--report", "--picture"])
@@ -155,6 +157,52 @@ def test_a_batch_replaces_its_own_results_and_keeps_the_rows_of_others(scan, tmp
     found = rows(out)
     assert [row["output"] for row in found] == ["ct.seg.nrrd", "other.seg.nrrd", "other-2.seg.nrrd"]
     assert float(found[1]["volume_ml"]) < float(found[0]["volume_ml"])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_folder_is_made_for_one_input_as_for_several_and_a_suffix_is_no_folder(scan, tmp_path, capsys, count):
+    assert segment(*[scan] * count, "-o", tmp_path / "new" / "masks", "--format", ".nii.gz") == 0
+    assert (tmp_path / "new" / "masks" / "ct.nii.gz").is_file()
+    assert len(rows(tmp_path / "new" / "masks")) == count
+    assert "no output this program writes" in refused(capsys, *[scan] * count, "-o", tmp_path / "liver.stl")
+    assert "--format" in refused(capsys, scan, "-o", tmp_path / "liver.nrrd", "--format", ".nii.gz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "new"]
+
+
+def test_a_batch_in_another_format_keeps_the_rows_of_the_masks_that_stay(scan, tmp_path):
+    for suffix in (".seg.nrrd", ".nii.gz", ".seg.nrrd"):
+        assert segment(scan, "-o", tmp_path / "out", "--format", suffix) == 0
+    assert sorted(row["output"] for row in rows(tmp_path / "out")) == ["ct.nii.gz", "ct.seg.nrrd"]
+
+
+def test_a_batch_writes_dicom_segmentations_of_dicom_alone(scan, tmp_path, capsys):
+    noise = np.random.default_rng(0).normal(-60, 60, (12, 40, 40)).astype(np.int16)
+    folder = save(tmp_path / "series", ctSlices(noise))
+    assert segment(folder, scan, "-o", tmp_path / "out", "--format", ".dcm") == 2
+    assert "1 of 2 segmented" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["series.dcm", "volumes.csv"]
+    assert pydicom.dcmread(tmp_path / "out" / "series.dcm").Modality == "SEG"
+    assert "write .nrrd instead" in rows(tmp_path / "out")[1]["error"]
+
+
+def test_a_pattern_is_resolved_where_the_shell_did_not(scan, tmp_path, capsys):
+    shutil.copy(scan, tmp_path / "in" / "other [1].nii.gz")
+    assert segment(tmp_path / "in" / "*.nii.gz", "-o", tmp_path / "out") == 0
+    assert segment(tmp_path / "in" / "other [1].nii.gz", "-o", tmp_path / "one.nrrd") == 0
+    assert sorted(row["output"] for row in rows(tmp_path / "out")) == ["ct.seg.nrrd", "other [1].seg.nrrd"]
+    assert "does not exist" in refused(capsys, tmp_path / "*.mha", "-o", tmp_path / "two.nrrd")
+
+
+def test_a_folder_of_images_is_refused_with_what_to_do(scan, tmp_path, capsys):
+    (tmp_path / "in" / "notes.txt").touch()
+    assert f"as in {tmp_path / 'in' / '*.nii.gz'}" in refused(capsys, tmp_path / "in", "-o", tmp_path / "a.nrrd")
+
+
+def test_names_that_are_no_text_are_listed_in_the_table(scan, tmp_path):
+    odd = shutil.copy(scan, os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.nii.gz"))
+    assert segment(odd, scan, "-o", tmp_path / "out", "--report", tmp_path / "report.json") == 0
+    assert segment(scan, odd, "-o", tmp_path / "out") == 0
+    assert b"\xff.nii.gz" in (tmp_path / "out" / "volumes.csv").read_bytes()
 
 
 def test_one_mask_that_cannot_be_written_does_not_end_the_batch(scan, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`python -m LiverGTANLib segment`: its options, what it prints, and its exit status."""
 
 import argparse
+import glob
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
 from .errors import EXPECTED, sentence
-from .file_batch import TABLE, segment_files, targets
+from .file_batch import MASK_SUFFIX, TABLE, segment_files, targets
 from .file_segmentation import read_file, read_reference, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
 from .outputs import require_writable
@@ -26,8 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     import scipy.ndimage  # noqa: F401  (masks need it; imported here, it is not counted as time of the first scan)
 
     try:
+        options.inputs = _resolved(options.inputs)
         engine = InstalledEngines().create(options.student, options.engine)
-        if options.output.is_dir() or len(options.inputs) > 1:
+        if _is_folder(options.output):
             return _segment_many(options, engine)
         return _segment_one(options, engine)
     except EXPECTED as error:
@@ -55,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=_path,
         metavar="OUTPUT",
-        help=f"file ending in {', '.join(OUTPUT_SUFFIXES)}; for several inputs, or one, an existing folder",
+        help=f"a folder, made if need be; or, for one input, a file ending in {', '.join(OUTPUT_SUFFIXES)}",
     )
+    add("--format", choices=OUTPUT_SUFFIXES, help=f"of the masks in an output folder ({MASK_SUFFIX})")
     add(
         "--student",
         default=weight_file.DEFAULT,
@@ -72,9 +75,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _path(text: str) -> Path:
-    if not text.strip():
+    if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return Path(text)
+
+
+def _resolved(inputs: list[Path]) -> list[Path]:
+    """The inputs; for a pattern such as `data/*.nii.gz`, which not every shell resolves, the files that match it."""
+    found: list[Path] = []
+    for path in inputs:
+        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path)))]
+        found += matches or [path]
+    return found
+
+
+def _is_folder(output: Path) -> bool:
+    """One rule for one input and for several: what is no folder yet is one if its name has no suffix."""
+    return output.is_dir() or (not output.suffix and not output.exists())
 
 
 def _probability(text: str) -> float:
@@ -93,6 +110,8 @@ def _reference(text: str) -> tuple[Path, int | None]:
 def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     path, outputs = options.inputs[0], (options.output, options.report, options.picture)
     require_output_suffix(options.output)
+    if len(options.inputs) > 1 or options.format:
+        raise InputError(f"Several inputs, and --format, need a folder for the masks; {options.output} names a file.")
     require_writable(outputs, [path, *(options.reference[:1] if options.reference else ())])
     save_picture = _picture_writer() if options.picture else None  # says at once that matplotlib is missing
     source, seconds = read_file(path, options.series)
@@ -124,11 +143,9 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     if options.picture or options.reference or options.series is not None:
         raise InputError("--picture, --reference and --series go with a single input and an output file.")
-    if options.output.exists() and not options.output.is_dir():
-        raise InputError(f"{options.output} is a file; several inputs need a folder for their masks.")
-    masks = targets(options.inputs, options.output)
+    masks = targets(options.inputs, options.output, options.format or MASK_SUFFIX)
     require_writable([*masks, options.output / TABLE, options.report], options.inputs)
-    rows, reports = segment_files(options.inputs, options.output, engine, _parameters(options))
+    rows, reports = segment_files(options.inputs, masks, engine, _parameters(options))
     if options.report:
         write_report(options.report, reports)
     failed = [row for row in rows if row["error"]]

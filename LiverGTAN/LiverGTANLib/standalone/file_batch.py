@@ -13,23 +13,26 @@ from ..core.postprocess import MaskParameters
 from ..core.volume import InputError
 from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, segment_file
-from .image_files import stem_of, write_mask
+from .image_files import require_output_suffix, stem_of, write_mask
 
 TABLE = "volumes.csv"
 COLUMNS = ("input", "output", "volume_ml", "seconds", "warnings", "error")
 MASK_SUFFIX = ".seg.nrrd"
 Row = dict[str, Any]
+AS_CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+"""How the table is opened; names of files may hold bytes that are no text."""
 
 
 def segment_files(
-    inputs: list[Path], folder: Path, engine: Engine, parameters: MaskParameters
+    inputs: list[Path], masks: list[Path], engine: Engine, parameters: MaskParameters
 ) -> tuple[list[Row], list[dict[str, Any]]]:
-    """Write the masks and the table; a bad input, or a mask that cannot be written, does not stop the others.
+    """Write the masks (see `targets`) and a table beside them; what cannot be read or written does not stop the others.
 
     Returns (row of the table, report) of every input in order; the error of a row is empty where there was none.
     Raises InputError before anything is computed when a file would be lost.
     """
-    masks, table = targets(inputs, folder), folder / TABLE
+    folder = masks[0].parent
+    table = folder / TABLE
     earlier = read_rows(table)
     _require_replaceable(masks, earlier)
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,8 +42,8 @@ def segment_files(
     return rows, reports
 
 
-def targets(inputs: list[Path], folder: Path) -> list[Path]:
-    """One file for each input, no two alike, even where capitals do not count: later ones get a number."""
+def targets(inputs: list[Path], folder: Path, suffix: str = MASK_SUFFIX) -> list[Path]:
+    """One mask for each input, no two alike, even where capitals do not count: later ones get a number."""
     taken: set[str] = set()
     found = []
     for path in inputs:
@@ -50,7 +53,7 @@ def targets(inputs: list[Path], folder: Path) -> list[Path]:
             number += 1
             name = f"{stem}-{number}"
         taken.add(name.casefold())
-        found.append(folder / f"{name}{MASK_SUFFIX}")
+        found.append(folder / f"{name}{suffix}")
     return found
 
 
@@ -60,7 +63,7 @@ def read_rows(table: Path) -> list[Row]:
         return []
     rows: list[Row] = []
     names: set[str] = set()
-    with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(newline="", encoding="utf-8") as stream:
+    with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(**AS_CSV) as stream:
         reader = csv.DictReader(stream)
         rows, names = list(reader), set(reader.fieldnames or ())
     if not {"input", "output"} <= names <= set(COLUMNS):
@@ -83,6 +86,7 @@ def _segment(path: Path, target: Path, engine: Engine, parameters: MaskParameter
     """The row of one input, and its report."""
     try:
         source, seconds = read_file(path)
+        require_output_suffix(target, source.images is not None)
         result = segment_file(path, source, seconds, engine, parameters)
         write_mask(target, result.mask, source, engine.student)
     except EXPECTED as error:
@@ -101,10 +105,10 @@ def _segment(path: Path, target: Path, engine: Engine, parameters: MaskParameter
 
 
 def _write_table(table: Path, rows: list[Row], earlier: list[Row]) -> None:
-    """Write the table; rows of earlier batches on other inputs stay."""
+    """Write the table; rows of earlier batches stay, apart from replaced masks and errors that were tried again."""
     inputs, masks = {row["input"] for row in rows}, {row["output"] for row in rows}
-    others = [row for row in earlier if row["input"] not in inputs and row["output"] not in masks]
-    with atomic_write(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    others = [row for row in earlier if row["output"] not in masks and (row["output"] or row["input"] not in inputs)]
+    with atomic_write(table) as temporary, temporary.open("w", **AS_CSV) as stream:
         writer = csv.DictWriter(stream, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(others + rows)

@@ -12,7 +12,7 @@ from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import LPS_TO_RAS, CtVolume, InputError
 from ..core.weight_file import Student
-from .dicom.files import DICOM_SUFFIXES, CtImage, is_dicom
+from .dicom.files import DICOM_SUFFIXES, CtImage, holds_dicom, is_dicom
 from .dicom.reader import read_dicom
 from .dicom.segmentation import read_segmentation, write_segmentation
 from .metaimage import read_metaimage_header
@@ -76,6 +76,8 @@ def open_ct(path: str | Path, series: int | None = None) -> CtFile:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        _require_no_folder_of_images(path)
     if path.is_dir() or (suffix_of(path, INPUT_SUFFIXES) is None and path.is_file() and is_dicom(path)):
         found = read_dicom(path, series)
         return CtFile(found.ct, found.notes, [image.path for image in found.images], found.images)
@@ -84,6 +86,17 @@ def open_ct(path: str | Path, series: int | None = None) -> CtFile:
     header = read_header(path)
     ct = CtVolume(read_voxels(header), header.ijk_to_ras, stem_of(path))
     return CtFile(ct, header.notes, [path, *header.files])
+
+
+def _require_no_folder_of_images(folder: Path) -> None:
+    """Raise InputError for a folder of images in other formats than DICOM: it says how to have them all segmented."""
+    images = sorted(path.name for path in folder.iterdir() if path.is_file() and suffix_of(path, INPUT_SUFFIXES))
+    if images and not holds_dicom(folder):
+        pattern = folder / f"*{suffix_of(Path(images[0]), INPUT_SUFFIXES)}"
+        raise InputError(
+            f"{folder} holds {len(images)} image files ({images[0]}...) and no DICOM; give the files, as in {pattern}, "
+            "and a folder as output."
+        )
 
 
 def read_ct(path: str | Path) -> CtVolume:
@@ -159,7 +172,7 @@ def require_output_suffix(path: Path, from_dicom: bool = True) -> str:
     if suffix is None:
         raise InputError(
             f"{path.name} is no output this program writes; end it in {', '.join(OUTPUT_SUFFIXES)}, or "
-            "name an existing folder."
+            "name a folder, which has no suffix or exists."
         )
     if suffix == ".dcm" and not from_dicom:
         raise InputError(

@@ -124,6 +124,11 @@ def is_dicom(path: Path) -> bool:
     return path.name.upper() == "DICOMDIR" or path.suffix.lower() in DICOM_SUFFIXES or _start(path)[128:132] == b"DICM"
 
 
+def holds_dicom(folder: Path) -> bool:
+    """Whether any file below a folder begins as DICOM does, or is named as DICOM."""
+    return any(True for _ in _candidates(folder))
+
+
 def read_content(path: Path) -> DicomContent:
     """The CT images in a file, in a folder with all below it, or named by a DICOMDIR.
 

@@ -30,8 +30,8 @@ DECODERS = {
 }
 """Transfer syntax (JPEG, JPEG-LS, JPEG 2000, high-throughput JPEG 2000) -> packages that decode it for pydicom."""
 
-OTHER_DECODERS = "pylibjpeg pylibjpeg-libjpeg"
-"""For lossless and 12-bit JPEG."""
+OTHER_DECODERS = "python-gdcm"
+"""For lossless and 12-bit JPEG; pylibjpeg-libjpeg reads them too, but is GPL."""
 
 
 def read_hu(images: list[CtImage]) -> np.ndarray:
