@@ -5,6 +5,8 @@ The module, its panel and its logic: a thin shell over LiverGTANLib. Nothing hea
 
 from typing import Annotated
 
+import LiverGTANLib  # noqa: F401  # isort: skip  # says which Slicer is needed, before an older one lacks something
+
 import slicer
 from slicer import (
     vtkMRMLMarkupsFiducialNode,

@@ -253,3 +253,34 @@ def test_the_students_to_choose_from_are_the_bundled_ones():
         pytest.skip("no student is bundled yet")
     choices = ast.literal_eval(re.search(r"^STUDENTS = (.*)$", SOURCE, re.MULTILINE)[1])
     assert sorted(choices) == sorted(weight_file.available()) and choices[0] == weight_file.DEFAULT
+
+
+OLD = "import sys; sys.version_info = (3, 9, 18); sys.argv = {argv}; {program}"
+
+
+@pytest.mark.parametrize(
+    "argv, program, status",
+    [
+        (["-m"], "import LiverGTANLib", 1),
+        ([""], "import LiverGTANLib", "ImportError"),
+        ([""], "import LiverGTAN", "ImportError"),  # Slicer 5.8 would fail at the next line for another reason
+    ],
+)
+def test_an_older_python_says_which_slicer_is_needed(argv, program, status):
+    done = subprocess.run(
+        [sys.executable, "-c", OLD.format(argv=argv, program=program)],
+        cwd=ROOT / "LiverGTAN",
+        capture_output=True,
+        text=True,
+    )
+    sentence = "LiverGTAN needs Python 3.10 or newer, in 3D Slicer version 5.10 or newer; this is Python 3.9."
+    assert done.returncode == 1
+    if status == 1:
+        assert done.stderr == sentence + "\n"
+    else:
+        assert done.stderr.endswith(f"{status}: {sentence}\n")
+
+
+def test_an_older_python_can_read_the_files_that_say_so():
+    for name in ("LiverGTAN.py", "LiverGTANLib/__init__.py"):
+        ast.parse((ROOT / "LiverGTAN" / name).read_text(encoding="utf-8"), feature_version=(3, 9))
