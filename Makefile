@@ -1,6 +1,7 @@
 # make segment [CT=scan.nii.gz]   the liver of the sample CT, or of your own, into out/
 # make check                      lint, format, types and the fast tests, in under a minute
 # make test                       lint, format, types and all tests that need no Slicer application
+# make test-all                   the same, and 10,000 generated inputs: files, weights, settings and command lines
 # make test-slicer-python         the extension's tests on another Python, without torch: PYTHON=python3.12
 # make test-in-slicer SLICER=...  what users do, inside the Slicer application; screenshots go to out/slicer
 # make train-demo                 the whole training path on a generated phantom, in about five minutes
@@ -16,7 +17,8 @@ RUN = $(VENV)/bin/python
 SEGMENT = PYTHONPATH=LiverGTAN $(RUN) -m LiverGTANLib segment
 PYTEST = QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
 
-.PHONY: segment check test lint types fast-tests test-slicer-python test-in-slicer train-demo benchmark slicer clean
+.PHONY: segment check test test-all generated-inputs lint types fast-tests test-slicer-python test-in-slicer train-demo
+.PHONY: benchmark slicer clean
 
 # One stamp for each group of packages, remade when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml
@@ -44,6 +46,13 @@ fast-tests: $(VENV)/.installed-test
 
 test: lint types
 	$(PYTEST)
+
+test-all: test
+	@$(MAKE) --no-print-directory generated-inputs
+
+# ARGUMENTS: see `python -m generated --help` in Testing/generated.
+generated-inputs: $(VENV)/.installed-test
+	PYTHONPATH=.:LiverGTAN:Testing $(RUN) -m generated $(ARGUMENTS)
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

@@ -1,7 +1,6 @@
 """NIfTI, NRRD and MetaImage in and out: read right with their place, or refused; written whole or not at all."""
 
 import gzip
-import resource
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone.dicom.reader import read_dicom
 from LiverGTANLib.standalone.image_files import CtFile, image_of, open_ct, read_ct, read_labels, write_mask
 from support.dicom_cases import ctSlices, ijkToRas, save, smallHu
+from support.full_disk import fullDisk
 
 OBLIQUE = np.array([[-0.8, 0.1, 0.3, 12.0], [0.15, -0.9, 0.5, -40.0], [0.1, 0.2, 2.4, 77.0], [0, 0, 0, 1.0]])
 """No right angles: what NRRD and MetaImage can hold, and NIfTI in its sform."""
@@ -487,16 +487,6 @@ def test_a_mask_lies_exactly_where_the_ct_lies(hu, tmp_path, student, suffix, sh
         )
 
 
-@contextmanager
-def noRoomOnTheDisk(bytes_left: int = 100) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".dcm"])
 def test_a_full_disk_leaves_the_former_mask_and_nothing_else(tmp_path, student, suffix):
     found = read_dicom(save(tmp_path / "ct", ctSlices(smallHu())))
@@ -504,7 +494,7 @@ def test_a_full_disk_leaves_the_former_mask_and_nothing_else(tmp_path, student, 
     path = tmp_path / "out" / f"liver{suffix}"
     write_mask(path, maskOf(found.ct.shape), source, student)
     before = path.read_bytes()
-    with noRoomOnTheDisk(), pytest.raises(OSError, match="cannot be written"):
+    with fullDisk(), pytest.raises(OSError, match="cannot be written"):
         write_mask(path, BoxMask(np.ones((8, 30, 40), np.uint8), (0, 0, 0), found.ct.shape), source, student)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import resource
 import shutil
 
 import numpy as np
@@ -14,6 +13,7 @@ from LiverGTANLib.standalone import command_line as cli
 from LiverGTANLib.standalone.file_batch import targets
 from LiverGTANLib.standalone.image_files import image_of, read_ct
 from support.dicom_cases import ctSlices, save
+from support.full_disk import fullDisk
 from training.data import samples
 
 pytestmark = pytest.mark.slow
@@ -212,12 +212,8 @@ def test_one_mask_that_cannot_be_written_does_not_end_the_batch(scan, tmp_path, 
     out = tmp_path / "out"
     assert segment(scan, empty, "-o", out) == 0
     first = (out / "ct.seg.nrrd").read_bytes()
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(first) * 3 // 4, limit[1]))
-    try:
+    with fullDisk(len(first) * 3 // 4):
         assert segment(scan, empty, "-o", out, "--threshold", "0.4") == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "1 of 2 segmented" in capsys.readouterr().out
     assert (out / "ct.seg.nrrd").read_bytes() == first
     assert sorted(path.name for path in out.iterdir()) == ["ct.seg.nrrd", "pelvis.seg.nrrd", "volumes.csv"]

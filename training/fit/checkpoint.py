@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from LiverGTANLib.core.files import atomic_write, open_zip, read_bytes
+from LiverGTANLib.core.files import atomic_write, brief, open_zip, read_bytes
 from training.code_version import commit
 from training.errors import UserError
 from training.fit import network_file
@@ -170,12 +170,6 @@ def is_network(net: Any) -> bool:
         )
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False
-
-
-def brief(value: Any) -> str:
-    """For messages: of a hostile file they would be as long as it is."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def network(file: Path, role: str | None = None) -> UNet3D:

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from LiverGTANLib.core.files import atomic_write, parse_json
+from LiverGTANLib.core.files import atomic_write, brief, parse_json
 from training.errors import UserError
 
 SUFFIX = ".safetensors"
@@ -76,8 +76,9 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise UserError(f"There is no {file}; write it with `python -m training keep`.") from error
     # Of metadata that are no record of a checkpoint, and of tensors of types that numpy does not know.
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{file} is damaged or was not written by `python -m training keep` ({reason}).") from error
+        raise UserError(
+            f"{file} is damaged or was not written by `python -m training keep` ({brief(error)})."
+        ) from error
     if not same:
         raise UserError(f"{file} has changed since it was written (its digest differs); write or copy it again.")
     single = {name: array.float() if array.is_floating_point() else array for name, array in arrays.items()}

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from LiverGTANLib.core.files import brief
 from training.errors import UserError
 from training.fit import machine
 from training.model import growth
@@ -94,8 +95,7 @@ class Trainee:
             trainee.optimizer.load_state_dict(state["optimizer"])
             trainee.optimizer_start_step, trainee.growths = int(state["optimizer_start_step"]), list(state["growths"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"The checkpoint cannot be resumed ({reason}); give another folder.") from error
+            raise UserError(f"The checkpoint cannot be resumed ({brief(error)}); give another folder.") from error
         return trainee
 
     @torch.no_grad()

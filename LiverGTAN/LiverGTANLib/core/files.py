@@ -26,6 +26,12 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     return data
 
 
+def brief(value: Any, most: int = 200) -> str:
+    """For messages: in one line and not long, for what a damaged or hostile file holds may have any length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def open_zip(data: bytes) -> zipfile.ZipFile:
     """The archive in these bytes. Raises ValueError for one of very many members, and BadZipFile.
 
@@ -47,14 +53,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _int(text: str) -> int:
-    return int(_short(text))
+    return int(_bounded(text))
 
 
 def _float(text: str) -> float:
-    return float(_short(text))
+    return float(_bounded(text))
 
 
-def _short(text: str) -> str:
+def _bounded(text: str) -> str:
     if len(text) > LONGEST_NUMBER:
         raise ValueError(f"a number of {len(text)} characters")
     return text

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import atomic_write, open_zip, parse_json, read_bytes
+from .files import atomic_write, brief, open_zip, parse_json, read_bytes
 
 FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
@@ -182,7 +182,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = parse_json(read_bytes(path, LARGEST_CARD).decode("utf-8"))
     except (OSError, ValueError) as error:
-        raise StudentError(f"The card {path.name} is damaged ({_short(error)}); install the student again.") from error
+        raise StudentError(f"The card {path.name} is damaged ({brief(error)}); install the student again.") from error
     _check_card(card, path)
     return card
 
@@ -193,7 +193,7 @@ def _check_card(card: Any, path: Path) -> None:
     try:
         sound = _can_be_run(card)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise StudentError(f"The card {path.name} lacks or garbles {_short(error)}.") from error
+        raise StudentError(f"The card {path.name} lacks or garbles {brief(error)}.") from error
     if not sound:
         raise StudentError(
             f"The card {path.name} describes a network that this version cannot run "
@@ -228,14 +228,8 @@ def _can_be_run(card: dict[str, Any]) -> bool:
 def _number(value: Any) -> float:
     """A finite number; neither a text nor true or false stands for one. Raises TypeError."""
     if type(value) not in (int, float) or not isfinite(value):
-        raise TypeError(f"a number ({_short(value)!r})")
+        raise TypeError(f"a number ({brief(value)!r})")
     return float(value)
-
-
-def _short(value: Any) -> str:
-    """For messages: of a hostile file they would be as long as it is."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _read_weights(path: Path, card: dict[str, Any]) -> bytes:
@@ -262,7 +256,7 @@ def _arrays(data: bytes, path: Path, card: dict[str, Any]) -> dict[str, np.ndarr
         raise
     # Whatever zipfile raises for archives that are cut, encrypted, packed in other ways, or made to mislead.
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError, OverflowError) as error:
-        raise StudentError(f"{path.name} is damaged or no archive of plain arrays ({_short(error)}).") from error
+        raise StudentError(f"{path.name} is damaged or no archive of plain arrays ({brief(error)}).") from error
     if sum(map(np.size, arrays.values())) != card["parameters"]:
         raise StudentError(f"{path.name} does not hold as many parameters as its card says ({card['parameters']}).")
     return arrays
@@ -271,7 +265,7 @@ def _arrays(data: bytes, path: Path, card: dict[str, Any]) -> dict[str, np.ndarr
 def _require_names(arrays: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
     if set(arrays) != set(expected):
         odd = ", ".join(sorted(set(arrays) ^ set(expected)))
-        raise StudentError(f"{path.name} does not hold the arrays of its card: {_short(odd)}.")
+        raise StudentError(f"{path.name} does not hold the arrays of its card: {brief(odd)}.")
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shape: tuple[int, ...], path: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import argparse
 import glob
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,8 +76,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _path(text: str) -> Path:
-    if not text.strip() or "\0" in text:
+    if not text.strip():
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")
+    try:
+        name = os.fsencode(text)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise argparse.ArgumentTypeError("the name of a file or folder has characters that no name can have")
     return Path(text)
 
 

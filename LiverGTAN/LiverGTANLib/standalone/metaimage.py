@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import brief
 from ..core.volume import LPS_TO_RAS, InputError
 from .voxel_data import MOST_FILES, NO_ORIENTATION, VolumeHeader, numbered_files, scalar_shape
 
@@ -31,7 +32,7 @@ def read_metaimage_header(path: Path) -> VolumeHeader:
     try:
         return _header(path, fields, names, start)
     except (KeyError, ValueError, IndexError) as error:
-        raise InputError(f"{path} has an incomplete or damaged header ({error}); write it again.") from error
+        raise InputError(f"{path} has an incomplete or damaged header ({brief(error)}); write it again.") from error
 
 
 def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
@@ -52,14 +53,17 @@ def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
 def _header(path: Path, fields: dict[str, str], names: list[str], start: int) -> VolumeHeader:
     if int(fields.get("ElementNumberOfChannels", "1")) != 1:
         raise InputError(f"{path} is a color or vector image; choose a scalar CT.")
-    if fields.get("BinaryData", "True").lower() != "true":
+    if not _is_true(fields, "BinaryData", "True"):
         raise InputError(f"{path} holds its voxels as text, which is not supported; write it as binary data.")
-    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() == "true"
+    big = _is_true(fields, "BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
     dtype = np.dtype(TYPES[fields["ElementType"]]).newbyteorder(">" if big else "<")
-    shape = scalar_shape(path, [int(n) for n in fields["DimSize"].split()])
+    sizes = [int(n) for n in fields["DimSize"].split()]
+    if int(fields.get("NDims", len(sizes))) != len(sizes):
+        raise ValueError(f"NDims = {fields['NDims'][:20]} for {len(sizes)} sizes")
+    shape = scalar_shape(path, sizes)
     files, local = _files(path, fields["ElementDataFile"], names)
     matrix, notes = _matrix(path, fields)
-    compressed = fields.get("CompressedData", "False").lower() == "true"
+    compressed = _is_true(fields, "CompressedData", "False")
     header_size = int(fields.get("HeaderSize", "0"))
     return VolumeHeader(
         path,
@@ -71,6 +75,13 @@ def _header(path: Path, fields: dict[str, str], names: list[str], start: int) ->
         compression="zlib" if compressed else "none",
         notes=notes,
     )
+
+
+def _is_true(fields: dict[str, str], key: str, default: str) -> bool:
+    value = fields.get(key, default).lower()
+    if value not in ("true", "false", "1", "0"):
+        raise ValueError(f"{key} = {value}")
+    return value in ("true", "1")
 
 
 def _files(path: Path, text: str, names: list[str]) -> tuple[list[Path], bool]:

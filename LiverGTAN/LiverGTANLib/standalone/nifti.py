@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import brief
 from ..core.volume import InputError
 from .voxel_data import NO_ORIENTATION, VolumeHeader, scalar_shape
 
@@ -18,6 +19,9 @@ LARGEST_OFFSET = 2**26
 """Of the voxels; extensions lie before them, of a few kilobytes."""
 SAME_PLACE_MM = 1.0
 """sform and qform that place every corner within this distance are the same; rounding makes 0.01 mm."""
+
+XFORM_CODES = range(6)
+"""0: none stored; otherwise what positions refer to (nifti1.h, and 5 for other templates, which nibabel knows too)."""
 
 GZIP = b"\x1f\x8b"
 UNITS_IN_MM = {1: 1000.0, 3: 0.001}
@@ -38,7 +42,7 @@ def read_nifti_header(path: Path) -> VolumeHeader:
     except InputError:
         raise
     except Exception as error:  # nibabel raises errors of many kinds for damaged headers
-        raise InputError(f"{path} has a damaged header ({error}); copy or download it again.") from error
+        raise InputError(f"{path} has a damaged header ({brief(error)}); copy or download it again.") from error
     if not 0 <= offset <= LARGEST_OFFSET:
         raise InputError(f"{path} has a damaged header (its voxels would begin at byte {offset}); copy it again.")
     matrix, notes = _matrix(path, header, shape)
@@ -102,7 +106,7 @@ def _parsed(path: Path, start: bytes):
         # Extensions, which follow the header itself, are not looked at.
         return kind(start[: kind.template_dtype.itemsize], check=False)
     except Exception as error:  # nibabel raises errors of many kinds for damaged headers
-        raise InputError(f"{path} has a damaged header ({error}); copy or download it again.") from error
+        raise InputError(f"{path} has a damaged header ({brief(error)}); copy or download it again.") from error
 
 
 def _image_beside(path: Path) -> Path:
@@ -114,8 +118,8 @@ def _image_beside(path: Path) -> Path:
 
 def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
     """(4, 4) matrix from voxels to RAS mm, and what is to be said of it."""
-    sform = header.get_sform(coded=True)[0] if hasattr(header, "get_sform") else None
-    qform = _qform(path, header) if hasattr(header, "get_qform") else None
+    sform = header.get_sform() if _is_coded(path, header, "sform_code") else None
+    qform = _qform(path, header) if _is_coded(path, header, "qform_code") else None
     unit = UNITS_IN_MM.get(int(header["xyzt_units"]) & 7, 1.0) if "xyzt_units" in header else 1.0
     if sform is None and qform is None:
         sizes = np.abs(np.asarray(header["pixdim"][1:4], float)) * unit
@@ -133,14 +137,22 @@ def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray
     return matrix, notes
 
 
-def _qform(path: Path, header) -> np.ndarray | None:
+def _is_coded(path: Path, header, name: str) -> bool:
+    """Whether an orientation is stored; Analyze knows none. Raises InputError for a code that does not exist."""
+    code = int(header[name]) if name in header else 0
+    if code not in XFORM_CODES:
+        raise InputError(f"{path} has a damaged header ({name} is {code}); copy or download it again.")
+    return code != 0
+
+
+def _qform(path: Path, header) -> np.ndarray:
     if header["pixdim"][0] not in (-1, 1):
         header["pixdim"][0] = 1  # the standard wants 0, which many writers leave, to be read so
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
     try:
-        return header.get_qform(coded=True)[0]
+        return header.get_qform()
     except Exception as error:  # nibabel raises errors of many kinds for damaged headers
-        raise InputError(f"{path} has a damaged orientation (qform: {error}); correct its header.") from error
+        raise InputError(f"{path} has a damaged orientation (qform: {brief(error)}); correct its header.") from error
 
 
 def _farthest_corner(first: np.ndarray, second: np.ndarray, shape: tuple[int, int, int]) -> float:

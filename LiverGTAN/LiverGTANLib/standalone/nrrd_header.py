@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import brief
 from ..core.volume import LPS_TO_RAS, InputError
 from .voxel_data import MOST_FILES, NO_ORIENTATION, Compression, VolumeHeader, numbered_files, scalar_shape
 
@@ -48,7 +49,7 @@ def read_nrrd_header(path: Path) -> VolumeHeader:
     try:
         return _header(path, _fields(lines), start)
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{path} has an incomplete or damaged header ({error}); write it again.") from error
+        raise InputError(f"{path} has an incomplete or damaged header ({brief(error)}); write it again.") from error
 
 
 def _lines(path: Path) -> tuple[list[str], int]:
@@ -71,7 +72,9 @@ def _fields(lines: list[str]) -> dict[str, str]:
     for number, line in enumerate(lines[1:], start=2):
         if line.startswith("#") or ":=" in line:
             continue
-        key, _, value = line.partition(":")
+        key, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(f"a line without a field: {line[:80]}")
         fields[key.strip().lower().replace(" ", "")] = value.strip()
         if "datafile" in fields and fields["datafile"].upper().startswith("LIST"):
             return fields | {"list": "\n".join(lines[number:])}
@@ -86,7 +89,10 @@ def _header(path: Path, fields: dict[str, str], start: int) -> VolumeHeader:
     if any(kind.lower() not in SCALAR_KINDS for kind in kinds):
         raise InputError(f"{path} is a color or vector image ({', '.join(kinds)}); choose a scalar CT.")
     dtype = np.dtype(TYPES[fields["type"].lower()]).newbyteorder(">" if fields.get("endian") == "big" else "<")
-    shape = scalar_shape(path, [int(n) for n in fields["sizes"].split()])
+    sizes = [int(n) for n in fields["sizes"].split()]
+    if int(fields.get("dimension", len(sizes))) != len(sizes):
+        raise ValueError(f"dimension: {fields['dimension'][:20]} for {len(sizes)} sizes")
+    shape = scalar_shape(path, sizes)
     files, detached = _files(path, fields)
     skip = int(fields.get("byteskip", 0))
     if skip < -1 or int(fields.get("lineskip", 0)) != 0:

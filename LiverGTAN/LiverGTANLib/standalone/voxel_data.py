@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from ..core.files import brief
 from ..core.volume import InputError
 from .limits import require_size
 
@@ -94,8 +95,10 @@ def read_voxels(header: VolumeHeader) -> np.ndarray:
         raise InputError(f"{header.path} holds colors, vectors or complex numbers; choose a scalar CT.")
     require_size(header.shape_ijk[::-1], header.dtype.itemsize, header.path)
     for file in header.files:
-        if not file.is_file():
-            raise InputError(f"{header.path} says that its voxels are in {file}, which does not exist.")
+        if not _is_file(file):
+            raise InputError(
+                f"{header.path} says that its voxels are in {brief(file)}, which does not exist or cannot be a file."
+            )
     count = int(np.prod(header.shape_ijk, dtype=np.int64))
     _require_enough(header, count * header.dtype.itemsize)
     stored = np.empty(count, header.dtype)
@@ -105,6 +108,13 @@ def read_voxels(header: VolumeHeader) -> np.ndarray:
     if len(room):
         raise InputError(_incomplete(header, stored.nbytes - len(room), stored.nbytes))
     return _values(header, stored).reshape(header.shape_ijk[::-1])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name of a thousand characters
+        return False
 
 
 def _require_enough(header: VolumeHeader, needed: int) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.files import brief
 from ...core.volume import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ LARGEST_INFLATED_BYTES = 2**31
 """A deflated data set larger than this is refused; an enhanced CT of 1,000 slices of 512 x 512 has a quarter of it."""
 
 LARGE_FILE_BYTES = 2**28
+
+LONGEST_LABEL = 64
+"""Characters of a description in messages, as many as the standard allows."""
 
 CT_IMAGE, ENHANCED_CT, LEGACY_ENHANCED_CT = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "2.1", "2.2"))
 MULTI_FRAME_CT = (ENHANCED_CT, LEGACY_ENHANCED_CT)
@@ -185,7 +189,7 @@ def naming(path: Path) -> Iterator[None]:
             raise
         if isinstance(error, MemoryError) and path.stat().st_size > LARGE_FILE_BYTES:
             raise  # of a small file it is a length that makes no sense
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = brief(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
         raise InputError(f"{path} is cut or damaged ({reason}); copy it again from its source.") from error
 
 
@@ -284,7 +288,7 @@ def _kind(dataset: "Dataset") -> str:
     modality = str(dataset.get("Modality", "") or "")
     if modality == "CT":
         return "CT pages without a position (dose report or picture)"
-    return modality or _sop_class(dataset)
+    return brief(modality or _sop_class(dataset), LONGEST_LABEL)
 
 
 def _images_of(path: Path, dataset: "Dataset") -> Iterator[CtImage]:
@@ -335,8 +339,8 @@ def _image(path: Path, frame: int | None, dataset: "Dataset") -> CtImage:
         instance=str(dataset.get("SOPInstanceUID", "")),
         number=_integer(dataset, "InstanceNumber") if frame is None else frame + 1,
         series_number=_integer(dataset, "SeriesNumber"),
-        description=str(dataset.get("SeriesDescription", "") or "").strip(),
-        body_part=str(dataset.get("BodyPartExamined", "") or "").strip().upper(),
+        description=brief(dataset.get("SeriesDescription", "") or "", LONGEST_LABEL),
+        body_part=brief(dataset.get("BodyPartExamined", "") or "", LONGEST_LABEL).upper(),
         is_localizer="LOCALIZER" in _words(_find(places, "FrameType") or dataset.get("ImageType")),
         size=size,
         position=position,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.files import brief
 from ...core.segmenter import BoxMask
 from ...core.terminology import INTENDED_USE, SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ...core.volume import InputError
@@ -47,7 +48,7 @@ def write_segmentation(path: Path, mask: BoxMask, images: list[CtImage], student
         raise
     except Exception as error:  # highdicom raises errors of many kinds for what headers lack
         raise InputError(
-            f"The headers of the CT do not allow a DICOM segmentation ({error}); write .nrrd instead."
+            f"The headers of the CT do not allow a DICOM segmentation ({brief(error)}); write .nrrd instead."
         ) from error
     segmentation.save_as(path, enforce_file_format=True)
 
