@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from LiverGTANLib.core import files
 from LiverGTANLib.core.files import atomic_write
 
 
@@ -58,3 +59,24 @@ def test_a_new_file_may_be_read_like_any_other_of_this_user(tmp_path):
         temporary.write_text("")
     (tmp_path / "other").touch()
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("value", [{"a": [1, 2.5, "ä", None, True]}, [], "x", 10**30, -0.0, 1e-300])
+def test_what_is_written_as_json_is_read_the_same(value):
+    for ascii_only in (False, True):
+        assert files.parse_json(files.to_json(value, ascii_only=ascii_only)) == value
+
+
+def test_numbers_that_json_does_not_have_become_null():
+    assert files.to_json({"a": [float("nan"), (float("inf"), 1)]}) == '{"a": [null, [null, 1]]}'
+
+
+def test_a_message_is_one_short_line():
+    assert files.brief("a\n\tb" + "c" * 1000) == "a b" + "c" * 197 + "..."
+
+
+def test_a_file_larger_than_expected_is_not_read(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(11))
+    assert files.read_bytes(tmp_path / "a", 11) == bytes(11)
+    with pytest.raises(ValueError, match="larger than"):
+        files.read_bytes(tmp_path / "a", 10)

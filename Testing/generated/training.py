@@ -101,7 +101,9 @@ def networks(rng: np.random.Generator, folder: Path) -> str:
     else:
         header = json.loads(data[8 : 8 + length])
         metadata = header["__metadata__"]
-        record = json.dumps(altered(rng, json.loads(metadata[network_file.ENTRY])))
+        about = json.loads(metadata[network_file.ENTRY])
+        del about[network_file.DIGEST]
+        record = json.dumps(altered(rng, about))
         header["__metadata__"] = {network_file.ENTRY: record.encode("utf-8", "replace").decode()}
         text = json.dumps(altered(rng, header) if rng.random() < 0.3 else header).encode("utf-8", "replace")
         file.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])

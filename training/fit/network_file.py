@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from LiverGTANLib.core.files import atomic_write, brief, parse_json
+from LiverGTANLib.core.files import atomic_write, brief, parse_json, to_json
 from training.errors import UserError
 
 SUFFIX = ".safetensors"
@@ -38,8 +38,8 @@ def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, flo
     arrays = {name: halved(name, array) for name, array in net["average"].items()}
     sizes = {name: net[name] for name in ("widths", "stem")}
     known = {name: value for name, value in content.items() if name != "nets"}
-    record = known | {"role": role, "sizes": sizes, "watched": watched}
-    text = json.dumps(record | {DIGEST: whole_digest(record, arrays)}, ensure_ascii=False)
+    record = parse_json(to_json(known | {"role": role, "sizes": sizes, "watched": watched}))  # as it will be read
+    text = to_json(record | {DIGEST: whole_digest(record, arrays)})
     try:
         with atomic_write(file) as part:
             save_file(arrays, part, metadata={ENTRY: text})  # one entry: their order is random

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core import weight_file
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, to_json
 from LiverGTANLib.standalone.image_files import stem_of
 from training.data import held_out
 from training.errors import UserError
@@ -169,7 +168,7 @@ def rewrite(student_file: Path, table: Path | None) -> str:
 
 def write(student_file: Path, content: dict[str, Any]) -> str:
     """Replaces the card beside a student's weights; returns its text."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = to_json(content, indent=2) + "\n"
     with atomic_write(student_file.with_suffix(".json")) as part:
         part.write_text(text, encoding="utf-8")
     return text

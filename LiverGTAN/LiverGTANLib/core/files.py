@@ -7,6 +7,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,19 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def to_json(value: Any, indent: int | None = None, ascii_only: bool = False) -> str:
+    """JSON that `parse_json` reads; numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _int(text: str) -> int:

@@ -6,7 +6,6 @@ arrays are to be used; neither holds code. Array names and shapes: `expected_sha
 
 import hashlib
 import io
-import json
 import re
 import zipfile
 import zlib
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import atomic_write, brief, open_zip, parse_json, read_bytes
+from .files import atomic_write, brief, open_zip, parse_json, read_bytes, to_json
 
 FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
@@ -154,7 +153,7 @@ def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any])
     card_file = path.with_suffix(".json")
     with atomic_write(path) as weights_part, atomic_write(card_file) as card_part:
         weights_part.write_bytes(data)
-        card_part.write_text(json.dumps(complete, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        card_part.write_text(to_json(complete, indent=2) + "\n", encoding="utf-8")
     return card_file
 
 

@@ -1,6 +1,5 @@
 """One CT file from reading to mask, and the report on it."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..core import measurements, segmenter, terminology
 from ..core.engines.engine import Engine
-from ..core.files import atomic_write
+from ..core.files import atomic_write, to_json
 from ..core.input_checks import check
 from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters
@@ -90,7 +89,8 @@ def read_reference(ct: CtVolume, path: Path, label: int | None) -> np.ndarray:
 def write_report(path: Path, content: dict[str, Any] | list[dict[str, Any]]) -> None:
     """As JSON. Raises OSError with a sentence."""
     with atomic_write(path.resolve()) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        # Names of files may hold bytes that are no text, which only escapes can stand for.
+        temporary.write_text(to_json(content, indent=2, ascii_only=True) + "\n", encoding="utf-8")
 
 
 def _geometry(ct: CtVolume) -> dict[str, Any]:
