@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core.test_segmenter import LIVER, analysis_of, segmented, with_settings
+from core.test_segmenter import LIVER, analysis_of, ball, segmented, with_settings
 
 from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
@@ -92,6 +92,18 @@ def test_low_attenuation_is_called_a_hint_and_nothing_more():
     assert measurements.hint(measurements.Attenuation(25, 10, 1000)).startswith("hint:")
     assert measurements.hint(measurements.Attenuation(60, 10, 1000)) == ""
     assert measurements.hint(None) == ""
+
+
+@pytest.mark.parametrize("liters, words", [(0.12, "Only 1"), (0.29, "Only 2"), (0.31, ""), (4.4, ""), (4.6, "4.6 L")])
+def test_a_liver_of_unusual_size_is_to_be_looked_at(liters, words):
+    """Beside it lies something else, which does not count."""
+    radius = (liters * 1e6 / 27 / (4 / 3 * np.pi)) ** (1 / 3)
+    logits = np.maximum(ball((80, 80, 96), (40, 40, 40), radius), ball((80, 80, 96), (6, 6, 88), 6))
+    reasons = [finding.reason for finding in segmenter.check(analysis_of(logits)) if not finding.blocking]
+    assert len(reasons) == bool(words)
+    assert all(words in reason and "look at the mask" in reason for reason in reasons)
+    hint = measurements.unusual_size(1000 * liters)
+    assert bool(hint) == bool(words) and (("small" in hint) == (liters < 0.3) and ("large" in hint) == (liters > 4.5))
 
 
 def test_every_column_of_a_row_has_a_heading():

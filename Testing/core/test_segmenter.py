@@ -264,7 +264,10 @@ def test_an_anisotropic_scan_gives_the_same_liver_in_other_orientations(sampleCt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zoom, words", [(2.1, "more than a liver has"), (0.35, "as a child's does"), (1, "")])
+@pytest.mark.parametrize(
+    "zoom, words",
+    [(2.1, "more than a liver has"), (0.5, "less than an adult's liver has"), (0.35, "as a child's does"), (1, "")],
+)
 def test_a_liver_too_large_and_a_body_too_small_are_told(sampleCt, zoom, words):
     engine = NumpyEngine(weight_file.load("student-100k"))
     ct = CtVolume(sampleCt.hu, sampleCt.ijk_to_ras @ np.diag([zoom, zoom, zoom, 1]))

@@ -245,3 +245,49 @@ def test_undo_keeps_its_last_states_in_step_however_many_there_were(logic, ct):
     while logic.session.canRedo(result.segmentation):
         last = logic.session.redo()
     assert last is results[-1]
+
+
+# Errors of Undo and Redo themselves
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("direction", ["undo", "redo"])
+def test_an_error_while_the_row_is_taken_along_moves_nothing(logic, ct, output, direction, after, monkeypatch):
+    logic.process(ct, output)
+    logic.session.undo()  # now there is a result in both directions
+    before = snapshot(logic)
+    assert before["undo"][output.GetID()] and before["redo"][output.GetID()]
+    with monkeypatch.context() as patch:
+        inject(patch, table, "put", after)
+        with pytest.raises(InjectedError):
+            getattr(logic.session, direction)()
+    same = {key: value for key, value in snapshot(logic).items() if key != "tables" or not after}
+    assert same == {key: before[key] for key in same}
+    result = getattr(logic.session, direction)()
+    assert result is not None and logic.session.canRedo(output) == (direction == "undo")
+
+
+def test_an_error_while_the_first_row_is_removed_moves_nothing(logic, ct, monkeypatch):
+    result = logic.process(ct)
+    before = snapshot(logic)
+    with monkeypatch.context() as patch:
+        inject(patch, table, "restore", after=False)
+        with pytest.raises(InjectedError):
+            logic.session.undo()
+    assert snapshot(logic) == before
+    assert logic.session.undo() is None and logic.session.redo() is result
+
+
+@pytest.mark.parametrize("direction, method", [("undo", "RestorePreviousState"), ("redo", "RestoreNextState")])
+def test_a_state_that_slicer_does_not_restore_is_told_and_both_ways_stay(
+    logic, ct, output, direction, method, monkeypatch
+):
+    logic.process(ct, output)
+    logic.session.undo()
+    before = snapshot(logic)
+    with monkeypatch.context() as patch:
+        patch.setattr(logic.session._writer._history._states, method, lambda: False)
+        with pytest.raises(WriteError, match="could not restore"):
+            getattr(logic.session, direction)()
+    assert snapshot(logic) == before
+    assert getattr(logic.session, direction)() is not None

@@ -10,7 +10,7 @@ import vtk
 
 from LiverGTANLib.core.measurements import TITLES, MeasurementRow
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.mrml import self_test, table
+from LiverGTANLib.mrml import roi, self_test, table
 from LiverGTANLib.mrml.parameters import ChosenParameters
 from support.module_fixtures import MODULE_FILE, students
 from support.mrml_cases import mrmlScene
@@ -284,3 +284,27 @@ def test_the_export_has_our_columns_and_no_ids(tableNode, segmentationNodes, tmp
         head, *cells = csv.reader(file)
     assert head == list(TITLES.values()) and [row[0] for row in cells] == list("ABC")
     assert np.array(cells)[:, 1].tolist() == ["1001", "1002", "1003"]
+
+
+def test_columns_of_hu_name_the_phase_that_they_need(tableNode):
+    for title in (TITLES["mean_hu"], TITLES["sd_hu"]):
+        assert "only on a non-contrast CT" in tableNode.GetColumnDescription(title)
+
+
+def test_a_liver_of_unusual_size_is_hinted_at_in_its_row_and_after_a_batch(slicerHost, students):
+    slicerHost.loadModule(MODULE_FILE)
+    import LiverGTAN
+
+    logic = LiverGTAN.LiverGTANLogic(students)
+    usual, small = self_test.addPhantom("usual")[0], self_test.addPhantom("small")[0]
+    small.SetSpacing(1, 1, 1.5)
+    batch = logic.processAll([usual, small])
+    head, *rows = table.rows(logic.table())
+    hints = {row[0]: row[head.index(TITLES["hint"])] for row in rows}
+    assert hints["usual"] == "" and hints["small"] == "unusually small, look at the mask"
+    assert "small: 1" in batch.summary() and "usual:" not in batch.summary()
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.fit(roiNode, small, None)
+    logic.process(small, batch.results[1].segmentation, region=roiNode)
+    row = table.read(logic.table(), batch.results[1].segmentation)
+    assert row[TITLES["hint"]] == ""  # a part may be small

@@ -43,6 +43,17 @@ def test_every_output_format_lies_on_the_cts_grid(sample, sampleLiver, tmp_path,
 
 
 @pytest.mark.slow
+def test_a_scan_said_to_be_half_as_large_is_warned_of(sample, tmp_path, capsys):
+    half = sitk.ReadImage(str(sample))
+    half.SetSpacing([spacing / 2 for spacing in half.GetSpacing()])
+    sitk.WriteImage(half, str(tmp_path / "half.nii.gz"))
+    assert run(tmp_path / "half.nii.gz", "-o", tmp_path / "liver.nii.gz") == 0
+    said = capsys.readouterr()
+    assert "warning: Only" in said.err and "look at the mask" in said.err
+    assert int(said.out.split()[1]) < 300
+
+
+@pytest.mark.slow
 def test_a_dicom_folder_is_read(sampleFolder, tmp_path, capsys):
     reference = f"{samples.DICOM_REFERENCE}:{samples.LIVER_LABEL}"
     assert run(samples.DICOM, "-o", tmp_path / "liver.nii.gz", "--reference", reference) == 0

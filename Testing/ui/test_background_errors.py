@@ -7,7 +7,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.engines.factory import InstalledEngines, TorchPackage
-from LiverGTANLib.mrml import self_test
+from LiverGTANLib.mrml import self_test, table
 from support.interactive_cases import addRoi, segmented, settle
 from support.module_fixtures import students
 from support.panel_cases import Panel, panel, phantom
@@ -79,3 +79,36 @@ def test_a_torch_that_does_not_work_is_named_in_the_panel(slicerHost, tmp_path, 
     assert "libtorch.so is missing" in panel.host.dialogs.texts("error")[0]
     assert "torch does not work (libtorch.so is missing)" in panel.ui.engineInfoLabel.text
     assert len(panel.host.takeUncaught()) == 1
+
+
+@pytest.mark.slow
+def test_a_surface_that_cannot_be_made_after_the_write_is_told(panel, segmented, caplog, monkeypatch):
+    segmentation = panel.output.GetSegmentation()
+    panel.output.CreateClosedSurfaceRepresentation()
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation, "CreateRepresentation", lambda name: False)
+        panel.segment()
+        settle(panel)
+    (text,) = panel.host.dialogs.texts("error")
+    assert "shown in 3D" in text and "surface of 'Phantom liver' could not be made" in text
+    assert len(panel.host.takeUncaught()) == 1
+    assert panel.ui.resultLabel.text.startswith("Liver ") and panel.ui.undoButton.enabled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["undo", "redo"])
+def test_an_error_of_undo_and_redo_is_told_and_leaves_both_buttons(panel, segmented, direction, monkeypatch):
+    panel.segment()
+    panel.segment()
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    button = panel.ui.undoButton if direction == "undo" else panel.ui.redoButton
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "put", lambda *_: 1 / 0)
+        panel.click(button)
+        settle(panel)
+    assert "could not be taken" in panel.host.dialogs.texts("error")[0] and len(panel.host.takeUncaught()) == 1
+    assert panel.ui.undoButton.enabled and panel.ui.redoButton.enabled
+    panel.click(button)
+    settle(panel)
+    assert panel.ui.redoButton.enabled == (direction == "undo")

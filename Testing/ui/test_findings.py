@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from PySide6 import QtCore
 from slicer.util import arrayFromVolume, arrayFromVolumeModified
 
 from LiverGTANLib.mrml import self_test
@@ -156,3 +157,39 @@ def test_a_failed_download_is_told(sampleModule, panel):
 def test_without_the_sample_data_module_there_is_no_link_and_no_harm(panel):
     panel.host.completeStartup()
     assert not panel.ui.sampleLabel.visible
+
+
+def test_a_liver_of_unusual_size_is_said_with_the_result(panel, phantom):
+    phantom.SetSpacing(1, 1, 1.5)
+    settle(panel)
+    assert "Only 1" in panel.ui.messageLabel.text and panel.ui.applyButton.text == "Segment anyway"
+    panel.segment()
+    assert "(unusually small, look at the mask)" in panel.ui.resultLabel.text
+    assert "Only 1" in panel.ui.messageLabel.text
+
+
+def test_nothing_is_said_of_a_scene_that_was_closed(panel, phantom):
+    panel.ui.volumesComboBox.setCheckState(phantom, QtCore.Qt.Checked)
+    panel.click(panel.ui.batchButton)
+    settle(panel)
+    panel.segment()
+    assert panel.ui.resultLabel.text.startswith("Liver ") and "1 of 1" in panel.ui.batchLabel.text
+    slicer.mrmlScene.Clear()
+    panel.host.processEvents()
+    assert (panel.ui.resultLabel.text, panel.ui.batchLabel.text) == ("", "")
+    assert not panel.ui.undoButton.enabled and panel.ui.messageLabel.text == "Choose a CT volume."
+    self_test.addPhantom()
+    settle(panel)
+    assert panel.ui.resultLabel.text == ""
+
+
+def test_nothing_is_said_of_a_segmentation_that_was_removed_or_exchanged(panel, phantom):
+    panel.segment()
+    slicer.mrmlScene.RemoveNode(panel.output)
+    settle(panel)
+    assert panel.ui.resultLabel.text == ""
+    panel.segment()
+    assert panel.ui.resultLabel.text.startswith("Liver ")
+    panel.ui.outputSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+    settle(panel)
+    assert panel.ui.resultLabel.text == ""

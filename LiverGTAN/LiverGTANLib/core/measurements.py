@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .postprocess import Analysis, MaskParameters, postprocess_logits
-from .segmenter import BoxMask
+from .segmenter import USUAL_LIVER_ML, BoxMask
 from .volume import CtVolume
 
 RIM_MM = 6.0
@@ -115,6 +115,14 @@ def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | N
     whole = analysis.volume_ml(liver, postprocessed.cells)
     region.clear_outside(liver, postprocessed.cells, analysis.grid.ijk_to_ras)
     return analysis.volume_ml(liver, postprocessed.cells) / whole if whole else None
+
+
+def unusual_size(liver_ml: float) -> str:
+    """What to say of a whole liver that is smaller or larger than livers are; empty when it is not."""
+    smallest, largest = USUAL_LIVER_ML
+    if smallest <= liver_ml <= largest:
+        return ""
+    return f"unusually {'small' if liver_ml < smallest else 'large'}, look at the mask"
 
 
 def hint(found: Attenuation | None) -> str:

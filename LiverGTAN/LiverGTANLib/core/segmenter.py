@@ -32,9 +32,10 @@ MIN_REPORTED_ML = 1.0
 """Less than this, 37 cells of 3 mm, is not reported as something that may be liver. Chosen as the rounding of a volume
 in a message."""
 
-LARGEST_LIVER_ML = 5000.0
-"""More gets a warning. Adults have 1 to 2.5 L; the largest of the training's data folder, full of metastases, has 3.4
-L; only polycystic livers reach 5 L and more."""
+USUAL_LIVER_ML = (300.0, 4500.0)
+"""Less or more is to be looked at: half of the smallest and twice the largest liver of 369 healthy adults, 594 to 2,250
+mL (Feng et al., World J Gastroenterol 23:4968, 2017). The largest of the training's data folder, full of metastases,
+has 3.4 L; beyond are few but polycystic livers, and below children's and parts of a liver."""
 
 SMALL_BODY_CM2 = 300.0
 """A smaller cross-section gets a hint that this may be a child. Chosen: 200 mm across; the adults of the training's
@@ -132,18 +133,10 @@ def _require_finite(logits: np.ndarray, engine: Engine) -> None:
 
 
 def check(analysis: Analysis) -> list[Finding]:
-    """What the network's answer itself speaks against: no liver in view, too little to outline, or far too much."""
+    """What the network's answer itself speaks against: no liver in view, too little to outline, or an unusual size."""
     found = analysis.network_volume_ml
-    if found > LARGEST_LIVER_ML:
-        return [
-            Finding(
-                False,
-                f"{found / 1000:.1f} L look like liver to the network, more than a liver has: look at the mask "
-                "closely, and check voxel size and Hounsfield units of the scan.",
-            )
-        ]
     if found >= MIN_LIVER_ML:
-        return []
+        return _check_size(analysis)
     if found < MIN_REPORTED_ML:
         reason = "No liver is in view; choose a CT of the upper abdomen and check its orientation."
     else:
@@ -151,13 +144,37 @@ def check(analysis: Analysis) -> list[Finding]:
             f"Hardly any liver is in view ({found:.0f} mL, if it is one): too little to outline; "
             "choose a CT that covers the upper abdomen."
         )
-    area = _cross_section_cm2(analysis)
-    if 0 < area < SMALL_BODY_CM2:
-        reason += (
-            f" The body measures {area:.0f} cm² across, as a child's does: the network was trained on adults and may "
-            "miss a child's liver; if this is an adult, correct the voxel size."
+    return [Finding(False, reason + _small_body(analysis))]
+
+
+def _check_size(analysis: Analysis) -> list[Finding]:
+    found = coarse_mask(analysis)
+    volume_ml = analysis.volume_ml(found.voxels, found.box)
+    smallest, largest = USUAL_LIVER_ML
+    if volume_ml > largest:
+        reason = (
+            f"{volume_ml / 1000:.1f} L look like liver to the network, more than a liver has: look at the mask "
+            "closely, and check voxel size and Hounsfield units of the scan."
         )
+    elif volume_ml < smallest:
+        reason = (
+            f"Only {volume_ml:.0f} mL look like liver to the network, less than an adult's liver has: look at the mask "
+            "closely, and check that all of the liver is in view and that the voxel size is right."
+        )
+        reason += _small_body(analysis)
+    else:
+        return []
     return [Finding(False, reason)]
+
+
+def _small_body(analysis: Analysis) -> str:
+    area = _cross_section_cm2(analysis)
+    if not 0 < area < SMALL_BODY_CM2:
+        return ""
+    return (
+        f" The body measures {area:.0f} cm² across, as a child's does: the network was trained on adults and may "
+        "miss a child's liver; if this is an adult, correct the voxel size."
+    )
 
 
 def _cross_section_cm2(analysis: Analysis) -> float:

@@ -72,7 +72,11 @@ class VolumeBatch:
     def summary(self) -> str:
         """How it ended, in a few lines for the user."""
         lines = [f"{len(self.results)} of {self._count} volumes segmented."]
-        return "\n".join(lines + [f"{problem.volume}: {problem.reason}" for problem in self.problems])
+        lines += [f"{problem.volume}: {problem.reason}" for problem in self.problems]
+        unusual = [result for result in self.results if result.unusualSize]
+        return "\n".join(
+            lines + [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL, {one.unusualSize}." for one in unusual]
+        )
 
     def _addProblem(self, volumeNode, error: BaseException) -> None:
         logger.warning("'%s' was not segmented.", volumeNode.GetName(), exc_info=error)

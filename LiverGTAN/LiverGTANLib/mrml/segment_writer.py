@@ -121,8 +121,8 @@ class UndoHistory:
 
     def undo(self) -> None:
         self._followUser()
-        self._last = max(self._last, self._position)
         self._goBack()
+        self._last = max(self._last, self._position + 1)
 
     def redo(self) -> None:
         self._followUser()
@@ -144,13 +144,19 @@ class UndoHistory:
         self._last = self._position
 
     def _goBack(self) -> None:
-        if self._position == len(self._labels):  # Slicer's history saves the present state for Redo
-            self._labels.append((_References.of(self._node), self.note))
-        self._goTo(self._states.RestorePreviousState, -1)
+        labels = self._labels
+        if self._position == len(labels):  # Slicer's history saves the present state for Redo
+            self._labels = [*labels, (_References.of(self._node), self.note)]
+        try:
+            self._goTo(self._states.RestorePreviousState, -1)
+        except WriteError:
+            self._labels = labels
+            raise
 
     def _goTo(self, restore: Callable[[], bool], step: int) -> None:
         with NodeModify(self._node):
-            restore()
+            if not restore():
+                raise WriteError("Slicer could not restore the state of the segmentation; it is as it was.")
         dropped = len(self._labels) - self._states.GetNumberOfStates()
         self._labels = self._labels[dropped:]
         self._last -= dropped

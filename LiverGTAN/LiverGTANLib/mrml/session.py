@@ -94,6 +94,11 @@ class SegmentationResult:
         return None if self.masked else self.found.share
 
     @property
+    def unusualSize(self) -> str:
+        """What to say of a liver that is smaller or larger than livers are; empty for a part of one."""
+        return "" if self.masked or self.found.parameters.region else measurements.unusual_size(self.volumeMl)
+
+    @property
     def engine(self) -> str:
         return self.found.engine
 
@@ -112,7 +117,7 @@ class SegmentationResult:
             attenuation.mean_hu if attenuation else None,
             attenuation.sd_hu if attenuation else None,
             self.share,
-            measurements.hint(attenuation),
+            "; ".join(filter(None, (self.unusualSize, measurements.hint(attenuation)))),
         )
 
 
@@ -287,23 +292,33 @@ class Session:
 
     @memory_errors_explained()
     def undo(self) -> SegmentationResult | None:
-        """Take the last write and its row back; the result that is current then, None before the first."""
-        undone = self.current
-        self._writerOfScene().undo()
-        result = self.current
-        if result is not None:
-            _tabulate(result)
-        elif undone is not None and undone.tableNode.GetScene() is not None:
-            table.restore(undone.tableNode, undone.segmentation, undone.rowBefore)
+        """Take the last write and its row back; the result that is current then, None before the first.
+
+        After an error segment and row are as before, as after one in `redo`.
+        """
+        undone, writer = self.current, self._writerOfScene()
+        writer.undo()
+        with ExitStack() as rollback:
+            rollback.callback(_takeBack, writer.redo)
+            result = self.current
+            if result is not None:
+                _tabulate(result)
+            elif undone is not None and undone.tableNode.GetScene() is not None:
+                table.restore(undone.tableNode, undone.segmentation, undone.rowBefore)
+            rollback.pop_all()
         return result
 
     @memory_errors_explained()
     def redo(self) -> SegmentationResult | None:
         """Bring back what undo took; the result that is current then."""
-        self._writerOfScene().redo()
-        result = self.current
-        if result is not None:
-            _tabulate(result)
+        writer = self._writerOfScene()
+        writer.redo()
+        with ExitStack() as rollback:
+            rollback.callback(_takeBack, writer.undo)
+            result = self.current
+            if result is not None:
+                _tabulate(result)
+            rollback.pop_all()
         return result
 
     def reset(self) -> None:

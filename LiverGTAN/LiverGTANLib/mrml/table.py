@@ -21,7 +21,10 @@ from . import scene
 
 NAME = "Liver volumes"
 ROW_ID = "Row ID"
+_PHASE = "as scanned: only on a non-contrast CT does it say anything of fat in the liver."
 _NOTES = {
+    TITLES["mean_hu"]: f"Mean of the liver without its rim, {_PHASE}",
+    TITLES["sd_hu"]: f"Standard deviation of the liver without its rim, {_PHASE}",
     TITLES["hint"]: "Mean and SD are a hint of fat in the liver at most, and only without contrast medium.",
     ROW_ID: "Belongs to the segmentation of this row; where it is changed, the next result gets a new row.",
 }

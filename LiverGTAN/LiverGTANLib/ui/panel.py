@@ -153,6 +153,11 @@ class Panel(VTKObservationMixin):
         self.removeObservers(self.onImageChanged)
         self._disconnect()
 
+    def onSceneClosed(self) -> None:
+        """What was said is of volumes that are gone."""
+        self._say("")
+        self.batch.clear()
+
     def close(self) -> None:
         """The widgets are not touched any more."""
         self._stopFollowing()
@@ -182,11 +187,14 @@ class Panel(VTKObservationMixin):
     def onParametersChanged(self, caller=None, event=None) -> None:
         if self._ignoring or self._deleting:
             return
+        segmentationBefore = self.chosen.segmentationNode
         self._readParameters()
         volumeChanged = self.chosen.volumeNode != self._shownVolume
         if volumeChanged:
             self._followVolume()
         else:
+            if segmentationBefore is not None and self.chosen.segmentationNode != segmentationBefore:
+                self._say("")  # what stands there is of another segmentation
             parameters.assignMarkups(self.chosen)
             self._fitNewRegion()
         _setText(self.ui.engineInfoLabel, self.session.engines.describe())
@@ -355,7 +363,7 @@ class Panel(VTKObservationMixin):
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED), waitCursor=True):
                 result = self.session.apply(request, found, surfaceLater=True)
-                qt.QTimer.singleShot(0, self.session.makeSurface)
+                qt.QTimer.singleShot(0, self._makeSurface)
                 self._showOutputs(result)
                 if result.volumeNode == self.chosen.volumeNode:
                     self._say(_resultLine(result, withTime=True))
@@ -363,6 +371,10 @@ class Panel(VTKObservationMixin):
             self.refresh()
         if self.chosen.showUncertainty:
             self.live.updateUncertainty()
+
+    def _makeSurface(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The liver could not be shown in 3D."), waitCursor=True):
+            self.session.makeSurface()
 
     def _showOutputs(self, result: SegmentationResult) -> None:
         """Choose the segmentation and the table of a result, which may have been made for it."""
@@ -399,13 +411,15 @@ class Panel(VTKObservationMixin):
         """move: `Session.undo` or `Session.redo`. What was set for the mask is set again."""
         if self.runner.running:
             return
-        with self.live.restoring():
-            result = move()
-            if result is not None:
-                parameters.restore(self.parameterNode, result.request.chosen, result.request.asked)
-        self.live.updateUncertainty()
-        self._say(_resultLine(result) if result else "")
-        self.refresh()
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The step could not be taken.")), self.live.restoring():
+                result = move()
+                self._say(_resultLine(result) if result else "")
+                if result is not None:
+                    parameters.restore(self.parameterNode, result.request.chosen, result.request.asked)
+        finally:
+            self.live.updateUncertainty()
+            self.refresh()
 
     def _onSliding(self, slider, value: float) -> None:
         """ctkSliderWidget with `tracking` off sends this for every change, by the user or not. Only while the user
@@ -438,6 +452,8 @@ def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
         text = _("Liver {volume:.0f} mL, as the Segment Editor's masking left it").format(volume=result.volumeMl)
     else:
         text = _("Liver {interval}").format(interval=result.interval)
+    if result.unusualSize:
+        text += f" ({result.unusualSize})"
     if withTime:
         text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
     if result.request.chosen.roiNode is None and not USUAL_ML[0] <= result.volumeMl <= USUAL_ML[1]:
