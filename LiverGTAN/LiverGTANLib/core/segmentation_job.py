@@ -135,8 +135,6 @@ class SegmentationJob:
         """Fill the cache, so that the first mask and "no liver in view" need no network any more."""
         analysis, _ = self._analysis(progress, cancelled)
         _stop_if(cancelled)
-        segmenter.check(analysis)
-        _stop_if(cancelled)
         segmenter.mask(analysis, self.ct, self.parameters)
 
     def _analysis(self, progress: Progress | None, cancelled: IsCancelled | None) -> tuple[Analysis, dict[str, float]]:
@@ -148,6 +146,7 @@ class SegmentationJob:
         engine = self.cache.engine(self.student, self.engine)
         loading = time.perf_counter() - start
         analysis = segmenter.analyze(self.ct, engine, progress, cancelled, checked=True)
+        segmenter.check(analysis)  # here, as the panel asks for it on the main thread
         self.cache.analyses.store(self.analysis_key, analysis)
         return analysis, {"load": loading, **analysis.seconds}
 

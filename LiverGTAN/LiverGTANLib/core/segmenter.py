@@ -133,7 +133,14 @@ def _require_finite(logits: np.ndarray, engine: Engine) -> None:
 
 
 def check(analysis: Analysis) -> list[Finding]:
-    """What the network's answer itself speaks against: no liver in view, too little to outline, or an unusual size."""
+    """What the network's answer itself speaks against: no liver in view, too little to outline, or an unusual size.
+
+    Found once for each analysis.
+    """
+    return analysis.cache.findings.get_or_make((), lambda: _check(analysis))
+
+
+def _check(analysis: Analysis) -> list[Finding]:
     found = analysis.network_volume_ml
     if found >= MIN_LIVER_ML:
         return _check_size(analysis)

@@ -136,7 +136,6 @@ class Session:
         self._writer: SegmentWriter | None = None
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._warps = LruCache(CACHED_ANALYSES)
-        self._checkedAnalysis: tuple[object, list[Finding]] = (None, [])
 
     # Before a run
 
@@ -222,11 +221,7 @@ class Session:
     def _findingsInAnalysis(self, chosen: ChosenParameters) -> list[Finding]:
         """What an analysis that is already there shows, for instance that no liver is in view."""
         analysis = self._analysis(chosen)
-        if analysis is None:
-            return []
-        if self._checkedAnalysis[0] is not analysis:
-            self._checkedAnalysis = analysis, segmenter.check(analysis)
-        return self._checkedAnalysis[1]
+        return [] if analysis is None else segmenter.check(analysis)
 
     def _analysis(self, chosen: ChosenParameters) -> segmenter.Analysis | None:
         key = scene.imageKey(chosen.volumeNode), chosen.student, _engineName(chosen.engine)
@@ -327,7 +322,6 @@ class Session:
         self._cache.clear_analyses()
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._warps = LruCache(CACHED_ANALYSES)
-        self._checkedAnalysis = (None, [])
 
     def _writerOfScene(self) -> SegmentWriter:
         if self._writer is None:

@@ -47,10 +47,6 @@ class BatchSection:
             self._say(_("Canceled.") + " " + batch.summary())
             self.refresh()
 
-    def clear(self) -> None:
-        """Say nothing of the last batch any more."""
-        self._label.text = ""
-
     def refresh(self) -> None:
         if self.running:
             self._button.text, self._button.enabled = _("Cancel"), True

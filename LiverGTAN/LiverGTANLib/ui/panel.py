@@ -156,7 +156,7 @@ class Panel(VTKObservationMixin):
     def onSceneClosed(self) -> None:
         """What was said is of volumes that are gone."""
         self._say("")
-        self.batch.clear()
+        self._sayOfBatch("")
 
     def close(self) -> None:
         """The widgets are not touched any more."""
