@@ -153,11 +153,6 @@ class Panel(VTKObservationMixin):
         self.removeObservers(self.onImageChanged)
         self._disconnect()
 
-    def onSceneClosed(self) -> None:
-        """What was said is of volumes that are gone."""
-        self._say("")
-        self._sayOfBatch("")
-
     def close(self) -> None:
         """The widgets are not touched any more."""
         self._stopFollowing()
