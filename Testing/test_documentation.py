@@ -42,6 +42,7 @@ TINY = {
     "make benchmark-simulated_clicks ": "ARGUMENTS='--students student-30k --noise'",
     "python -m training synthesize --output ": VOLUMES,
     "python -m training synthesize --labels ": f"{VOLUMES} --real-share 0",
+    "python -m training synthesize --datasets ": "--count 4 --shape 32 32 32 --workers 1 --validation-share 0",
     "python -m training fit student --bank --scans ": f"{SHORT} {STUDENT} --window 32 32 32",
     "python -m training pack ": "--validation-share 0 --workers 1",
     "python -m training fit all ": f"{SHORT} {STUDENT} {TEACHER}",

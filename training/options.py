@@ -15,6 +15,7 @@ from training.paths import TEACHER
 
 TEACHER_WIDTHS = (16, 32, 64, 128)
 STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
+ASSISTANT_WIDTHS = (9, 18, 36, 62)
 """Widths of the networks by level: the students with at most 100,000 and 30,000 parameters."""
 
 
@@ -253,7 +254,7 @@ class RealScans:
     unlabelled: tuple[str, ...] = ()
     """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
     labels: Path | None = None
-    """Folder of masks NAME.nii.gz (of `pseudolabel`, looked at) that replace the pseudo-labels of `data`."""
+    """Folder of masks NAME.nii.gz (of `pseudolabel`, inspected) that replace the pseudo-labels of `data`."""
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     """How often a real CT is drawn compared with the others (1): scans without contrast are few, labels by experts are
     better than others, some scans are of one patient, and without a label a scan says less."""
@@ -334,7 +335,7 @@ class Roles:
     """Widths of the three roles and the frozen teachers."""
 
     student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
-    assistant_widths: tuple[int, ...] = (9, 18, 36, 62)
+    assistant_widths: tuple[int, ...] = ASSISTANT_WIDTHS
     """Of TAKD's and DGKD's assistant; GTAN's grows to the teacher's widths."""
     teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
     teacher: tuple[Path, ...] = ()
@@ -447,7 +448,7 @@ class Evaluate:
     picture: Path | None = None
     """Also a picture of every case with both outlines."""
     bundled: bool = False
-    """Instead of model and cases: all bundled students with both engines on every real case that can be had here."""
+    """Instead of model and cases: all bundled students with both engines on every real case that is available here."""
 
 
 @dataclass(frozen=True)
@@ -529,7 +530,9 @@ class Card:
 class Describe:
     """Parameters and multiply-accumulates of teacher, assistant and students."""
 
-    roles: Flat[Roles] = field(default_factory=Roles)
+    student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
+    assistant_widths: tuple[int, ...] = ASSISTANT_WIDTHS
+    teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
     shape: tuple[int, int, int] = (64, 96, 112)
     """Model grid for the multiply-accumulates."""
 

@@ -131,6 +131,20 @@ def test_describe_prints_the_sizes(capsys):
         assert figure in text
 
 
+@pytest.mark.parametrize("shape", [("1", "2", "3"), ("0", "0", "0"), ("-16", "16", "16"), ("64", "96", "100")])
+def test_describe_refuses_grids_that_no_network_takes(shape, capsys):
+    assert main(["describe", "--shape", *shape]) == 2
+    found = capsys.readouterr()
+    assert "every side must be a multiple of 16" in found.err and not found.out
+
+
+def test_describe_takes_no_options_that_it_ignores(capsys):
+    with pytest.raises(SystemExit):
+        main(["describe", "--teacher", "runs/teacher/checkpoint.pt"])
+    assert main(["describe", "--student-widths", "3", "4", "5", "6"]) == 0
+    assert "3-4-5-6" in capsys.readouterr().out
+
+
 def test_the_settings_of_a_run_start_it_again(smallBank, tmp_path):
     words = [
         "fit",

@@ -25,7 +25,7 @@ Mode = Literal["r", "r+"]
 
 
 class BankError(ValueError):
-    """The folder is no usable bank; the message says what is wrong and what to do."""
+    """The folder is not a usable bank; the message says what is wrong and what to do."""
 
 
 class Bank:
@@ -40,7 +40,7 @@ class Bank:
         try:
             self.meta: dict[str, Any] = json.loads((self.path / "bank.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            raise BankError(f"{path} is no bank ({error}); make one with `python -m training synthesize`.") from None
+            raise BankError(f"{path} is not a bank ({error}); make one with `python -m training synthesize`.") from None
         if self.meta.get("format") != FORMAT:
             raise BankError(f"{path} has the format {self.meta.get('format')!r}, not {FORMAT!r}; synthesize it anew.")
         self.count, self.shape = int(self.meta["count"]), tuple(self.meta["shape"])
@@ -69,7 +69,7 @@ class Bank:
 
     @classmethod
     def open(cls, path: Path, writable: bool = False) -> Bank:
-        """A bank that is there. Raises BankError for a folder that is none."""
+        """A bank that is there. Raises BankError for a folder that is not one."""
         return cls(Path(path), "r+" if writable else "r")
 
     def __len__(self) -> int:

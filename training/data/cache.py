@@ -94,7 +94,7 @@ def prepare(
 ) -> list[CachedScan]:
     """Entries of the usable scans, made where they are not there yet.
 
-    Every scan is looked at before anything is refused: UserError lists all problems, by case. Given `left_out`, bad
+    Every scan is checked before anything is refused: UserError lists all problems, by case. Given `left_out`, bad
     scans are recorded there (name -> problems) instead.
     """
     missing = [scan for scan in scans if not _key(scan, cache, spacing_mm).joinpath("entry.json").exists()]
@@ -124,7 +124,7 @@ def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> Outcome:
     outcome, found = Outcome(), None
     try:
         found = _read_and_checked(scan, spacing_mm, outcome)
-    except Exception as error:  # whatever one scan holds, the others are looked at, too
+    except Exception as error:  # whatever one scan holds, the others are checked, too
         logger.exception("%s could not be prepared", scan.name)
         outcome.problems.append(f"it cannot be read ({type(error).__name__}: {error})")
     if found and not outcome.problems:

@@ -56,14 +56,14 @@ class Case:
         values = read_labels(self.mask_path, self.ct)
         found = np.unique(values)
         if self.label is None:
-            require_one_liver(found[found > 0], self._tell)
+            require_one_liver(found[found > 0], self._note)
             return values > 0
         if self.label not in found and (found > 0).any():
-            self._tell(f"the mask holds no label {self.label}: it counts as empty")
+            self._note(f"label {self.label} does not occur in the mask, which counts as empty")
         return values == self.label
 
-    def _tell(self, note: str) -> None:
-        logger.warning("%s: %s", self.name, note)
+    def _note(self, text: str) -> None:
+        logger.warning("%s: %s", self.name, text)
 
     def read(self) -> tuple[CtVolume, np.ndarray]:
         """CT and mask."""
@@ -71,7 +71,7 @@ class Case:
 
 
 def parse_cases(texts: Iterable[str]) -> list[Case]:
-    """`Case.parse` of each. Raises UserError for names that two of them share: results are kept by name."""
+    """`Case.parse` of each. Raises UserError for names that two of them share: results are stored by name."""
     cases = [Case.parse(text) for text in texts]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})

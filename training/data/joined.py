@@ -27,7 +27,7 @@ class Joined:
                 raise BankError(f"{bank.path} and {self.banks[0].path} differ in {name}; join banks of one grid.")
         for bank in self.banks:
             if len(bank) == 0:
-                raise BankError(f"The bank {bank.path} holds no finished volume; run `synthesize` to its end.")
+                raise BankError(f"The bank {bank.path} does not hold a finished volume; run `synthesize` to its end.")
         self.ends = list(itertools.accumulate(map(len, self.banks)))
 
     def __len__(self) -> int:

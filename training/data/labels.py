@@ -36,14 +36,14 @@ class LabelTable:
 def label_table(labels: Any, file: Path) -> LabelTable:
     """What the table of labels in a file says. Names that were not taken for liver, but sound like it, are logged.
 
-    Raises UserError when it is no table of labels, or names no whole liver.
+    Raises UserError when it is not a table of labels, or does not name the whole liver.
     """
     names = _values_by_name(labels, file)
     liver = [name for name in names if WHOLE_LIVER_NAME.fullmatch(_plain(name))]
     if not liver:
         raise UserError(
-            f"{file} names no whole liver among its labels ({', '.join(names) or 'none'}): give a data set with a "
-            'label "liver", or a region of that name.'
+            f"{file} does not name the whole liver among its labels ({', '.join(names) or 'none'}): give a data set "
+            'with a label "liver", or a region of that name.'
         )
     lesions = [name for name in names if _is_liver_lesion(name, list(names))]
     parts = [name for name in names if "liver" in name.lower() and name not in (*liver, *lesions)]

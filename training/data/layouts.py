@@ -43,7 +43,7 @@ def msd(folder: Path) -> list[Scan]:
     for number, entry in enumerate(content.get("training", [])):
         image, label = (_named_file(entry, kind) for kind in ("image", "label"))
         name = stem_of(Path(image or label or f"training-{number}"))
-        wrong = None if image and label else f"dataset.json names no image or no label for it: {entry}"
+        wrong = None if image and label else f"dataset.json does not name an image and a label for it: {entry}"
         scans.append(_labelled(name, folder / (image or name), folder / (label or name), table, wrong))
     for entry in content.get("test", []):
         path = folder / (_named_file(entry, "image") or str(entry))

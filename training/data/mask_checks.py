@@ -25,11 +25,11 @@ MIRRORED_SHARE = 1 / 3
 """A mirrored copy with less than this part of it, and as little as a liver may have, says that CT and mask are mirrored
 against each other."""
 REFUSED_SHARE_OF_OTHERS = 0.25
-"""More is refused in any case. A fatty liver with noise, or deposits after embolization, may have less and is told."""
+"""More is refused in any case. A fatty liver with noise, or deposits after embolization, may have less and is noted."""
 LEAST_LIVER_ML = 100.0
 """Less, within the scan, is not a whole liver: a newborn's has about 120 mL."""
 MOST_LIVER_ML = 6000.0
-"""More is told: livers of 6 L and above are rare (polycystic disease), wrong voxel sizes are not."""
+"""More is noted: livers of 6 L and above are rare (polycystic disease), wrong voxel sizes are not."""
 CUT_SHARE = 0.25
 """An end slice of the scan with this share of the largest slice cuts the liver."""
 ABRUPT_SHARE, ABRUPT_CM2 = 0.4, 50.0

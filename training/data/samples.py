@@ -37,7 +37,7 @@ PHANTOM_REFERENCE = CACHE / "phantom_liver.nii.gz"
 
 
 class SampleError(RuntimeError):
-    """The samples are not to be had; the message says why."""
+    """The samples are not available; the message says why."""
 
 
 def fetch() -> Path:

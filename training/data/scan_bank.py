@@ -54,7 +54,9 @@ class ScanBank:
         try:
             about: dict[str, Any] = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            raise BankError(f"{path} holds no scans ({error}); make them with `python -m training pack`.") from None
+            raise BankError(
+                f"{path} is not a folder of packed scans ({error}); make one with `python -m training pack`."
+            ) from None
         if about.get("format") != FORMAT:
             raise BankError(f"{path} has the format {about.get('format')!r}, not {FORMAT!r}; pack the scans anew.")
         self.about = about

@@ -53,35 +53,35 @@ class Scan:
         """Whether there is a mask."""
         return self.mask is not None
 
-    def read(self, tell: Callable[[str], None] | None = None) -> tuple[CtVolume, np.ndarray | None]:
+    def read(self, note: Callable[[str], None] | None = None) -> tuple[CtVolume, np.ndarray | None]:
         """The CT, and on its grid the boolean mask (K, J, I). Raises ScanError.
 
-        tell: gets what a user should know of the way it was read; by default it is logged.
+        note: gets what a user should know of the way it was read; by default it is logged.
         """
-        tell = tell or (lambda note: logger.warning("%s: %s", self.name, note))
+        note = note or (lambda text: logger.warning("%s: %s", self.name, text))
         try:
             source = image_files.open_ct(self.ct)
         except SeveralSeriesError as error:
             raise ScanError(f"{self.ct} holds more than one series; leave the one that belongs to the mask") from error
         except InputError as error:
             raise ScanError(str(error)) from error
-        for note in source.notes:
-            tell(note)
+        for text in source.notes:
+            note(text)
         ct = CtVolume(source.ct.hu, source.ct.ijk_to_ras, self.name)
         if self.mask is None:
             return ct, None
         if self.mask.is_dir():
-            return ct, self.is_liver(_read_pictures(self.mask, source), tell)
+            return ct, self.is_liver(_read_pictures(self.mask, source), note)
         values, mask_to_ras = read_image(self.mask)
         if values.shape != ct.hu.shape:
             raise ScanError(f"the mask has {_size(values)} voxels, the CT {_size(ct.hu)}")
         if not np.allclose(mask_to_ras, ct.ijk_to_ras, atol=0.05):
             raise ScanError("mask and CT have the same size but lie elsewhere (spacing, origin or direction differ)")
-        return ct, self.is_liver(values, tell)
+        return ct, self.is_liver(values, note)
 
-    def is_liver(self, values: np.ndarray, tell: Callable[[str], None]) -> np.ndarray:
+    def is_liver(self, values: np.ndarray, note: Callable[[str], None]) -> np.ndarray:
         """Boolean mask from label values. Raises ScanError for values that are not labels, or not of this data set."""
-        labels = whole_numbers(values, tell)
+        labels = whole_numbers(values, note)
         found = np.unique(labels)
         if self.ignore is not None and self.ignore in found:
             count = np.count_nonzero(labels == self.ignore)
@@ -91,11 +91,11 @@ class Scan:
             raise ScanError(f"the mask holds the labels {_listed(strange)}, which its data set does not name")
         if self.liver is not None:
             return np.isin(labels, self.liver)
-        require_one_liver(found[found > 0], tell)
+        require_one_liver(found[found > 0], note)
         return labels > 0
 
 
-def whole_numbers(values: np.ndarray, tell: Callable[[str], None]) -> np.ndarray:
+def whole_numbers(values: np.ndarray, note: Callable[[str], None]) -> np.ndarray:
     """Labels, rounded where they are nearly whole. Raises ScanError for fractions and negative values."""
     low, high = float(values.min()), float(values.max())
     labels = np.round(values)
@@ -105,14 +105,14 @@ def whole_numbers(values: np.ndarray, tell: Callable[[str], None]) -> np.ndarray
     if largest > LARGEST_LABEL_FRACTION:
         raise ScanError(f"the mask holds fractions (from {low:g} to {high:g}), which are not whole-numbered labels")
     if largest > 0:
-        tell(f"labels up to {largest:.1g} beside whole numbers were rounded")
+        note(f"labels up to {largest:.1g} beside whole numbers were rounded")
     return labels.astype(np.int32) if values.dtype.kind == "f" else labels
 
 
-def require_one_liver(found: np.ndarray, tell: Callable[[str], None]) -> None:
+def require_one_liver(found: np.ndarray, note: Callable[[str], None]) -> None:
     """Raises ScanError for a mask of several organs where every value above 0 would be taken for liver.
 
-    Liver 1 with tumor 2 is common, and both are liver: that is told.
+    Liver 1 with tumor 2 is common, and both are liver: that is noted.
     """
     if len(found) > 1 and found.tolist() != [1, 2]:
         raise ScanError(
@@ -120,7 +120,7 @@ def require_one_liver(found: np.ndarray, tell: Callable[[str], None]) -> None:
             "pairs=FOLDER:5 or CT=MASK:5"
         )
     if len(found) > 1:
-        tell("labels 1 and 2 were both taken for liver (liver and tumor)")
+        note("labels 1 and 2 were both taken for liver (liver and tumor)")
 
 
 def _listed(values: list[int]) -> str:

@@ -108,7 +108,7 @@ def saved_mask(folder: Path, case: Case) -> np.ndarray:
         path = folder / (case.name + suffix)
         if path.exists():
             return dataclasses.replace(case, mask_path=path, label=None).mask
-    raise UserError(f"{folder} holds no mask named {case.name}(.nii.gz, .nii, .nrrd or .mha).")
+    raise UserError(f"{folder} does not hold a mask named {case.name} (.nii.gz, .nii, .nrrd or .mha).")
 
 
 def summary(rows: list[EvaluationRow]) -> list[dict[str, str]]:

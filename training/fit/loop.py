@@ -79,7 +79,7 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, be
 
     began: called once nothing speaks against the run any more and steps are about to be taken.
     Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when the folder holds another run, or
-    when memory, disk or data give out; the last checkpoint stays usable.
+    when memory, disk or data fail; the last checkpoint stays usable.
     """
     fabric = machine.start(config)
     run = TrainingRun(task, config, fabric, folder / CHECKPOINT)
@@ -230,7 +230,7 @@ BEST = "best"
 
 
 def best_dice(file: Path) -> float:
-    """The mean Dice for which a run's `best.pt` was kept; minus infinity without one."""
+    """The mean Dice for which a run's `best.pt` was written; minus infinity without one."""
     found = checkpoint.read(file).get(BEST) if file.exists() else None
     return found["dice"] if found else -math.inf
 

@@ -29,7 +29,7 @@ HEADER = ["step", "name", "value"]
 
 class LossWindow:
     """Sums of the losses since they were last logged. It goes into the checkpoint, so that a resumed run's next line is
-    of as many steps as any other (of several processes, those of the first one stand for all until then)."""
+    of as many steps as any other (of several processes, those of the first one count for all until then)."""
 
     def __init__(self, state: dict[str, Any] | None = None, device: torch.device | str = "cpu") -> None:
         state = state or {"sums": {}, "count": 0}

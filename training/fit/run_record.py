@@ -29,7 +29,7 @@ MAY_DIFFER = (
     "machine",
 )
 NOT_RECORDED = "not recorded"
-"""Stands for a fact of a network that was trained before it was recorded."""
+"""In place of a fact of a network that was trained before it was recorded."""
 SHOWN_DIGITS = 16
 """Hexadecimal digits of a digest that are compared and shown: 64 bits."""
 
@@ -176,5 +176,5 @@ def facts(record: dict[str, Any]) -> dict[str, Any]:
 
 def decisive(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted name, without those that may differ."""
-    kept = {name: value for name, value in flat(settings).items() if name not in MAY_DIFFER}
-    return {name: value for name, value in kept.items() if name.partition(".")[0] not in MAY_DIFFER}
+    compared = {name: value for name, value in flat(settings).items() if name not in MAY_DIFFER}
+    return {name: value for name, value in compared.items() if name.partition(".")[0] not in MAY_DIFFER}

@@ -13,6 +13,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
+from training.errors import UserError
 from training.options import STUDENT_WIDTHS, Describe
 
 Convolution = nn.Conv3d | nn.ConvTranspose3d
@@ -128,19 +129,27 @@ def gmac(net: UNet3D, shape_DHW: tuple[int, int, int]) -> float:
 
 
 def describe(options: Describe) -> None:
-    """Prints one line a network: widths, parameters, multiply-accumulates."""
-    roles = options.roles
-    plans = {"teacher": roles.teacher_widths, "assistant": roles.assistant_widths, **STUDENT_WIDTHS}
-    if roles.student_widths not in plans.values():
-        plans["student"] = roles.student_widths
+    """Prints one line a network: widths, parameters, multiply-accumulates.
+
+    Raises UserError for a grid whose sides a network cannot halve often enough.
+    """
+    plans = {"teacher": options.teacher_widths, "assistant": options.assistant_widths, **STUDENT_WIDTHS}
+    if options.student_widths not in plans.values():
+        plans["student"] = options.student_widths
+    with torch.device("meta"):  # sizes alone: no weights are made
+        nets = {name: UNet3D(widths) for name, widths in plans.items()}
     grid = " x ".join(map(str, options.shape))
+    for name, net in nets.items():
+        if any(n < 1 or n % net.multiple for n in options.shape):
+            raise UserError(
+                f"The {name} cannot take a grid of {grid}: every side must be a multiple of {net.multiple}."
+            )
     print(f"{'network':14s}{'widths':>16s}{'parameters':>12s}{'of teacher':>12s}{'GMAC':>9s}   (grid {grid})")
-    whole = parameters(UNet3D(roles.teacher_widths))
-    for name, widths in plans.items():
-        net = UNet3D(widths)
+    whole = parameters(nets["teacher"])
+    for name, net in nets.items():
         count = parameters(net)
         print(
-            f"{name:14s}{'-'.join(map(str, widths)):>16s}{count:12,d}{count / whole:12.1%}"
+            f"{name:14s}{'-'.join(map(str, net.widths)):>16s}{count:12,d}{count / whole:12.1%}"
             f"{gmac(net, options.shape):9.3f}"
         )
 

@@ -57,7 +57,7 @@ def evaluate_bundled(options: Evaluate) -> None:
 
 
 def cases(report: Callable[[str], None] = print) -> list[Case]:
-    """The held-out cases that can be had here. Raises UserError when there are none."""
+    """The held-out cases that are available here. Raises UserError when there are none."""
     found = held_out.cases(report)
     if not found:
         raise UserError(

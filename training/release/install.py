@@ -155,7 +155,7 @@ def ablation_entries(table: Path, student: str) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
     if not entries:
-        raise UserError(f"{table} has no run of {student}; give the table of an ablation with it.")
+        raise UserError(f"{table} does not have a run of {student}; give the table of an ablation with it.")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""`keep`: one network of a checkpoint as a file of its own, to teach others."""
+"""`keep`: one network of a checkpoint as a file of its own, to be a teacher."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def pack(name: str, config: dict[str, Any]) -> str:
 
 
 def fit(content: dict[str, Any], name: str, teacher: str) -> str:
-    """The command that trains a checkpoint's networks in `runs/NAME`; `teacher`: where its teacher is to be had.
+    """The command that trains a checkpoint's networks in `runs/NAME`; `teacher`: where its teacher is found.
 
     For the mean of several runs: their commands, which differ in the seed alone, and that of the mean, on one line.
     """

@@ -144,7 +144,7 @@ def metrics(table: Path, student: str, report: Callable[[str], None] = print) ->
     own = [row for row in rows if row["model"] == student and row["case"] not in held_out_table.MEANS]
     if not own:
         models = ", ".join(sorted({row["model"] or "nothing" for row in rows}))
-        raise UserError(f"{table} has no case of {student}, but of {models}; evaluate this student.")
+        raise UserError(f"{table} has cases of {models}, none of {student}; evaluate this student.")
     if len(own) < len(rows):
         report(f"{table}: {len(rows) - len(own)} rows of other students, or of means, were left out.")
     return [figures(row) for row in own]

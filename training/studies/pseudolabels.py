@@ -78,7 +78,7 @@ def pseudolabel(options: Pseudolabel) -> None:
 
 
 def scans(options: Pseudolabel) -> Iterator[tuple[CtVolume, Path]]:
-    """The CTs; folders stand for every .nii.gz in them that is no mask."""
+    """The CTs; of a folder every .nii.gz that is not a mask."""
     for text in options.cts:
         found = located(text)
         many = [p for p in sorted(found.glob("*.nii.gz")) if "_liver" not in p.name] if found.is_dir() else [found]

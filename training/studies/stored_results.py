@@ -58,7 +58,7 @@ def read(file: Path) -> Result | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("it holds no table")
+            raise ValueError("it does not hold a table")
     except FileNotFoundError:
         return None
     except ValueError as error:

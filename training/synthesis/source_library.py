@@ -32,7 +32,7 @@ SHARES = {"real_share": 0.23, "heads_and_limbs_share": 0.04}
 
 
 def data_folder(config: RealScans) -> Path:
-    """The folder with tissue maps and CTs. Raises UserError for a --data that is no folder."""
+    """The folder with tissue maps and CTs. Raises UserError for a --data that is not a folder."""
     if config.data is not None and not config.data.is_dir():
         raise UserError(f"There is no folder {config.data}; give the one that holds tissue_maps/ and ct/.")
     return config.data or paths.data_folder()

@@ -89,7 +89,7 @@ def test_processes_write_side_by_side(bank, tmp_path):
 
 
 def test_no_bank_is_reported_clearly(tmp_path):
-    with pytest.raises(BankError, match="is no bank"):
+    with pytest.raises(BankError, match="is not a bank"):
         Bank.open(tmp_path)
 
 
@@ -153,7 +153,7 @@ def test_joined_banks_are_one_sequence_and_must_share_a_grid(tmp_path):
     with pytest.raises(BankError, match="spacing_mm"):
         Joined((first.path, tmp_path / "coarse"))
     Bank.create(tmp_path / "empty", 1, SHAPE, {"spacing_mm": 3.0})
-    with pytest.raises(BankError, match="no finished volume"):
+    with pytest.raises(BankError, match="not hold a finished volume"):
         Joined((first.path, tmp_path / "empty"))
     with pytest.raises(BankError, match="--bank"):
         Joined(())

@@ -35,7 +35,7 @@ def test_only_the_whole_liver_and_its_lesions_count(labels, liver, tmp_path):
 
 @pytest.mark.parametrize("name", ["liver_vessels", "liver segment 1", "left liver lobe", "nonliver", "spleen", "tumor"])
 def test_a_part_of_the_liver_is_not_the_liver(name, tmp_path):
-    with pytest.raises(UserError, match="names no whole liver"):
+    with pytest.raises(UserError, match="does not name the whole liver"):
         label_table({"background": 0, name: 1}, tmp_path / "dataset.json")
 
 

@@ -201,7 +201,7 @@ def test_a_missing_description_is_explained(tmp_path, layout):
 def test_a_data_set_without_liver_or_ct_is_refused(tmp_path):
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": {"background": 0, "spleen": 1}}))
-    with pytest.raises(UserError, match="names no whole liver"):
+    with pytest.raises(UserError, match="does not name the whole liver"):
         layouts.read(f"nnunet={tmp_path}")
     path.write_text(json.dumps({"channel_names": {"0": "T2"}, "labels": {"background": 0, "liver": 1}}))
     with pytest.raises(UserError, match="not CT"):

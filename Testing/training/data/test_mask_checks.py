@@ -166,10 +166,10 @@ def test_an_unforeseen_error_of_one_scan_does_not_stop_the_others(tmp_path, body
         write_pair(tmp_path, name, ct.hu, mask)
     read = Scan.read
 
-    def fail(scan, tell=None):
+    def fail(scan, note=None):
         if scan.name == "a":
             raise ZeroDivisionError("by nothing")
-        return read(scan, tell)
+        return read(scan, note)
 
     monkeypatch.setattr(Scan, "read", fail)
     left_out = {}

@@ -187,7 +187,7 @@ def test_a_card_takes_its_own_cases_alone(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("case,model,engine,dice\na,student-other,numpy,0.9\n", "has no case of student-test, but of student-other"),
+        ("case,model,engine,dice\na,student-other,numpy,0.9\n", "has cases of student-other, none of student-test"),
         ("name,score\na,0.9\n", "lacks the columns case, model, engine, dice"),
         ("case,model,engine,dice\n", "has no rows"),
         ("", "has no rows"),
@@ -273,7 +273,7 @@ def test_a_folder_of_masks_is_evaluated_too(phantomCase, tmp_path):
     assert row.metrics == measure(moved > 0, case.mask, case.ct.ijk_to_ras)
     assert np.array_equal(mask, moved > 0)
     other = dataclasses.replace(case, ct_path=case.ct_path.with_name("other.nii.gz"))
-    with pytest.raises(UserError, match="holds no mask named other"):
+    with pytest.raises(UserError, match="does not hold a mask named other"):
         evaluate.saved_mask(tmp_path, other)
 
 

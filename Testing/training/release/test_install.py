@@ -180,7 +180,7 @@ def test_the_old_files_stay_when_a_step_fails(extension, measured, monkeypatch):
 
 def test_an_ablation_without_this_student_is_refused(extension, measured):
     measured.ablation.write_text("[]")
-    with pytest.raises(UserError, match="no run of student-30k"):
+    with pytest.raises(UserError, match="not have a run of student-30k"):
         install.export_student(measured, report=lambda text: None)
     assert not extension.exists()
 
