@@ -102,7 +102,7 @@ class TrainingData:
         """The volume at a position. Scans and banks alternate so that every stretch has its share of both."""
         drawn_before = int(position * self.share)
         if self.scans and int((position + 1) * self.share) > drawn_before:
-            return self.scans.view(position, seed, device)
+            return self.scans.view(drawn_before, position, seed, device)
         return self._stored(position - drawn_before, position, seed, device)
 
     def still_there(self) -> None:
@@ -145,10 +145,13 @@ class DrawnScans:
         weights = np.array([record.weight for record in self.records])
         return weights / weights.sum()
 
-    def view(self, position: int, seed: int, device: torch.device) -> Volume:
-        """A view of one of the scans."""
+    def view(self, drawn_before: int, position: int, seed: int, device: torch.device) -> Volume:
+        """A view of one of the scans; those of equal weight take turns: none comes again before all came."""
         random = np.random.default_rng([seed, position, 1])
         which = int(random.choice(len(self.records), p=self.chances))
+        if len(set(self.chances)) == 1:
+            epoch, place = divmod(drawn_before, len(self.records))
+            which = int(np.random.default_rng([seed, epoch, 2]).permutation(len(self.records))[place])
         number, record = self.numbers[which], self.records[which]
         image, label = self.bank.image(number), self.bank.label(number)
         view = scan_views.draw(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,35 @@ def test_scans_alone_need_no_bank(folders):
 def test_a_patient_that_is_left_out_is_never_drawn(folders):
     data = TrainingData(settings(folders, bank=(), leave_out=("b",)))
     assert data.sources == {"one"} and all(data.volume(position, 0, CPU)[2] for position in range(8))
+
+
+def drawn(data, count, monkeypatch):
+    """Numbers of the scans of which the first views are."""
+    numbers = []
+    image = ScanBank.image
+    monkeypatch.setattr(ScanBank, "image", lambda bank, number: (numbers.append(number), image(bank, number))[1])
+    for position in range(count):
+        data.volume(position, 0, CPU)
+    return numbers
+
+
+def test_scans_of_equal_weight_take_turns_so_that_every_one_is_seen(folders, tmp_path, monkeypatch):
+    scans = shutil.copytree(folders[1], tmp_path / "scans")
+    about = json.loads((scans / "scans.json").read_text())
+    for record in about["scans"]:
+        record["weight"] = 1.0
+    (scans / "scans.json").write_text(json.dumps(about))
+    numbers = drawn(TrainingData(settings((folders[0], scans), bank=())), 9, monkeypatch)
+    assert [set(numbers[n : n + 3]) for n in (0, 3, 6)] == [{0, 1, 2}] * 3
+
+
+def test_scans_of_other_weights_are_drawn_by_them(folders, tmp_path, monkeypatch):
+    scans = shutil.copytree(folders[1], tmp_path / "scans")
+    about = json.loads((scans / "scans.json").read_text())
+    for record, weight in zip(about["scans"], (20.0, 1.0, 1.0)):
+        record["weight"] = weight
+    (scans / "scans.json").write_text(json.dumps(about))
+    assert drawn(TrainingData(settings((folders[0], scans), bank=())), 12, monkeypatch).count(0) > 8
 
 
 def test_batches_depend_on_seed_and_step_alone(folders):
