@@ -25,6 +25,7 @@ NOT_RUN = {
     "make test-slicer-python ": "needs a network and another Python; `.ci/run` runs it",
     "make check ": "runs these tests",
     "make test ": "runs these tests",
+    "make test-all ": "runs these tests",
     "python3 -m venv ": "needs a network",
     "python -m training export runs/mean/checkpoint.pt --name student-100k --calibration ": "replaces what is bundled",
     "python -m training card --bundled ": "replaces what is bundled",
@@ -101,6 +102,7 @@ def scratch(tmp_path_factory):
     """A folder with a phantom under the names that the documents give to a user's files."""
     from LiverGTANLib.core.phantom import phantom_ct
     from LiverGTANLib.standalone.nifti import write_nifti
+    from support.dicom_cases import ctSlices, save
 
     folder = tmp_path_factory.mktemp("documents")
     ct, liver = phantom_ct()
@@ -113,6 +115,7 @@ def scratch(tmp_path_factory):
         (folder / "cases" / kind).mkdir(parents=True)
         for name in ("one", "two"):  # of two patients, so that one can be left out
             write_nifti(folder / "cases" / kind / f"{name}.nii.gz", values, ct.ijk_to_ras)
+    save(folder / "LiverGTAN" / "scans" / "one", ctSlices(ct.hu, spacing=tuple(ct.spacing)))
     (folder / "demo.toml").write_text(DEMO, encoding="utf-8")
     return folder
 

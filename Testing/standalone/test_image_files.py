@@ -344,6 +344,43 @@ def test_scaling_without_end_is_refused(hu, tmp_path, slope):
     assert str(path) in refusal(path)
 
 
+@pytest.mark.parametrize(
+    "name, before, after",
+    [
+        ("a.mha", "NDims = 3", "NDims = -1"),
+        ("a.mha", "NDims = 3", "NDims = 4"),
+        ("a.mha", "BinaryDataByteOrderMSB = False", "BinaryDataByteOrderMSB = 10"),
+        ("a.mha", "CompressedData = False", "CompressedData = Fals"),
+        ("a.mha", "ElementDataFile = LOCAL", "ElementDataFile = " + "a" * 5000),
+        ("a.mha", "Offset = ", "Offset = " + "x" * 70_000),
+        ("a.nrrd", "dimension: 3", "dimension: 4"),
+        ("a.nrrd", "# a comment", "no comment"),
+        ("a.nrrd", "sizes: ", "sizes: " + "9" * 5000),
+        ("a.nrrd", "encoding: raw", "encoding: raw\ndata file: " + "a" * 5000),
+    ],
+    ids=range(10),
+)
+def test_a_header_that_contradicts_itself_is_refused_in_few_words(hu, tmp_path, name, before, after):
+    if name == "a.mha":
+        writeMha(tmp_path / name, hu.astype("<i2"), OBLIQUE, {"i2": "SHORT"})
+    else:
+        writeNrrd(tmp_path / name, hu.astype("<i2"), OBLIQUE, {"i2": "short"})
+    content = (tmp_path / name).read_bytes()
+    assert before.encode() in content
+    (tmp_path / name).write_bytes(content.replace(before.encode(), after.encode(), 1))
+    assert len(refusal(tmp_path / name)) < 500
+
+
+@pytest.mark.parametrize("place", [252, 254])
+@pytest.mark.parametrize("code", [-1, 6, 256])
+def test_an_orientation_of_a_kind_that_does_not_exist_is_refused(hu, tmp_path, place, code):
+    path = withNibabel(tmp_path / "a.nii", hu, OBLIQUE)
+    content = bytearray(path.read_bytes())
+    np.frombuffer(content, "<i2", 1, place)[:] = code
+    path.write_bytes(content)
+    assert "_code is " in refusal(path)
+
+
 @contextmanager
 def littleMemory(most: float = 30e6) -> Iterator[None]:
     tracemalloc.start()

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import sys
 
 import numpy as np
 import pydicom
@@ -17,6 +18,7 @@ from support.full_disk import fullDisk
 from training.data import samples
 
 pytestmark = pytest.mark.slow
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 
 
 def segment(*arguments) -> int:
@@ -83,6 +85,7 @@ def test_two_outputs_never_have_one_place(scan, tmp_path, capsys):
         assert "need a folder" in refused(capsys, scan, scan, "-o", output)
 
 
+@posix
 @pytest.mark.parametrize("option", ["--report", "--picture"])
 def test_devices_and_folders_are_no_outputs(scan, tmp_path, capsys, option):
     for place in ("/dev/null", tmp_path):
@@ -106,6 +109,7 @@ def test_a_dicom_segmentation_of_a_nifti_file_is_refused_before_anything_is_comp
     assert "write .nrrd instead" in refused(capsys, scan, "-o", tmp_path / "liver.dcm")
 
 
+@posix
 @pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_outputs_have_the_rights_of_any_new_file(scan, tmp_path, mask):
     before = os.umask(mask)
@@ -198,6 +202,7 @@ def test_a_folder_of_images_is_refused_with_what_to_do(scan, tmp_path, capsys):
     assert f"as in {tmp_path / 'in' / '*.nii.gz'}" in refused(capsys, tmp_path / "in", "-o", tmp_path / "a.nrrd")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_no_text_are_listed_in_the_table(scan, tmp_path):
     odd = shutil.copy(scan, os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.nii.gz"))
     assert segment(odd, scan, "-o", tmp_path / "out", "--report", tmp_path / "report.json") == 0
