@@ -133,7 +133,7 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         about, *_ = (content[name] for name in ("sha256", "command", "output"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({error!r}); write it with `python -m training {command}`.") from error
     if about != sha256:
         raise UserError(
@@ -152,7 +152,7 @@ def ablation_entries(table: Path, student: str) -> list[dict[str, Any]]:
         runs = [one for one in json.loads(table.read_text(encoding="utf-8")) if one["cell"]["student"] == student]
         arms = dict.fromkeys(one["cell"]["arm"] for one in runs)
         entries = [ablation_entry(arm, [one for one in runs if one["cell"]["arm"] == arm]) for arm in arms]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
     if not entries:
         raise UserError(f"{table} does not have a run of {student}; give the table of an ablation with it.")

@@ -61,7 +61,7 @@ def read(file: Path) -> Result | None:
             raise ValueError("it does not hold a table")
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         print(f"{file} cannot be read ({error}); measured anew.", flush=True)
         return None
     return content

@@ -17,6 +17,9 @@ from .image_files import require_output_suffix, stem_of, write_mask
 
 TABLE = "volumes.csv"
 COLUMNS = ("input", "output", "volume_ml", "seconds", "warnings", "error")
+LARGEST_TABLE = 2**26
+"""Bytes; a row has some hundreds."""
+
 MASK_SUFFIX = ".seg.nrrd"
 Row = dict[str, Any]
 AS_CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
@@ -63,9 +66,10 @@ def read_rows(table: Path) -> list[Row]:
         return []
     rows: list[Row] = []
     names: set[str] = set()
-    with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(**AS_CSV) as stream:
-        reader = csv.DictReader(stream)
-        rows, names = list(reader), set(reader.fieldnames or ())
+    if table.stat().st_size <= LARGEST_TABLE:
+        with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(**AS_CSV) as stream:
+            reader = csv.DictReader(stream)
+            rows, names = list(reader), set(reader.fieldnames or ())
     if not {"input", "output"} <= names <= set(COLUMNS):
         raise InputError(f"{table} was not written by this program and would be lost; move it, or give another folder.")
     return rows
