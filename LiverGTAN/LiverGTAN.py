@@ -297,10 +297,11 @@ class LiverGTANTest(ScriptedLoadableModuleTest):
         for scenario in self_test.SCENARIOS:
             self._run(scenario, lambda scenario=scenario: scenario(self, LiverGTANLogic()))
         if slicer.util.mainWindow():
-            from LiverGTANLib.ui import journeys
+            from LiverGTANLib.ui.journeys import JOURNEYS
+            from LiverGTANLib.ui.panel_user import PanelUser
 
-            for journey in journeys.JOURNEYS:
-                self._run(journey, lambda journey=journey: journey(journeys.PanelUser(self, self.screenshotFolder)))
+            for journey in JOURNEYS:
+                self._run(journey, lambda journey=journey: journey(PanelUser(self, self.screenshotFolder)))
 
     def _run(self, part, function):
         """One part of the test in a scene of its own; those after it go on when it fails, if the runner allows that."""

@@ -32,10 +32,11 @@ def journeys():
 def test_a_journey_reaches_its_end(application, name, tmp_path):
     import LiverGTAN
     from LiverGTANLib.ui import journeys
+    from LiverGTANLib.ui.panel_user import PanelUser
 
     journey = getattr(journeys, name)
-    assert journey in journeys.JOURNEYS and len(journeys.JOURNEYS) >= 11
-    journey(journeys.PanelUser(LiverGTAN.LiverGTANTest(), str(tmp_path)))
+    assert journey in journeys.JOURNEYS and len(journeys.JOURNEYS) >= 14
+    journey(PanelUser(LiverGTAN.LiverGTANTest(), str(tmp_path)))
     assert not application.dialogs.messages
 
 

@@ -104,6 +104,16 @@ def test_long_messages_with_long_names_wrap(narrow):
     assert narrow.ui.resultLabel.height > 4 * narrow.ui.resultLabel.fontMetrics().height()
 
 
+def test_long_words_break_after_separators_and_short_ones_nowhere(panel):
+    say, label = panel.widget.panel._say, panel.ui.resultLabel
+    say("Liver 1145 mL (1013 to 1278), 0.45 s (numpy)")
+    assert label.text == "Liver 1145 mL (1013 to 1278), 0.45 s (numpy)"
+    say("of 'CT_ABDOMEN_with_contrast.nrrd'.")
+    assert label.text.split("\u200b") == ["of 'CT_", "ABDOMEN_", "with_", "contrast.", "nrrd'."]
+    say("x" * 45)
+    assert label.text.split("\u200b") == ["x" * 20, "x" * 20, "x" * 5]
+
+
 def test_the_result_has_a_row_of_its_own(narrow):
     label, row = narrow.ui.resultLabel, narrow.ui.resultLabel.geometry
     assert row.width() == narrow.ui.applyButton.width

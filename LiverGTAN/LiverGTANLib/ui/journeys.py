@@ -4,103 +4,17 @@ A journey does what a user does, with widgets and nodes, and looks at what comes
 """
 
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import slicer
-from slicer.util import arrayFromSegmentBinaryLabelmap, arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+import vtk
+from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core import measurements
-from ..mrml import roi, scene, self_test
-from .change_tracker import REST_MILLISECONDS
-
-LONGEST_WAIT_SECONDS = 120
-"""For the slowest computers; an application that hangs is ended from outside."""
-
-MODULE = "LiverGTAN"
-
-
-class PanelUser:
-    """Opens the module and uses its panel.
-
-    test: the TestCase that asserts. screenshotFolder: where `screenshot` saves the main window; it does not when empty.
-    """
-
-    def __init__(self, test, screenshotFolder: str = ""):
-        self.test, self._folder = test, screenshotFolder
-        slicer.util.selectModule(MODULE)
-        self.settle()
-
-    @property
-    def widget(self):
-        return slicer.util.getModuleWidget(MODULE)
-
-    @property
-    def ui(self):
-        return self.widget.ui
-
-    @property
-    def output(self):
-        return self.ui.outputSelector.currentNode()
-
-    def screenshot(self, name: str) -> None:
-        if self._folder:
-            slicer.app.processEvents()
-            self.test.assertTrue(slicer.util.mainWindow().grab().save(str(Path(self._folder, f"{name}.png"))))
-
-    def settle(self) -> None:
-        """Let the application run until nothing of the module runs and nothing is about to."""
-        runner, tasks = self.widget.panel.runner, self.widget.panel.live.background
-        self._waitUntil(lambda: runner.task is None and not tasks.pending, forSeconds=2 * REST_MILLISECONDS / 1000)
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        """Let the application run until `condition()` holds."""
-        self._waitUntil(condition, forSeconds=0)
-
-    def _waitUntil(self, condition: Callable[[], object], forSeconds: float) -> None:
-        began = since = time.monotonic()
-        while True:
-            slicer.app.processEvents()
-            time.sleep(0.002)  # worker threads of Python run meanwhile
-            now = time.monotonic()
-            self.test.assertLess(now - began, LONGEST_WAIT_SECONDS, "The module is still at work.")
-            if not condition():
-                since = now
-            elif now - since >= forSeconds:
-                return
-
-    def click(self, name: str) -> None:
-        """Click on a button and wait until what it starts is over; a disabled one fails with its tool tip."""
-        button = getattr(self.ui, name)
-        self.test.assertTrue(button.enabled, f"{name} is disabled: {button.toolTip}")
-        button.click()
-        self.settle()
-
-    def addPhantom(self, name: str = "Phantom"):
-        """Add the generated CT and choose it; returns (volume node, its liver as (K, J, I) uint8)."""
-        volumeNode, truth = self_test.addPhantom(name)
-        self.ui.inputSelector.setCurrentNode(volumeNode)
-        self.settle()
-        return volumeNode, truth
-
-    def segmentPhantom(self, name: str = "Phantom"):
-        """Segment the generated CT by one click; returns its volume node."""
-        volumeNode, truth = self.addPhantom(name)
-        self.click("applyButton")
-        self.test.assertGreater(measurements.dice(self.mask(volumeNode), truth), 0.8)
-        return volumeNode
-
-    def mask(self, volumeNode, segmentationNode=None) -> np.ndarray:
-        """The liver of a segmentation (the chosen one by default) on the volume's grid, boolean (K, J, I)."""
-        node = segmentationNode or self.output
-        return arrayFromSegmentBinaryLabelmap(node, scene.liverSegmentId(node), volumeNode) > 0
-
-    def undoIsEnough(self, before: np.ndarray, volumeNode) -> None:
-        """One Undo brings a mask back."""
-        self.click("undoButton")
-        np.testing.assert_array_equal(self.mask(volumeNode), before)
+from ..mrml import roi, scene
+from .panel_user import MODULE, PanelUser
 
 
 def segmentByOneClick(user: PanelUser) -> None:
@@ -258,6 +172,56 @@ def segmentAMovedCt(user: PanelUser) -> None:
     user.test.assertTrue((found[::2] >= volume[::2] - 1).all() and (found[1::2] <= volume[1::2] + 1).all())
 
 
+def segmentAWarpedCt(user: PanelUser) -> None:
+    """Segment a CT below a grid transform, as Slicer makes it of unequal distances of slices: true volume is told."""
+    volumeNode = user.segmentPhantom()
+    voxelMl = measurements.voxel_ml(scene.ijkToWorld(volumeNode))
+    transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Distances of slices")
+    transformNode.SetAndObserveTransformToParent(_stretchAlongZ(1.2))
+    volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    slicer.mrmlScene.RemoveNode(user.output)
+    user.settle()
+    user.click("applyButton")
+    user.test.assertEqual(user.output.GetParentTransformNode(), transformNode)
+    row = _rows(user)[-1]  # that of the removed segmentation stays
+    told, voxels = float(row[measurements.TITLES["volume_ml"]]), np.count_nonzero(user.mask(volumeNode))
+    user.test.assertAlmostEqual(told / (1.2 * voxels * voxelMl), 1, delta=0.01)
+
+
+def askBeforeAnothersLiverIsReplaced(user: PanelUser) -> None:
+    """Choose a segmentation that holds another CT's liver: the panel asks, and a slider does not replace it."""
+    other = user.segmentPhantom("Other")
+    othersOutput, before = user.output, user.mask(other)
+    user.addPhantom("Mine")
+    user.ui.outputSelector.setCurrentNode(othersOutput)
+    user.settle()
+    user.test.assertEqual(user.ui.applyButton.text, "Segment anyway")
+    user.test.assertIn("'Other'", user.ui.messageLabel.text)
+    user.screenshot("another")
+    user.ui.thresholdSlider.value = 0.6
+    user.settle()
+    np.testing.assert_array_equal(user.mask(other, othersOutput), before)
+    user.ui.outputSelector.setCurrentNode(None)
+    user.settle()
+    user.click("applyButton")
+    user.test.assertNotEqual(user.output, othersOutput)
+    np.testing.assert_array_equal(user.mask(other, othersOutput), before)
+
+
+def deleteARow(user: PanelUser) -> None:
+    """Delete a row of the table: segmenting again changes one's own row and no other."""
+    user.segmentPhantom("First")
+    user.segmentPhantom("Second")
+    name = measurements.TITLES["name"]
+    user.test.assertEqual([row[name] for row in _rows(user)], ["First", "Second"])
+    user.ui.tableSelector.currentNode().RemoveRow(0)
+    user.click("applyButton")
+    user.test.assertEqual([row[name] for row in _rows(user)], ["Second"])
+    user.ui.measureCollapsibleButton.collapsed = False
+    user.click("showTableButton")
+    user.screenshot("table")
+
+
 def saveCloseAndLoad(user: PanelUser) -> None:
     """Save the scene, close it, work in a new one, and load what was saved."""
     volumeNode = user.segmentPhantom("Saved")
@@ -317,6 +281,31 @@ def _lookAt(volumeNode) -> None:
         manager.threeDWidget(index).threeDView().resetFocalPoint()
 
 
+def _rows(user: PanelUser) -> list[dict[str, str]]:
+    """The rows of the chosen table, by titles of columns."""
+    table = user.ui.tableSelector.currentNode().GetTable()
+    columns = range(table.GetNumberOfColumns())
+    titles = [table.GetColumnName(column) for column in columns]
+    return [
+        {title: table.GetValue(row, column).ToString() for title, column in zip(titles, columns, strict=True)}
+        for row in range(table.GetNumberOfRows())
+    ]
+
+
+def _stretchAlongZ(factor: float):
+    """A grid transform, within 1 m of the origin."""
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(2, 2, 3)
+    grid.SetOrigin(-1000, -1000, -1000)
+    grid.SetSpacing(2000, 2000, 1000)
+    displacements = np.zeros((3, 2, 2, 3))
+    displacements[..., 2] = (factor - 1) * np.array([-1000, 0, 1000])[:, None, None]
+    grid.GetPointData().SetScalars(numpy_to_vtk(displacements.reshape(-1, 3), deep=True))
+    transform = slicer.vtkOrientedGridTransform()
+    transform.SetDisplacementGridData(grid)
+    return transform
+
+
 def _previews() -> list:
     return [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if node.GetHideFromEditors()]
 
@@ -337,7 +326,10 @@ JOURNEYS = (
     showUncertainBorder,
     segmentSeveral,
     deleteWhatIsChosen,
+    askBeforeAnothersLiverIsReplaced,
+    deleteARow,
     segmentAMovedCt,
+    segmentAWarpedCt,
     saveCloseAndLoad,
     refuseWhatIsNoCt,
     leaveEnterAndReload,

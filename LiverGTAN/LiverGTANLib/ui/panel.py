@@ -41,6 +41,9 @@ after a large resection about 300 mL, and few enlarged ones have more than 4500 
 TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
 """Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
 
+_BREAK_AFTER = r"(?:[-_./\\]+|[^-_./\\]{20})(?=.)"
+"""Within a word of more than 20 characters: separators, or 20 characters that are none."""
+
 BEFORE_SELECTORS = 1.0
 """Priority of an observer of the scene that is called before those of Slicer's widgets, which have 0."""
 
@@ -457,8 +460,8 @@ def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
 
 
 def _setText(label, text: str) -> None:
-    """Show a text that wraps also within long words, such as names and paths, so that it never widens the panel."""
-    label.text = re.sub(r"\S{20}(?=\S)", "\\g<0>\u200b", text)
+    """Show a text that wraps also within long words (names, paths), after a separator where they have one."""
+    label.text = re.sub(r"\S{21,}", lambda word: re.sub(_BREAK_AFTER, "\\g<0>\u200b", word[0]), text)
 
 
 def _boundWidgets(ui) -> dict:
