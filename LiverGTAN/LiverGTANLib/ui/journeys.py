@@ -84,7 +84,6 @@ def moveSliders(user: PanelUser) -> None:
     handle.value = handle.value + 10 * handle.singleStep
     user.wait(_previews)
     user.screenshot("preview")
-    np.testing.assert_array_equal(user.mask(volumeNode), before)  # nothing is written while the handle is held
     handle.sliderDown = False
     user.settle()
     user.test.assertFalse(_previews())

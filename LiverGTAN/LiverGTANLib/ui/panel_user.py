@@ -15,6 +15,9 @@ from .change_tracker import REST_MILLISECONDS
 LONGEST_WAIT_SECONDS = 120
 """For the slowest computers; an application that hangs is ended from outside."""
 
+TURNS = 10
+"""A choice: timers that are due fire in one or two."""
+
 MODULE = "LiverGTAN"
 
 
@@ -47,25 +50,29 @@ class PanelUser:
             self.test.assertTrue(slicer.util.mainWindow().grab().save(str(Path(self._folder, f"{name}.png"))))
 
     def settle(self) -> None:
-        """Let the application run until nothing of the module runs and nothing is about to."""
+        """Let the application run until nothing of the module runs and nothing is about to: for a moment longer than
+        anything rests, and for some turns of the event loop, as drawing may take all of that time.
+        """
         runner, tasks = self.widget.panel.runner, self.widget.panel.live.background
-        self._waitUntil(lambda: runner.task is None and not tasks.pending, forSeconds=2 * REST_MILLISECONDS / 1000)
+        began = since = time.monotonic()
+        turns = 0
+        while turns < TURNS or time.monotonic() - since < 2 * REST_MILLISECONDS / 1000:
+            self._turn(began)
+            turns += 1
+            if runner.task is not None or tasks.pending:
+                since, turns = time.monotonic(), 0
 
     def wait(self, condition: Callable[[], object]) -> None:
         """Let the application run until `condition()` holds."""
-        self._waitUntil(condition, forSeconds=0)
+        began = time.monotonic()
+        while not condition():
+            self._turn(began)
 
-    def _waitUntil(self, condition: Callable[[], object], forSeconds: float) -> None:
-        began = since = time.monotonic()
-        while True:
-            slicer.app.processEvents()
-            time.sleep(0.002)  # worker threads of Python run meanwhile
-            now = time.monotonic()
-            self.test.assertLess(now - began, LONGEST_WAIT_SECONDS, "The module is still at work.")
-            if not condition():
-                since = now
-            elif now - since >= forSeconds:
-                return
+    def _turn(self, began: float) -> None:
+        """One turn of the event loop in a wait that began then."""
+        slicer.app.processEvents()
+        time.sleep(0.002)  # worker threads of Python run meanwhile
+        self.test.assertLess(time.monotonic() - began, LONGEST_WAIT_SECONDS, "The module is still at work.")
 
     def click(self, name: str) -> None:
         """Click on a button and wait until what it starts is over; a disabled one fails with its tool tip."""
