@@ -9,6 +9,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 from slicer.util import arrayFromVolume, arrayFromVolumeModified
 
+from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.mrml import scene, segment_writer, self_test, session, table
 from LiverGTANLib.mrml.segment_writer import SegmentWriter, UndoHistory, WriteError
 from LiverGTANLib.mrml.session import SegmentationResult, Session
@@ -248,6 +249,34 @@ def test_undo_keeps_its_last_states_in_step_however_many_there_were(logic, ct):
 
 
 # Errors of Undo and Redo themselves
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("stage", ["reference grid", "saved state", "segment", "tag", "row"])
+def test_an_error_at_a_write_after_undo_keeps_redo(logic, ct, output, stage, after, monkeypatch):
+    results = [logic.session.current]
+    for smoothing in (1.0, 2.0):
+        results.append(logic.process(ct, output, settings=PostprocessSettings(smoothing_mm=smoothing)))
+    contents = [contentOf(output)]
+    for _ in results[1:]:
+        logic.session.undo()
+        contents.append(contentOf(output))
+    before = snapshot(logic)
+    with monkeypatch.context() as patch:
+        inject(patch, *STAGES[stage], after)
+        with pytest.raises(InjectedError):
+            logic.process(ct, output, settings=PostprocessSettings(threshold=0.3))
+    assert snapshot(logic) == before and logic.session.current is results[0]
+    for result, content in zip(results[1:], contents[-2::-1]):
+        assert logic.session.redo() is result
+        assert contentOf(output) == content
+    assert not logic.session.canRedo(output)
+    for result, content in zip(results[-2::-1], contents[1:]):
+        assert logic.session.undo() is result
+        assert contentOf(output) == content
+    logic.process(ct, output, settings=PostprocessSettings(threshold=0.3))  # and a write that succeeds ends Redo
+    assert not logic.session.canRedo(output)
+    assert logic.session.undo() is results[0] and contentOf(output) == contents[-1]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -91,6 +91,8 @@ class UndoHistory:
         self._position = 0  # of the present state among them; behind the last one while it is not saved
         self._last = 0  # of the states that Redo leads to
         self._canRollBack = False
+        self._undone: list[Any] = []  # copies of the states that Redo led to before a state was saved
+        self._labelsBefore: list[tuple[_References, Any]] = []
         self.note: Any = None
 
     def isOf(self, segmentationNode) -> bool:
@@ -109,6 +111,7 @@ class UndoHistory:
     def save(self, references: _References) -> None:
         """Save the present state before it is changed. references: as they were before anything was changed."""
         self._followUser()
+        self._undone, self._labelsBefore = self._copiesOfUndone(), self._labels
         if not self._states.SaveState():
             raise WriteError("The segmentation's state could not be saved for Undo; choose another segmentation.")
         labels = [*self._labels[: self._position], (references, self.note)]
@@ -131,6 +134,7 @@ class UndoHistory:
     def keep(self) -> None:
         """What was done since a state was saved stays: it cannot be rolled back any more."""
         self._canRollBack = False
+        self._undone = []
 
     def rollBack(self) -> None:
         """Go back to the state that was saved just now, if one was, as if nothing had been done since."""
@@ -142,6 +146,36 @@ class UndoHistory:
         else:
             self._goBack()
         self._last = self._position
+        self._bringBackUndone()
+
+    def _copiesOfUndone(self) -> list[Any]:
+        """Of the states that Redo leads to: Slicer's history drops them as soon as anything is changed."""
+        copies: list[Any] = []
+        with NodeModify(self._node):
+            for _ in range(self._last - self._position if self.canRedo else 0):
+                if not self._states.RestoreNextState():
+                    break
+                copies.append(slicer.vtkSegmentation())
+                copies[-1].DeepCopy(self._segmentation)
+            for _ in copies:
+                self._states.RestorePreviousState()
+        return copies
+
+    def _bringBackUndone(self) -> None:
+        """Let Slicer's history save again, one after the other, the states that it dropped, and go back."""
+        undone, self._undone = self._undone, []
+        if not undone:
+            return
+        with NodeModify(self._node):
+            for number, copy in enumerate(undone):
+                if number:
+                    self._states.SaveState()
+                _copySegments(copy, self._segmentation)
+            for _ in undone:  # the first step saves the last one of them
+                self._states.RestorePreviousState()
+        self._labels = self._labelsBefore[-self._states.GetNumberOfStates() :]
+        self._last = len(self._labels) - 1
+        self._position = self._last - len(undone)
 
     def _goBack(self) -> None:
         labels = self._labels
@@ -172,6 +206,22 @@ class UndoHistory:
         if count < len(self._labels):
             del self._labels[count:]
             self._position = self._last = count
+
+
+def _copySegments(source, target) -> None:
+    """Give a segmentation the segments of another one."""
+    for segmentId in target.GetSegmentIDs():
+        if source.GetSegment(segmentId) is None:
+            target.RemoveSegment(segmentId)
+    for segmentId in source.GetSegmentIDs():
+        segment = target.GetSegment(segmentId)
+        if segment is None:
+            segment = slicer.vtkSegment()
+            segment.DeepCopy(source.GetSegment(segmentId))
+            target.AddSegment(segment, segmentId)
+        else:
+            segment.DeepCopy(source.GetSegment(segmentId))
+            segment.Modified()
 
 
 class SegmentWriter:
@@ -221,6 +271,10 @@ class SegmentWriter:
             raise
         self._historyBefore, self._history = self._history, history
         return segmentId
+
+    def keep(self) -> None:
+        """The last write stays: it can be undone, but not be taken back any more."""
+        self._history.keep()
 
     def takeBack(self) -> None:
         """Take the last write back, as if it had never been."""

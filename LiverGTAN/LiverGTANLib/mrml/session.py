@@ -264,6 +264,7 @@ class Session:
             writer.note = result
             rollback.callback(_takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
             table.put(tableNode, segmentationNode, result.row())
+            writer.keep()
             rollback.pop_all()
         return result
 
