@@ -11,7 +11,7 @@ from LiverGTANLib.core import measurements
 from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import points, roi, scene, self_test, table
-from LiverGTANLib.mrml.segment_writer import SegmentWriter
+from LiverGTANLib.mrml.segment_writer import WriteError
 from LiverGTANLib.mrml.warp import Warp
 from support.module_fixtures import MODULE_FILE, students
 from support.mrml_cases import addSegment, addSlicePositions, addTransform, addVolume, addWarp, mrmlScene, rotation
@@ -320,6 +320,29 @@ def test_a_transform_to_nowhere_blocks_with_a_sentence(logic, straight):
     nowhere = addWarp(slicer.mrmlScene, lambda ras: np.full_like(ras, np.nan), "nowhere")
     straight.SetAndObserveTransformNodeID(nowhere.GetID())
     assert "folds space" in findings(logic, straight)[0]
+
+
+FLAT = np.diag([1.0, 1.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", ["flat", "folded", "to nowhere"])
+def test_an_output_under_a_transform_that_cannot_be_inverted_is_refused(logic, straight, kind):
+    parent = {
+        "flat": lambda: addTransform(slicer.mrmlScene, FLAT),
+        "folded": lambda: addWarp(slicer.mrmlScene, lambda ras: np.c_[ras[:, :2] * 0, -1.5 * abs(ras[:, 2])]),
+        "to nowhere": lambda: addWarp(slicer.mrmlScene, lambda ras: np.full_like(ras, np.nan)),
+    }[kind]()
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "output")
+    segmentationNode.SetAndObserveTransformNodeID(parent.GetID())
+    with pytest.raises((InputError, WriteError), match=r"'output'.*cannot be inverted"):
+        logic.process(straight, segmentationNode)
+    assert segmentationNode.GetSegmentation().GetNumberOfSegments() == 0
+    assert not logic.session.canUndo(segmentationNode)
+
+
+def test_a_volume_under_a_flat_transform_is_refused(logic, straight):
+    straight.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, FLAT).GetID())
+    assert findings(logic, straight)[0]
 
 
 def test_a_mirrored_warp_is_not_a_folded_one(logic, straight):

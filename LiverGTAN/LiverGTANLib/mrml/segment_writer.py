@@ -33,6 +33,9 @@ EDITOR_TAG = "LiverGTAN"
 
 _GEOMETRY = vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
 
+SMALLEST_DETERMINANT = 1e-9
+"""Of a transform that can be inverted; it makes of a voxel of 1 mm³ one of this many mm³."""
+
 VERIFIED_PLANE_STEP = 8
 """One plane in this many of a written mask is compared: the logic's known failures (nothing written, another grid)
 concern all planes."""
@@ -447,6 +450,11 @@ def _onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode):
         reference.SetExtent(extent)
         resampled = _resampled(image, reference, transform, pad=False)
     else:
+        if abs(np.linalg.det(matrix[:3, :3])) < SMALLEST_DETERMINANT:
+            raise WriteError(
+                f"The transform of '{segmentationNode.GetName()}' cannot be inverted, so that the mask has no place in "
+                "it; correct it, or take it off in the Transforms module."
+            )
         image = scene.orientedImage(boxMask, matrix @ ijkToLocal)
         if reference is None or _sameLattice(image, reference):
             return image

@@ -31,6 +31,12 @@ a transform to 0.001 mm where it can be inverted."""
 FARTHEST_FROM_FACE_MM = 1.0
 """So far may a face of the ROI, seen from the scan, bend away from a plane. Chosen: a third of a cell of the grid."""
 
+BLOCKS_AT_ONCE = 4
+"""Blocks along each side of those whose corners a straight grid is fitted to, where no volume is measured."""
+
+FIRST_POINTS = 64
+"""Of many points, so many are inverted first, to find out whether they can be."""
+
 FACE_POINTS = 9
 """Points along each side of a face of the ROI at which its bending is measured."""
 
@@ -74,23 +80,45 @@ class Warp:
 
 
 def straightGrid(volumeNode, segmentationNode) -> tuple[np.ndarray, list[int]]:
-    """((4, 4) ijk to RAS under the segmentation's transform, extent) of a grid for the volume's warped voxels."""
+    """((4, 4) ijk to RAS under the segmentation's transform, extent) of a grid for the volume's warped voxels.
+
+    Raises InputError when the transforms between them cannot be inverted.
+    """
     ijkToLocal = scene.ijkToLocal(volumeNode)
-    corners = _corners(
-        _edges(np.array([(-0.5, n - 0.5) for n in volumeNode.GetImageData().GetDimensions()]), ijkToLocal)
-    )
-    places = scene.transformed(scene.transformBetween(volumeNode, segmentationNode), _at(ijkToLocal, corners))
+    ends = np.array([(-0.5, n - 0.5) for n in volumeNode.GetImageData().GetDimensions()])
+    corners = _corners(_edges(ends, ijkToLocal, BLOCKS_AT_ONCE))
+    places = _inSegmentation(_at(ijkToLocal, corners), volumeNode, segmentationNode)
     matrix = _fitted(corners, places)
     return matrix, _extent(_at(np.linalg.inv(matrix), places))
 
 
 def extentOf(box: Box, volumeNode, segmentationNode, ijkToSegmentation: np.ndarray) -> list[int]:
-    """The part of a grid of the segmentation that holds a box (k, j, i) of the volume."""
+    """The part of a grid of the segmentation that holds a box (k, j, i) of the volume.
+
+    Raises InputError when the transforms between them cannot be inverted there.
+    """
     ijkToLocal = scene.ijkToLocal(volumeNode)
     ends = np.array([(part.start - 0.5, max(part.start, part.stop - 1) + 0.5) for part in box[::-1]])
     points = _at(ijkToLocal, _corners(_edges(ends, ijkToLocal)))
-    places = scene.transformed(scene.transformBetween(volumeNode, segmentationNode), points)
-    return _extent(_at(np.linalg.inv(ijkToSegmentation), places))
+    places = _inSegmentation(points, volumeNode, segmentationNode)
+    extent = _extent(_at(np.linalg.inv(ijkToSegmentation), places))
+    if scene.isWarped(segmentationNode):  # raises also where it only folds what is beside the box
+        Warp._measured(segmentationNode, np.reshape(extent, (3, 2)) + [-0.5, 0.5], ijkToSegmentation)
+    return extent
+
+
+def _inSegmentation(points: np.ndarray, volumeNode, segmentationNode) -> np.ndarray:
+    """(N, 3) points under the volume's transform, as they lie under the segmentation's."""
+    there, back = (
+        scene.transformBetween(volumeNode, segmentationNode),
+        scene.transformBetween(segmentationNode, volumeNode),
+    )
+    places = points
+    for some in (points[:: len(points) // FIRST_POINTS + 1], points):  # Slicer logs each point that it cannot invert
+        places = scene.transformed(there, some)
+        if not (np.linalg.norm(scene.transformed(back, places) - some, axis=1) <= FARTHEST_BACK_MM).all():
+            raise _folded(segmentationNode if scene.isWarped(segmentationNode) else volumeNode)
+    return places
 
 
 def inScan(parameters: MaskParameters, volumeNode, ct: CtVolume) -> MaskParameters:
@@ -147,10 +175,10 @@ def _regionInScan(region: Region, volumeNode, ct: CtVolume) -> Region:
     return Region(np.linalg.inv(toFaces), (2.0, 2.0, 2.0))
 
 
-def _edges(ends: np.ndarray, ijkToLocal: np.ndarray) -> list[np.ndarray]:
-    """Borders of the blocks along i, j and k, between voxels."""
+def _edges(ends: np.ndarray, ijkToLocal: np.ndarray, blocks: int = 1) -> list[np.ndarray]:
+    """Borders of the blocks along i, j and k, between voxels; several blocks at once make larger ones."""
     spacing = np.linalg.norm(ijkToLocal[:3, :3], axis=0)
-    steps = (max(1, round(side / mm)) for side, mm in zip(BLOCK_MM, spacing))
+    steps = (max(1, round(blocks * side / mm)) for side, mm in zip(BLOCK_MM, spacing))
     return [np.append(np.arange(first, last, step), last) for (first, last), step in zip(ends, steps)]
 
 
