@@ -12,6 +12,8 @@ is in this package, one concept a file:
 | `scene`, `application` | what Slicer makes at start: scene, logics, `slicer.app` |
 | `scripted_modules`, `parameter_node` | `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` |
 | `dialogs` | pop-ups: recorded, never shown |
+| `resources` | icons under the names that they have in Slicer |
+| `slicer_command`, `Data` | Slicer's command line, and a module to go to when another one is left |
 | `views` | slice and 3D views, drawn offscreen |
 
 `SlicerHost` puts it together and the pytest fixture `slicerHost` makes a fresh one for each test:

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
+from PySide6 import QtWidgets
 
 from host.ctk_widgets import ctk
 from host.mrml_widgets import qMRMLSegmentationShow3DButton
@@ -198,3 +199,27 @@ def test_a_collapsed_section_hides_what_is_in_it_and_what_was_hidden_stays_hidde
     assert not label.visible and section.height < 50
     section.collapsed = False
     assert label.visible and not hidden.visible and heard == [True, False]
+
+
+def test_a_long_name_is_shortened_in_the_middle(selectorWith):
+    (node,) = add("portal venous phase, thin slices, reconstruction of the second scan")
+    selector = selectorWith()
+    selector.setCurrentNode(node)
+    box, option = selector._comboBox, QtWidgets.QStyleOptionComboBox()
+    for width, isWhole in ((2000, True), (150, False)):
+        box.resize(width, 24)
+        box.initStyleOption(option)
+        assert (option.currentText == box.currentText) == isWhole
+    assert option.currentText.startswith("por") and option.currentText.endswith("can")
+
+
+def test_a_list_that_is_to_be_narrow_asks_for_no_room_for_its_entries(selectorWith):
+    wide, narrow = selectorWith(), selectorWith(sizeAdjustPolicy=qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+    add("a name of some forty characters, or more")
+    assert narrow.minimumSizeHint().width() < 60 < wide.minimumSizeHint().width()
+
+
+def test_icons_have_slicers_names_and_others_are_not_there():
+    assert qt.QFile(":/Icons/Small/SlicerUndo.png").exists() and not qt.QFile(":/Icons/Small/Undo.png").exists()
+    assert not qt.QIcon(":/Icons/MakeModel.png").pixmap(16, 16).isNull()
+    assert not qMRMLSegmentationShow3DButton().icon.isNull()
