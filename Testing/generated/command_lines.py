@@ -106,8 +106,14 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
     inputs = prepare(folder)
     name = choice(rng, ("ct.nii.gz", "ct.nrrd", "series"))
     output = folder / "out" / choice(rng, MADE_BY if name == "series" else MADE_BY[:-1])
-    words = [str(inputs[name]), "-o", str(output), "--student", str(folder / "in" / "band.npz")]
-    words += ["--report", str(folder / "report.json")]
+    batch = bool(rng.random() < 0.25)
+    words = [
+        str(inputs[name]),
+        *([str(inputs["series"])] if batch else []),
+        "-o",
+        str(folder / "out" if batch else output),
+    ]
+    words += ["--student", str(folder / "in" / "band.npz"), "--report", str(folder / "report.json")]
     output.parent.mkdir()
     output.write_bytes(FORMER)
     before = contents(folder)
@@ -116,7 +122,7 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
         with fullDisk(int(rng.integers(0, 4000))):
             status, told = called(folder, words)
     else:
-        with failing_call(int(rng.integers(1, 1200)), error) as failed:
+        with failing_call(int(rng.integers(1, 2400 if batch else 1200)), error) as failed:
             status, told = called(folder, words)
         require(status == 0 or failed, "a failure that was not asked for")
         require(
@@ -125,7 +131,8 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
     require(status in (0, 2) or (status == "interrupted" and error is KeyboardInterrupt), f"status {status}")
     require(status != 2 or "error: " in told, f"no sentence: {told[-300:]!r}")
     require(status == 0 or output.read_bytes() == FORMER or is_mask(output), "a former result was lost")
-    require(status != 0 or is_mask(output), "no mask, and no word of it")
+    require(status != 0 or batch or is_mask(output), "no mask, and no word of it")
+    require(status != 0 or not batch or len(list(output.parent.iterdir())) == 4, "masks or table are missing")
     require_whole(folder, before)
     return READ if status == 0 else REFUSED
 
