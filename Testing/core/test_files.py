@@ -2,6 +2,7 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,3 +81,11 @@ def test_a_file_larger_than_expected_is_not_read(tmp_path):
     assert files.read_bytes(tmp_path / "a", 11) == bytes(11)
     with pytest.raises(ValueError, match="larger than"):
         files.read_bytes(tmp_path / "a", 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes that are files")
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit((tmp_path / "pipe").write_bytes, b"x" * 100_000)
+        assert files.read_bytes(tmp_path / "pipe", 2**20) == b"x" * 100_000

@@ -188,7 +188,8 @@ def test_names_of_students(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "..", "../x", "a/b", "a\\b", "C:x", "a\0", "a\n", "x" * 65, ".a", "a.", "a ", "a*"]
+    "name",
+    ["", " ", "..", "../x", "a/b", "a\\b", "C:x", "a\0", "a\n", "x" * 65, ".a", "a.", "a ", "NUL", "com1.x", "a*"],
 )
 def test_names_that_are_paths_or_no_names_are_refused(name, tmp_path):
     with pytest.raises(StudentError, match="cannot name a student"):

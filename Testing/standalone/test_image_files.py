@@ -357,8 +357,12 @@ def test_scaling_without_end_is_refused(hu, tmp_path, slope):
         ("a.nrrd", "# a comment", "no comment"),
         ("a.nrrd", "sizes: ", "sizes: " + "9" * 5000),
         ("a.nrrd", "encoding: raw", "encoding: raw\ndata file: " + "a" * 5000),
+        ("a.nrrd", "encoding: raw", "encoding: raw\nbyte skip: " + "9" * 30),
+        ("a.nrrd", "sizes: ", "sizes: " + "9" * 4000),
+        ("a.mha", "ElementDataFile = LOCAL", "HeaderSize = " + "9" * 30 + "\nElementDataFile = a.mha"),
+        ("a.mha", "DimSize = ", "DimSize = " + "9" * 4000),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_a_header_that_contradicts_itself_is_refused_in_few_words(hu, tmp_path, name, before, after):
     if name == "a.mha":

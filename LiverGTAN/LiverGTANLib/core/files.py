@@ -11,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+CHUNK = 2**20
 LONGEST_NUMBER = 40
 """Characters of a number in JSON; a float64 is written with 24 at most."""
 
@@ -20,8 +21,14 @@ MOST_MEMBERS = 10_000
 
 def read_bytes(path: str | Path, most: int) -> bytes:
     """A file of at most `most` bytes. Raises ValueError for a larger one, of which no more is read, and OSError."""
+    parts, left = [], most + 1
     with Path(path).open("rb") as stream:
-        data = stream.read(min(most, os.fstat(stream.fileno()).st_size) + 1)  # room is made for what is asked for
+        while left and (
+            part := stream.read(min(left, CHUNK))
+        ):  # room is made for what is asked for, not for what comes
+            parts.append(part)
+            left -= len(part)
+    data = b"".join(parts)
     if len(data) > most:
         raise ValueError(f"larger than {most / 2**20:.3g} MiB")
     return data

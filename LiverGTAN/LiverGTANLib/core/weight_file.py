@@ -37,8 +37,9 @@ NPY_HEADER = re.compile(
 
 LARGEST_NPY_HEADER = 256
 
-NAME = re.compile(r"\w(?:[\w .+-]{0,62}\w)?")
-"""Names of students: they name files on every system, and DICOM's short texts hold 64 characters."""
+NAME = re.compile(r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w(?:[\w .+-]{0,62}\w)?")
+"""Names of students: they name files on every system (some name devices on Windows), and DICOM's short texts hold 64
+characters."""
 
 SPACING_RANGE_MM = (0.5, 20.0)
 LARGEST_HU = 100_000.0

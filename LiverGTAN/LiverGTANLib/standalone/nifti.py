@@ -12,11 +12,9 @@ import numpy as np
 
 from ..core.files import brief
 from ..core.volume import InputError
-from .voxel_data import NO_ORIENTATION, VolumeHeader, scalar_shape
+from .voxel_data import LARGEST_OFFSET, NO_ORIENTATION, VolumeHeader, scalar_shape
 
 HEADER_BYTES = 540
-LARGEST_OFFSET = 2**26
-"""Of the voxels; extensions lie before them, of a few kilobytes."""
 SAME_PLACE_MM = 1.0
 """sform and qform that place every corner within this distance are the same; rounding makes 0.01 mm."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.files import brief
 from ..core.volume import InputError
-from .limits import require_size
+from .limits import MOST_VOXELS, require_size
 
 CHUNK = 2**20
 LARGEST_RATIO = 1032
@@ -24,6 +24,9 @@ LARGEST_RATIO = 1032
 
 MOST_TRAILING_BYTES = 4096
 """Some writers pad a file; more than this is data that the header does not know of."""
+
+LARGEST_OFFSET = 2**26
+"""Bytes before the voxels; headers and their extensions have kilobytes."""
 
 MOST_FILES = 10_000
 """Of one volume, a slice each."""
@@ -67,8 +70,8 @@ class VolumeHeader:
 def scalar_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
     """The three sizes of a volume; a fourth axis of size 1 is dropped. Raises InputError for any other image."""
     sizes = [int(n) for n in sizes]
-    if any(n < 1 for n in sizes):
-        raise InputError(f"{path} claims sizes of {sizes}; it is damaged or holds no voxels.")
+    if any(not 1 <= n <= MOST_VOXELS for n in sizes):
+        raise InputError(f"{path} claims sizes of {brief(sizes)}; it is damaged or holds no voxels.")
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes = sizes[:-1]
     if len(sizes) != 3:
@@ -93,6 +96,8 @@ def read_voxels(header: VolumeHeader) -> np.ndarray:
     """
     if header.dtype.kind not in "iufb":
         raise InputError(f"{header.path} holds colors, vectors or complex numbers; choose a scalar CT.")
+    if not (-1 <= header.start <= LARGEST_OFFSET and 0 <= header.skip <= LARGEST_OFFSET):
+        raise InputError(f"{header.path} has a damaged header (its voxels would begin far behind it); copy it again.")
     require_size(header.shape_ijk[::-1], header.dtype.itemsize, header.path)
     for file in header.files:
         if not _is_file(file):
