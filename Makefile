@@ -3,6 +3,7 @@
 # make test                       lint, format, types and all tests that need no Slicer application
 # make test-all                   the same, and 10,000 generated inputs: files, weights, settings and command lines
 # make test-slicer-python         the extension's tests on another Python, without torch: PYTHON=python3.12
+# make test-python                core and command line on another Python and numpy: PYTHON=python3.10 NUMPY=numpy==1.26.4
 # make test-in-slicer SLICER=...  what users do, inside the Slicer application; screenshots go to out/slicer
 # make train-demo                 the whole training path on a generated phantom, in about five minutes
 # make benchmark                  click-to-mask times of both engines by stage, latency of each action
@@ -17,7 +18,7 @@ RUN = $(VENV)/bin/python
 SEGMENT = PYTHONPATH=LiverGTAN $(RUN) -m LiverGTANLib segment
 PYTEST = QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
 
-.PHONY: segment check test test-all generated-inputs lint types fast-tests test-slicer-python test-in-slicer train-demo
+.PHONY: segment check test test-all generated-inputs lint types fast-tests test-slicer-python test-python test-in-slicer train-demo
 .PHONY: benchmark slicer clean
 
 # One stamp for each group of packages, remade when pyproject.toml changes.
@@ -68,6 +69,13 @@ test-slicer-python:
 
 # Needs no package: the exit code is Slicer's, and not 0 either when it crashes, hangs or does not run the test.
 SCREENSHOTS ?= $(OUT)/slicer
+NUMPY ?= numpy
+test-python: VENV = .venv-$(notdir $(PYTHON))
+test-python:
+	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.installed-portable
+	$(RUN) -m pip install --quiet "$(NUMPY)"
+	$(PYTEST) Testing/core Testing/standalone -m "not slow"
+
 test-in-slicer:
 	$(PYTHON) Testing/application/start.py "$(SLICER)" --output "$(SCREENSHOTS)"
 
@@ -84,4 +92,4 @@ slicer:
 	"$(SLICER)" --additional-module-paths "$(CURDIR)/LiverGTAN"
 
 clean:
-	rm -rf $(VENV) .venv-slicer-python $(OUT) .cache
+	rm -rf $(VENV) .venv-* $(OUT) .cache

@@ -23,6 +23,7 @@ NOT_RUN = {
     "make slicer ": "needs the Slicer application",
     "make test-in-slicer ": "needs the Slicer application; `test_in_slicer.py` runs it on the host",
     "make test-slicer-python ": "needs a network and another Python; `.ci/run` runs it",
+    "make test-python ": "needs a network and another Python",
     "make check ": "runs these tests",
     "make test ": "runs these tests",
     "make test-all ": "runs these tests",
