@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import OmitArgPrefixes as Flat
 from tyro.conf import Positional as First
@@ -17,6 +17,13 @@ TEACHER_WIDTHS = (16, 32, 64, 128)
 STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
 ASSISTANT_WIDTHS = (9, 18, 36, 62)
 """Widths of the networks by level: the students with at most 100,000 and 30,000 parameters."""
+
+
+def _require_least(settings: Any, least: int, *names: str) -> None:
+    """Raises ValueError for settings below a number, and for such that are not finite."""
+    wrong = [name for name in names if not least <= getattr(settings, name) < math.inf]
+    if wrong:
+        raise ValueError(f"{' and '.join(wrong)} must be at least {least}.")
 
 
 # What several commands share: synthesis, training.
@@ -116,6 +123,14 @@ class LoopSettings:
     checkpoint_seconds: float = 120.0
     deterministic: bool = False
 
+    def __post_init__(self) -> None:
+        _require_least(self, 1, "steps", "batch", "log_every", "validate_every")
+        _require_least(self, 0, "warmup", "decay", "checkpoint_seconds", "seed")
+        if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
+            raise ValueError("rate and clip must be above 0.")
+        if not 0 <= self.average < 1:
+            raise ValueError("average must be from 0 to below 1.")
+
 
 LossName = Literal["kl", "cwd", "dist"]
 
@@ -132,6 +147,13 @@ class DistillSettings:
     drop: float = 0.5
     """DGKD: chance that the term of one of several teachers is left out of a step."""
 
+    def __post_init__(self) -> None:
+        _require_least(self, 0, "weight")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError("temperature must be above 0.")
+        if not 0 <= self.drop <= 1:
+            raise ValueError("drop is a probability: give a number from 0 to 1.")
+
 
 @dataclass(frozen=True)
 class GrowthSettings:
@@ -146,6 +168,11 @@ class GrowthSettings:
     teacher_term: bool = False
     """The student also learns from the teacher directly, as in DGKD."""
 
+    def __post_init__(self) -> None:
+        _require_least(self, 0, "asymmetry")
+        if not self.grow_at or not all(0 <= share <= 1 for share in self.grow_at):
+            raise ValueError("grow_at are shares of the run: give one or several numbers from 0 to 1.")
+
 
 @dataclass(frozen=True)
 class MachineSettings:
@@ -158,6 +185,9 @@ class MachineSettings:
     precision: str = "auto"
     """auto: bf16-mixed where the processor has it (2x here), else 32-true; or any precision of Fabric."""
     threads: int = 2
+
+    def __post_init__(self) -> None:
+        _require_least(self, 1, "threads", "num_nodes")
 
 
 @dataclass(frozen=True)

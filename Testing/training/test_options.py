@@ -1,5 +1,6 @@
 """The command line: settings from file and options, messages."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -62,6 +63,26 @@ def test_a_wrong_settings_file_is_explained(text, message, tmp_path, capsys):
     assert main(["fit", "student", "--config", str(file)]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error) < 300
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--log-every", "0"], "log_every must be at least 1"),
+        (["--steps", "0", "--batch", "-2"], "steps and batch must be at least 1"),
+        (["--rate", "0"], "rate and clip must be above 0"),
+        (["--rate", "nan"], "rate and clip must be above 0"),
+        (["--average", "1"], "average must be from 0 to below 1"),
+        (["--temperature", "0"], "temperature must be above 0"),
+        (["--grow-at", "0.5", "1.5"], "grow_at are shares of the run"),
+        (["--threads", "0"], "threads must be at least 1"),
+    ],
+)
+def test_numbers_that_no_training_takes_are_refused(words, message, capsys):
+    with contextlib.suppress(SystemExit):
+        assert main(["fit", "student", *words]) == 2
+    found = capsys.readouterr()
+    assert message in " ".join((found.err + found.out).split()) and "Traceback" not in found.err
 
 
 @pytest.mark.parametrize(

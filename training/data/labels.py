@@ -73,8 +73,9 @@ def _values_by_name(labels: Any, file: Path) -> dict[str, tuple[int, ...]]:
         raise UserError(f'{file} has no table "labels" of names and values; it belongs to this layout.')
     found: dict[str, tuple[int, ...]] = {}
     for key, entry in labels.items():
-        older = isinstance(entry, str) and key.strip().isdigit()
-        name, values = (entry, [int(key)]) if older else (key, entry if isinstance(entry, list) else [entry])
+        older = isinstance(entry, str) and key.strip().isdecimal()
+        name, values = (entry, [key]) if older else (key, entry if isinstance(entry, list) else [entry])
+        values = [int(value) if isinstance(value, str) and value.strip().isdecimal() else value for value in values]
         if not all(type(value) is int and value >= 0 for value in values):
             raise UserError(f"{file}: the label {key!r} has the value {entry!r}, which is not a whole number.")
         found[name] = (*found.get(name, ()), *values)

@@ -102,6 +102,7 @@ def plan(options: Ablate) -> Iterator[Cell]:
     machine = options.training.machine
     if machine.devices * machine.num_nodes > 1:
         raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
+    require_each_once(options)
     for arm in options.arms:
         train.Method.parse(arm)
     starts(options)
@@ -111,6 +112,16 @@ def plan(options: Ablate) -> Iterator[Cell]:
     for seed in options.seeds:
         for student in options.students:
             yield from (Cell(arm, student, seed) for arm in options.arms)
+
+
+def require_each_once(options: Ablate) -> None:
+    """Raises UserError for a list that is empty, or that names something twice: it would count as another run."""
+    for name in ("cases", "arms", "students", "seeds"):
+        given = getattr(options, name)
+        twice = sorted({str(one) for one in given if given.count(one) > 1})
+        if twice or not given:
+            wrong = f"has {', '.join(twice)} twice" if twice else "is empty"
+            raise UserError(f"--{name} {wrong}; give each once.")
 
 
 def require_labels(options: Ablate) -> None:

@@ -25,6 +25,7 @@ from training.errors import UserError
         ({"background": 0, "liver": 1, "kidney": 2, "liver tumour": 3}, (1, 3)),
         ({"background": 0, "liver": [1, 3], "lesion": 3, "ignore": 4}, (1, 3)),
         ({"background": 0, "liver": 1, "non-liver": 2}, (1,)),
+        ({"background": "0", "liver": "1"}, (1,)),
     ],
 )
 def test_only_the_whole_liver_and_its_lesions_count(labels, liver, tmp_path):

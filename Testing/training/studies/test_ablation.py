@@ -221,6 +221,21 @@ def test_a_case_of_the_bank_shows_no_student(table, smallBank, capsys):
     assert "phantom-0 is in the training data" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0", "0"], "--seeds has 0 twice"),
+        (["--arms", "student", "student"], "--arms has student twice"),
+        (["--students", "2-3", "2-3"], "--students has 2-3 twice"),
+        (["--arms"], "--arms is empty"),
+        (["--cases"], "--cases is empty"),
+    ],
+)
+def test_a_run_is_not_counted_twice(table, words, message, capsys):
+    assert main([*table[1], *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_undefined_figures_are_told_beside_the_means():
     figures = {"dice": 0.0, "nsd2": 0.0, "nsd3": 0.0, "hd95": float("nan"), "assd": float("nan")}
     result = {"cell": {"arm": "kd", "student": "2-3", "seed": 1}, "cases": {"a": figures, "b": figures | {"hd95": 1.0}}}
