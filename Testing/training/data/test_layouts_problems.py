@@ -56,7 +56,7 @@ def test_all_problems_are_listed_by_case_before_anything_starts(tmp_path, body):
         "shape": "voxels",
         "moved": "lie elsewhere",
         "empty": "no liver",
-        "shifted": "air, fat or bone: it is flipped, shifted or of another scan",
+        "shifted": "HU): it is flipped, shifted or of another scan",
         "fraction": "whole-numbered",
         "mr": "Hounsfield units",
         "lonely-ct": "mask missing",

@@ -58,12 +58,37 @@ def test_another_scans_mask_is_refused(body):
     assert any("air, fat or bone" in reason for reason in findings(ct, everything)[0])
 
 
-def test_a_fatty_liver_with_noise_is_told_not_refused(body):
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shift", [-5, 5])
+def test_a_mask_that_lies_beside_the_liver_is_refused(body, axis, shift):
+    ct, mask = body
+    assert any(
+        "flipped, shifted or of another scan" in reason for reason in findings(ct, np.roll(mask, shift, axis))[0]
+    )
+
+
+@pytest.mark.parametrize("mean", [-5.0, -20.0])
+def test_a_fatty_liver_with_noise_is_told_not_refused(body, mean):
     ct, mask = body
     hu = ct.hu.astype(np.float32)
-    hu[mask] += -5 - hu[mask].mean() + np.random.default_rng(0).normal(0, 15, mask.sum())
+    hu[mask] = np.random.default_rng(0).normal(mean, 15, mask.sum())
     refused, told = findings(CtVolume(hu, ct.ijk_to_ras), mask)
-    assert not refused and len(told) <= 1
+    assert not refused and (mean > -20 or "look whether it lies on the liver" in told[0])
+
+
+def test_a_mask_on_fat_is_refused(body):
+    ct, mask = body
+    hu = ct.hu.copy()
+    hu[mask] = -100
+    assert "median -100 HU" in findings(CtVolume(hu, ct.ijk_to_ras), mask)[0][0]
+
+
+def test_deposits_in_a_part_of_the_liver_are_told_not_refused(body):
+    ct, mask = body
+    hu, dense = ct.hu.copy(), mask & (np.random.default_rng(0).random(mask.shape) < 0.2)
+    hu[dense] = 900
+    refused, told = findings(CtVolume(hu, ct.ijk_to_ras), mask)
+    assert not refused and len(told) == 1
 
 
 def test_a_lesion_alone_is_not_a_liver(body):
