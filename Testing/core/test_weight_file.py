@@ -351,6 +351,14 @@ def test_a_directory_without_end_is_refused_before_it_is_read(card_file):
     assert "more than 10000 members" in refused(card_file, buffer.getvalue())
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(card_file):
+    buffer = io.BytesIO(card_file.with_suffix(".npz").read_bytes())
+    with zipfile.ZipFile(buffer, "a") as target:
+        target.writestr("stem.bias.npy", npy(BIASES))
+    assert "several arrays of one name" in refused(card_file, buffer.getvalue())
+
+
 def test_names_of_members_are_not_repeated_at_their_length(card_file):
     assert "arrays of its card" in refused(card_file, archive(card_file, **{"a" * 60_000: b""}))
 

@@ -36,6 +36,7 @@ NPY_HEADER = re.compile(
 """What numpy writes before a plain array of floating-point numbers; nothing else is read, and nothing evaluated."""
 
 LARGEST_NPY_HEADER = 256
+"""Bytes; numpy pads those of a student's arrays to 128."""
 
 NAME = re.compile(r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w(?:[\w .+-]{0,62}\w)?")
 """Names of students: they name files on every system (some name devices on Windows), and DICOM's short texts hold 64
@@ -251,6 +252,8 @@ def _arrays(data: bytes, path: Path, card: dict[str, Any]) -> dict[str, np.ndarr
         with open_zip(data) as archive:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             _require_names(members, expected, path)
+            if len(archive.infolist()) > len(members):
+                raise StudentError(f"{path.name} holds several arrays of one name; it is damaged.")
             arrays = {name: _array(archive, members[name], shape, path) for name, shape in expected.items()}
     except StudentError:
         raise
