@@ -6,7 +6,10 @@ repeats a single input: each depends on seed, kind and number alone.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -73,7 +76,9 @@ def counted(kind: str, seed: int, first: int, count: int) -> Counter[tuple[str, 
 def outcomes(kind: str, seed: int, first: int, count: int):
     """(outcome, text) of one input after the other, until the child process has done all, or dies, or hangs."""
     command = [sys.executable, "-m", "generated.child", kind, str(seed), str(first), str(count)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     lines: Queue[str | None] = Queue()
     said: list[str] = []
 
@@ -105,7 +110,8 @@ def outcomes(kind: str, seed: int, first: int, count: int):
     except Empty:
         yield "hang", f"no answer within {allowed:.0f} s"
     finally:
-        child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # and whatever it has started
         child.wait()
 
 
