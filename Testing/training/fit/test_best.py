@@ -136,3 +136,20 @@ def test_labels_are_needed_where_no_teacher_teaches(bank, tmp_path):
     config = dataclasses.replace(smallConfig(bare.path, steps=1))
     task = methods.kd("kd", WIDTHS, [UNet3D((3, 4)).eval()], config)
     assert loop.fit(task, config, tmp_path / "run", noValidation).exists()
+
+
+def test_tensorboard_gets_every_figure_where_it_is_installed(bank, tmp_path, monkeypatch):
+    """A recorder in place of its writer, which need not be installed here."""
+    scalars, closed = [], []
+
+    class Writer:
+        def add_scalar(self, name, value, step):
+            scalars.append((step, name, value))
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(run_log, "tensorboard", lambda folder: Writer())
+    fit(smallConfig(bank, steps=2, validate_every=2), tmp_path, watching(0.5))
+    assert scalars == logged(tmp_path) and closed == [True]
+    assert {name for _, name, _ in scalars} == {"student seg", "rate", "student/a", "student/b"}
