@@ -31,8 +31,8 @@ SCOPE = (
     "left out."
 )
 LIMITATIONS = [
-    "Trained mostly on synthesized volumes and on few real scans with machine-made labels; no radiologist has looked "
-    "at them.",
+    "Trained on synthesized volumes and on few real CTs: ten with labels by experts, of six patients and all of them "
+    "portal venous, the others with machine-made labels that no radiologist has looked at.",
     "Weakest where training data are thin: non-contrast CT, thick slices, pleural effusion or ascites beside the "
     "liver, giant or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
     "Observed on scans that were not trained on: in the arterial phase the upper pole of the right kidney taken for "
