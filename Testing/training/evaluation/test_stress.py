@@ -219,9 +219,9 @@ def test_the_pelvis_of_the_phantom_is_left_empty_and_the_user_is_told(name, trun
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_real_chests_and_pelves_are_left_empty_and_the_user_is_told(name, sharedData):
+def test_real_cts_without_a_liver_are_left_empty_and_the_user_is_told(name, sharedData):
     library = real.Library(sharedData, ())
-    for condition in conditions._trunks(library):
+    for condition in (*conditions._trunks(library), conditions._absent(library)):
         record = empty_record(name, condition)
         assert record["cases"] and record["figures"]["not_empty"] == 0
         assert all("No liver is in view" in case["message"] for case in record["cases"])

@@ -88,6 +88,7 @@ CONDITIONS = (
     "arms down",
     "chest",
     "pelvis",
+    "no liver",
     "head",
 )
 

@@ -34,7 +34,8 @@ ADVICE = {
     "liver cut at the bottom": "The volume is that of the visible part only.",
     "arms down": "Look beside the arms.",
 }
-EMPTY = ("chest only", "pelvis only", "head only")
+NO_LIVER = "no liver in the scan"
+EMPTY = ("chest only", "pelvis only", NO_LIVER, "head only")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,14 @@ class Condition:
 
 def all_conditions(maps: list[Source], library: real.Library, volumes: int) -> list[Condition]:
     """In the order of the table; each simulated one on `volumes` volumes. Without the CTs real ones lack examples."""
-    return [*_simulated(maps, volumes), *_altered(library), *_unlabelled(library), *_trunks(library), _heads()]
+    return [
+        *_simulated(maps, volumes),
+        *_altered(library),
+        *_unlabelled(library),
+        *_trunks(library),
+        _absent(library),
+        _heads(),
+    ]
 
 
 def _simulated(maps: list[Source], volumes: int) -> list[Condition]:
@@ -122,6 +130,11 @@ def _trunks(library: real.Library) -> list[Condition]:
         )
         for name, side in (("chest only", "above"), ("pelvis only", "below"))
     ]
+
+
+def _absent(library: real.Library) -> Condition:
+    setup = "CTs of parts of the body without any liver"
+    return Condition(NO_LIVER, "real", "empty", setup, library.livers_absent)
 
 
 def _heads() -> Condition:

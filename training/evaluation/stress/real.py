@@ -19,6 +19,8 @@ from training.evaluation.stress.example import Example
 
 TRUNKS = ("acrin_flt_breast_001", "tcga_thca_de_a4ma", "lidc_idri_0001", "lung_pet_ct_dx_a0002_thick")
 """CTs that reach far above or below the liver; their pseudo-label serves to find it."""
+NO_LIVER = ("totalsegmentator_s0002_no_liver", "totalsegmentator_s0003_no_liver")
+"""CTs of parts of the body without any liver."""
 EFFUSION, GIANT_TUMOR = "lidc_idri_0314_effusion", "hcc_tace_seg_009_giant_tumour"
 MARGIN_MM = 30.0
 """Chest and pelvis stay this far from the pseudo-label, whose ends may be a slice or two off; chosen on `TRUNKS`."""
@@ -79,6 +81,12 @@ class Library:
 
         for found in self._present((name,)):
             yield Example(found, read_ct(self._file(found)))
+
+    def livers_absent(self) -> Iterator[Example]:
+        """CTs without any liver, with an empty reference."""
+        for name in NO_LIVER:
+            for example in self.unlabelled(name):
+                yield example.of(example.ct.hu, np.zeros(example.ct.shape, bool))
 
     def _present(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if self._file(name).is_file()] if self.folder else []
