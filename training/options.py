@@ -524,6 +524,8 @@ class Export:
     """Folder of the student file; by default that of the checkpoint."""
     role: str | None = None
     """Which network of the checkpoint; by default the student."""
+    shift: float = 0.0
+    """Added to every logit: moves the border where validation cases show livers too large (below 0) or too small."""
     calibration: Path | None = None
     """JSON that `calibrate` wrote about this student, for the card."""
     stress: Path | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -71,6 +72,15 @@ def put_back(norm: Norm, moments: torch.Tensor) -> None:
     norm.running_var.copy_(variance)
     norm.weight.copy_(torch.sqrt(variance + norm.eps))
     norm.bias.add_(average)
+
+
+def shifted(net: UNet3D, by: float) -> UNet3D:
+    """The network with a number added to each of its logits, in place. Raises ValueError when it is not finite."""
+    if not math.isfinite(by):
+        raise ValueError(f"Logits cannot be shifted by {by}.")
+    with torch.no_grad():
+        cast(torch.Tensor, net.head.bias).add_(by)
+    return net
 
 
 def card(name: str, net: UNet3D, spacing_mm: float, hu_window: tuple[float, float]) -> dict[str, Any]:

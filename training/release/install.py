@@ -40,9 +40,11 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
     if options.install:
         require_all(options)
     require_exportable(options.checkpoint, report)
-    net = checkpoint.network(options.checkpoint, options.role)
+    net = folding.shifted(checkpoint.network(options.checkpoint, options.role), options.shift)
     require_budget(options.name, net)
     content = student_card.complete(folding.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
+    if options.shift:
+        content["training"]["logit_shift"] = options.shift
     if options.install:
         provenance.require_stated(content["training"]["data"])
     path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"

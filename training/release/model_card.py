@@ -102,6 +102,7 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         "SHA-256": lambda c: f"`{c['sha256']}`",
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
         "Method": lambda c: MethodRecord.of(c["training"]["method"]).sentence,
+        "Added to each logit": lambda c: f"{c['training'].get('logit_shift', 0.0):g}",
         "Steps": lambda c: steps(c["training"]),
         "Seeds": lambda c: seeds(c["training"]),
         "Compute": lambda c: compute(c["training"]),

@@ -95,7 +95,9 @@ def bank_commands(bank: dict[str, Any]) -> list[str]:
 def export_commands(name: str, card: dict[str, Any]) -> list[str]:
     """From a student's checkpoint to the extension."""
     file = card["training"].get("checkpoint", "checkpoint.pt")
-    words = ("export", f"{card['training']['run']}/{file}", "--name", name)
+    shift = card["training"].get("logit_shift", 0.0)
+    moved = ("--shift", str(shift)) if shift else ()
+    words = ("export", f"{card['training']['run']}/{file}", "--name", name, *moved)
     measured = card.get("commands", {})
     if not measured:
         return [line(*words)]

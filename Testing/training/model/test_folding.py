@@ -40,3 +40,11 @@ def test_training_begins_near_that_function(used):
     assert (neutral(images()[0]) - expected).abs().mean() > 0.3 * expected.std()
     net.eval()
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_a_shift_is_added_to_every_logit(used):
+    image = images()[0][0, 0].numpy()
+    before = folding.forward(used, image)
+    assert np.allclose(folding.forward(folding.shifted(used, -0.5), image), before - 0.5, atol=1e-5)
+    with pytest.raises(ValueError, match="nan"):
+        folding.shifted(used, float("nan"))
