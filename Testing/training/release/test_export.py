@@ -134,6 +134,17 @@ def test_an_unfinished_run_is_not_exported_and_its_best_step_is(tmp_path, capsys
     assert command == "python -m training export runs/student-test/best.pt --name student-test"
 
 
+def test_a_shift_moves_every_logit_and_is_on_the_card(trained, tmp_path):
+    words = ["export", str(trained), "--name", "student-test"]
+    assert main([*words, "--output", str(tmp_path / "a")]) == 0
+    assert main([*words, "--output", str(tmp_path / "b"), "--shift", "-0.5"]) == 0
+    plain, moved = (weight_file.load(tmp_path / folder / "student-test.json") for folder in "ab")
+    assert np.allclose(moved.weights["head.bias"], plain.weights["head.bias"] - 0.5, atol=1e-3)
+    assert "logit_shift" not in plain.card["training"] and moved.card["training"]["logit_shift"] == -0.5
+    [command] = reproduce.export_commands("student-test", moved.card)
+    assert command.endswith("--name student-test --shift -0.5")
+
+
 def test_the_cases_that_were_watched_are_on_the_card_wherever_they_were_named(tmp_path):
     config = smallConfig(makeBank(tmp_path / "bank"), steps=2, validate_every=1)
     task = methods.supervised("student", WIDTHS, config)
