@@ -10,7 +10,8 @@ from training.data.cases import Case
 from training.paths import DATA_VARIABLE, data_folder
 
 CONSTANTS = "constants of corrective clicks and of the guided filter"
-VALIDATION = "validation of every training run, choice of the design, fit of the temperature"
+FIT = "validation of training, fit of the temperature and of what is added to the logits"
+SEEN = "trial of what is added to the logits"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ HELD_OUT = (
         "TotalSegmentator 2.13.0 source archive, tests/reference_files",
         "Apache-2.0",
         "another network's output (TotalSegmentator), not a radiologist's",
-        CONSTANTS,
+        f"{CONSTANTS}, {SEEN}",
         in_samples=True,
     ),
     HeldOutCase(
@@ -52,7 +53,7 @@ HELD_OUT = (
         "TotalSegmentator 2.13.0 source archive, tests/reference_files",
         "Apache-2.0",
         "another network's output (TotalSegmentator), not a radiologist's",
-        CONSTANTS,
+        f"{CONSTANTS}, {SEEN}",
         in_samples=True,
     ),
     HeldOutCase(
@@ -60,7 +61,7 @@ HELD_OUT = (
         "TCIA Colorectal-Liver-Metastases CRLM-CT-1100, HU rebuilt from 8 bits",
         "CC BY 4.0",
         "human-corrected, liver and tumors together",
-        f"{VALIDATION}, {CONSTANTS}",
+        f"{FIT}, choice of the design, {CONSTANTS}",
     ),
     *(
         HeldOutCase(
@@ -71,7 +72,7 @@ HELD_OUT = (
             "expert, lesions included",
             watched,
         )
-        for number, watched in (("05", f"{VALIDATION}, {CONSTANTS}"), ("12", VALIDATION))
+        for number, watched in (("05", f"{FIT}, {CONSTANTS}"), ("12", f"validation of training, {SEEN}"))
     ),
 )
 BY_NAME = {one.name: one for one in HELD_OUT}

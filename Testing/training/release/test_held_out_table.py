@@ -76,7 +76,7 @@ def test_the_table_is_aligned_and_names_the_makers_of_the_references(tmp_path):
     assert len(rows) == 10 and len({len(row) for row in rows}) == 1
     assert "-10.0%" in rows[2] and "10.0%" in rows[-1] and "-10.0%" not in rows[-1]
     assert "- crlm_ct_1100_8bit: human-corrected" in text and "not a radiologist" in text
-    assert "- crlm_ct_1100_8bit: validation of every training run" in text
+    assert "- crlm_ct_1100_8bit: validation of training, fit of the temperature" in text
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
         assert [row["reference"] for row in csv.DictReader(stream)][-1] == "1 cases"
