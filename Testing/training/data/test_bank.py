@@ -110,15 +110,8 @@ def test_a_truncated_array_is_refused(bank):
 
 def test_a_full_disk_is_reported_at_once_and_leaves_no_array(tmp_path):
     """A limit on the size of files stands for the full disk: the system refuses the reservation in the same way."""
-    import resource
-
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(BankError, match="No room for a bank of"):
-            Bank.create(tmp_path / "bank", 1000, SHAPE, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with fullDisk(100_000), pytest.raises(BankError, match="No room for a bank of"):
+        Bank.create(tmp_path / "bank", 1000, SHAPE, {})
     assert not (tmp_path / "bank" / "images.npy").exists()
 
 

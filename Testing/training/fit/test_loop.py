@@ -1,7 +1,6 @@
 """The loop: resuming, killing, two processes, signals, and errors a user can act on."""
 
 import dataclasses
-import resource
 import shutil
 import signal
 import time
@@ -9,6 +8,7 @@ import time
 import pytest
 import torch
 
+from support.full_disk import fullDisk
 from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, trainingProcess
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, train
@@ -169,13 +169,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(smallBank, tmp_path):
     file = fit(config, tmp_path)
     before = file.read_bytes()
     nets = checkpoint.read(file)["nets"]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system refuses larger files, as a full disk would
-    try:
-        with pytest.raises(UserError, match=r"cannot be written .* make room"):
-            checkpoint.write(file, nets, 9, {}, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with fullDisk(4096), pytest.raises(UserError, match=r"cannot be written .* make room"):
+        checkpoint.write(file, nets, 9, {}, {})
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "config.toml", "curves.png", "log.csv"}
 

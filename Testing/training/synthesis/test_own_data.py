@@ -1,7 +1,6 @@
 """A data set of one's own: trained on alone, every CT of it, bad ones left out; folders that hold something else."""
 
 import json
-import resource
 import shutil
 from dataclasses import replace
 
@@ -167,6 +166,7 @@ def test_a_thousand_cts_take_few_open_files(bodies, tmp_path):
     write_pair(tmp_path / "own", "a", bodies[0][0].hu, bodies[0][1])
     [entry] = prepare(dataset_scans(SynthesisConfig(datasets=(f"pairs={tmp_path / 'own'}",))), tmp_path / "cache", MM)
     copies = [replace(entry, folder=shutil.copytree(entry.folder, tmp_path / f"copy{n}")) for n in range(150)]
+    resource = pytest.importorskip("resource")  # absent on Windows
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # 450 arrays would be too many
     try:

@@ -28,12 +28,13 @@ from training.synthesis import source_library
 
 def stress(options: Stress) -> None:
     """Prints a line a condition and writes the table."""
+    student = model(options.model)  # first, as what follows takes longer
     config = SynthesisConfig(data=options.data, phantom=options.phantom)
     maps = source_library.load_maps(config)
     folder = None if options.phantom else source_library.data_folder(config)
     library = real.Library(folder, tuple(parse_cases(options.cases)))
     conditions = all_conditions(maps, library, options.volumes)
-    result = measure_conditions(model(options.model), conditions) | command_line.record("stress", options)
+    result = measure_conditions(student, conditions) | command_line.record("stress", options)
     print(f"{options.output}, {write(result, options.output)}")
 
 
