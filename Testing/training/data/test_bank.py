@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from support.full_disk import fullDisk
 from training.data.bank import Bank, BankError
 from training.data.joined import Joined
 
