@@ -7,7 +7,7 @@ from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.orientation_check import check_orientation
 from LiverGTANLib.core.volume import CtVolume
-from support.cases import smallCt
+from LiverGTANLib.standalone.image_files import read_ct
 
 
 @pytest.fixture(scope="module", params=weight_file.available())
@@ -24,8 +24,10 @@ def test_a_body_that_lies_as_stored_draws_no_finding(sampleCt, engine):
     assert findings(sampleCt, engine) == []
 
 
-def test_without_a_liver_there_is_none(engine):
-    assert findings(smallCt(), engine) == []
+@pytest.mark.parametrize("name", ["s0002", "s0003"])
+def test_without_a_liver_there_is_none(engine, sharedData, name):
+    ct = read_ct(sharedData / "ct" / f"totalsegmentator_{name}_no_liver.nii.gz")
+    assert findings(ct, engine) == []
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def test_names_in_a_batch_never_collide(tmp_path):
 
 
 def rows(folder) -> list[dict]:
-    with (folder / "volumes.csv").open(newline="") as stream:
+    with (folder / "volumes.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -252,7 +252,9 @@ def liverVolume(segmentationNode):
     """The volume whose liver our segment is; None without such a segment, or when its volume is not known or gone."""
     if segmentationNode is None or not liverSegmentId(segmentationNode):
         return None
-    return segmentationNode.GetNodeReference(LIVER_ROLE) or referenceVolume(segmentationNode)
+    if segmentationNode.GetNodeReferenceID(LIVER_ROLE):  # it stays when its volume is removed
+        return segmentationNode.GetNodeReference(LIVER_ROLE)
+    return referenceVolume(segmentationNode)
 
 
 def tagLiver(segmentationNode, segmentId: str, volumeNode, student: str) -> None:

@@ -74,10 +74,15 @@ def segment_file(
 def read_reference(ct: CtVolume, path: Path, label: int | None) -> np.ndarray:
     """A mask file as (K, J, I) bool on the CT's grid; without a label every voxel above zero counts.
 
-    Raises InputError when the label is not in it.
+    Raises InputError when the label is not in it, and without a label for a mask of several organs; 1 and 2, liver and
+    tumor, are both liver.
     """
     labels = read_labels(path, ct)
     if label is None:
+        held = np.unique(labels[labels > 0])
+        if len(held) > 1 and held.tolist() != [1, 2]:
+            found = ", ".join(str(value) for value in held[:20])
+            raise InputError(f"{path} holds the labels {found}; say which is the liver, as in --reference {path}:5.")
         return labels > 0
     reference = labels == label
     if not reference.any():

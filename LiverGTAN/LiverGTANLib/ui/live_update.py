@@ -121,6 +121,14 @@ class LiveUpdate:
         if self._isOpen:
             self._imageRest.start()
 
+    def onWritten(self, request: SegmentationRequest) -> None:
+        """A mask was written: where it is that of what is set now, no other is to be made, and none previewed."""
+        if self._isOpen and request.volumeNode == self._chosen().volumeNode:
+            self._tracker.accept(request.asked.key)
+            if not self._tracker.moving:
+                self.background.drop("mask", "preview")
+                self._preview.remove()
+
     def restoring(self) -> AbstractContextManager[None]:
         """What is set within this block is what Undo or Redo made of the mask."""
         self.background.drop("mask", "preview")

@@ -218,6 +218,7 @@ class Panel(VTKObservationMixin):
     def _followVolume(self) -> None:
         """Another volume has its own segmentation, ROI and points, so that nothing gets to the wrong volume."""
         previous, self._shownVolume = self._shownVolume, self.chosen.volumeNode
+        self.places.stop()  # the next point would go to the list of the volume before
         self._observeImage()
         if self.parameterNode and (previous is not None or self.chosen.segmentationNode is None):
             self._say("")
@@ -363,6 +364,7 @@ class Panel(VTKObservationMixin):
                 result = self.session.apply(request, found, surfaceLater=True)
                 qt.QTimer.singleShot(0, self._makeSurface)
                 self._showOutputs(result)
+                self.live.onWritten(request)
                 if result.volumeNode == self.chosen.volumeNode:
                     self._say(_resultLine(result, withTime=True))
         finally:
@@ -433,6 +435,8 @@ class Panel(VTKObservationMixin):
             self.places.enableKeys(not isTyping)
 
     def onFitRegion(self) -> None:
+        if self.chosen.volumeNode.GetImageData() is None:
+            return  # there is nothing to put it around
         roi.fit(self.chosen.roiNode, self.chosen.volumeNode, self.chosen.segmentationNode)
 
     def onClearPoints(self) -> None:

@@ -41,7 +41,7 @@ class PlaceButtons(VTKObservationMixin):
 
     def close(self) -> None:
         """Stop placing; the keys do nothing any more."""
-        self._stopIfPlacing()
+        self.stop()
         self.removeObservers()
         self._parameterNode = None
         for shortcut in self._shortcuts:
@@ -62,7 +62,7 @@ class PlaceButtons(VTKObservationMixin):
 
     def _onCollapsed(self, collapsed: bool) -> None:
         if collapsed:
-            self._stopIfPlacing()
+            self.stop()
 
     def _onClicked(self, liver: bool, on: bool) -> None:
         if on and self._parameterNode is not None and self._parameterNode.inputVolume is not None:
@@ -80,7 +80,8 @@ class PlaceButtons(VTKObservationMixin):
         logic.SetActiveList(node)
         logic.StartPlaceMode(True)
 
-    def _stopIfPlacing(self) -> None:
+    def stop(self) -> None:
+        """End the placing, if the mouse places points of these lists."""
         if any(self._isPlacing(liver) for liver in self._buttons):
             self._stop()
 

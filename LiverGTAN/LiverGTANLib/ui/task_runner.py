@@ -48,12 +48,13 @@ class TaskRunner:
     """Runs the newest task.
 
     onProgress() is called now and then while a task runs that the user waits for. onIdle() is called when no task is
-    left; `BackgroundTasks` sets it.
+    left, onReplaced(name) when another task takes the place of a background task; `BackgroundTasks` sets them.
     """
 
     def __init__(self, onProgress: Callable[[], None]):
         self._onProgress = onProgress
         self.onIdle: Callable[[], None] = _ignore
+        self.onReplaced: Callable[[str], None] = _ignore
         self._worker: Worker | None = None
         self._started = 0.0
         self.task: WorkerTask | None = None
@@ -78,6 +79,8 @@ class TaskRunner:
 
     def start(self, task: WorkerTask) -> None:
         """Run a task in place of the present one."""
+        if self.task is not None and self.task.background:
+            self.onReplaced(self.task.background)
         finishRunning = self.task is not None and self.task.analysisKey == task.analysisKey is not None
         self.task, self._started = task, time.monotonic()
         if self._worker is None:
@@ -159,6 +162,7 @@ class BackgroundTasks:
         self._runner, self._kinds = runner, kinds
         self.pending: set[str] = set()
         runner.onIdle = self.resume
+        runner.onReplaced = self.pending.add
 
     def request(self, *names: str) -> None:
         self.pending.update(names)
