@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from training.errors import UserError
 from training.paths import data_folder
 
 PROGRAM = ("python", "-m", "training")
@@ -96,3 +97,9 @@ def portable_path(text: str) -> str:
 def line(*words: str) -> str:
     """A command line that a shell reads back."""
     return shlex.join([*PROGRAM, *words])
+
+
+def require_suffix(output: Path, suffix: str) -> None:
+    """Raises UserError for an output that is not a plain file of this kind: an input would be overwritten."""
+    if output.suffix != suffix or (output.exists() and not output.is_file()):
+        raise UserError(f"{output} cannot be the output: name a file {suffix}, so that nothing else is overwritten.")

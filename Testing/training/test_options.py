@@ -209,3 +209,20 @@ def test_tables_of_settings_survive_the_file(tmp_path):
 def test_no_settings_are_read_by_name_from_elsewhere(tmp_path):
     with pytest.raises(UserError, match="needs a TOML file"):
         parse(["fit", "student", "--config"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "student-30k", "--cases", "{file}={file}", "--output", "{file}"],
+        ["evaluate", "--bundled", "--output", "{file}"],
+        ["keep", "{file}", "--output", "{file}"],
+        ["evaluate", "--bundled", "--output", "{folder}"],
+    ],
+)
+def test_what_is_not_an_output_is_never_overwritten(words, tmp_path, capsys):
+    file = tmp_path / "ct.nii.gz"
+    file.write_bytes(b"precious")
+    (tmp_path / "table.csv").mkdir()
+    assert main([word.format(file=file, folder=tmp_path / "table.csv") for word in words]) == 2
+    assert "cannot be the output" in capsys.readouterr().err and file.read_bytes() == b"precious"

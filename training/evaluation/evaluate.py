@@ -15,6 +15,7 @@ from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
+from training.command_line import require_suffix
 from training.data.cases import Case, parse_cases
 from training.errors import UserError
 from training.evaluation import picture
@@ -48,6 +49,7 @@ class EvaluationRow:
 
 def evaluate_cases(options: Evaluate) -> None:
     """Prints and writes the figures of every case and their summary, with a picture if asked for."""
+    require_suffix(options.output, ".csv")
     if not (options.model and options.cases):
         raise UserError(
             "Give a model and cases, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`."

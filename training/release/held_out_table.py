@@ -10,6 +10,7 @@ import numpy as np
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.engines.factory import ENGINES
 from LiverGTANLib.core.files import atomic_write
+from training.command_line import require_suffix
 from training.data import held_out
 from training.data.cases import Case
 from training.errors import UserError
@@ -49,6 +50,7 @@ NOTE = (
 
 def evaluate_bundled(options: Evaluate) -> None:
     """Prints and writes the table of held-out cases x bundled students x engines."""
+    require_suffix(options.output, ".csv")
     if options.model or options.cases or options.picture:
         raise UserError("--bundled takes the bundled students and the held-out cases; give it nothing but --output.")
     table = lines(list(rows(weight_file.available(), cases())))

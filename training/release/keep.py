@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from training.command_line import require_suffix
 from training.fit import checkpoint, network_file, run_log
 from training.fit.loop import BEST
 from training.model import nets
@@ -10,7 +11,8 @@ from training.release import student_card
 
 
 def keep(options: Keep) -> None:
-    """Writes the network and prints what is stored with it."""
+    """Writes the network and prints what is stored with it. Raises UserError for an output of another kind."""
+    require_suffix(options.output, network_file.SUFFIX)
     content = checkpoint.read(options.checkpoint) | {
         "training": student_card.training(options.checkpoint, options.role)
     }

@@ -1,10 +1,10 @@
 """Does the body lie as the file says? The network is asked again for mirrored copies of the scan.
 
 It has learned that the liver lies on the right, in front and above; in a scan whose axes are stored wrongly it finds
-less, or is less sure. Measured on 25 CTs with liver, the two sample CTs among them: the sum of positive logits of the
-best mirrored copy was at most 0.96 (student-100k) and 0.99 (student-30k) times that of the scan as it is. Of scans
-stored mirrored in each of the seven ways, 171 of 175 (student-100k) and 164 of 175 (student-30k) had a copy among the
-first four with at least 1.15 times as much; those missed were mostly mirrored from head to feet or from front to back.
+less, or is less sure. Measured on 27 CTs with liver, the two sample CTs among them: the sum of positive logits of the
+best mirrored copy was at most 0.90 (student-100k) and 0.97 (student-30k) times that of the scan as it is. Of scans
+stored mirrored in each of the seven ways, 187 of 189 (student-100k) and 174 of 189 (student-30k) had a copy among the
+first four with at least 1.15 times as much.
 """
 
 from dataclasses import dataclass

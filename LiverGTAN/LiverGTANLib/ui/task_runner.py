@@ -162,7 +162,7 @@ class BackgroundTasks:
         self._runner, self._kinds = runner, kinds
         self.pending: set[str] = set()
         runner.onIdle = self.resume
-        runner.onReplaced = self.pending.add
+        runner.onReplaced = self._onReplaced
 
     def request(self, *names: str) -> None:
         self.pending.update(names)
@@ -171,6 +171,10 @@ class BackgroundTasks:
     def drop(self, *names: str) -> None:
         """Nothing of these kinds is pending any more (of all kinds without names); what runs already goes on."""
         self.pending.difference_update(names or self._kinds)
+
+    def _onReplaced(self, name: str) -> None:
+        if name in self._kinds:
+            self.pending.add(name)
 
     def resume(self) -> None:
         """Start the next pending kind if nothing runs."""

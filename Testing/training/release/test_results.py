@@ -11,7 +11,7 @@ from training.studies import ablation, design_table
 RESULTS, README = ROOT / "training" / "results", ROOT / "training" / "README.md"
 
 
-@pytest.mark.parametrize("name", ["ablation", "scratch", "variations", "designs"])
+@pytest.mark.parametrize("name", ["ablation", "scratch", "variations", "designs", "cross-validation"])
 def test_the_readme_holds_the_tables_as_they_were_written(name):
     table = (RESULTS / f"{name}.md").read_text(encoding="utf-8").strip()
     assert table in README.read_text(encoding="utf-8")
