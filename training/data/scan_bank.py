@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -52,29 +53,41 @@ class ScanBank:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            about: dict[str, Any] = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+            about: Any = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise BankError(
                 f"{path} is not a folder of packed scans ({error}); make one with `python -m training pack`."
             ) from None
-        if about.get("format") != FORMAT:
-            raise BankError(f"{path} has the format {about.get('format')!r}, not {FORMAT!r}; pack the scans anew.")
-        self.about = about
-        self.spacing_mm: float = about["spacing_mm"]
-        self.hu_window: tuple[float, float] = tuple(about["hu_window"])
-        self.records = [record_of(values) for values in about["scans"]]
+        found = about.get("format") if isinstance(about, dict) else None
+        if found != FORMAT:
+            raise BankError(f"{path} has the format {found!r}, not {FORMAT!r}; pack the scans anew.")
+        try:
+            self.about: dict[str, Any] = about
+            self.spacing_mm, low, high = map(float, (about["spacing_mm"], *about["hu_window"]))
+            self.hu_window = (low, high)
+            self.records = [record_of(values) for values in about["scans"]]
+            if not 0 < self.spacing_mm < math.inf or not self.records:
+                raise ValueError("no voxel size above 0, or no scan")
+        except (KeyError, TypeError, ValueError) as error:
+            raise BankError(f"{self.path / INDEX} was changed or is damaged ({error}); pack the scans anew.") from None
+        self._checked: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def image(self, number: int) -> np.ndarray:
-        """uint8 (D, H, W), mapped from the file. Raises BankError when it cannot be read."""
-        return self._map(f"{self.records[number].name}-image.npy")
+    def arrays(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Image and label, None for an unlabelled scan: uint8 (D, H, W), mapped from the files.
 
-    def label(self, number: int) -> np.ndarray | None:
-        """uint8 (D, H, W), mapped from the file; None for an unlabelled scan."""
+        Raises BankError when they cannot be read or are not those that were packed, which is seen at the first use.
+        """
         record = self.records[number]
-        return self._map(f"{record.name}-label.npy") if record.labelled else None
+        image = self._map(f"{record.name}-image.npy")
+        label = self._map(f"{record.name}-label.npy") if record.labelled else None
+        if number not in self._checked:
+            if voxel_digest(image, label) != record.sha256:
+                raise BankError(f"{record.name} in {self.path} is not the scan that was packed; pack the scans anew.")
+            self._checked.add(number)
+        return image, label
 
     def digest(self) -> str:
         """SHA-256 of grid, records and, by their recorded digests, the voxels."""
@@ -92,9 +105,20 @@ class ScanBank:
 
 
 def record_of(values: dict[str, Any]) -> ScanRecord:
-    """From JSON's types."""
+    """From JSON's types. Raises KeyError, TypeError or ValueError for anything else."""
     liver = values["liver"]
-    return ScanRecord(**values | {"liver": None if liver is None else triple(liver)})
+    record = ScanRecord(**values | {"liver": None if liver is None else triple(map(float, liver))})
+    if not 0 < record.weight < math.inf:
+        raise ValueError(f"the weight of {record.name} is {record.weight}")
+    return record
+
+
+def voxel_digest(image: np.ndarray, label: np.ndarray | None) -> str:
+    """SHA-256 of the voxels of a scan, image and label."""
+    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes())
+    if label is not None:
+        digest.update(np.ascontiguousarray(label).tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -133,15 +157,11 @@ def write(path: Path, scans: Iterator[ScanToStore], about: dict[str, Any]) -> Sc
 def _store(folder: Path, scan: ScanToStore, hu_window: tuple[float, float]) -> ScanRecord:
     low, high = hu_window
     image = np.round((np.clip(scan.hu.astype(np.float32), low, high) - low) * (255 / (high - low))).astype(np.uint8)
-    digest = hashlib.sha256(image.tobytes())
     np.save(folder / f"{scan.name}-image.npy", image)
     if scan.label is not None:
-        label = np.ascontiguousarray(scan.label, np.uint8)
-        digest.update(label.tobytes())
-        np.save(folder / f"{scan.name}-label.npy", label)
-    liver = middle(scan.label)
-    labelled = scan.label is not None
-    return ScanRecord(scan.name, scan.patient, labelled, scan.weight, scan.content, digest.hexdigest(), liver)
+        np.save(folder / f"{scan.name}-label.npy", np.ascontiguousarray(scan.label, np.uint8))
+    labelled, digest = scan.label is not None, voxel_digest(image, scan.label)
+    return ScanRecord(scan.name, scan.patient, labelled, scan.weight, scan.content, digest, middle(scan.label))
 
 
 def middle(label: np.ndarray | None) -> tuple[float, float, float] | None:

@@ -153,7 +153,7 @@ class DrawnScans:
             epoch, place = divmod(drawn_before, len(self.records))
             which = int(np.random.default_rng([seed, epoch, 2]).permutation(len(self.records))[place])
         number, record = self.numbers[which], self.records[which]
-        image, label = self.bank.image(number), self.bank.label(number)
+        image, label = self.bank.arrays(number)
         view = scan_views.draw(
             record.liver,
             image.shape,

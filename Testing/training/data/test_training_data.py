@@ -34,7 +34,8 @@ def settings(folders, **changes) -> DataSettings:
 def test_the_bank_holds_what_was_stored(folders):
     bank = ScanBank(folders[1])
     assert [record.name for record in bank.records] == ["one", "two", "three"]
-    assert bank.image(0).dtype == np.uint8 and bank.label(2) is None and bank.label(0).max() == 255
+    image, label = bank.arrays(0)
+    assert image.dtype == np.uint8 and label.max() == 255 and bank.arrays(2)[1] is None
     assert bank.records[2].liver is None and bank.records[0].liver == (7.5, 7.5, 11.5)
 
 
@@ -66,8 +67,8 @@ def test_a_patient_that_is_left_out_is_never_drawn(folders):
 def drawn(data, count, monkeypatch):
     """Numbers of the scans of which the first views are."""
     numbers = []
-    image = ScanBank.image
-    monkeypatch.setattr(ScanBank, "image", lambda bank, number: (numbers.append(number), image(bank, number))[1])
+    arrays = ScanBank.arrays
+    monkeypatch.setattr(ScanBank, "arrays", lambda bank, number: (numbers.append(number), arrays(bank, number))[1])
     for position in range(count):
         data.volume(position, 0, CPU)
     return numbers
@@ -135,8 +136,54 @@ def test_another_format_and_a_missing_array_are_named(tmp_path):
     folder = makeScans(tmp_path / "scans")
     (folder / "two-image.npy").unlink()
     with pytest.raises(BankError, match=r"two-image\.npy"):
-        ScanBank(folder).image(1)
+        ScanBank(folder).arrays(1)
     index = json.loads((folder / "scans.json").read_text())
     (folder / "scans.json").write_text(json.dumps(index | {"format": "other"}))
     with pytest.raises(BankError, match="'other'"):
+        ScanBank(folder)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("one-image.npy", "two-image.npy"), ("one-label.npy", "one-image.npy"), ("one-label.npy", "three-image.npy")],
+)
+def test_arrays_that_were_exchanged_are_never_trained_on(tmp_path, names):
+    folder = makeScans(tmp_path / "scans")
+    first, second = (folder / name for name in names)
+    before = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(before)
+    data = TrainingData(DataSettings(bank=(), scans=folder, window=SHAPE))
+    with pytest.raises(BankError, match="is not the scan that was packed"):
+        for position in range(6):
+            data.volume(position, 0, CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spacing_mm": -2.0},
+        {"spacing_mm": "two"},
+        {"spacing_mm": 0},
+        {"hu_window": [1]},
+        {"scans": []},
+        {"scans": [{"name": "one"}]},
+        {"scans": 5},
+    ],
+)
+def test_an_index_that_was_changed_is_refused(tmp_path, change):
+    folder = makeScans(tmp_path / "scans")
+    index = json.loads((folder / "scans.json").read_text())
+    (folder / "scans.json").write_text(json.dumps(index | change))
+    with pytest.raises(BankError, match=r"scans\.json was changed or is damaged"):
+        ScanBank(folder)
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, "much", float("nan")])
+def test_a_weight_that_is_none_is_refused(tmp_path, weight):
+    folder = makeScans(tmp_path / "scans")
+    index = json.loads((folder / "scans.json").read_text())
+    index["scans"][0]["weight"] = weight
+    (folder / "scans.json").write_text(json.dumps(index))
+    with pytest.raises(BankError, match="changed or is damaged"):
         ScanBank(folder)
