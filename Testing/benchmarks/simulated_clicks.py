@@ -24,7 +24,7 @@ from support.real_cases import RealCase
 CLICKS = (0, 1, 3, 5, 10)
 NOISE = (0.1, 0.2)
 SEEDS = (11, 12, 13)
-"""Not those with which the constants of `LiverGTANLib.clicks` were chosen, on the same few cases: the sample CT and
+"""Not those with which the constants of `core/clicks.py` were chosen, on the same few cases: the sample CT and
 crlm_ct_1100_8bit first, and how the reach grows with the depth after a look at the other two."""
 
 
@@ -118,7 +118,8 @@ def table(all_runs: list[Run]) -> str:
         f"point to mask at native resolution: numpy {np.__version__}, {threads.thread_count()} threads, "
         f"Python {platform.python_version()}."
     )
-    return "\n".join([*lines, "", speed])
+    bundled = [f"{name} ({weight_file.load(name).sha256[:12]})" for name in weight_file.available()]
+    return "\n".join([*lines, "", f"Students: {', '.join(bundled)}.", speed])
 
 
 def main() -> None:

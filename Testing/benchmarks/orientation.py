@@ -1,0 +1,75 @@
+"""How well mirrored scans are told from scans as they are: the figures of `LiverGTANLib.core.orientation_check`.
+
+On every CT of the data folder that has a liver mask (only to know that a liver is in view), and on the two samples.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from LiverGTANLib.core import segmenter, weight_file
+from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
+from LiverGTANLib.core.orientation_check import (
+    FIRST_MIRRORINGS,
+    LEAST_RATIO,
+    OTHER_MIRRORINGS,
+    mirrored_copy,
+)
+from LiverGTANLib.core.postprocess import Analysis
+from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.standalone.image_files import read_ct
+from support import real_cases
+from training.paths import data_folder
+
+Axes = tuple[int, ...]
+MIRRORINGS = (*FIRST_MIRRORINGS, *OTHER_MIRRORINGS)
+MASKS = ("_liver.nii.gz", "_liver_pseudo.nii.gz")
+
+
+def scans() -> Iterator[CtVolume]:
+    """The CTs with a liver in view."""
+    for path in sorted((data_folder() / "ct").glob("*.nii.gz")):
+        if any(path.with_name(path.name.removesuffix(".nii.gz") + ending).exists() for ending in MASKS):
+            yield read_ct(path)
+    for case in real_cases.load_samples():
+        yield case.ct
+
+
+def scores(analysis: Analysis, engine: NumpyEngine) -> dict[Axes, float]:
+    """Of the scan as it is, and of its mirrored copies."""
+    return {axes: mirrored_copy(analysis, engine, axes).score for axes in ((), *MIRRORINGS)}
+
+
+def best_copy(of: dict[Axes, float]) -> float:
+    """The score of the best mirrored copy over that of the scan as it is."""
+    return max(of[axes] for axes in MIRRORINGS) / of[()]
+
+
+def told(of: dict[Axes, float]) -> int:
+    """In how many of the seven ways a scan may be stored mirrored, so that one of the first copies shows it."""
+    return sum(
+        max(of[both(stored, tried)] for tried in FIRST_MIRRORINGS) > LEAST_RATIO * of[stored] for stored in MIRRORINGS
+    )
+
+
+def both(first: Axes, second: Axes) -> Axes:
+    """Mirrored one way and then another."""
+    return tuple(sorted({*first} ^ {*second}))
+
+
+def main() -> None:
+    cts = list(scans())
+    for name in weight_file.available():
+        engine = NumpyEngine(weight_file.load(name))
+        found = [scores(segmenter.analyze(ct, engine), engine) for ct in cts]
+        ratio = np.max([best_copy(one) for one in found])
+        count = sum(map(told, found))
+        print(
+            f"{name}, {len(cts)} CTs: best mirrored copy at most {ratio:.2f} times as much as the scan as it is; "
+            f"told of {count} of {len(MIRRORINGS) * len(cts)} scans stored mirrored.",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
