@@ -6,18 +6,10 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from LiverGTANLib.mrml import roi, scene, self_test, table
 from LiverGTANLib.mrml.parameters import ChosenParameters
-from support.module_fixtures import MODULE_FILE, students
+from support.module_fixtures import logic, students
 from support.mrml_cases import addSegment, ball, mrmlScene, volumeNode, voxels, writer
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def logic(slicerHost, students):
-    slicerHost.loadModule(MODULE_FILE)
-    import LiverGTAN
-
-    return LiverGTAN.LiverGTANLogic(students)
 
 
 @pytest.fixture

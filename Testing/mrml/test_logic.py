@@ -16,19 +16,10 @@ from LiverGTANLib.mrml.parameters import ChosenParameters
 from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
 from LiverGTANLib.mrml.session import Session
 from support import band_student
-from support.module_fixtures import MODULE_FILE, students
+from support.module_fixtures import logic, students
 from support.mrml_cases import NoOpLogic, addTransform, addWarp
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def logic(slicerHost, students):
-    slicerHost.loadModule(MODULE_FILE)
-    import LiverGTAN
-
-    yield LiverGTAN.LiverGTANLogic(students)
-    assert not slicerHost.dialogs.messages, "a script must never see a pop-up"
 
 
 @pytest.fixture

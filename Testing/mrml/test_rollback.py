@@ -13,7 +13,7 @@ from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.mrml import scene, segment_writer, self_test, session, table
 from LiverGTANLib.mrml.segment_writer import SegmentWriter, UndoHistory, WriteError
 from LiverGTANLib.mrml.session import SegmentationResult, Session
-from support.module_fixtures import MODULE_FILE, students
+from support.module_fixtures import logic, students
 from support.mrml_cases import addSegment
 
 pytestmark = pytest.mark.slow
@@ -50,15 +50,6 @@ def inject(monkeypatch, owner, name: str, after: bool) -> None:
         raise InjectedError(name)
 
     monkeypatch.setattr(owner, name, failing)
-
-
-@pytest.fixture
-def logic(slicerHost, students):
-    slicerHost.loadModule(MODULE_FILE)
-    import LiverGTAN
-
-    yield LiverGTAN.LiverGTANLogic(students)
-    assert not slicerHost.dialogs.messages
 
 
 @pytest.fixture

@@ -13,22 +13,13 @@ from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import points, roi, scene, self_test, table
 from LiverGTANLib.mrml.segment_writer import WriteError
 from LiverGTANLib.mrml.warp import Warp
-from support.module_fixtures import MODULE_FILE, students
+from support.module_fixtures import logic, students
 from support.mrml_cases import addSegment, addSlicePositions, addTransform, addVolume, addWarp, mrmlScene, rotation
 
 pytestmark = pytest.mark.slow
 
 DENSE = 45
 """Slices of the phantom up to this one lie 3 mm apart, of the others only every third is there."""
-
-
-@pytest.fixture
-def logic(slicerHost, students):
-    slicerHost.loadModule(MODULE_FILE)
-    import LiverGTAN
-
-    yield LiverGTAN.LiverGTANLogic(students)
-    assert not slicerHost.dialogs.messages
 
 
 @pytest.fixture

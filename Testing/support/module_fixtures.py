@@ -73,3 +73,13 @@ def gate(students):
     students.gate = threading.Event()
     yield students.gate
     students.gate.set()
+
+
+@pytest.fixture
+def logic(slicerHost, students):
+    """The logic as a script has it, which must never see a pop-up."""
+    slicerHost.loadModule(MODULE_FILE)
+    import LiverGTAN
+
+    yield LiverGTAN.LiverGTANLogic(students)
+    assert not slicerHost.dialogs.messages, "a script must never see a pop-up"

@@ -68,6 +68,20 @@ def smallConfig(bank: Path, **loop) -> Config:
     )
 
 
+def runWithBest(config: Config, folder: Path, dice: float):
+    """A run of a small student that was stopped after two steps, which are the best so far; the TrainingRun."""
+    from training.fit import loop, machine, methods
+
+    task = methods.supervised("student", (2, 3), config)
+    run = loop.TrainingRun(task, config, machine.start(config), folder / "checkpoint.pt")
+    with loop.Prefetcher(run) as batches:
+        run.update(batches.next())
+        run.update(batches.next())
+    run.save_if_best({"student": {"case": dice}})
+    run.save()
+    return run
+
+
 def options(config: Config) -> list[str]:
     """The same settings for the command line."""
     loop, machine = config.loop, config.machine

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from support.training_fixtures import logged, makeBank, noValidation, smallConfig
+from support.training_fixtures import logged, makeBank, noValidation, runWithBest, smallConfig
 from training.data.bank import Bank
 from training.errors import UserError
 from training.fit import checkpoint, loop, methods, run_log, train
@@ -40,14 +40,7 @@ def test_the_best_step_by_validation_is_beside_the_last(bank, tmp_path):
 
 def test_a_resumed_run_knows_what_was_best(bank, tmp_path):
     config = smallConfig(bank, steps=6, validate_every=2)
-    run = loop.TrainingRun(
-        methods.supervised("student", WIDTHS, config), config, loop.machine.start(config), tmp_path / "checkpoint.pt"
-    )
-    with loop.Prefetcher(run) as batches:
-        run.update(batches.next())
-        run.update(batches.next())
-    run.save_if_best({"student": {"a": 0.9}})
-    run.save()
+    runWithBest(config, tmp_path, 0.9)
     fit(config, tmp_path, watching(0.7, 0.8))
     assert checkpoint.read(tmp_path / "best.pt")["step"] == 2
 

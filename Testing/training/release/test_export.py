@@ -10,7 +10,7 @@ import torch
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.standalone.image_files import image_of
-from support.training_fixtures import makeBank, measure_like, noValidation, options, smallConfig
+from support.training_fixtures import makeBank, measure_like, noValidation, options, runWithBest, smallConfig
 from training.__main__ import main
 from training.data.bank import Bank
 from training.data.cases import Case
@@ -114,14 +114,7 @@ def test_a_data_set_of_ones_own_is_exported_without_a_table_of_origins(tmp_path,
 
 def test_an_unfinished_run_is_not_exported_and_its_best_step_is(tmp_path, capsys):
     config = smallConfig(makeBank(tmp_path / "bank"), steps=4, validate_every=2)
-    run = loop.TrainingRun(
-        methods.supervised("student", WIDTHS, config), config, loop.machine.start(config), tmp_path / "checkpoint.pt"
-    )
-    with loop.Prefetcher(run) as batches:
-        run.update(batches.next())
-        run.update(batches.next())
-    run.save_if_best({"student": {"case": 0.75}})
-    run.save()
+    run = runWithBest(config, tmp_path, 0.75)
     assert exported(run.file, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "is at step 2 of 4; let the run finish first" in error and "best.pt" in error
