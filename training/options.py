@@ -459,6 +459,7 @@ class Designs:
     """CT=MASK or CT=MASK:LABEL that no step has seen; times are taken on the first."""
     designs: tuple[str, ...] = ()
     """Names in `studies/design_plan.py`; by default all. Give --bank one folder for each of their grids."""
+    seeds: tuple[int, ...] = (0, 1)
     folder: Path = Path("runs/designs")
     rounds: int = 9
     """Timed forward passes of each design on each engine."""

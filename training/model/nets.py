@@ -19,23 +19,29 @@ from training.options import STUDENT_WIDTHS, Describe
 Convolution = nn.Conv3d | nn.ConvTranspose3d
 
 NEGATIVE_SLOPE = 0.01
+STRIDE = 2
+"""Of the stem, and of every level below it."""
 STEM = 2
+"""Side of the stem's kernels: 2 for patches side by side, which the extension runs; 3 for overlapping ones."""
+STEMS = (STEM, 3)
 GRID = (64, 96, 112)  # voxels of a training volume; multiply-accumulates are stated for it
 
 
 class UNet3D(nn.Module):
-    """U-Net with a patch stem: input `x_BCDHW` of one channel in [-1, 1], output one logit a voxel, same size.
+    """U-Net on half the resolution: input `x_BCDHW` of one channel in [-1, 1], output one logit a voxel, same size.
 
-    Every input size must be a multiple of `self.multiple`.
+    Every input size must be a multiple of `self.multiple`. Raises ValueError for widths or a stem that it cannot have.
     """
 
     def __init__(self, widths: tuple[int, ...], stem: int = STEM) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"A network needs at least two positive widths, not {widths}.")
+        if stem not in STEMS:
+            raise ValueError(f"A stem has kernels of {' or '.join(map(str, STEMS))} voxels, not {stem}.")
         self.widths, self.stem_size, self.levels = tuple(widths), stem, len(widths)
-        self.multiple = stem * 2 ** (self.levels - 1)
-        self.stem = unit(nn.Conv3d(1, widths[0], stem, stride=stem, bias=False))
+        self.multiple = STRIDE**self.levels
+        self.stem = unit(nn.Conv3d(1, widths[0], stem, STRIDE, padding=(stem - 1) // 2, bias=False))
         self.enc0 = unit(conv3(widths[0], widths[0]))
         for level in range(1, self.levels):
             self.add_module(f"down{level}", unit(conv3(widths[level - 1], widths[level], stride=2)))
@@ -43,7 +49,7 @@ class UNet3D(nn.Module):
         for level in range(self.levels - 2, -1, -1):
             self.add_module(f"up{level}", nn.ConvTranspose3d(widths[level + 1], widths[level], 2, stride=2))
             self.add_module(f"dec{level}", unit(conv3(2 * widths[level], widths[level])))
-        self.head = nn.ConvTranspose3d(widths[0], 1, stem, stride=stem)
+        self.head = nn.ConvTranspose3d(widths[0], 1, STRIDE, stride=STRIDE)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         x, skips = self.enc0(self.stem(x_BCDHW)), []
@@ -124,7 +130,7 @@ def gmac(net: UNet3D, shape_DHW: tuple[int, int, int]) -> float:
         voxels *= size
     for name, convolution, _ in net.layers():
         taps = convolution.weight.numel()
-        total += taps * voxels // positions_per_weight(name, net.stem_size)
+        total += taps * voxels // positions_per_weight(name)
     return total / 1e9
 
 
@@ -154,7 +160,7 @@ def describe(options: Describe) -> None:
         )
 
 
-def positions_per_weight(name: str, stem: int) -> int:
+def positions_per_weight(name: str) -> int:
     """Input voxels for each position where a layer's kernel is applied (a transposed one: each of its inputs)."""
     level = int(name[-1]) + 1 if name.startswith("up") else 0 if name in ("stem", "head") else int(name[-1])
-    return (stem * 2**level) ** 3
+    return STRIDE ** (3 * (level + 1))

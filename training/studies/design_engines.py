@@ -14,19 +14,18 @@ from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.volume import HU_WINDOW
 from LiverGTANLib.core.weight_file import Student
 from training.model import folding
-from training.studies.design_nets import DesignNet
+from training.model.nets import STEM, UNet3D
+from training.studies.design_plan import Design
 
 
-def student_of(net: DesignNet) -> Student:
+def student_of(design: Design, net: UNet3D) -> Student:
     """The network as the extension's engines and preprocessing take it, in memory."""
-    return folding.in_memory(net, net.design.name, net.design.spacing_mm, HU_WINDOW)
+    return folding.in_memory(net, design.name, design.spacing_mm, HU_WINDOW)
 
 
-def numpy_engine(net: DesignNet) -> NumpyEngine | None:
+def numpy_engine(design: Design, net: UNet3D) -> NumpyEngine | None:
     """The extension's own engine; None for a design that it does not run."""
-    design = net.design
-    runs = (design.kind, design.convolutions, design.stem) == ("full", 2, 2)
-    return NumpyEngine(student_of(net)) if runs else None
+    return NumpyEngine(student_of(design, net)) if design.stem == STEM else None
 
 
 class TorchDesign:
@@ -34,8 +33,8 @@ class TorchDesign:
 
     name = "torch"
 
-    def __init__(self, net: DesignNet):
-        self.student, self._net = student_of(net), folded(net)
+    def __init__(self, design: Design, net: UNet3D):
+        self.student, self._net = student_of(design, net), folded(net)
 
     def forward(self, x_DHW: np.ndarray, progress=None, cancelled=None) -> np.ndarray:
         """See `engines.engine.Engine`."""
@@ -43,7 +42,7 @@ class TorchDesign:
             return self._net(torch.from_numpy(x_DHW)[None, None])[0, 0].numpy()
 
 
-def folded(net: DesignNet) -> DesignNet:
+def folded(net: UNet3D) -> UNet3D:
     """A copy in eval mode whose batch norms are part of the convolutions before them."""
     twin = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(twin.modules()):

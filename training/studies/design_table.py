@@ -10,18 +10,20 @@ from typing import Any
 from LiverGTANLib.core.files import atomic_write
 from training.evaluation.markdown import markdown_table
 from training.evaluation.picture import save
+from training.model.nets import STEM
 from training.studies.stored_results import write_json
 
 HEAD = (
     "Design",
     "Widths",
     "Stem",
-    "Convolutions",
     "Grid mm",
     "Parameters",
     "GMAC",
     "Dice",
+    "Dice by seed",
     "Dice by case",
+    "HD95 mm",
     "Volume error",
     "NumPy ms",
     "torch ms",
@@ -30,7 +32,6 @@ HEAD = (
 )
 MARKERS = "osD^v<>PX*"
 COLORS = ("#c03028", "#2060a0", "#308040")
-KINDS = {"full": "3x3x3", "separable": "depthwise 3x3x3 + 1x1x1", "factorized": "3x1x1 + 1x3x1 + 1x1x3"}
 FOUND = 0.5
 """Less mean Dice is a run that failed, not a point of a trade-off."""
 
@@ -38,7 +39,10 @@ FOUND = 0.5
 def write(folder: Path, results: list[dict], times: dict[str, Any]) -> None:
     """`table.json`, `table.md` and `table.png` of the finished designs."""
     times = times | {"load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
-    rows = [row(result, times["designs"][result["design"]["name"]]) for result in results]
+    groups: dict[str, list[dict]] = {}
+    for result in results:
+        groups.setdefault(result["design"]["name"], []).append(result)
+    rows = [row(group, times["designs"][name]) for name, group in groups.items()]
     content = {"results": results, "times": times}
     write_json(folder / "table.json", content)
     with atomic_write(folder / "table.md") as part:
@@ -46,21 +50,25 @@ def write(folder: Path, results: list[dict], times: dict[str, Any]) -> None:
     plot(rows, folder / "table.png")
 
 
-def row(result: dict, times: dict[str, Any]) -> dict[str, Any]:
-    """What table and plot show of one design."""
-    cases = result["cases"].values()
-    errors = [abs(case["volume_ml"] / case["reference_ml"] - 1) for case in cases if case["reference_ml"]]
+def row(group: list[dict], times: dict[str, Any]) -> dict[str, Any]:
+    """What table and plot show of one design: means over its runs, one a seed, and the cases."""
+    every = [list(result["cases"].values()) for result in group]
+    by_seed = [statistics.fmean(case["dice"] for case in cases) for cases in every]
+    figures = [case for cases in every for case in cases]
+    errors = [abs(case["volume_ml"] / case["reference_ml"] - 1) for case in figures if case["reference_ml"]]
     return {
-        **result["design"],
-        "parameters": result["parameters"],
-        "growth": result["growth"],
-        "dices": [case["dice"] for case in cases],
-        "dice": statistics.fmean(case["dice"] for case in cases),
+        **group[0]["design"],
+        "parameters": group[0]["parameters"],
+        "growth": group[0]["growth"],
+        "by_seed": by_seed,
+        "dices": [statistics.fmean(case["dice"] for case in of_case) for of_case in zip(*every, strict=True)],
+        "dice": statistics.fmean(by_seed),
+        "hd95": statistics.fmean(case["hd95"] for case in figures),
         "volume_error": statistics.fmean(errors) if errors else float("nan"),
         "gmac": times["gmac"],
         "numpy": times["numpy"]["median"] if "numpy" in times else None,
         "torch": times["torch"]["median"],
-        "cpu": result["seconds"]["cpu"] / 60,
+        "cpu": statistics.fmean(result["seconds"]["cpu"] / 60 for result in group),
     }
 
 
@@ -68,17 +76,17 @@ def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> st
     """The table, with what one must know to read it."""
     lines = []
     for one in rows:
-        number = "" if one["convolutions"] == 2 else ", one a level"
         values = (
             one["name"],
             "-".join(map(str, one["widths"])),
-            str(one["stem"]),
-            KINDS[one["kind"]] + number,
+            "2x2x2" if one["stem"] == STEM else "3x3x3, overlapping",
             f"{one['spacing_mm']:g}",
             f"{one['parameters']:,}",
             f"{one['gmac']:.3f}",
             f"{one['dice']:.4f}",
+            " ".join(f"{dice:.4f}" for dice in one["by_seed"]),
             " ".join(f"{dice:.4f}" for dice in one["dices"]),
+            f"{one['hd95']:.1f}",
             f"{one['volume_error']:.1%}",
             "-" if one["numpy"] is None else f"{one['numpy']:.1f}",
             f"{one['torch']:.1f}",
@@ -92,6 +100,7 @@ def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> st
 def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
     """Runs, cases, banks, and how time was taken."""
     loop, cases = results[0]["loop"], results[0]["cases"]
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(result["loop"]["seed"] for result in results))
     banks = dict.fromkeys(bank(result) for result in results)
     load = "" if times["load"] is None else f" (load average then: {times['load']:.1f})"
     lost = [
@@ -101,12 +110,12 @@ def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
     ]
     grids = dict.fromkeys(" x ".join(map(str, one["grid"])) for one in times["designs"].values())
     return [
-        f"- Equal runs: {loop['steps']} steps of {loop['batch']} volumes, peak rate {loop['rate']:g}, seed "
-        f"{loop['seed']}, Dice + cross entropy; one seed, so differences of less than about a point may be chance.",
+        f"- Equal runs: {loop['steps']} steps of {loop['batch']} volumes, peak rate {loop['rate']:g}, seeds "
+        f"{seeds}, from random weights, Dice + cross entropy; what differs less than the seeds do may be chance.",
         f"- Banks: {'; '.join(banks)}. Views are shifted by the same millimeters on every grid; their blur spans three "
         "voxels on each.",
-        f"- Dice at native resolution, mean and by case ({', '.join(cases)}), of the moving average of the weights in "
-        "float32 through the product's resampling and threshold. Volume error: mean of the absolute values.",
+        f"- Dice at native resolution, mean, by seed and by case ({', '.join(cases)}), of the moving average of the "
+        "weights in float32 through the product's way up and threshold. Volume error: mean of the absolute values.",
         f"- Not in the plot, because they found next to no liver after so few steps: {', '.join(lost) or 'none'}.",
         f"- Time of the network alone, median of {times['rounds']} forward passes in turns on the grid of "
         f"{times['scan']} ({'; '.join(grids)}: padded to sides that the levels can halve){load}. NumPy on "

@@ -1,6 +1,7 @@
 """Choosing a student: short equal runs of several designs, their Dice on real CTs, their time.
 
-One folder a design; a finished one is not trained again (see `stored_results`). Times are taken anew at every call.
+One folder a design and seed; a finished one is not trained again (see `stored_results`). Times are taken anew at every
+call.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods, network_file
 from training.fit.run_record import MethodRecord
 from training.fit.validate import refuse_trained
-from training.model.nets import parameters
+from training.model.nets import UNet3D, gmac, parameters
 from training.options import Config, Designs
 from training.studies import design_table
 from training.studies.design_engines import TorchDesign, numpy_engine
-from training.studies.design_nets import DesignNet, gmac
 from training.studies.design_plan import Design, chosen
 from training.studies.stored_results import Result, case_digests, result_of
 
@@ -49,28 +49,41 @@ def compare_designs(options: Designs) -> None:
     Raises UserError that names each difference when a design's folder holds a run of other settings.
     """
     designs = chosen(options.designs)
+    if not options.seeds:
+        raise UserError("A comparison needs at least one seed; name it with --seeds.")
     cases = parse_cases(options.cases)
-    configs = [configured(design, options.training) for design in designs]
-    check_data([TrainingData(config.data) for config in configs], cases)
+    configs = {design: configured(design, options.training) for design in designs}
+    check_data([TrainingData(config.data) for config in configs.values()], cases)
     digests, results = case_digests(cases), []
-    for number, (design, config) in enumerate(zip(designs, configs, strict=True), 1):
-        file = options.folder / design.name / "result.json"
-        if not file.exists():
-            print(f"design {number} of {len(designs)}: {design.name}", flush=True)
-        trained = train(design, config, file.parent)
-        results.append(
-            result_of(
-                file,
-                network_digest(trained),
-                digests,
-                partial(measured, design, config, cases, trained),
-                {"design": dataclasses.asdict(design)},
-            )
-        )
+    for seed in options.seeds:  # outermost, so that an early stop leaves a whole comparison
+        for design, config in configs.items():
+            results.append(finished(design, seeded(config, seed), cases, digests, folder_of(options, design, seed)))
     torch.set_num_threads(options.training.machine.threads)
-    nets = [network(design, options.folder / design.name / "checkpoint.pt") for design in designs]
+    nets = {
+        design: network(design, folder_of(options, design, options.seeds[0]) / "checkpoint.pt") for design in designs
+    }
     times = timed(nets, cases[0], options.rounds)
     design_table.write(options.folder, results, times)
+
+
+def folder_of(options: Designs, design: Design, seed: int) -> Path:
+    """Of one run."""
+    return options.folder / design.name / f"seed-{seed}"
+
+
+def seeded(config: Config, seed: int) -> Config:
+    """The settings with another seed."""
+    return dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=seed))
+
+
+def finished(design: Design, config: Config, cases: list[Case], digests: dict[str, str], folder: Path) -> Result:
+    """The figures of one run, which is trained, or gone on with, where it is not finished."""
+    file = folder / "result.json"
+    if not file.exists():
+        print(f"{design.name}, seed {config.loop.seed}", flush=True)
+    trained = train(design, config, folder)
+    measure_it = partial(measured, design, config, cases, trained)
+    return result_of(file, network_digest(trained), digests, measure_it, {"design": dataclasses.asdict(design)})
 
 
 def configured(design: Design, config: Config) -> Config:
@@ -85,7 +98,7 @@ def configured(design: Design, config: Config) -> Config:
             f"synthesize --spacing-mm {design.spacing_mm}` and name it with --bank, or leave it out of "
             "--designs."
         )
-    multiple = DesignNet(design).multiple
+    multiple = design.network().multiple
     shape = Bank.open(bank[0]).shape if bank else window(config.data.window, design.spacing_mm, multiple)
     if any(n % multiple for n in shape):
         raise UserError(f"{bank[0]} has volumes of {shape}; {design.name} needs multiples of {multiple}.")
@@ -129,7 +142,7 @@ def measured(design: Design, config: Config, cases: list[Case], file: Path) -> R
         "design": dataclasses.asdict(design),
         "growth": design.growth,
         "parameters": parameters(net),
-        "cases": {case.name: figures(net, case) for case in cases},
+        "cases": {case.name: figures(TorchDesign(design, net), case) for case in cases},
         "loop": {name: getattr(config.loop, name) for name in ("steps", "batch", "rate", "warmup", "average", "seed")},
         "bank": {
             "volumes": len(data.banks) if data.banks else 0,
@@ -141,9 +154,9 @@ def measured(design: Design, config: Config, cases: list[Case], file: Path) -> R
     }
 
 
-def figures(net: DesignNet, case: Case) -> dict[str, float]:
+def figures(engine: TorchDesign, case: Case) -> dict[str, float]:
     """Those of the product's mask at native resolution, from the network in float32."""
-    mask = segmenter.mask(segmenter.analyze(case.ct, TorchDesign(net)), case.ct).full()
+    mask = segmenter.mask(segmenter.analyze(case.ct, engine), case.ct).full()
     return dataclasses.asdict(measure(mask, case.mask, case.ct.ijk_to_ras))
 
 
@@ -152,34 +165,37 @@ def network_digest(file: Path) -> str:
     return network_file.digest(checkpoint.read(file)["nets"][ROLE]["average"])
 
 
-def initial_network(design: Design, config: Config) -> DesignNet:
+def initial_network(design: Design, config: Config) -> UNet3D:
     """A fresh network whose weights depend on the seed and the design alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.loop.seed)
-        return DesignNet(design)
+        return design.network()
 
 
-def network(design: Design, file: Path) -> DesignNet:
+def network(design: Design, file: Path) -> UNet3D:
     """The averaged network of a design's checkpoint in eval mode."""
-    net = DesignNet(design)
+    net = design.network()
     net.load_state_dict(checkpoint.read(file)["nets"][ROLE]["average"])
     return net.eval()
 
 
-def timed(nets: list[DesignNet], case: Case, rounds: int) -> dict[str, Any]:
+def timed(nets: dict[Design, UNet3D], case: Case, rounds: int) -> dict[str, Any]:
     """Times of one forward pass on the scan's grid, by engine and design, in ms; "numpy" where the extension runs it.
 
     The designs take turns, so that whatever else the machine does hits all alike.
     """
-    grids = [to_model_grid(case.ct, net.design.spacing_mm, HU_WINDOW, net.multiple)[0] for net in nets]
+    grids = {
+        design: to_model_grid(case.ct, design.spacing_mm, HU_WINDOW, net.multiple)[0] for design, net in nets.items()
+    }
     numbers: dict[str, dict[str, Any]] = {
-        net.design.name: {"grid": grid.shape, "gmac": gmac(net.design, grid.shape)} for net, grid in zip(nets, grids)
+        design.name: {"grid": grid.shape, "gmac": gmac(nets[design], triple(grid.shape))}
+        for design, grid in grids.items()
     }
     for name, make in (("numpy", numpy_engine), ("torch", TorchDesign)):
-        made = [(net.design.name, engine, grid) for net, grid in zip(nets, grids) if (engine := make(net))]
-        taken = in_turns([engine for _, engine, _ in made], [grid for _, _, grid in made], rounds)
-        for (design, _, _), milliseconds in zip(made, taken, strict=True):
-            numbers[design][name] = {"median": statistics.median(milliseconds), "all": milliseconds}
+        made = {design: engine for design, net in nets.items() if (engine := make(design, net))}
+        taken = in_turns(list(made.values()), [grids[design] for design in made], rounds)
+        for design, milliseconds in zip(made, taken, strict=True):
+            numbers[design.name][name] = {"median": statistics.median(milliseconds), "all": milliseconds}
     counts = {"numpy_threads": threads.thread_count(), "torch_threads": torch.get_num_threads()}
     return {"scan": case.name, "rounds": rounds, "engines": ENGINES, **counts, "designs": numbers}
 
