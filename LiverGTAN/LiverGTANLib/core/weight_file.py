@@ -96,8 +96,8 @@ class Student:
 
     @cached_property
     def multiple(self) -> int:
-        """Grid sizes must be multiples of this: the stem's stride times that of the levels."""
-        return self.card["architecture"]["stem"] * 2 ** (len(self.widths) - 1)
+        """Grid sizes must be multiples of this: the stem and each level below it halve them."""
+        return 2 ** len(self.widths)
 
 
 def available() -> dict[str, Path]:
