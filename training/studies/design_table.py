@@ -94,20 +94,16 @@ def markdown(rows: list[dict], results: list[dict], times: dict[str, Any]) -> st
             one["growth"],
         )
         lines.append(values)
-    return "\n".join([markdown_table(HEAD, lines), "", *notes(results, times)]) + "\n"
+    return "\n".join([markdown_table(HEAD, lines), "", *notes(rows, results, times)]) + "\n"
 
 
-def notes(results: list[dict], times: dict[str, Any]) -> list[str]:
+def notes(rows: list[dict], results: list[dict], times: dict[str, Any]) -> list[str]:
     """Runs, cases, banks, and how time was taken."""
     loop, cases = results[0]["loop"], results[0]["cases"]
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(result["loop"]["seed"] for result in results))
     banks = dict.fromkeys(bank(result) for result in results)
     load = "" if times["load"] is None else f" (load average then: {times['load']:.1f})"
-    lost = [
-        one["design"]["name"]
-        for one in results
-        if statistics.fmean(case["dice"] for case in one["cases"].values()) <= FOUND
-    ]
+    lost = [one["name"] for one in rows if one["dice"] <= FOUND]
     grids = dict.fromkeys(" x ".join(map(str, one["grid"])) for one in times["designs"].values())
     return [
         f"- Equal runs: {loop['steps']} steps of {loop['batch']} volumes, peak rate {loop['rate']:g}, seeds "
