@@ -132,7 +132,9 @@ class LoopSettings:
             raise ValueError("average must be from 0 to below 1.")
 
 
-LossName = Literal["kl", "cwd", "dist"]
+FeatureStage = Literal["mskd", "boundary", "contrast"]
+"""KD with a term of a related system on features, see `model/related_losses.py`."""
+LossName = Literal["kl", "cwd", "dist", "mse", "fckd", "fckd-opposite"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class DistillSettings:
     weight: float = 1.0
     """Of the distillation term beside Dice + cross entropy."""
     temperature: float | None = None
-    """By default 2 for kl, 4 for cwd and dist."""
+    """By default 2 for kl and fckd, 4 for cwd and dist; mse clips logits at it, by default at 8."""
     drop: float = 0.5
     """DGKD: chance that the term of one of several teachers is left out of a step."""
 
@@ -378,7 +380,9 @@ class Roles:
 class Fit:
     """Train networks; a run that was stopped goes on from its last checkpoint."""
 
-    stage: First[Literal["teacher", "student", "kd", "takd", "dgkd", "gtan", "all"]]
+    stage: First[
+        Literal["teacher", "student", "kd", "takd", "dgkd", "gtan", "mskd", "boundary", "contrast", "mutual", "all"]
+    ]
     """all: a teacher, then GTAN with its student, then export and, given --cases, evaluation."""
     run: Path = Path("runs/run")
     """Folder of the run: settings, checkpoint, log."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from training.fit.trainee import Trainee
 from training.model.nets import UNet3D
 from training.options import Config
 
-Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role
+Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role; "ROLE features": see TrainingTask
 Objective = Callable[[Outputs, TrainingBatch, int], dict[str, torch.Tensor]]
 Validate = Callable[[UNet3D], dict[str, float]]
 Began = Callable[[], None]
@@ -48,6 +50,7 @@ class TrainingTask:
 
     objective: (outputs, batch, step) -> named losses, whose sum is minimized.
     method: how, for the checkpoint; the network "assistant" grows as its growth plan says.
+    features: whether the outputs shall hold what each network's head gets, too, as "ROLE features".
     """
 
     name: str
@@ -55,6 +58,7 @@ class TrainingTask:
     nets: dict[str, UNet3D]
     objective: Objective
     teachers: dict[str, UNet3D] = field(default_factory=dict)
+    features: bool = False
 
     def record(self, config: Config, fabric: Fabric) -> RunRecord:
         """All that decides what this run gives."""
@@ -166,10 +170,7 @@ class TrainingRun:
     def update(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
         """One optimizer step of every trainee on one batch; the losses."""
         batch = batch.to(self.fabric.device)
-        with torch.no_grad(), self.fabric.autocast():
-            outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
-        outputs |= {role: one.net(batch.image).float() for role, one in self.trainees.items()}
-        losses = self.task.objective(outputs, batch, self.step)
+        losses = self.task.objective(self.outputs(batch), batch, self.step)
         self.fabric.backward(sum(losses.values(), torch.zeros((), device=self.fabric.device)))
         for trainee in self.trainees.values():
             for group in trainee.optimizer.param_groups:
@@ -184,6 +185,15 @@ class TrainingRun:
         detached = {name: loss.detach() for name, loss in losses.items()}
         self.window.add(detached)
         return detached
+
+    def outputs(self, batch: TrainingBatch) -> Outputs:
+        """Of all networks on a batch."""
+        nets = self.teachers | {role: one.unwrapped for role, one in self.trainees.items()}
+        with features_of(nets if self.task.features else {}) as features:
+            with torch.no_grad(), self.fabric.autocast():
+                outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
+            outputs |= {role: one.net(batch.image).float() for role, one in self.trainees.items()}
+        return outputs | features
 
     def save_if_due(self) -> None:
         """A checkpoint every few minutes."""
@@ -223,6 +233,22 @@ class TrainingRun:
     def _write(self, file: Path, more: dict[str, Any]) -> None:
         nets = {role: trainee.pack() for role, trainee in self.trainees.items()}
         checkpoint.write(file, nets, self.step, self.record | more, self.spent, self.code)
+
+
+@contextmanager
+def features_of(nets: dict[str, UNet3D]) -> Iterator[Outputs]:
+    """What the heads of networks get while they compute inside the block, float32, as "ROLE features"."""
+    found: Outputs = {}
+
+    def keep(role: str, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        found[f"{role} features"] = inputs[0].float()
+
+    hooks = [net.head.register_forward_pre_hook(partial(keep, role)) for role, net in nets.items()]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 BEST = "best"

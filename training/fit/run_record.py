@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from training.command_line import plain
 from training.errors import UserError
-from training.options import Config
+from training.options import Config, FeatureStage
 from training.settings import CONVERTER, changes, flat
 
-Stage = Literal["teacher", "student", "assistant", "kd", "takd", "dgkd", "gtan"]
+Stage = Literal["teacher", "student", "assistant", "kd", "takd", "dgkd", "gtan", FeatureStage, "mutual"]
 MAY_DIFFER = (
     "data.bank",
     "loop.start",

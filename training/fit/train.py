@@ -12,16 +12,17 @@ from typing import get_args
 from LiverGTANLib.core.files import atomic_write
 from training.command_line import plain
 from training.errors import UserError
-from training.fit import checkpoint, loop, methods
+from training.fit import checkpoint, loop, methods, related
 from training.fit.loop import Began, TrainingTask, Validate, do_nothing
 from training.fit.run_record import decisive, require_same_facts
 from training.fit.validate import validator
 from training.model.nets import UNet3D
+from training.model.related_losses import TERMS
 from training.options import Config, Fit, LossName, Roles
 from training.settings import from_toml, to_toml
 
 ASSISTED = ("takd", "dgkd")
-KINDS = ("student", "kd", *ASSISTED, "gtan")
+KINDS = ("student", "kd", *ASSISTED, "gtan", *TERMS, "mutual")
 VARIANTS = {
     "gtan-fresh": ("gtan", ("growth", "inherit", False)),  # every size starts anew
     "gtan-dense": ("gtan", ("growth", "teacher_term", True)),  # the student also learns from the teacher itself
@@ -144,6 +145,8 @@ def student_task(method: Method, roles: Roles, config: Config, between: UNet3D |
         "takd": partial(methods.kd, "takd"),
         "dgkd": methods.dgkd,
         "gtan": methods.gtan,
+        "mutual": related.mutual,
+        **{name: partial(related.kd_with_features, name) for name in TERMS},
     }
     return make[method.kind](roles.student_widths, teachers, config)
 

@@ -94,6 +94,52 @@ def dist(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, te
     return temperature**2 * (intra + ((1 - pearson(ours, theirs, 1)) * voxels).mean())
 
 
+def mse(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 8.0) -> torch.Tensor:
+    """Logit matching, in the scale of `kl`, whose limit at high temperature it is (Hinton et al. 2015).
+
+    temperature: where logits are softly clipped, t tanh(x / t): how sure both are of a voxel of air says nothing.
+    """
+    ours, theirs = (temperature * (classes(one) / temperature).tanh() for one in (student, teacher.detach()))
+    return (weights * (ours - theirs).square().sum(1, keepdim=True)).mean() / (2 * ours.shape[1])
+
+
+def fckd(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
+    """After FCKDNet (doi 10.3390/e25010125): what the teacher is sure of comes first, in a term over the classes of
+    each voxel (`kl`) and one over the voxels of each class (as `cwd`)."""
+    return condensed(student, teacher, weights, 1 - uncertainty(teacher), temperature)
+
+
+def fckd_opposite(
+    student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float = 2.0
+) -> torch.Tensor:
+    """The control of `fckd`: what the teacher is unsure of comes first."""
+    return condensed(student, teacher, weights, uncertainty(teacher), temperature)
+
+
+def condensed(
+    student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, share: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Both terms of `fckd`; share: B1DHW in [0, 1], how much a voxel counts."""
+    share = share.clamp_min(EVEN_SHARE)
+    voxels = weights * share / share.mean((2, 3, 4), keepdim=True)
+    log_share = share.log().flatten(2)
+    ours, theirs = (
+        ((classes(one) / temperature).flatten(2) + log_share).log_softmax(2) for one in (student, teacher.detach())
+    )
+    over_voxels = temperature**2 * (theirs.exp() * (theirs - ours)).sum(2).mean()
+    return kl(student, teacher, voxels, temperature) + over_voxels
+
+
+EVEN_SHARE = 1e-3
+"""The least that a voxel counts in `fckd`."""
+
+
+def uncertainty(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy of the classes at every voxel, B1DHW, 1 where all are equally likely."""
+    logs = classes(logits.detach()).log_softmax(1)
+    return -(logs.exp() * logs).sum(1, keepdim=True) / math.log(logs.shape[1])
+
+
 def probabilities(logits: torch.Tensor) -> torch.Tensor:
     """Of every class, or of the liver alone for one logit."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
@@ -106,7 +152,14 @@ def pearson(a: torch.Tensor, b: torch.Tensor, axis: int) -> torch.Tensor:
     return ((a * b).sum(axis) + tiny) / (a.norm(dim=axis) * b.norm(dim=axis) + tiny)
 
 
-DISTILLATION: dict[LossName, DistillationLoss] = {"kl": kl, "cwd": cwd, "dist": dist}
+DISTILLATION: dict[LossName, DistillationLoss] = {
+    "kl": kl,
+    "cwd": cwd,
+    "dist": dist,
+    "mse": mse,
+    "fckd": fckd,
+    "fckd-opposite": fckd_opposite,
+}
 
 
 def ensemble(logits: list[torch.Tensor]) -> torch.Tensor:

@@ -11,6 +11,7 @@ from training.errors import UserError
 from training.fit import checkpoint, loop, methods, train
 from training.model import losses
 from training.model.nets import UNet3D
+from training.model.related_losses import TERMS
 from training.options import Config, DistillSettings, Roles
 
 ROLES = Roles(student_widths=(2, 3), assistant_widths=(3, 5), teacher_widths=(4, 8))
@@ -27,8 +28,24 @@ def teacher(smallBank, tmp_path_factory):
     return train.fit_teacher(ROLES, config, tmp_path_factory.mktemp("teacher"), noValidation)
 
 
+ARMS = [
+    "student",
+    "kd",
+    "kd:cwd",
+    "takd:dist",
+    "dgkd",
+    "gtan",
+    "gtan-fresh",
+    "gtan-dense",
+    "mskd",
+    "boundary",
+    "contrast",
+    "mutual",
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["student", "kd", "kd:cwd", "takd:dist", "dgkd", "gtan", "gtan-fresh", "gtan-dense"])
+@pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_trains_a_student(arm, smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, steps=8)
     method, roles = train.Method.parse(arm), replace(ROLES, teacher=(teacher,))
@@ -39,6 +56,8 @@ def test_every_arm_trains_a_student(arm, smallBank, teacher, tmp_path):
     names = {name for _, name, _ in logged(tmp_path / "run")}
     assert ("student kd" in names) == (arm != "student")
     assert ("student teacher" in names) == (arm == "gtan-dense")
+    assert {name for name in TERMS if f"student {name}" in names} == {arm} & set(TERMS)
+    assert ({"student features", "peer features"} <= names) == (arm == "mutual")
 
 
 def test_arms_start_from_the_same_student(smallBank, teacher, tmp_path):
