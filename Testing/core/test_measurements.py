@@ -106,6 +106,31 @@ def test_a_liver_of_unusual_size_is_to_be_looked_at(liters, words):
     assert bool(hint) == bool(words) and (("small" in hint) == (liters < 0.3) and ("large" in hint) == (liters > 4.5))
 
 
+ENDS_OF_AXES = [(0, -1, "upper"), (0, 0, "lower"), (1, -1, "front"), (1, 0, "back"), (2, -1, "right"), (2, 0, "left")]
+
+
+@pytest.mark.parametrize("axis, end, name", ENDS_OF_AXES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_liver_that_the_scan_cuts_is_told_by_the_end(axis, end, name, turned):
+    """A ball of 12 voxels' radius whose center lies 4 voxels from one end of the scan, stored either way round."""
+    center, shape, matrix = [20, 20, 20], (40, 40, 40), np.diag([3.0, 3, 3, 1])
+    center[axis] = 4 if end == 0 else 35
+    voxels = (ball(shape, center, 12) > 0).astype(np.uint8)
+    if turned:
+        voxels, matrix = np.flip(voxels, axis), matrix @ np.diag([-1.0 if a == 2 - axis else 1 for a in range(3)] + [1])
+    ends = measurements.cut_ends(BoxMask(voxels, (0, 0, 0), shape), matrix)
+    assert ends == [name]
+    assert f"cut by the {name} end" in measurements.incomplete(ends)
+
+
+@pytest.mark.parametrize("center, ends", [(17, []), (13, []), (12, []), (10, ["lower"]), (-20, [])])
+def test_a_complete_liver_that_touches_the_last_slice_is_not_called_cut(center, ends):
+    """Scans may show no more than the slices that hold liver, whose outermost are small."""
+    voxels = (ball((40, 40, 40), (center, 20, 20), 12) > 0).astype(np.uint8)
+    assert measurements.cut_ends(BoxMask(voxels, (0, 0, 0), voxels.shape), np.eye(4)) == ends
+    assert measurements.incomplete([]) == ""
+
+
 def test_every_column_of_a_row_has_a_heading():
     assert list(measurements.TITLES) == list(vars(measurements.MeasurementRow("CT", 1489.0)))
 

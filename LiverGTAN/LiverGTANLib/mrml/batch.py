@@ -73,9 +73,9 @@ class VolumeBatch:
         """How it ended, in a few lines for the user."""
         lines = [f"{len(self.results)} of {self._count} volumes segmented."]
         lines += [f"{problem.volume}: {problem.reason}" for problem in self.problems]
-        unusual = [result for result in self.results if result.unusualSize]
+        unusual = [result for result in self.results if result.remark]
         return "\n".join(
-            lines + [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL, {one.unusualSize}." for one in unusual]
+            lines + [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL, {one.remark}." for one in unusual]
         )
 
     def _addProblem(self, volumeNode, error: BaseException) -> None:

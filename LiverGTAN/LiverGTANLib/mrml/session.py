@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,14 @@ class SegmentationResult:
         """Part of the liver that is in the ROI."""
         return None if self.masked else self.found.share
 
-    @property
-    def unusualSize(self) -> str:
-        """What to say of a liver that is smaller or larger than livers are; empty for a part of one."""
-        return "" if self.masked or self.found.parameters.region else measurements.unusual_size(self.volumeMl)
+    @cached_property
+    def remark(self) -> str:
+        """What to say of a liver that is smaller or larger than livers are, or cut by an end of the scan; empty for a
+        part of one."""
+        if self.masked or self.found.parameters.region:
+            return ""
+        ends = measurements.cut_ends(self.found.mask, self.request.job.ct.ijk_to_ras)
+        return "; ".join(filter(None, (measurements.unusual_size(self.volumeMl), measurements.incomplete(ends))))
 
     @property
     def engine(self) -> str:
@@ -117,7 +122,7 @@ class SegmentationResult:
             attenuation.mean_hu if attenuation else None,
             attenuation.sd_hu if attenuation else None,
             self.share,
-            "; ".join(filter(None, (self.unusualSize, measurements.hint(attenuation)))),
+            "; ".join(filter(None, (self.remark, measurements.hint(attenuation)))),
         )
 
 

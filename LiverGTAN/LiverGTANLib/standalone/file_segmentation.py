@@ -50,6 +50,8 @@ def segment_file(
     mask = segmenter.mask(analysis, source.ct, parameters)
     masked = time.perf_counter()
     findings = [*check(source.ct), *segmenter.check(analysis), *check_orientation(analysis, engine)]
+    reasons = [finding.reason for finding in findings]
+    cut = measurements.cut_ends(mask, source.ct.ijk_to_ras)
     seconds = {
         "read": read_seconds,
         **analysis.seconds,
@@ -59,13 +61,14 @@ def segment_file(
     report = {
         "input": str(path),
         "volume_ml": round(measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras), 2),
+        "cut_by_end_of_scan": cut,
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
         "engine": engine.name,
         "student": {"name": engine.student.name, "sha256": engine.student.sha256},
         "settings": vars(parameters.settings),
         "geometry": _geometry(source.ct),
         "notes": source.notes,
-        "warnings": [finding.reason for finding in findings],
+        "warnings": [f"The liver is {measurements.incomplete(cut)}."] * bool(cut) + reasons,
         "intended_use": terminology.INTENDED_USE,
     }
     return FileResult(source, mask, report)

@@ -454,8 +454,8 @@ def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
         text = _("Liver {volume:.0f} mL, as the Segment Editor's masking left it").format(volume=result.volumeMl)
     else:
         text = _("Liver {interval}").format(interval=result.interval)
-    if result.unusualSize:
-        text += f" ({result.unusualSize})"
+    if result.remark:
+        text += f" ({result.remark})"
     if withTime:
         text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
     if result.request.chosen.roiNode is None and not USUAL_ML[0] <= result.volumeMl <= USUAL_ML[1]:
