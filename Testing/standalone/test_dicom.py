@@ -250,9 +250,7 @@ def test_slices_shifted_sideways_are_refused(hu, tmp_path):
 
 def test_a_doubled_slice_is_named(hu, tmp_path):
     slices = ctSlices(hu)
-    again = ctSlices(hu)[2]
-    again.SeriesInstanceUID = slices[0].SeriesInstanceUID
-    message = refusal(save(tmp_path / "ct", [*slices, again]))
+    message = refusal(save(tmp_path / "ct", joined(slices, ctSlices(hu)[2:3])))
     assert "0002.dcm and 0008.dcm lie at the same position" in message
 
 
@@ -267,13 +265,14 @@ def test_a_copy_of_a_file_is_left_out_and_told(hu, tmp_path):
 def test_one_identifier_for_all_slices_is_no_copy(hu, tmp_path):
     slices = ctSlices(hu, SOPInstanceUID="1.2.3")
     assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
-    phases = [*slices, *ctSlices(hu + 1, SOPInstanceUID="1.2.3", SeriesInstanceUID=slices[0].SeriesInstanceUID)]
+    phases = joined(slices, ctSlices(hu + 1, SOPInstanceUID="1.2.3"))
     assert "two images at each position" in refusal(save(tmp_path / "two", phases))
 
 
 def joined(first: list, second: list) -> list:
     for dataset in second:
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = first[0].StudyInstanceUID, first[0].SeriesInstanceUID
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            setattr(dataset, keyword, first[0][keyword].value)
     return [*first, *second]
 
 
@@ -289,7 +288,7 @@ def test_two_phases_that_an_attribute_tells_apart_are_listed_and_chosen_by_numbe
         dataset.AcquisitionTime = f"12{int(dataset.InstanceNumber):04d}"
     folder = save(tmp_path / "ct", joined(first, second))
     message = refusal(folder)
-    assert "2 CT series (several images at each position); choose one with --series NUMBER" in message
+    assert "2 CT series (several phases in one series); choose one with --series NUMBER" in message
     assert f"{keyword} {values[1]}" in message
     assertIs(read_dicom(folder, 1), hu)
     chosen = read_dicom(folder, 2)
@@ -303,7 +302,7 @@ def test_two_phases_that_are_numbered_one_after_the_other_are_listed_and_chosen_
         dataset.InstanceNumber += 500
     folder = save(tmp_path / "ct", joined(ctSlices(hu), second))
     lines = refusal(folder).splitlines()
-    assert "several images at each position" in lines[0]
+    assert "several phases in one series" in lines[0]
     assert "images 1 to 8" in lines[1]
     assert "images 501 to 508" in lines[2]
     assertIs(read_dicom(folder, 2), hu + 5)
@@ -552,3 +551,148 @@ def test_a_header_that_claims_more_than_any_ct_is_refused_before_room_is_made(hu
     for dataset in slices:
         dataset.Rows = dataset.Columns = 65535
     assert "claims 65535 x 65535 x 8 voxels" in refusal(save(tmp_path / "ct", slices))
+
+
+def interleaved(hu: np.ndarray, step_mm: float = 2.5) -> tuple[list, list]:
+    """Two volumes of which the slices of the second lie evenly between those of the first."""
+    first = ctSlices(hu, ContrastBolusAgent="")
+    second = ctSlices(hu + 5, origin=(*ORIGIN_LPS[:2], ORIGIN_LPS[2] + step_mm))
+    return first, joined(first, second)[len(first) :]
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionNumber", "TemporalPositionIdentifier", "KVP", "ConvolutionKernel"])
+def test_phases_whose_slices_lie_between_each_other_are_listed(hu, tmp_path, keyword):
+    first, second = interleaved(hu)
+    for dataset in second:
+        setattr(dataset, keyword, "2")
+    folder = save(tmp_path / "ct", [*first, *second])
+    assert f"{keyword} 2, 40 x 30 x 8 voxels of 3 x 4 x 5 mm" in refusal(folder)
+    assertIs(read_dicom(folder, 1), hu)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_phases_between_each_other_are_told_apart_by_the_numbers_of_their_images(hu, tmp_path, backwards):
+    first, second = interleaved(hu)
+    for n, dataset in enumerate(second):
+        dataset.InstanceNumber = 508 - n if backwards else 501 + n
+    folder = save(tmp_path / "ct", [*first, *second])
+    assert "images 501 to 508" in refusal(folder)
+    assertIs(read_dicom(folder, 1), hu)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"])
+def test_two_patients_or_places_in_one_series_are_listed(hu, tmp_path, keyword):
+    slices = ctSlices(hu)
+    for dataset in slices[4:]:
+        setattr(dataset, keyword, "1.2.3")
+    folder = save(tmp_path / "ct", slices)
+    message = refusal(folder)
+    assert "several patients, studies or frames of reference in one series" in message
+    assert f"{keyword} as in 0004.dcm, 40 x 30 x 4 voxels" in message
+    np.testing.assert_array_equal(read_dicom(folder, 1).ct.hu, hu[:4])
+    for n, dataset in enumerate(slices):  # an anonymizer's, for each image
+        setattr(dataset, keyword, f"1.2.3.{n}")
+    assertIs(read_dicom(save(tmp_path / "anonymized", slices)), hu)
+
+
+def test_one_patient_may_be_written_in_several_ways(hu, tmp_path):
+    slices = ctSlices(hu)
+    slices[3].PatientName = "CASE ONE"
+    assertIs(read_dicom(save(tmp_path / "ct", slices)), hu)
+
+
+@pytest.mark.parametrize(
+    "keyword, value",
+    [
+        ("RescaleIntercept", -1000),
+        ("RescaleSlope", 2),
+        ("ConvolutionKernel", "B70f"),
+        ("KVP", 80),
+        ("AcquisitionNumber", 2),
+        ("SliceThickness", 9),
+        ("ImageType", ["DERIVED", "SECONDARY", "AXIAL"]),
+    ],
+)
+def test_slices_that_were_not_made_alike_are_told(hu, tmp_path, keyword, value):
+    slices = ctSlices(hu, SliceThickness=5)
+    for dataset in slices[5:]:
+        setattr(dataset, keyword, value)
+    (note,) = read_dicom(save(tmp_path / "ct", slices)).notes
+    assert f"not all made alike: {keyword} " in note
+    assert "(5 slices)" in note and "(3 slices)" in note
+
+
+def test_one_acquisition_for_each_slice_is_usual(hu, tmp_path):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        dataset.AcquisitionNumber = dataset.InstanceNumber
+    slices[0].RescaleSlope = "1.0"
+    assert read_dicom(save(tmp_path / "ct", slices)).notes == []
+
+
+@pytest.mark.parametrize(
+    "keyword, value, words",
+    [("ImageType", ["DERIVED", "SECONDARY", "MIP"], "MIP"), ("RescaleType", "MGML", "RescaleType MGML")],
+)
+def test_values_that_are_no_plain_hounsfield_units_by_the_header_are_told(hu, tmp_path, keyword, value, words):
+    (note,) = read_dicom(save(tmp_path / "ct", ctSlices(hu, **{keyword: value}))).notes
+    assert f"no plain Hounsfield units ({words})" in note
+
+
+def faulty(hu: np.ndarray, **attributes) -> list:
+    """A series of which the third slice says something else of its pixels than is there."""
+    slices = ctSlices(hu)
+    for keyword, value in attributes.items():
+        setattr(slices[2], keyword, value)
+    return slices
+
+
+@pytest.mark.parametrize(
+    "attributes, words",
+    [
+        ({"BitsStored": 8, "HighBit": 7}, "says 8 bits (BitsStored) and holds values that need more"),
+        ({"BitsStored": 8, "HighBit": 7, "PixelRepresentation": 1}, "says 8 bits"),
+        ({"HighBit": 15}, "HighBit of 15 with 12 bits stored"),
+        ({"NumberOfFrames": 2}, "several frames"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "color pixels"),
+    ],
+)
+def test_pixels_that_their_header_describes_wrongly_are_refused(hu, tmp_path, attributes, words):
+    message = refusal(save(tmp_path / "ct", faulty(hu, **attributes)))
+    assert "0002.dcm" in message and words in message
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_more_pixels_than_the_header_says_are_refused(hu, tmp_path, keyword):
+    slices = ctSlices(hu)
+    for dataset in slices:
+        setattr(dataset, keyword, dataset[keyword].value - 1)
+    assert "0000.dcm says" in refusal(save(tmp_path / "ct", slices))
+
+
+def test_signed_pixels_and_padding_beyond_their_bits_are_read(hu, tmp_path):
+    """Twelve bits with their sign in the unused ones, and padding that needs all sixteen."""
+    slices = ctSlices(hu, PixelPaddingValue=-3000)
+    for dataset, values in zip(slices, hu):
+        pixels = values.astype("<i2")
+        pixels[:3] = -3000
+        dataset.PixelData, dataset.PixelRepresentation, dataset.RescaleIntercept = pixels.tobytes(), 1, 0
+    found = read_dicom(save(tmp_path / "ct", slices))
+    np.testing.assert_array_equal(found.ct.hu[:, 3:], hu[:, 3:])
+
+
+def test_floating_point_pixels_and_a_range_of_padding_are_read(hu, tmp_path):
+    slices = ctSlices(hu)
+    for dataset, values in zip(slices, hu):
+        del dataset.PixelData, dataset.RescaleSlope, dataset.RescaleIntercept
+        dataset.FloatPixelData = (values + np.float32(0.5)).astype("<f4").tobytes()
+        dataset.BitsAllocated = 32
+    np.testing.assert_allclose(read_dicom(save(tmp_path / "float", slices)).ct.hu, hu + 0.5)
+    slices = ctSlices(hu, PixelPaddingValue=60000, PixelPaddingRangeLimit=60010)
+    for dataset, values in zip(slices, hu):
+        pixels = (values.astype(np.int32) + 1024).astype("<u2")
+        pixels[:3] = 60005
+        dataset.PixelData, dataset.BitsStored, dataset.HighBit = pixels.tobytes(), 16, 15
+    found = read_dicom(save(tmp_path / "range", slices))
+    assert (found.ct.hu[:, :3] == -1024).all()
+    np.testing.assert_array_equal(found.ct.hu[:, 3:], hu[:, 3:])

@@ -55,6 +55,23 @@ PHASE_KEYWORDS = (
 )
 """What tells images of several phases in one series apart, most telling first."""
 
+ORIGIN_KEYWORDS = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID")
+"""What all images of one volume share; a value of its own for each image is an anonymizer's."""
+
+MIXTURE_KEYWORDS = (
+    "ImageType",
+    "AcquisitionNumber",
+    "ContrastBolusAgent",
+    "KVP",
+    "ConvolutionKernel",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PatientPosition",
+    "ManufacturerModelName",
+)
+"""What the images of one volume share in general; where they do not, the user is to know."""
+
 FILE = "File"
 """The file of a frame, which may tell phases apart too."""
 
@@ -75,11 +92,15 @@ HEADER_KEYWORDS = (
     "SamplesPerPixel",
     "PixelSpacing",
     "GantryDetectorTilt",
+    "PhotometricInterpretation",
+    "RescaleType",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     *PHASE_KEYWORDS,
+    *ORIGIN_KEYWORDS,
+    *MIXTURE_KEYWORDS,
 )
 
 
@@ -89,7 +110,8 @@ class CtImage:
 
     position: (3,) of the first pixel's center in LPS mm. axes: (2, 3) directions along a row and along a column.
     spacing: (2,) mm between rows and between columns. tilt: of the gantry as the header states it, degrees.
-    fault: what is missing or wrong, empty if nothing.
+    attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`, RescaleType and
+    `FILE`. fault: what is missing or wrong, empty if nothing.
     """
 
     path: Path
@@ -106,7 +128,7 @@ class CtImage:
     axes: np.ndarray
     spacing: np.ndarray
     tilt: float = 0.0
-    phase: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
     fault: str = ""
 
     @property
@@ -330,8 +352,10 @@ def _image(path: Path, frame: int | None, dataset: "Dataset") -> CtImage:
     size = _integer(dataset, "Rows"), _integer(dataset, "Columns")
     if min(size) < 1:
         faults.append("no image size (Rows, Columns)")
-    if _integer(dataset, "SamplesPerPixel", 1) != 1:
+    if _integer(dataset, "SamplesPerPixel", 1) != 1 or "PALETTE" in str(dataset.get("PhotometricInterpretation")):
         faults.append("color pixels")
+    if frame is None and _integer(dataset, "NumberOfFrames", 1) > 1:
+        faults.append("several frames (NumberOfFrames), of which it does not say where they lie")
     return CtImage(
         path,
         frame,
@@ -347,14 +371,25 @@ def _image(path: Path, frame: int | None, dataset: "Dataset") -> CtImage:
         axes=axes,
         spacing=spacing,
         tilt=float(_numbers([dataset], "GantryDetectorTilt", 1, [])[0]),
-        phase=_phase(places) | ({} if frame is None else {FILE: path.name}),
+        attributes=_attributes(places) | ({} if frame is None else {FILE: path.name}),
         fault=faults[0] if faults else "",
     )
 
 
-def _phase(places: list["Dataset"]) -> dict[str, str]:
-    found = {keyword: _find(places, keyword) for keyword in PHASE_KEYWORDS}
-    return {keyword: str(value) for keyword, value in found.items() if value not in (None, "")}
+def _attributes(places: list["Dataset"]) -> dict[str, str]:
+    keywords = (*PHASE_KEYWORDS, *ORIGIN_KEYWORDS, *MIXTURE_KEYWORDS, "RescaleType")
+    found = {keyword: _text(_find(places, keyword)) for keyword in keywords}
+    if "PatientName" in found:  # one name is written in many ways
+        found["PatientName"] = "".join(filter(str.isalnum, found["PatientName"])).casefold()
+    return {keyword: text for keyword, text in found.items() if text}
+
+
+def _text(value: Any) -> str:
+    """A value such that equal ones have equal texts: 1 and 1.0 are written alike."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return "\\".join("" if one is None else str(one).strip() for one in listed)
 
 
 def _find(places: list["Dataset"], keyword: str) -> Any:

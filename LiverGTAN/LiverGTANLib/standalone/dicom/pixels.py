@@ -72,7 +72,10 @@ def _stored(image: CtImage, dataset: "Dataset") -> np.ndarray:
     from pydicom.pixels import pixel_array
 
     _require_decoder(image, dataset)
-    _require_size_in_code(image, dataset)
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        _require_size_in_code(image, dataset)
+    else:
+        _require_fitting_pixels(image, dataset)
     return pixel_array(dataset, index=image.frame or 0)
 
 
@@ -102,13 +105,59 @@ def _require_size_in_code(image: CtImage, dataset: "Dataset") -> None:
     """Refuse a compressed image whose own header claims another size: a decoder would make room for it."""
     from pydicom.encaps import get_frame
 
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
     frames = max(1, int(dataset.get("NumberOfFrames") or 1))
     size = _size_in_code(get_frame(dataset.PixelData, image.frame or 0, number_of_frames=frames))
     if size is not None and size != image.size:
         raise InputError(
             f"{image.path} says {image.size} pixels and holds a compressed image of {size}: it is damaged."
+        )
+
+
+def _require_fitting_pixels(image: CtImage, dataset: "Dataset") -> None:
+    """Refuse uncompressed pixels of another number or with more bits than the header says; what it says of them would
+    be read all the same, sheared or wrapped."""
+    if "PixelData" not in dataset:
+        return
+    count, frames = int(np.prod(image.size)), max(1, int(dataset.get("NumberOfFrames") or 1))
+    width = int(dataset.BitsAllocated) // 8
+    if len(dataset.PixelData) - count * frames * width >= min(image.size) * width:  # a few bytes are padding
+        raise InputError(
+            f"{image.path} says {image.size[1]} x {image.size[0]} pixels (Columns, Rows) and holds more; its header is "
+            "wrong: export it again."
+        )
+    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    if int(dataset.get("HighBit", stored - 1)) != stored - 1:
+        raise InputError(
+            f"{image.path} has a HighBit of {dataset.HighBit} with {stored} bits stored (pixels are shifted): export "
+            "the series again."
+        )
+    if stored < allocated and width in (1, 2, 4) and not _has_overlay_bits(dataset):
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        raw = np.frombuffer(dataset.PixelData, f"{order}u{width}", count, (image.frame or 0) * count * width)
+        _require_bits(image, dataset, raw, stored)
+
+
+def _has_overlay_bits(dataset: "Dataset") -> bool:
+    """Whether pixels' unused bits hold drawings, as old scanners stored them (groups 60xx)."""
+    return any(dataset.get((group, 0x0102)) is not None for group in range(0x6000, 0x6020, 2))
+
+
+def _require_bits(image: CtImage, dataset: "Dataset", raw: np.ndarray, stored: int) -> None:
+    """Refuse values that need more bits than BitsStored. raw: (N,) all allocated bits, unsigned."""
+    padding = dataset.get("PixelPaddingValue")
+    if isinstance(padding, int):
+        raw = raw[raw != padding % 2 ** (8 * raw.itemsize)]
+    unused = raw >> stored
+    allowed = [0]
+    if dataset.PixelRepresentation == 1:
+        negative = (raw >> (stored - 1)) & 1 == 1
+        unused, below_zero = unused[~negative], unused[negative]
+        signs = [0, 2 ** (8 * raw.itemsize - stored) - 1]  # not extended, or extended, but one way throughout
+        allowed = [sign for sign in signs if (below_zero == sign).all()]
+    if not allowed or unused.any():
+        raise InputError(
+            f"{image.path} says {stored} bits (BitsStored) and holds values that need more; its header is wrong: "
+            "export it again."
         )
 
 
@@ -147,10 +196,10 @@ def _without_padding(image: CtImage, places: list["Dataset"], stored: np.ndarray
     """Padding (the corners outside the field of view) as air where its value is none that tissue has."""
     padding = _value(places, "PixelPaddingValue")
     if isinstance(padding, int):
-        padded = stored == padding
+        limit = _value(places, "PixelPaddingRangeLimit")
+        first, last = sorted((padding, limit if isinstance(limit, int) else padding))
         low, high = PLAUSIBLE_HU
-        if padded.any() and not low <= values[padded][0] <= high:
-            values[padded] = AIR_HU
+        values[(stored >= first) & (stored <= last) & ((values < low) | (values > high))] = AIR_HU
     return values
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.files import brief
 from ...core.input_checks import FEWEST_SLICES, tilt_degrees
 from ...core.volume import InputError
-from .files import FILE, PHASE_KEYWORDS, CtImage, DicomContent
-from .stack import SAME_POSITION_MM, WIDE_STEP, Stack, arrange
+from .files import FILE, LONGEST_LABEL, MIXTURE_KEYWORDS, ORIGIN_KEYWORDS, PHASE_KEYWORDS, CtImage, DicomContent
+from .stack import LARGEST_JITTER, SAME_POSITION_MM, WIDE_STEP, Stack, arrange
 
 MOST_LOCALIZERS = 3
 LOCALIZER_DEGREES = 45.0
@@ -23,6 +24,12 @@ LARGEST_HIDDEN_TILT_DEGREES = 2.0
 
 ABDOMEN_WORDS = ("ABD", "LIVER", "HEPAT", "BODY", "TRUNK", "TAP", "CAP", "PELVIS")
 """Parts of the names that BodyPartExamined has for scans with a liver in them."""
+
+MOST_MIXED = 4
+"""What has more values differs from slice to slice, as acquisition numbers of scans without a spiral do."""
+
+PROJECTIONS = ("MIP", "MAX_IP", "MIN_IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "IODINE", "MATERIAL")
+"""Words of ImageType for images whose values are not those of the tissue at their place."""
 
 
 class SeveralSeriesError(InputError):
@@ -48,7 +55,7 @@ def choose(content: DicomContent, path: Path, number: int | None = None) -> Choi
     chosen = _by_number(stacks, number, path) if number is not None else _the_only_one(stacks, path)
     if chosen.fault:
         raise InputError(f"{_folder(chosen, path)}: {chosen.fault}")
-    notes = _left_out(content, aside) + _hidden_tilt(chosen)
+    notes = _left_out(content, aside) + _hidden_tilt(chosen) + _mixtures(chosen) + _no_plain_hu(chosen)
     if len(stacks) > 1:
         notes.insert(0, f"{len(stacks)} CT series were found; taken was {chosen.label}.")
     return Choice(chosen, notes)
@@ -71,9 +78,11 @@ def _the_only_one(stacks: list[Stack], path: Path) -> Stack:
     abdomen = [stack for stack in stacks if _shows_abdomen(stack)]
     if len(abdomen) == 1 and all(stack.images[0].body_part for stack in stacks):
         return abdomen[0]
-    phases = " (several images at each position)" if any(stack.phase for stack in stacks) else ""
+    why = " (several phases in one series)" if any(stack.phase for stack in stacks) else ""
+    if any(stack.origin for stack in stacks):
+        why = " (several patients, studies or frames of reference in one series)"
     raise SeveralSeriesError(
-        f"{path} holds {len(stacks)} CT series{phases}; choose one with --series NUMBER.{_listed(stacks)}"
+        f"{path} holds {len(stacks)} CT series{why}; choose one with --series NUMBER.{_listed(stacks)}"
     )
 
 
@@ -106,6 +115,28 @@ def _hidden_tilt(stack: Stack) -> list[str]:
         f"The header states a gantry tilt of {stated:.3g} degrees, which the positions of the slices do not show: "
         "unless the scanner straightened them, the mask is slanted against the patient."
     ]
+
+
+def _mixtures(stack: Stack) -> list[str]:
+    """Attributes that differ between slices of one volume, which may be parts of several."""
+    parts = []
+    for keyword in MIXTURE_KEYWORDS:
+        counts = Counter(image.attributes.get(keyword, "none") for image in stack.images)
+        if 1 < len(counts) <= MOST_MIXED:
+            values = ", ".join(f"{brief(value, LONGEST_LABEL)} ({count} slices)" for value, count in counts.items())
+            parts.append(f"{keyword} {values}")
+    if not parts:
+        return []
+    return [f"The slices were not all made alike: {'; '.join(parts)}. Look whether they are of one scan."]
+
+
+def _no_plain_hu(stack: Stack) -> list[str]:
+    """What the header says of values that are no Hounsfield units of the tissue at their place."""
+    image = stack.images[0].attributes
+    kinds = [word for word in image.get("ImageType", "").upper().split("\\") if word in PROJECTIONS]
+    if image.get("RescaleType", "HU").upper() != "HU":
+        kinds.append(f"RescaleType {brief(image['RescaleType'], LONGEST_LABEL)}")
+    return [f"The header says that the values may be no plain Hounsfield units ({', '.join(kinds)})."] if kinds else []
 
 
 def _stacks(images: list[CtImage]) -> tuple[list[Stack], Counter[str]]:
@@ -221,19 +252,30 @@ def _difference(usual: CtImage, odd: CtImage) -> str:
 
 
 def _arranged(images: list[CtImage]) -> list[Stack]:
-    """One volume, or the volumes of several phases if an attribute or the numbers of the images tell them apart."""
-    whole = arrange(images)
-    if not whole.fault:
-        return [whole]
+    """One volume, or those of several patients, places or phases if attributes or numbers of the images tell them
+    apart: also where the slices of one lie evenly between those of another."""
+    for keyword in ORIGIN_KEYWORDS:
+        origins = _by_attribute(images, keyword)
+        if 1 < len(origins) < len(images):
+            return [
+                replace(stack, origin=f"{keyword} as in {group[0].name}")
+                for group in origins.values()
+                for stack in _arranged(group)
+            ]
     for keyword in (*PHASE_KEYWORDS, FILE):
-        values: dict[str, list[CtImage]] = defaultdict(list)
-        for image in images:
-            values[image.phase.get(keyword, "")].append(image)
+        values = _by_attribute(images, keyword)
         phases = _phases({f"{keyword} {value}": group for value, group in values.items()})
         if phases:
             return phases
     runs = _runs(images)
-    return _phases({f"images {run[0].number} to {run[-1].number}": run for run in runs}) or [whole]
+    return _phases({f"images {run[0].number} to {run[-1].number}": run for run in runs}) or [arrange(images)]
+
+
+def _by_attribute(images: list[CtImage], keyword: str) -> dict[str, list[CtImage]]:
+    values: dict[str, list[CtImage]] = defaultdict(list)
+    for image in images:
+        values[image.attributes.get(keyword, "")].append(image)
+    return values
 
 
 def _phases(groups: dict[str, list[CtImage]]) -> list[Stack]:
@@ -250,16 +292,23 @@ def _phases(groups: dict[str, list[CtImage]]) -> list[Stack]:
 
 
 def _runs(images: list[CtImage]) -> list[list[CtImage]]:
-    """Images in the order of their numbers; a new run begins where a position comes again. None if numbers do."""
+    """Images in the order of their numbers; a new run begins where a position comes again, or where the step changes.
+
+    None if numbers come again.
+    """
     if len({image.number for image in images}) < len(images):
         return []
-    runs: list[list[CtImage]] = [[]]
-    seen: set[bytes] = set()
-    for image in sorted(images, key=lambda image: image.number):
-        place = np.round(image.position, 2).tobytes()
-        if place in seen:
+    normal = np.cross(*images[0].axes)
+    ordered = sorted(images, key=lambda image: image.number)
+    heights = [round(float(image.position @ normal), 2) for image in ordered]
+    runs: list[list[CtImage]] = []
+    seen: list[float] = []
+    for image, height in zip(ordered, heights):
+        usual = seen[1] - seen[0] if len(seen) > 1 else None
+        turned = usual is not None and abs(height - seen[-1] - usual) > LARGEST_JITTER * abs(usual)
+        if not runs or height in seen or turned:
             runs.append([])
             seen.clear()
-        seen.add(place)
+        seen.append(height)
         runs[-1].append(image)
     return runs

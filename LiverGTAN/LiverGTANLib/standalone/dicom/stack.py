@@ -21,13 +21,15 @@ LARGEST_JITTER = 0.25
 class Stack:
     """Images of one size and orientation. images: in the order of positions if `fault` is empty.
 
-    ijk_to_ras: (4, 4) matrix of the volume. fault: why the stack is no volume, empty if it is one.
+    ijk_to_ras: (4, 4) matrix of the volume. fault: why the stack is no volume, empty if it is one. phase, origin: which
+    phase, and which patient or place, it is of those in its series; empty if there is one.
     """
 
     images: list[CtImage]
     ijk_to_ras: np.ndarray
     fault: str = ""
     phase: str = ""
+    origin: str = ""
 
     @property
     def label(self) -> str:
@@ -36,7 +38,7 @@ class Stack:
         rows, columns = first.size
         text = f'series {first.series_number} "{first.description}"'
         text += f" ({first.body_part.lower()})" if first.body_part else ""
-        text += f", {self.phase}" if self.phase else ""
+        text += "".join(f", {part}" for part in (self.origin, self.phase) if part)
         text += f", {columns} x {rows} x {len(self.images)} voxels"
         if self.fault:
             return f"{text}: {self.fault}"
