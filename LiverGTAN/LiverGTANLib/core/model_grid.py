@@ -12,11 +12,11 @@ from . import boxes, threads
 from .boxes import Box
 from .resample import (
     BAND,
+    Averaging,
     SampledTile,
     SeparableTile,
     Tile,
     average,
-    averaging_matrix,
     bands,
     interpolation_weights,
     sample_trilinear,
@@ -159,12 +159,12 @@ class AlignedGrid(ModelGrid):
         return flipped.transpose(np.argsort(self._array_axes))
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
-        matrices = [
-            averaging_matrix(n, cells, s, self._cell_mm)
+        axes = [
+            Averaging(n, cells, s, self._cell_mm)
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
         ]
         grid = np.full(self.shape, fill, np.float32)
-        grid[self.inside] = self._to_model_axes(average(array_kji, matrices, clip))
+        grid[self.inside] = self._to_model_axes(average(array_kji, axes, clip))
         return grid
 
     def tiles(self, box: Box) -> list[Tile]:
@@ -250,11 +250,8 @@ class ReslicedGrid(ModelGrid):
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         cells = [cell_count(n * s, f) for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)]
-        matrices = [
-            averaging_matrix(n, c, s, f)
-            for n, c, s, f in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)
-        ]
-        fine = average(array_kji, matrices, clip)
+        axes = [Averaging(*axis) for axis in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)]
+        fine = average(array_kji, axes, clip)
         grid_to_native = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
         # Index of a fine cell from a voxel index: both rows share their middle.
         ratio = (self._spacing_kji / self._fine_mm)[::-1]

@@ -10,33 +10,16 @@ import numpy as np
 from . import threads
 from .boxes import Box, triple
 
-SLAB = 4
-"""Slices of the scan that are averaged at once. Chosen by timing a scan of 512x512x129 voxels on two threads: 2, 4 and
-8 take about as long, 16 a third longer."""
+ROWS_AT_ONCE, COLUMNS_AT_ONCE, PLANES_AT_ONCE = 4, 32, 8
+"""Cells of one product in `average`, so that only the matrix's band is used. On a scan of 512x512x129 voxels 4 and 8
+rows take as long as each other, all at once twice as long; the columns make no difference that was measured, and
+products for all planes at once took longer with the square of the slices."""
 
-ROWS_AT_ONCE, COLUMNS_AT_ONCE = 4, 32
-"""Cells of one product in `average`, so that only the matrix's band is used. On the same scan 1 to 8 rows take about as
-long, all at once twice as long; the columns make no difference that was measured."""
+JOBS_PER_THREAD = 4
+"""Parts into which the slices of a scan are dealt out: few, as each allocates arrays, enough to end at one time."""
 
 BAND = 32
 """Voxels along i that are interpolated by one product of matrices; one product for all takes three times as long."""
-
-
-def averaging_matrix(count: int, cells: int, spacing: float, cell_mm: float) -> np.ndarray:
-    """(cells, count) weights of a row of voxels in a centered row of cells.
-
-    Voxels smaller than a cell are weighed by their overlap with it; larger ones are interpolated linearly
-    (the two agree where voxel and cell are of one size).
-    """
-    voxels = (np.arange(count) - (count - 1) / 2) * spacing
-    centers = (np.arange(cells) - (cells - 1) / 2) * cell_mm
-    distance = np.abs(centers[:, None] - voxels)
-    if spacing <= cell_mm:
-        weights = np.clip((spacing + cell_mm) / 2 - distance, 0, spacing)
-    else:
-        nearest = np.clip(centers, voxels[0], voxels[-1])[:, None]
-        weights = np.clip(spacing - np.abs(nearest - voxels), 0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def interpolation_weights(
@@ -53,15 +36,20 @@ def interpolation_weights(
     return used, np.clip(weights, 0, None).astype(np.float32)
 
 
-def clipped(array: np.ndarray, clip: tuple[float, float] | None) -> np.ndarray:
-    """Values limited to `clip` as float32; integers are limited as such, which is several times faster."""
+def clip_into(array: np.ndarray, clip: tuple[float, float] | None, out: np.ndarray) -> None:
+    """Values limited to `clip`, as the float32 of `out`; integers are limited as such, which is several times faster.
+
+    Nothing as large as the array is allocated on the way, as that takes longer than the limiting itself.
+    """
     if clip is None:
-        return array.astype(np.float32)
-    if array.dtype.kind in "iu" and array.dtype.itemsize >= 2:
+        out[...] = array
+    elif array.dtype.kind in "iu" and array.dtype.itemsize >= 2:
         limits = np.iinfo(array.dtype)
         low, high = max(int(clip[0]), limits.min), min(int(clip[1]), limits.max)
-        return np.clip(array, low, high).astype(np.float32)
-    return np.clip(array.astype(np.float32), *clip)
+        np.clip(array, low, high, out=out, casting="unsafe")
+    else:
+        out[...] = array
+        np.clip(out, *clip, out=out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,24 +76,70 @@ def bands(matrix: np.ndarray, size: int) -> list[Band]:
     return result
 
 
+@dataclass(frozen=True)
+class Averaging:
+    """A row of `count` voxels averaged to a centered row of cells; sizes in mm."""
+
+    count: int
+    cells: int
+    spacing: float
+    cell_mm: float
+
+    def weights(self, part: slice) -> tuple[slice, np.ndarray]:
+        """(voxels that count, (cells, voxels) weights, float32) for some of the cells.
+
+        Voxels smaller than a cell are weighed by their overlap with it; larger ones are interpolated linearly
+        (the two agree where voxel and cell are of one size).
+        """
+        last_mm = (self.count - 1) / 2 * self.spacing
+        centers = (np.arange(part.start, part.stop) - (self.cells - 1) / 2) * self.cell_mm
+        nearest = np.clip(centers, -last_mm, last_mm)
+        reach = max(self.spacing, (self.spacing + self.cell_mm) / 2)
+        start = max(0, int((nearest[0] - reach + last_mm) / self.spacing))
+        used = slice(start, min(self.count, int((nearest[-1] + reach + last_mm) / self.spacing) + 2))
+        voxels = np.arange(used.start, used.stop) * self.spacing - last_mm
+        if self.spacing <= self.cell_mm:
+            weights = np.clip((self.spacing + self.cell_mm) / 2 - np.abs(centers[:, None] - voxels), 0, self.spacing)
+        else:
+            weights = np.clip(self.spacing - np.abs(nearest[:, None] - voxels), 0, None)
+        return used, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def bands(self, size: int) -> list[Band]:
+        """The weights of all cells, `size` cells at once."""
+        return [Band(part, *self.weights(part)) for part in threads.ranges(self.cells, size)]
+
+
+def _product(left: Sequence[Band], array: np.ndarray, out: np.ndarray) -> None:
+    """A banded matrix times an array (columns, n), to (rows, n)."""
+    for band in left:
+        np.matmul(band.weights, array[band.columns], out=out[band.rows])
+
+
 @threads.one_blas_thread()
-def average(array: np.ndarray, matrices: list[np.ndarray], clip: tuple[float, float] | None = None) -> np.ndarray:
-    """(K, J, I) array times one averaging matrix for each axis: float32 of the matrices' row counts."""
-    along_k, along_j, along_i = matrices
-    bands_j, bands_i = bands(along_j, ROWS_AT_ONCE), bands(along_i, COLUMNS_AT_ONCE)
-    slices = np.empty((array.shape[0], len(along_j), len(along_i)), np.float32)
+def average(array: np.ndarray, axes: Sequence[Averaging], clip: tuple[float, float] | None = None) -> np.ndarray:
+    """(K, J, I) array averaged along each axis: float32 of the axes' numbers of cells."""
+    bands_k, bands_j, bands_i = (
+        axis.bands(size) for axis, size in zip(axes, (PLANES_AT_ONCE, ROWS_AT_ONCE, COLUMNS_AT_ONCE))
+    )
+    depth, height, width = (axis.cells for axis in axes)
+    slices = np.empty((array.shape[0], height, width), np.float32)
 
-    def reduce_slab(slab: slice) -> None:
-        values = clipped(array[slab], clip)
-        rows = np.empty((len(values), len(along_j), array.shape[2]), np.float32)
-        for band in bands_j:
-            np.matmul(band.weights, values[:, band.columns], out=rows[:, band.rows])
-        for band in bands_i:
-            np.matmul(rows[:, :, band.columns], band.weights.T, out=slices[slab][:, :, band.rows])
+    def reduce_slices(part: slice) -> None:
+        values = np.empty(array.shape[1:], np.float32)
+        rows = np.empty((height, array.shape[2]), np.float32)
+        cells = np.empty((height, width), np.float32)
+        along_rows = [(rows[:, band.columns], band.transposed, cells[:, band.rows]) for band in bands_i]
+        for k in range(part.start, part.stop):
+            clip_into(array[k], clip, values)
+            _product(bands_j, values, rows)
+            for used, weights, out in along_rows:
+                np.matmul(used, weights, out=out)
+            slices[k] = cells
 
-    threads.for_each(reduce_slab, threads.ranges(array.shape[0], SLAB))
-    flat = slices.reshape(array.shape[0], -1)
-    return (along_k @ flat).reshape(len(along_k), *slices.shape[1:])
+    threads.for_each(reduce_slices, threads.shares(array.shape[0], JOBS_PER_THREAD))
+    result = np.empty((depth, height * width), np.float32)
+    _product(bands_k, slices.reshape(array.shape[0], -1), result)
+    return result.reshape(depth, height, width)
 
 
 def sample_trilinear(

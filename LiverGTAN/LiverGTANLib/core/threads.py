@@ -48,6 +48,11 @@ def ranges(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+def shares(count: int, per_thread: int) -> list[slice]:
+    """`count` split into consecutive slices of nearly the same length, at most `per_thread` for each thread."""
+    return ranges(count, max(1, -(-count // (per_thread * thread_count()))))
+
+
 def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Results of `function` over `items`, in order; the first exception is raised here.
 

@@ -123,9 +123,12 @@ def too_large(ct: CtVolume, spacing_mm: float) -> str:
 
 
 def scale_hu(hu: np.ndarray, hu_window: tuple[float, float]) -> np.ndarray:
-    """HU, already clipped to the window, as float32 in [-1, 1]."""
+    """HU, already clipped to the window, as float32 in [-1, 1]; in place where they are an array of float32."""
     low, high = hu_window
-    return (np.asarray(hu, np.float32) - np.float32((low + high) / 2)) * np.float32(2 / (high - low))
+    scaled = np.asarray(hu, np.float32)
+    scaled -= np.float32((low + high) / 2)
+    scaled *= np.float32(2 / (high - low))
+    return scaled
 
 
 def to_model_grid(
