@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import boxes, components, measurements, segmenter, threads, weight_file
+from LiverGTANLib.core import boxes, measurements, segmenter, threads, weight_file
 from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters
@@ -66,7 +66,8 @@ def next_click(case: RealCase, mask: np.ndarray) -> Click | None:
     if box is None:
         return None
     regions, _ = label(np.pad(wrong[box], 1))
-    depth = distance_transform_edt(regions == components.largest_component(regions), sampling=case.ct.spacing[::-1])
+    largest = 1 + np.bincount(regions.ravel())[1:].argmax()
+    depth = distance_transform_edt(regions == largest, sampling=case.ct.spacing[::-1])
     kji = np.array(np.unravel_index(depth.argmax(), depth.shape)) - 1 + [part.start for part in box]
     ras = (case.ct.ijk_to_ras @ [*kji[::-1], 1])[:3]
     return Click(tuple(float(x) for x in ras), bool(case.liver[tuple(kji)]))

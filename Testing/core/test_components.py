@@ -13,28 +13,6 @@ SHAPE = (5, 6, 7)
 SHAPES = st.tuples(*[st.integers(1, 8)] * 3)
 
 
-def test_the_largest_component_is_that_with_most_voxels_whose_faces_touch():
-    values = np.full(SHAPE, -1.0)
-    values[0, 0, :3] = 2
-    values[1:3, 2:4, 4] = 3
-    values[3, 4, 5] = 1  # touches the block before it by a corner alone
-    labels = components.label_components(values > 0)
-    number = components.largest_component(labels)
-    components.negate_other_components(values, labels, number)
-    assert boxes.bounding_box(values > 0) == (slice(1, 3), slice(2, 4), slice(4, 5))
-    assert (values[0, 0, :3] == -2).all() and values[3, 4, 5] == -1
-    assert components.largest_component(np.zeros(SHAPE, int)) == 0
-
-
-def test_a_hole_is_filled_and_a_bay_is_not():
-    values = np.ones(SHAPE)
-    values[2, 3, 3] = -5
-    values[:2, 1, 1] = -4
-    components.fill_holes(values)
-    assert values[2, 3, 3] == 5
-    assert (values[:2, 1, 1] == -4).all()
-
-
 def drawn(shape, share: float, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)
 
@@ -66,6 +44,22 @@ def test_small_components_and_holes_are_those_of_labeling(shape, share, fewest, 
     remove_specks(both, fewest, kept, kept)
     remove_specks(removed, fewest, None, kept)
     np.testing.assert_array_equal(both, removed)
+
+
+@pytest.mark.slow
+@given(SHAPES, st.floats(0, 1), st.integers(0, 10**6))
+@settings(max_examples=200, deadline=None)
+def test_runs_have_the_components_boxes_and_voxels_of_labeling(shape, share, seed):
+    mask, rng = drawn(shape, share, seed), np.random.default_rng(seed)
+    runs = components.runs_of(mask)
+    found, (expected, count) = runs.painted(1 + runs.components(), np.int32), label(mask)
+    pairs = set(zip(found.ravel(), expected.ravel()))
+    assert len(pairs) == len(np.unique(found)) == count + (not mask.all())
+    assert runs.box() == boxes.bounding_box(mask)
+    ends = [sorted(rng.integers(0, n + 1, 2)) for n in shape]
+    box = boxes.triple(slice(int(a), int(b)) for a, b in ends)
+    parts, which = runs.within(box)
+    np.testing.assert_array_equal(parts.painted(1 + runs.components()[which], np.int32), found[box])
 
 
 def test_long_winding_components_are_followed_to_their_end():

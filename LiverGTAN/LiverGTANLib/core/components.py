@@ -1,4 +1,4 @@
-"""Connected components and holes of what is above zero on the model grid."""
+"""Connected components and holes of masks, found by their runs: stretches of voxels along i."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,44 +6,18 @@ from functools import cached_property
 
 import numpy as np
 
+from . import boxes
+from .boxes import Box
+
 Index = tuple[int, int, int]
 
 
-def label_components(positive: np.ndarray) -> np.ndarray:
-    """Number of its connected component (faces touch) for every true voxel, 0 elsewhere."""
-    from scipy.ndimage import label
-
-    return label(positive)[0]
-
-
-def largest_component(labels: np.ndarray) -> int:
-    """Number of the component with most voxels; 0 when there is none."""
-    sizes = np.bincount(labels.ravel())
-    return 1 + int(sizes[1:].argmax()) if len(sizes) > 1 else 0
-
-
-def negate_other_components(values: np.ndarray, labels: np.ndarray, number: int) -> None:
-    """Turn the sign, in place, of all that belongs to another component than `number`."""
-    np.negative(values, out=values, where=(labels != 0) & (labels != number))
-
-
-def fill_holes(values: np.ndarray) -> None:
-    """Turn the sign, in place, of what positive values enclose; what reaches the array's edge is no hole."""
-    from scipy.ndimage import label
-
-    regions, count = label(np.pad(values <= 0, 1, constant_values=True))
-    if count > 1:
-        regions = regions[1:-1, 1:-1, 1:-1]
-        # The padding belongs to the outside and is labeled first.
-        np.abs(values, out=values, where=regions > 1)
-
-
 @dataclass(frozen=True, eq=False)
-class _Runs:
+class Runs:
     """Stretches of voxels along i, in order: voxel (k, j, i) has the number (k * J + j) * (I + 1) + i.
 
     A mask of millions of voxels has some ten thousand, and which of them touch is found by sorted search; this takes a
-    third of the time that `scipy.ndimage.label` takes for the voxels.
+    third of the time that `scipy.ndimage.label` takes for the voxels, and no array of their size.
 
     starts, stops: (N,) first number and the one after the last. shape: (K, J, I).
     """
@@ -55,6 +29,55 @@ class _Runs:
     @cached_property
     def rows(self) -> np.ndarray:
         return self.starts // (self.shape[2] + 1)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        return self.stops - self.starts
+
+    def some(self, which: np.ndarray | slice) -> "Runs":
+        """Those of some indices, or where `which` is true."""
+        return Runs(self.starts[which], self.stops[which], self.shape)
+
+    def joined(self, others: "Runs") -> "Runs":
+        """With others that lie between these; what then touches in a row is not made one run."""
+        if not len(others.starts):
+            return self
+        starts, stops = np.concatenate([self.starts, others.starts]), np.concatenate([self.stops, others.stops])
+        return Runs(np.sort(starts), np.sort(stops), self.shape)
+
+    def box(self) -> Box | None:
+        """The smallest box that holds all; None when there is no run."""
+        if not len(self.starts):
+            return None
+        _, height, width = self.shape
+        k, j = np.divmod(self.rows, height)
+        i = self.starts % (width + 1)
+        ends = (k[0], k[-1] + 1), (j.min(), j.max() + 1), (i.min(), (i + self.lengths).max())
+        return boxes.triple(slice(int(first), int(stop)) for first, stop in ends)
+
+    def within(self, box: Box) -> tuple["Runs", np.ndarray]:
+        """(parts of runs in a box, numbered in the box; for each the index of its run)."""
+        _, height, width = self.shape
+        k, j = np.divmod(self.rows, height)
+        i = self.starts % (width + 1)
+        first, stop = np.maximum(i, box[2].start), np.minimum(i + self.lengths, box[2].stop)
+        inside = (k >= box[0].start) & (k < box[0].stop) & (j >= box[1].start) & (j < box[1].stop) & (first < stop)
+        which, shape = np.flatnonzero(inside), boxes.shape(box)
+        rows = (k[which] - box[0].start) * shape[1] + j[which] - box[1].start
+        starts = rows * (shape[2] + 1) + first[which] - box[2].start
+        return Runs(starts, starts + stop[which] - first[which], shape), which
+
+    def voxels(self) -> np.ndarray:
+        """Index of each voxel in the raveled array, run by run."""
+        ends = np.cumsum(self.lengths)
+        offsets = np.arange(self.lengths.sum()) - np.repeat(ends - self.lengths, self.lengths)
+        return np.repeat(self.starts - self.rows, self.lengths) + offsets
+
+    def painted(self, values: np.ndarray | int, dtype: type = np.uint8) -> np.ndarray:
+        """(K, J, I) with one value, or one for each run, in the voxels of the runs, and 0 elsewhere."""
+        painted: np.ndarray = np.zeros(self.shape, dtype)
+        np.put(painted, self.voxels(), np.repeat(values, self.lengths) if np.ndim(values) else values)
+        return painted
 
     def touching(self) -> tuple[np.ndarray, np.ndarray]:
         """(first, second) of all pairs of runs that touch across a face."""
@@ -96,12 +119,39 @@ class _Runs:
         held = (places >= 0) & (numbers < self.stops[places]) if len(self.stops) else np.zeros(len(numbers), bool)
         return places[held]
 
-    def set(self, mask: np.ndarray, some: np.ndarray, value: int) -> None:
-        """Give the voxels of some runs a value."""
-        _, height, width = self.shape
-        for start, stop in zip(self.starts[some], self.stops[some]):
-            row, first = divmod(int(start), width + 1)
-            mask[row // height, row % height, first : first + int(stop - start)] = value
+    def gaps(self) -> "Runs":
+        """What lies between two runs of a row."""
+        same_row = self.rows[1:] == self.rows[:-1]
+        return Runs(self.stops[:-1][same_row], self.starts[1:][same_row], self.shape)
+
+    def holes(self, fewest: float = np.inf, but: Sequence[Index] = ()) -> "Runs":
+        """What the runs enclose: connected gaps of fewer voxels that hold none of `but`.
+
+        What reaches a face of the array is no hole.
+        """
+        gaps = self.gaps()
+        labels = gaps.components()
+        is_open = np.zeros(len(labels), bool)
+        np.logical_or.at(is_open, labels, _open(gaps, self))
+        return gaps.some(_are_small(gaps, labels, fewest, but) & ~is_open[labels])
+
+
+def runs_of(mask: np.ndarray) -> Runs:
+    """Runs of ones in (K, J, I) of booleans, or of 0 and 1."""
+    flat, width = mask.reshape(-1), mask.shape[2]
+    padded = np.zeros(-(-(len(flat) + 1) // 8) * 8, bool)
+    if len(flat):
+        padded[0], padded[len(flat)] = flat[0], flat[-1]
+        np.not_equal(flat[1:], flat[:-1], out=padded[1 : len(flat)])
+    # Eight at once: hardly any change.
+    eights = np.flatnonzero(padded.view(np.uint64) != 0)
+    ends = (8 * eights[:, None] + np.arange(8))[padded.reshape(-1, 8)[eights]]
+    starts, stops = ends[::2], ends[1::2]
+    # What goes on in the next row is another run there.
+    rows = width * (1 + np.flatnonzero(flat[width - 1 : -1 : width] & flat[width::width]))
+    if len(rows):
+        starts, stops = (np.sort(np.concatenate([some, rows])) for some in (starts, stops))
+    return Runs(starts + starts // width, stops + (stops - 1) // width, mask.shape)
 
 
 def remove_specks(
@@ -112,42 +162,23 @@ def remove_specks(
     mask: (K, J, I) uint8, 0 or 1. What reaches a face of the array is no hole. filled, empty: voxels whose component,
     or whose hole, is left as it is; None leaves all.
     """
-    runs = _runs(mask)
+    runs = runs_of(mask)
     if filled is not None:
         small = _are_small(runs, runs.components(), fewest, filled)
-        runs.set(mask, np.flatnonzero(small), 0)
-        runs = _Runs(runs.starts[~small], runs.stops[~small], runs.shape)
+        np.put(mask, runs.some(small).voxels(), 0)
+        runs = runs.some(~small)
     if empty is not None:
-        same_row = runs.rows[1:] == runs.rows[:-1]
-        gaps = _Runs(runs.stops[:-1][same_row], runs.starts[1:][same_row], runs.shape)
-        labels = gaps.components()
-        is_open = np.zeros(len(labels), bool)
-        np.logical_or.at(is_open, labels, _open(gaps, runs))
-        gaps.set(mask, np.flatnonzero(_are_small(gaps, labels, fewest, empty) & ~is_open[labels]), 1)
+        np.put(mask, runs.holes(fewest, empty).voxels(), 1)
 
 
-def _runs(mask: np.ndarray) -> _Runs:
-    """Runs of ones."""
-    depth, height, width = mask.shape
-    count = depth * height * (width + 1)
-    padded = np.zeros(-(-count // 8) * 8, bool)
-    changes = padded[:count].reshape(depth, height, width + 1)
-    changes[:, :, 0], changes[:, :, -1] = mask[:, :, 0], mask[:, :, -1]
-    np.not_equal(mask[:, :, 1:], mask[:, :, :-1], out=changes[:, :, 1:-1])
-    # Eight at once: hardly any change.
-    eights = np.flatnonzero(padded.view(np.uint64) != 0)
-    ends = (8 * eights[:, None] + np.arange(8))[padded.reshape(-1, 8)[eights]]
-    return _Runs(ends[::2], ends[1::2], mask.shape)
-
-
-def _are_small(runs: _Runs, labels: np.ndarray, fewest: int, but: Sequence[Index]) -> np.ndarray:
+def _are_small(runs: Runs, labels: np.ndarray, fewest: float, but: Sequence[Index]) -> np.ndarray:
     """(N,) bool, the runs of components with fewer voxels that hold none of some voxels."""
-    sizes = np.bincount(labels, weights=runs.stops - runs.starts, minlength=len(labels)).astype(float)
+    sizes = np.bincount(labels, weights=runs.lengths, minlength=len(labels)).astype(float)
     sizes[labels[runs.holding(but)]] = np.inf
     return sizes[labels] < fewest
 
 
-def _open(gaps: _Runs, runs: _Runs) -> np.ndarray:
+def _open(gaps: Runs, runs: Runs) -> np.ndarray:
     """(N,) bool, the gaps beside which there is something outside of the runs, or a face of the array."""
     depth, height, width = gaps.shape
     first = np.full(depth * height, np.iinfo(np.int64).max)

@@ -251,12 +251,14 @@ def noise_hu(hu: np.ndarray, grid: ModelGrid, logits: np.ndarray) -> float:
     """
     # Every second cell along each axis will do.
     places = slice(1, -1, 2), slice(0, -2, 2), slice(2, None, 2)
-    inner = logits[places[0], places[0], places[0]] > 0
+    liver = logits > 0
+    inner = liver[places[0], places[0], places[0]].copy()
     for axis in range(3):
         for beside in places[1:]:
-            inner &= logits[tuple(beside if a == axis else places[0] for a in range(3))] > 0
-    centers = 1 + 2 * np.argwhere(inner)
-    centers = centers[:: max(1, len(centers) // MOST_CELLS)]
+            inner &= liver[tuple(beside if a == axis else places[0] for a in range(3))]
+    found = np.flatnonzero(inner)
+    found = found[:: max(1, len(found) // MOST_CELLS)]
+    centers = 1 + 2 * np.stack(np.unravel_index(found, inner.shape), axis=1)
     matrix = np.linalg.inv(grid.native_ijk_to_ras) @ grid.ijk_to_ras
     differences = []
     for step in np.eye(3):

@@ -93,16 +93,13 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 def attenuation(ct: CtVolume, mask: BoxMask) -> Attenuation | None:
     """HU inside the mask but for its rim; None when nothing is that far inside."""
-    from scipy.ndimage import minimum_filter
-
     steps = [max(1, round(SAMPLE_MM / s)) for s in ct.spacing[::-1]]
     sample = tuple(slice(None, None, step) for step in steps)
     inner = mask.voxels[sample]  # of the box, as is the sample of the HU below
     if inner.size == 0:
         return None
     for axis, (step, spacing) in enumerate(zip(steps, ct.spacing[::-1])):
-        width = 2 * int(np.ceil(RIM_MM / (step * spacing))) + 1
-        inner = minimum_filter(inner, [width if a == axis else 1 for a in range(3)], mode="constant", cval=0)
+        inner = _eroded(inner, int(np.ceil(RIM_MM / (step * spacing))), axis)
     hu = np.asarray(ct.hu[mask.box][sample][inner > 0], np.float64)
     if hu.size == 0:
         return None
@@ -114,6 +111,18 @@ def attenuation(ct: CtVolume, mask: BoxMask) -> Attenuation | None:
     return Attenuation(float(mean), float(np.sqrt(np.average((hu - mean) ** 2, weights=weights))), hu.size)
 
 
+def _eroded(mask: np.ndarray, reach: int, axis: int) -> np.ndarray:
+    """(k, j, i) uint8, 1 where all voxels up to `reach` to either side along an axis are; none is beyond the array."""
+    along, result = np.moveaxis(mask, axis, 0), np.zeros_like(mask)
+    done, width = 1, 2 * reach + 1
+    while done < width:
+        step = min(done, width - done)
+        along = along[:-step] & along[step:] if len(along) > step else along[:0]
+        done += step
+    np.moveaxis(result, axis, 0)[reach : reach + len(along)] = along
+    return result
+
+
 def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | None:
     """Part of the liver that lies in the region, 0 to 1, measured on the model grid; None without region or liver."""
     region = parameters.region
@@ -122,7 +131,7 @@ def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | N
     postprocessed = postprocess_logits(analysis, parameters)
     if postprocessed.cells is None:
         return None
-    liver = (postprocessed.values[postprocessed.cells] > 0).view(np.uint8)
+    liver = postprocessed.liver(postprocessed.cells)
     whole = analysis.volume_ml(liver, postprocessed.cells)
     region.clear_outside(liver, postprocessed.cells, analysis.grid.ijk_to_ras)
     return analysis.volume_ml(liver, postprocessed.cells) / whole if whole else None

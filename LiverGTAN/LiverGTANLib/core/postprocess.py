@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import boxes, clicks, components
+from . import boxes, clicks
 from .boxes import Box
 from .clicks import Click, Neighborhood
+from .components import Runs, runs_of
 from .lru_cache import LruCache
 from .model_grid import ModelGrid
 from .region import Region
@@ -115,25 +116,39 @@ class Analysis:
 
 @dataclass(frozen=True, eq=False)
 class PostprocessedLogits:
-    """values: (D, H, W), positive where the liver is. cells: a box that holds all positive ones, None when empty.
+    """What is liver on the model grid.
 
-    clicked: boxes of the cells that clicked voxels are interpolated from.
+    make_values: see `values`. cells: a box that holds all that is liver, None when nothing is. runs: the liver, None
+    after clicks. clicked: boxes of the cells that clicked voxels are interpolated from.
     """
 
-    values: np.ndarray
+    make_values: Callable[[], np.ndarray]
     cells: Box | None
+    runs: Runs | None = None
     clicked: tuple[Box, ...] = ()
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(D, H, W) float32, positive where the liver is; made at first use, as its volume alone needs none."""
+        return self.make_values()
+
+    def liver(self, box: Box) -> np.ndarray:
+        """(d, h, w) uint8 of a part of the grid, 1 where the liver is; a new array."""
+        if self.runs is not None:
+            return self.runs.within(box)[0].painted(1)
+        return (self.values[box] > 0).view(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class _Labeled:
-    """values: smoothed logits less the threshold's. cells: box of the positive ones, None when there are none.
+    """logits: smoothed. shift: the threshold's logit. runs: of what is above, on the whole model grid.
 
-    labels: their connected components, in that box; None where all are to stay.
+    labels: for each run the number of its connected component, from 1; None where all are to stay.
     """
 
-    values: np.ndarray
-    cells: Box | None
+    logits: np.ndarray
+    shift: np.float32
+    runs: Runs
     labels: np.ndarray | None
 
 
@@ -187,10 +202,9 @@ def _labeled(analysis: Analysis, settings: PostprocessSettings) -> _Labeled:
 
     def make() -> _Labeled:
         threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
-        values = _smoothed(analysis, settings.smoothing_mm) - np.float32(np.log(threshold / (1 - threshold)))
-        cells = boxes.bounding_box(values > 0)
-        labels = components.label_components(values[cells] > 0) if cells and settings.largest_component else None
-        return _Labeled(values, cells, labels)
+        logits, shift = _smoothed(analysis, settings.smoothing_mm), np.float32(np.log(threshold / (1 - threshold)))
+        runs = runs_of(logits > shift)
+        return _Labeled(logits, shift, runs, 1 + runs.components() if settings.largest_component else None)
 
     return analysis.cache.labeled.get_or_make(settings, make)
 
@@ -201,33 +215,40 @@ def chosen_component(analysis: Analysis, parameters: MaskParameters) -> int | No
     None: all are. 0: none is, because there is none or the network found too little.
     """
     labeled, region = _labeled(analysis, parameters.settings), parameters.region
-    if labeled.cells is None or labeled.labels is None:
+    runs, labels = labeled.runs, labeled.labels
+    if labels is None or not len(labels):
         return None
     if analysis.network_volume_ml < MIN_LIVER_ML:
         return 0
     if region is None:
-        return components.largest_component(labeled.labels)
+        return int(np.bincount(labels, weights=runs.lengths).argmax())
     # A region thinner than a cell may hold no cell's center.
     wide = region.grown(analysis.spacing_mm)
     matrix, shape = analysis.grid.ijk_to_ras, analysis.grid.shape
-    box = boxes.intersection(labeled.cells, wide.grid_box(matrix, shape))
-    labels = labeled.labels[boxes.relative_to(labeled.cells, box)].copy()
-    wide.clear_outside(labels, box, matrix)
-    return components.largest_component(labels)
+    box = wide.grid_box(matrix, shape)
+    parts, which = runs.within(box)
+    painted = parts.painted(labels[which], np.int32)
+    wide.clear_outside(painted, box, matrix)
+    sizes = np.bincount(painted[painted > 0])
+    return int(sizes.argmax()) if len(sizes) else 0
 
 
 def _without_clicks(labeled: _Labeled, settings: PostprocessSettings, component: int | None) -> PostprocessedLogits:
     """The network's answer with other components pushed below zero and holes above it."""
-    if labeled.cells is None:
-        return PostprocessedLogits(labeled.values, None)
-    values = labeled.values.copy()
-    inside = values[labeled.cells]
+    runs = labeled.runs
+    stays = np.ones(len(runs.starts), bool)
     if component is not None and labeled.labels is not None:
-        components.negate_other_components(inside, labeled.labels, component)
-    if settings.fill_holes:
-        components.fill_holes(inside)
-    found = boxes.bounding_box(inside > 0)
-    return PostprocessedLogits(values, found and boxes.absolute(labeled.cells, found))
+        stays = np.equal(labeled.labels, component)
+    liver, others = runs.some(stays), runs.some(~stays)
+    holes = liver.holes() if settings.fill_holes else liver.some(slice(0))
+
+    def values() -> np.ndarray:
+        shifted = labeled.logits - labeled.shift
+        for place in (others.voxels(), holes.voxels()):
+            shifted.reshape(-1)[place] *= -1
+        return shifted
+
+    return PostprocessedLogits(values, liver.box(), liver.joined(holes))
 
 
 def _clicked(
@@ -242,4 +263,4 @@ def _clicked(
         clicked.append(boxes.absolute(neighborhood.cells, neighborhood.touching))
         if neighborhood.click.liver:
             cells = boxes.enclosing(cells, neighborhood.cells) if cells else neighborhood.cells
-    return PostprocessedLogits(values, cells, tuple(clicked))
+    return PostprocessedLogits(lambda: values, cells, clicked=tuple(clicked))

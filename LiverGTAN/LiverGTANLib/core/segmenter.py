@@ -224,7 +224,7 @@ def coarse_mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PA
     box = postprocessed.cells
     if region is not None:
         box = boxes.intersection(box, region.grid_box(grid.ijk_to_ras, grid.shape))
-    voxels = (postprocessed.values[box] > 0).view(np.uint8)
+    voxels = postprocessed.liver(box)
     if region is not None:
         region.clear_outside(voxels, box, grid.ijk_to_ras)
     return BoxMask(voxels, boxes.start(box), grid.shape)
