@@ -8,7 +8,7 @@ import pytest
 
 from LiverGTANLib.core import volume
 from LiverGTANLib.core.model_grid import AlignedGrid, ModelGrid, ReslicedGrid
-from LiverGTANLib.core.resample import Averaging, average, interpolation_weights
+from LiverGTANLib.core.resample import CellAverages, average, interpolation_weights
 from LiverGTANLib.core.volume import CtVolume
 from support.cases import smallCt
 
@@ -94,11 +94,11 @@ def test_averaging_keeps_the_mean_of_all_voxels():
 
 
 def test_voxels_of_cell_size_are_weighed_alike_by_averaging_and_interpolation():
-    below, above = (averaging_matrix(Averaging(31, 30, spacing, 3.0)) for spacing in (2.9999, 3.0001))
+    below, above = (averaging_matrix(CellAverages(31, 30, spacing, 3.0)) for spacing in (2.9999, 3.0001))
     np.testing.assert_allclose(below, above, atol=1e-3)
 
 
-def averaging_matrix(axis: Averaging, size: int = 7) -> np.ndarray:
+def averaging_matrix(axis: CellAverages, size: int = 7) -> np.ndarray:
     """(cells, voxels), of its bands."""
     matrix = np.zeros((axis.cells, axis.count), np.float32)
     for band in axis.bands(size):
@@ -110,7 +110,7 @@ def averaging_matrix(axis: Averaging, size: int = 7) -> np.ndarray:
     "count, cells, spacing", [(512, 98, 0.57), (20, 34, 5.0), (31, 31, 3.0), (1, 1, 3.0), (1, 4, 11.0)]
 )
 def test_bands_hold_all_that_counts(count, cells, spacing):
-    axis = Averaging(count, cells, spacing, 3.0)
+    axis = CellAverages(count, cells, spacing, 3.0)
     _, whole = axis.weights(slice(0, cells))
     for size in (1, 4, 32):
         np.testing.assert_allclose(averaging_matrix(axis, size), whole, atol=1e-6)
@@ -125,7 +125,7 @@ def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
 
     def work(slices: int) -> tuple[int, int]:
         multiplied.clear()
-        axes = [Averaging(n, c, s, 3.0) for n, c, s in ((slices, slices // 3, 1.0), (48, 16, 1.0), (64, 21, 1.0))]
+        axes = [CellAverages(n, c, s, 3.0) for n, c, s in ((slices, slices // 3, 1.0), (48, 16, 1.0), (64, 21, 1.0))]
         tracemalloc.start()
         average(np.zeros((slices, 48, 64), np.int16), axes, (-160, 240))
         peak = tracemalloc.get_traced_memory()[1]
@@ -139,7 +139,7 @@ def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
 
 def test_matrices_are_weights():
     for count, cells, spacing in ((512, 98, 0.57), (20, 34, 5.0), (1, 1, 3.0)):
-        down = averaging_matrix(Averaging(count, cells, spacing, 3.0))
+        down = averaging_matrix(CellAverages(count, cells, spacing, 3.0))
         used, up = interpolation_weights(slice(0, count), count, cells, spacing, 3.0)
         assert down.shape == (cells, count)
         assert used == slice(0, cells)

@@ -12,7 +12,7 @@ from . import boxes, threads
 from .boxes import Box
 from .resample import (
     BAND,
-    Averaging,
+    CellAverages,
     SampledTile,
     SeparableTile,
     Tile,
@@ -160,7 +160,7 @@ class AlignedGrid(ModelGrid):
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         axes = [
-            Averaging(n, cells, s, self._cell_mm)
+            CellAverages(n, cells, s, self._cell_mm)
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
         ]
         grid = np.full(self.shape, fill, np.float32)
@@ -250,7 +250,7 @@ class ReslicedGrid(ModelGrid):
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         cells = [cell_count(n * s, f) for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)]
-        axes = [Averaging(*axis) for axis in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)]
+        axes = [CellAverages(*axis) for axis in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)]
         fine = average(array_kji, axes, clip)
         grid_to_native = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras
         # Index of a fine cell from a voxel index: both rows share their middle.

@@ -1,4 +1,4 @@
-"""Averaging and trilinear interpolation of 3-D arrays with numpy alone."""
+"""CellAverages and trilinear interpolation of 3-D arrays with numpy alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ def bands(matrix: np.ndarray, size: int) -> list[Band]:
 
 
 @dataclass(frozen=True)
-class Averaging:
+class CellAverages:
     """A row of `count` voxels averaged to a centered row of cells; sizes in mm."""
 
     count: int
@@ -116,7 +116,7 @@ def _product(left: Sequence[Band], array: np.ndarray, out: np.ndarray) -> None:
 
 
 @threads.one_blas_thread()
-def average(array: np.ndarray, axes: Sequence[Averaging], clip: tuple[float, float] | None = None) -> np.ndarray:
+def average(array: np.ndarray, axes: Sequence[CellAverages], clip: tuple[float, float] | None = None) -> np.ndarray:
     """(K, J, I) array averaged along each axis: float32 of the axes' numbers of cells."""
     bands_k, bands_j, bands_i = (
         axis.bands(size) for axis, size in zip(axes, (PLANES_AT_ONCE, ROWS_AT_ONCE, COLUMNS_AT_ONCE))

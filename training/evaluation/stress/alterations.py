@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from LiverGTANLib.core.resample import Averaging
+from LiverGTANLib.core.resample import CellAverages
 from training.data.tissues import AIR_HU
 from training.errors import UserError
 from training.evaluation.stress.example import Example
@@ -28,7 +28,7 @@ def thick_slices(example: Example, thickness_mm: float) -> Example:
         raise UserError(f"{example.name} has slices of {own:g} mm; {thickness_mm:g} mm ones cannot be made of them.")
     count = len(example.ct.hu)
     slices = max(1, round(count * own / thickness_mm))
-    used, weights = Averaging(count, slices, own, thickness_mm).weights(slice(0, slices))
+    used, weights = CellAverages(count, slices, own, thickness_mm).weights(slice(0, slices))
     matrix = example.ct.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, 2] * ((count - 1) / 2 - (slices - 1) / 2 * thickness_mm / own)
     matrix[:3, 2] *= thickness_mm / own
