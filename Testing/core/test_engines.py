@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from LiverGTANLib.core import volume, weight_file
-from LiverGTANLib.core.engines import numpy_layers
+from LiverGTANLib.core.engines import numpy_engine, numpy_layers
 from LiverGTANLib.core.engines.engine import Cancelled
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine, tiles
 from support.cases import randomStudent
@@ -105,29 +105,49 @@ def test_bf16_is_right_for_grids_two_voxels_thin_at_the_deepest_level(shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("most_planes", [192, 240, 336])
+@pytest.mark.parametrize("most_planes", [144, 176, 240, 336])
 def test_tiling_changes_nothing_but_rounding(most_planes):
     network, x = randomStudent(), noise(336, 32, 32)
-    whole = NumpyEngine(network, most_planes=400).forward(x)
-    np.testing.assert_allclose(NumpyEngine(network, most_planes).forward(x), whole, atol=1e-4)
+    whole = NumpyEngine(network).forward(x)
+    found = NumpyEngine(network, most_cells=most_planes * 32 * 32).forward(x)
+    np.testing.assert_allclose(found, whole, atol=1e-5 * np.abs(whole).max())
 
 
 @pytest.mark.slow
 def test_tiles_of_a_deep_network_change_nothing_but_rounding():
-    """Six levels: a tile needs 11 times 64 planes, which is more than are usually computed at once."""
+    """Six levels: a tile needs 9 times 64 planes, however few cells are asked for."""
     network, x = randomStudent((2, 2, 3, 3, 4, 4)), noise(768, 64, 64)
-    parts = tiles(len(x), network.multiple)
+    parts = tiles(x.shape, network.multiple, 1)
     assert len(parts) > 1 and parts[0][1].stop < len(x)
-    whole = NumpyEngine(network, most_planes=len(x)).forward(x)
-    np.testing.assert_allclose(NumpyEngine(network).forward(x), whole, atol=1e-4 * np.abs(whole).max())
+    whole = NumpyEngine(network).forward(x)
+    np.testing.assert_allclose(NumpyEngine(network, most_cells=1).forward(x), whole, atol=1e-4 * np.abs(whole).max())
 
 
-def test_tiles_cover_every_plane_once_and_stay_small():
-    for depth in (16, 320, 336, 1600):
-        parts = tiles(depth, 16, 320)
-        covered = np.concatenate([np.arange(depth)[core] for core, _ in parts])
-        np.testing.assert_array_equal(covered, np.arange(depth))
-        assert max(around.stop - around.start for _, around in parts) <= 320
+@pytest.mark.parametrize("depth", [16, 144, 160, 320, 336, 464, 1600])
+@pytest.mark.parametrize("planes", [1, 144, 208, 320])
+def test_tiles_cover_every_plane_once_and_are_alike(depth, planes):
+    parts = tiles((depth, 48, 32), 16, planes * 48 * 32)
+    covered = np.concatenate([np.arange(depth)[core] for core, _ in parts])
+    np.testing.assert_array_equal(covered, np.arange(depth))
+    assert {around.stop - around.start for _, around in parts} == {min(depth, max(planes, 144))}
+    for core, around in parts:
+        assert around.start == 0 or around.start <= core.start - 64
+        assert around.stop == depth or around.stop >= core.stop + 64
+        assert around.start >= 0 and around.stop <= depth
+
+
+def test_buffers_are_made_once_for_all_tiles_and_scans_of_a_size(monkeypatch):
+    made = []
+    monkeypatch.setattr(numpy_engine, "_Pass", lambda *args, make=numpy_engine._Pass: made.append(args) or make(*args))
+    engine, x = NumpyEngine(randomStudent((2, 2)), most_cells=1), noise(128, 16, 16)
+    assert len(tiles(x.shape, 4, 1)) > 2
+    engine.forward(x)
+    engine.forward(x)
+    assert len(made) == 1
+
+
+def test_a_trunk_of_1500_slices_is_computed_in_one_pass():
+    assert len(tiles((1312, 112, 128), 16, numpy_engine.MOST_CELLS_AT_ONCE)) == 1
 
 
 def test_a_second_scan_of_another_size_leaves_no_trace_of_the_first():

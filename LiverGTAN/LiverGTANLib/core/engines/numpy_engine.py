@@ -12,9 +12,9 @@ from ..weight_file import Student
 from .engine import Cancelled, IsCancelled, Progress
 from .numpy_layers import Convolution, Head, Stem, Upsampling, bordered, store_in
 
-MOST_PLANES = 320
-"""Planes in one pass, 96 cm at 3 mm: a CT of the trunk is computed whole. Chosen by memory: a grid of 320x176x176 cells
-takes 0.16 GB in the numpy engine with student-100k (measured)."""
+MOST_CELLS_AT_ONCE = 32_000_000
+"""Cells in one pass: 1,500 slices of the trunk are computed whole, and what is computed twice stays below half of it.
+Chosen by memory: student-100k takes 7.5 bytes a cell, 0.24 GB in all."""
 
 
 class NumpyEngine:
@@ -22,9 +22,9 @@ class NumpyEngine:
 
     name = "numpy"
 
-    def __init__(self, student: Student, most_planes: int = MOST_PLANES):
+    def __init__(self, student: Student, most_cells: int = MOST_CELLS_AT_ONCE):
         self.student = student
-        self._most_planes = most_planes
+        self._most_cells = most_cells
         self._lock = threading.Lock()
         self._pass: _Pass | None = None
 
@@ -35,7 +35,7 @@ class NumpyEngine:
         x = np.ascontiguousarray(x_DHW, np.float32)
         check_grid(x, self.student.multiple)
         logits = np.empty_like(x)
-        parts = tiles(len(x), self.student.multiple, self._most_planes)
+        parts = tiles(triple(x.shape), self.student.multiple, self._most_cells)
         with self._lock:
             for number, (core, around) in enumerate(parts):
 
@@ -43,14 +43,17 @@ class NumpyEngine:
                     if progress:
                         progress((done + fraction) / len(parts), text)
 
-                tile = self._run(x[around], report, cancelled or _never)
-                logits[core] = tile[core.start - around.start : core.stop - around.start]
+                tile = logits if len(parts) == 1 else np.empty_like(x[around])
+                self._run(x[around], tile, report, cancelled or _never)
+                if tile is not logits:
+                    logits[core] = tile[core.start - around.start : core.stop - around.start]
         return logits
 
-    def _run(self, x: np.ndarray, progress: Progress, cancelled: IsCancelled) -> np.ndarray:
+    def _run(self, x: np.ndarray, logits: np.ndarray, progress: Progress, cancelled: IsCancelled) -> None:
         if self._pass is None or self._pass.shape != x.shape:
+            self._pass = None  # its memory goes before the next is made
             self._pass = _Pass(self.student, x.shape)
-        return self._pass(x, progress, cancelled)
+        self._pass(x, logits, progress, cancelled)
 
 
 def check_grid(x: np.ndarray, multiple: int) -> None:
@@ -59,21 +62,21 @@ def check_grid(x: np.ndarray, multiple: int) -> None:
         raise ValueError(f"The grid {x.shape} is not three multiples of {multiple}.")
 
 
-def tiles(depth: int, multiple: int, most_planes: int = MOST_PLANES) -> list[tuple[slice, slice]]:
-    """(planes to keep, planes to compute) that cover `depth`.
+def tiles(shape: tuple[int, int, int], multiple: int, most_cells: int) -> list[tuple[slice, slice]]:
+    """(planes to keep, planes to compute) that cover the depth; as many are computed each time.
 
-    At most `most_planes` are computed at once, or what one multiple and its margins need if that is more. An output of
-    L levels sees less than 4 * 2**L planes to either side (kernels down and up) and is aligned to the deepest level's
-    grid, so that margins of 5 multiples change nothing but rounding.
+    At most `most_cells` are computed at once, or what one multiple and its margins need if that is more. An output of
+    L levels sees less than 4 * 2**L planes to either side (kernels down and up, to the ends of the deepest level's
+    cells), so that margins of 4 multiples change nothing but rounding.
     """
-    if depth <= most_planes:
+    depth, margin = shape[0], 4 * multiple
+    size = max(most_cells // (shape[1] * shape[2]) // multiple, 9) * multiple
+    if depth <= size:
         return [(slice(0, depth), slice(0, depth))]
-    margin = 5 * multiple
-    core = max(multiple, (most_planes - 2 * margin) // multiple * multiple)
-    return [
-        (part, slice(max(0, part.start - margin), min(depth, part.stop + margin)))
-        for part in threads.ranges(depth, core)
-    ]
+    starts = [0, *range(size - margin, depth - margin, size - 2 * margin)]
+    firsts = [max(0, min(start - margin, depth - size)) for start in starts]
+    stops = [*starts[1:], depth]
+    return [(slice(start, stop), slice(first, first + size)) for start, stop, first in zip(starts, stops, firsts)]
 
 
 class _Pass:
@@ -104,15 +107,14 @@ class _Pass:
             skip = np.ascontiguousarray(weight[:, width:])
             self._decode.append(Convolution(skip, w[f"dec{level}.bias"], slope, sizes[level][2]))
 
-    def __call__(self, x: np.ndarray, progress: Progress, cancelled: IsCancelled) -> np.ndarray:
-        logits = np.empty(self.shape, np.float32)
+    def __call__(self, x: np.ndarray, logits: np.ndarray, progress: Progress, cancelled: IsCancelled) -> None:
+        """Fill `logits`, contiguous float32 of the shape of x."""
         steps = self._steps(x, logits)
         for number, (depth, step) in enumerate(steps):
             if cancelled():
                 raise Cancelled
             threads.for_each(step, _shares(depth))
             progress((number + 1) / len(steps), "Network")
-        return logits
 
     def _steps(self, x: np.ndarray, logits: np.ndarray) -> list[tuple[int, Callable[[slice], None]]]:
         """(planes, function of a range of planes) for each layer in turn."""

@@ -7,12 +7,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..boxes import triple
 from ..weight_file import Student
 from .engine import Cancelled, EngineError, IsCancelled, Progress
 from .numpy_engine import check_grid, tiles
 from .timing import seconds
 
 logger = logging.getLogger(__name__)
+
+MOST_CELLS_AT_ONCE = 10_000_000
+"""Cells in one pass: 320 planes of a trunk of 53 cm; torch takes several times the memory of the numpy engine."""
 
 FASTER_BY = 0.9
 """bf16 is taken when it needs less than this share of float32's time: it moves a few voxels of the border, so a gain
@@ -53,7 +57,7 @@ class TorchEngine:
         x = np.ascontiguousarray(x_DHW, np.float32)
         check_grid(x, self.student.multiple)
         logits = np.empty_like(x)
-        parts = tiles(len(x), self.student.multiple)
+        parts = tiles(triple(x.shape), self.student.multiple, MOST_CELLS_AT_ONCE)
         with self._lock, torch.inference_mode():
             for number, (core, around) in enumerate(parts):
                 if cancelled and cancelled():
