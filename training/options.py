@@ -271,6 +271,8 @@ class RealScans:
     Labelled ones are trained on alone, unless `synthesize --real-share` says otherwise."""
     skip_bad: bool = False
     """Leave out CTs that cannot be used, and name them in the record, instead of refusing them all."""
+    accept: tuple[str, ...] = ()
+    """CTs whose masks you have looked at: what speaks against them is noted, but does not refuse them."""
     validation_share: float = 0.2
     """Share of the patients of `datasets` that no volume comes from; split.json beside the volumes names them."""
     cache: Path = Path("runs/cache")
@@ -286,7 +288,8 @@ class RealScans:
     unlabelled: tuple[str, ...] = ()
     """CTs of `data` to use without a label (for distillation only), as those that have none; `exclude` goes first."""
     labels: Path | None = None
-    """Folder of masks NAME.nii.gz (of `pseudolabel`, inspected) that replace the pseudo-labels of `data`."""
+    """Folder of masks NAME.nii.gz (of `pseudolabel`, inspected): for the CTs of `data`, whose pseudo-labels they
+    replace, and for those of `datasets` that have none (`--datasets unlabelled=FOLDER`)."""
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     """How often a real CT is drawn compared with the others (1): scans without contrast are few, labels by experts are
     better than others, some scans are of one patient, and without a label a scan says less."""
@@ -401,7 +404,8 @@ class Pseudolabel:
     teacher: First[str]
     """A checkpoint (.pt or .pt:ROLE)."""
     cts: tuple[str, ...] = ("ct",)
-    """CT files, or folders of .nii.gz; relative ones are also looked up in LIVERGTAN_DATA."""
+    """CT files, folders of them or of DICOM series; relative ones are also looked up in LIVERGTAN_DATA. Of a folder
+    CTs with a mask by people beside them (NAME_liver.nii.gz) are left out."""
     exclude: tuple[str, ...] = ()
     """Names to leave out, besides the held-out cases, which have a human label."""
     output: Path = Path("runs/labels")

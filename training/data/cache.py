@@ -27,12 +27,14 @@ from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume
 from training.data.mask_checks import check_geometry, check_mask
 from training.data.scans import Scan, ScanError, content_hash
+from training.data.student_check import check_against_student
 from training.data.tissues import coarse_tissue
 from training.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
+"""Of the entries and of what was checked before they were written."""
 HU_RANGE = (-1024.0, 2000.0)
 """From air to dense bone; the cache stores no more."""
 
@@ -109,7 +111,8 @@ def prepare(
         count = f"{len(problems)} of {len(scans)} scans cannot be used"
         if left_out is None:
             raise UserError(
-                f"{count}; correct or remove them, or leave them out by --skip-bad (nothing was trained yet):\n{listed}"
+                f"{count}; correct or remove them, leave them out by --skip-bad, or take masks that you have looked at "
+                f"by --accept NAME (nothing was trained yet):\n{listed}"
             )
         report(f"{count} and are left out:\n{listed}")
         left_out.update(problems)
@@ -141,11 +144,24 @@ def _read_and_checked(scan: Scan, spacing_mm: float, outcome: Outcome) -> Arrays
     if ct is None:
         return None
     hu, label = resampled(ct, mask, spacing_mm)
-    if mask is not None and label is not None and mask.any():
-        _add(check_mask(ct, mask, hu, label), outcome)
-    elif mask is not None and not scan.may_lack_liver:
-        outcome.problems.append("the mask shows no liver")
+    if mask is not None and label is not None:
+        _check(scan, ct, mask, check_mask(ct, mask, hu, label, spacing_mm) if mask.any() else (), outcome)
     return ct, hu, label
+
+
+def _check(scan: Scan, ct: CtVolume, mask: np.ndarray, found: Iterable[Finding], outcome: Outcome) -> None:
+    """What speaks against a mask: `found` first, and where that does not refuse it, the bundled student's answer."""
+    if not (mask.any() or scan.may_lack_liver):
+        outcome.problems.append("the mask shows no liver")
+        return
+    findings = list(found)
+    if not any(finding.blocking for finding in findings):
+        findings += check_against_student(ct, mask)
+    if scan.accepted:
+        findings = [
+            Finding(False, f"accepted, though {one.reason}" if one.blocking else one.reason) for one in findings
+        ]
+    _add(findings, outcome)
 
 
 def _checked(scan: Scan, outcome: Outcome) -> tuple[CtVolume | None, np.ndarray | None]:
@@ -224,7 +240,7 @@ def _entry(scan: Scan, folder: Path) -> CachedScan:
 
 def _key(scan: Scan, cache: Path, spacing_mm: float) -> Path:
     """Folder of a scan; it changes with the files, the meaning of the mask, the spacing and the format."""
-    meaning = (scan.liver, scan.known, scan.ignore, scan.fault, scan.may_lack_liver)
+    meaning = (scan.liver, scan.known, scan.ignore, scan.fault, scan.may_lack_liver, scan.accepted)
     parts = [FORMAT, spacing_mm, HU_RANGE, meaning, *(_stamp(p) for p in (scan.ct, scan.mask) if p is not None)]
     return cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 

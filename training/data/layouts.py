@@ -120,10 +120,15 @@ def pairs(folder: Path, liver: int | None = None) -> list[Scan]:
 
 
 def unlabelled(folder: Path) -> list[Scan]:
-    """Every image file below the folder, and every folder of DICOM files, without masks."""
-    scans = [Scan(str(p.relative_to(folder)), stem_of(p), p) for p in _images(folder)]
+    """Every image file below the folder, and every folder of DICOM files, without masks.
+
+    Named by the folders on the way and the file: FOLDER/a/b.nii.gz is "a-b".
+    """
     series = {p.parent for p in folder.rglob("*") if p.suffix.lower() in (".dcm", ".ima")}
-    return scans + [Scan(str(p.relative_to(folder)), p.name, p) for p in sorted(series)]
+    return [
+        Scan("-".join((*place.relative_to(folder).parent.parts, stem_of(place))), stem_of(place), place)
+        for place in (*_images(folder), *sorted(series - {folder}))
+    ] + [Scan(stem_of(folder), stem_of(folder), folder) for _ in series & {folder}]
 
 
 LAYOUTS: dict[str, Callable[[Path], list[Scan]]] = {

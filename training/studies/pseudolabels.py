@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from LiverGTANLib.core import measurements, segmenter
+from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.files import atomic_write
-from LiverGTANLib.core.volume import AIR, CtVolume
+from LiverGTANLib.core.volume import AIR, CtVolume, InputError
 from LiverGTANLib.core.weight_file import Student
+from LiverGTANLib.standalone.dicom.files import holds_dicom
 from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, stem_of
 from training import command_line
 from training.data.cases import located
 from training.data.held_out import HUMAN_LABELLED
+from training.data.layouts import unlabelled
 from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.options import Pseudolabel
 from training.studies.stored_results import write_json
+from training.synthesis.source_library import EXPERT, PSEUDO
 
 UNCERTAIN = (0.2, 0.8)
 """Between these probabilities a voxel counts as uncertain: chosen on the CTs of `results/pseudolabels.json`, only to
@@ -53,38 +56,63 @@ class ShiftAveragedEngine:
 def pseudolabel(options: Pseudolabel) -> None:
     """Writes NAME.nii.gz for every CT, `labels.json` and `labels.png`; prints one line each.
 
-    Raises UserError when there is no CT to outline.
+    A CT that cannot be read or outlined is left out and named.
+    Raises UserError when there is no CT to outline, or two have one name.
     """
-    network = evaluate.model(options.teacher)
-    engine, columns, records = ShiftAveragedEngine(network), [], []
+    network, files = evaluate.model(options.teacher), cts(options)
+    engine, columns, records, left_out = ShiftAveragedEngine(network), [], [], {}
     options.output.mkdir(parents=True, exist_ok=True)
-    for ct, path in scans(options):
-        analysis = segmenter.analyze(ct, engine)
+    for name, path in files.items():
+        try:
+            ct = read_ct(path)
+            analysis = segmenter.analyze(ct, engine)
+        except (InputError, EngineError) as error:
+            left_out[name] = str(error)
+            print(f"{name}: left out ({error})", flush=True)
+            continue
         mask = segmenter.mask(analysis, ct).full()
-        records.append({"name": ct.name} | figures(analysis, mask, ct, path))
-        print("  ".join(f"{name} {value}" for name, value in records[-1].items()), flush=True)
-        write(mask, ct, options.output / f"{ct.name}.nii.gz")
-        columns.append((ct.name, analysis.image, analysis.grid.down(mask.astype(np.float32), fill=0.0)))
+        records.append({"name": name} | figures(analysis, mask, ct, path))
+        print("  ".join(f"{figure} {value}" for figure, value in records[-1].items()), flush=True)
+        write(mask, ct, options.output / f"{name}.nii.gz")
+        columns.append((name, analysis.image, analysis.grid.down(mask.astype(np.float32), fill=0.0)))
     if not records:
-        raise UserError(f"There is no CT in {', '.join(options.cts)} that is not excluded; name files with --cts.")
+        raise UserError(f"No CT in {', '.join(options.cts)} could be outlined; name others with --cts.")
     about = {
         "teacher": list(network.widths),
         "weights_sha256": digest(network),
         "scans": records,
+        "left_out": left_out,
         "command": command_line.command("pseudolabel", options),
     }
     write_json(options.output / "labels.json", about)
     picture.sheet(columns, options.output / "labels.png")
 
 
-def scans(options: Pseudolabel) -> Iterator[tuple[CtVolume, Path]]:
-    """The CTs; of a folder every .nii.gz that is not a mask."""
-    for text in options.cts:
-        found = located(text)
-        many = [p for p in sorted(found.glob("*.nii.gz")) if "_liver" not in p.name] if found.is_dir() else [found]
-        for path in many:
-            if stem_of(path) not in {*options.exclude, *HUMAN_LABELLED}:
-                yield read_ct(path), path
+def cts(options: Pseudolabel) -> dict[str, Path]:
+    """Name -> file or folder of each CT, named as `--datasets unlabelled=FOLDER` names them.
+
+    Raises UserError for two of one name: they would share a mask.
+    """
+    found: dict[str, Path] = {}
+    for name, path in (pair for text in options.cts for pair in named(located(text))):
+        if name in options.exclude or name in HUMAN_LABELLED:
+            continue
+        if found.setdefault(name, path) != path:
+            raise UserError(f"Two CTs are called {name} ({found[name]}, {path}); rename one of them.")
+    if not found:
+        raise UserError(f"There is no CT in {', '.join(options.cts)} that is not excluded; name files with --cts.")
+    return found
+
+
+def named(place: Path) -> list[tuple[str, Path]]:
+    """Name and place of a CT, or of every CT of a folder that is no mask and has none by people beside it."""
+    if not place.is_dir() or holds_dicom(place):
+        return [(stem_of(place), place)]
+    return [
+        (scan.name, scan.ct)
+        for scan in unlabelled(place)
+        if not scan.ct.name.endswith((EXPERT, PSEUDO)) and not scan.ct.with_name(stem_of(scan.ct) + EXPERT).exists()
+    ]
 
 
 def figures(analysis: segmenter.Analysis, mask: np.ndarray, ct: CtVolume, path: Path) -> dict[str, Any]:
@@ -92,7 +120,7 @@ def figures(analysis: segmenter.Analysis, mask: np.ndarray, ct: CtVolume, path: 
     probability = 1 / (1 + np.exp(-analysis.logits))
     uncertain = ((probability > UNCERTAIN[0]) & (probability < UNCERTAIN[1])).sum() / max(1, (probability > 0.5).sum())
     found = {"ml": round(measurements.volume_ml(mask, ct.ijk_to_ras), 1), "uncertain": round(float(uncertain), 4)}
-    beside = [path.with_name(f"{ct.name}{end}.nii.gz") for end in ("_liver", "_liver_pseudo")]
+    beside = [path.with_name(stem_of(path) + ending) for ending in (EXPERT, PSEUDO)]
     for other in (read_labels(p, ct) > 0 for p in beside if p.exists()):
         found["dice_with_older"] = round(measurements.dice(other, mask), 4)
     return found

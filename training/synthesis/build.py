@@ -80,7 +80,7 @@ def reals_of(config: SynthesisConfig, scans: list[Scan], alone: bool, report: Ca
     own = {} if config.phantom else own_scans(config)
     require_names(config, {scan.name for scan in own}, {scan.name for scan in scans})
     if config.real_share == 0:
-        return Reals([], {})
+        return Reals([])
     reals = prepare_reals(config, own, scans, alone, config.output / "split.json", report)
     if not reals.entries and config.real_share == 1:
         raise UserError(
@@ -154,6 +154,7 @@ def create(config: SynthesisConfig, alone: bool, sources: Sources, labels: dict[
         "contents": {entry.name: entry.content for entry in entries},
         "notes": {entry.name: entry.notes for entry in entries if entry.notes},
         "left_out": sources.reals.left_out,
+        "set_aside": sources.reals.set_aside,
         "versions": _versions(),
         "git": commit(),
     }

@@ -32,14 +32,19 @@ def pack(config: Pack, report: Callable[[str], None] = print) -> ScanBank:
         "hu_window": list(config.hu_window),
         "git": commit(),
         "config": settings(config),
+        "left_out": reals.left_out,
+        "set_aside": reals.set_aside,
+        "notes": {entry.name: entry.notes for entry in reals.entries if entry.notes},
     }
     if labels:
         about["labels"] = labels
-    if reals.left_out:
-        about["left_out"] = reals.left_out
     bank = scan_bank.write(config.output, to_store(reals.entries, config.weights), about)
     size = sum(file.stat().st_size for file in config.output.iterdir()) / 1e6
-    report(f"{config.output}: {len(bank)} scans of {len({r.patient for r in bank.records})} patients, {size:.0f} MB.")
+    without = f"; {len(reals.left_out)} unusable and {len(reals.set_aside)} set aside, which scans.json names"
+    report(
+        f"{config.output}: {len(bank)} scans of {len({r.patient for r in bank.records})} patients, {size:.0f} MB"
+        f"{without if reals.left_out or reals.set_aside else ''}."
+    )
     return bank
 
 

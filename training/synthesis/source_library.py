@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,14 @@ def dataset_scans(config: RealScans) -> list[Scan]:
             raise UserError(
                 f"Two data sets have a scan {scan.name} ({place[scan.name]}, {scan.ct}); rename the files of one."
             )
-    return scans
+    labelled = [with_pseudo_label(scan, config.labels) for scan in scans]
+    return [replace(scan, accepted=scan.name in config.accept) for scan in labelled]
+
+
+def with_pseudo_label(scan: Scan, labels: Path | None) -> Scan:
+    """A scan without a mask with that of `--labels`, if there is one: to train on, never to validate on."""
+    file = labels / f"{scan.name}.nii.gz" if labels else None
+    return replace(scan, mask=file, part="train") if file and file.exists() and not scan.labelled else scan
 
 
 def trained_alone(config: SynthesisConfig, scans: list[Scan]) -> bool:
@@ -87,10 +95,15 @@ def with_shares(config: SynthesisConfig, alone: bool) -> SynthesisConfig:
 
 @dataclass(frozen=True)
 class Reals:
-    """The prepared CTs to train on, and those that were left out with the reason."""
+    """The prepared CTs to train on.
+
+    left_out: those that cannot be used, by name with what is wrong. set_aside: the other CTs that are not trained on,
+    by name with the reason.
+    """
 
     entries: list[CachedScan]
-    left_out: dict[str, str]
+    left_out: dict[str, str] = field(default_factory=dict)
+    set_aside: dict[str, str] = field(default_factory=dict)
 
 
 def prepare_reals(
@@ -106,6 +119,7 @@ def prepare_reals(
     record: file that says which CTs of the data sets are in which part. Raises UserError that lists every unusable
     scan, and for one scan in two parts of the split.
     """
+    aside = set_aside(config, own, alone)
     if alone:  # the others stay, so that they are found in the data sets under another name
         own = {scan: part for scan, part in own.items() if part != "train"}
     known: dict[str, Part] = {name: entry["part"] for name, entry in recorded(record).items()}
@@ -123,7 +137,39 @@ def prepare_reals(
     trained = [entry for entry in entries if parts[entry.name] == "train"]
     if scans:
         recorded_split(record, usable, config.validation_share, config.seed, contents)
-    return Reals(trained, left_out)
+    aside |= {scan.name: f"for {parts[scan.name]}, see {record.name}" for scan in usable if parts[scan.name] != "train"}
+    report_by_reason(aside, report)
+    return Reals(trained, left_out, aside)
+
+
+def set_aside(config: RealScans, own: dict[Scan, Part], alone: bool) -> dict[str, str]:
+    """Name -> reason for each CT of the data folder that is not trained on. own: those that take part at all."""
+    if not own:
+        return {}
+    taken = set() if alone else {scan.name for scan, part in own.items() if part == "train"}
+
+    def reason(name: str) -> str:
+        if name in held_out.BY_NAME:
+            return "held out to measure on"
+        if name in config.exclude:
+            return "named by --exclude"
+        return "of the data folder, which labelled data sets do without" if alone else "without a mask (--unlabelled)"
+
+    return {ct_name(file): reason(ct_name(file)) for file in own_cts(config) if ct_name(file) not in taken}
+
+
+LISTED = 8
+"""Names in a report; the record has all of them."""
+
+
+def report_by_reason(aside: dict[str, str], report: Callable[[str], None]) -> None:
+    """One line for each reason with the names that it holds for."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, reason in sorted(aside.items()):
+        names[reason].append(name)
+    for reason, of in names.items():
+        more = f" and {len(of) - LISTED} others" if len(of) > LISTED else ""
+        report(f"Not trained on, {reason}: {', '.join(of[:LISTED])}{more}")
 
 
 def labels_record(config: RealScans) -> dict[str, Any] | None:
@@ -143,16 +189,23 @@ def labels_record(config: RealScans) -> dict[str, Any] | None:
 
 
 def require_names(config: RealScans, own: set[str], others: set[str]) -> None:
-    """Raises UserError for names in `weights`, `exclude` and `unlabelled` of CTs that are not there.
+    """Raises UserError for names in `weights`, `accept`, `exclude` and `unlabelled` of CTs that are not there.
 
     Names that are the default are of the project's own data, which need not be here.
     """
     default = RealScans()
-    for option, known in (("weights", own | others), ("exclude", own), ("unlabelled", own)):
+    every = own | others
+    for option, known in (("weights", every), ("accept", every), ("exclude", own), ("unlabelled", own)):
         unknown = sorted(set(getattr(config, option)) - set(getattr(default, option)) - known)
         if unknown:
-            where = "of the data folder or a data set" if option == "weights" else "of the data folder"
+            where = "of the data folder or a data set" if known is every else "of the data folder"
             raise UserError(f"--{option} names {', '.join(unknown)}, but no CT {where} has this name; correct it.")
+    masks = {ct_name(file) for file in config.labels.glob("*.nii.gz")} if config.labels else set()
+    if masks - every:
+        raise UserError(
+            f"--labels holds masks of {', '.join(sorted(masks - every))}, but there is no such CT in the data folder "
+            "or a data set: name the folder of the CTs that were outlined by --datasets unlabelled=FOLDER."
+        )
 
 
 def own_scans(config: RealScans) -> dict[Scan, Part]:
@@ -160,10 +213,9 @@ def own_scans(config: RealScans) -> dict[Scan, Part]:
 
     The held-out and the excluded ones are there, too, so that they are found in other data under another name.
     """
-    folder = data_folder(config)
     scans: dict[Scan, Part] = {}
-    for ct in sorted((folder / "ct").glob("*.nii.gz")):
-        name = ct.name.removesuffix(".nii.gz")
+    for ct in own_cts(config):
+        name = ct_name(ct)
         patient = SAME_PATIENT.get(name, name)
         mask = own_label(ct, config.labels)
         if name in config.exclude or name in held_out.BY_NAME:
@@ -171,14 +223,26 @@ def own_scans(config: RealScans) -> dict[Scan, Part]:
         elif name in config.unlabelled:
             scans[Scan(name, patient, ct)] = "train"
         elif mask is not None:
-            scans[Scan(name, patient, ct, mask)] = "train"
+            scans[Scan(name, patient, ct, mask, accepted=name in config.accept)] = "train"
     return scans
+
+
+def own_cts(config: RealScans) -> list[Path]:
+    """The CT files of the data folder, beside which labels lie."""
+    return [
+        file
+        for file in sorted((data_folder(config) / "ct").glob("*.nii.gz"))
+        if not file.name.endswith((EXPERT, PSEUDO))
+    ]
+
+
+def ct_name(file: Path) -> str:
+    """That of a CT of the data folder."""
+    return file.name.removesuffix(".nii.gz")
 
 
 def own_label(ct: Path, replacements: Path | None) -> Path | None:
     """The label of a CT: one made by people, else one of `pseudolabel`, else the pseudo-label that lies beside it."""
-    candidates = [ct.with_name(ct.name.removesuffix(".nii.gz") + EXPERT)]
-    candidates.append(
-        replacements / ct.name if replacements else ct.with_name(ct.name.removesuffix(".nii.gz") + PSEUDO)
-    )
+    candidates = [ct.with_name(ct_name(ct) + EXPERT)]
+    candidates.append(replacements / ct.name if replacements else ct.with_name(ct_name(ct) + PSEUDO))
     return next((file for file in candidates if file.exists()), None)

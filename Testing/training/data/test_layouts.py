@@ -171,7 +171,8 @@ def test_unlabelled_files_and_series(tmp_path, bodies):
     write_image(tmp_path / "deep" / "one.nii.gz", bodies[0][0], MM)
     write_series(tmp_path / "two", bodies[1][0][:12], (MM, MM, MM))
     scans = layouts.read(f"unlabelled={tmp_path}")
-    assert len(scans) == 2 and not any(s.labelled for s in scans)
+    assert [s.name for s in scans] == ["deep-one", "two"] and not any(s.labelled for s in scans)
+    assert layouts.read(f"unlabelled={tmp_path / 'two'}")[0].name == "two"
     assert [s.read()[0].hu.shape[0] for s in scans] == [len(bodies[0][0]), 12]
 
 

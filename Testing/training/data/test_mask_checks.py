@@ -1,5 +1,7 @@
 """Masks that do not lie on the liver, or not on all of it, are refused or told by case; the others are not bothered."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from training.data import cache, layouts
 from training.data.cache import prepare, resampled
 from training.data.mask_checks import check_geometry, check_mask
 from training.data.scans import Scan
+from training.data.student_check import check_against_student
 from training.errors import UserError
 from training.synthesis.phantom import ct_phantom
 
@@ -21,7 +24,7 @@ def body():
 
 
 def findings(ct, mask):
-    found = list(check_mask(ct, mask, *resampled(ct, mask, MM)))
+    found = list(check_mask(ct, mask, *resampled(ct, mask, MM), MM))
     return [one.reason for one in found if one.blocking], [one.reason for one in found if not one.blocking]
 
 
@@ -146,6 +149,73 @@ def test_a_mask_is_looked_at_in_the_patients_axes(body):
     assert "lower end" in findings(upside, missing[::-1])[0][0]
 
 
+def test_slices_of_another_scan_are_refused(body):
+    """Half of the slices are those of a mask that lies 90 mm to the left: most of the mask fits."""
+    ct, mask = body
+    levels, moved = np.flatnonzero(mask.any((1, 2))), np.roll(mask, 15, 2)
+    mixed = mask.copy()
+    mixed[levels[: len(levels) // 2]] = moved[levels[: len(levels) // 2]]
+    assert any("of another scan" in reason for reason in findings(ct, mixed)[0])
+
+
+def test_a_wide_spread_of_values_does_not_excuse_a_mask(body):
+    """A mask on liver, fat and lung by turns has a standard deviation that would reach down to air."""
+    ct, mask = body
+    hu = ct.hu.astype(np.float32)
+    hu[mask] = np.random.default_rng(0).choice([-120.0, -60.0, 60.0, 140.0], mask.sum(), p=[0.2, 0.2, 0.3, 0.3])
+    assert findings(CtVolume(hu, ct.ijk_to_ras), mask)[0]
+
+
+def test_some_slices_off_the_liver_are_refused_and_one_is_not(body):
+    ct, mask = body
+    levels = np.flatnonzero(mask.any((1, 2)))[3:]
+    for count, refused in ((1, False), (3, True)):
+        hu = ct.hu.copy()
+        hu[levels[:count]] = np.where(mask[levels[:count]], -80, hu[levels[:count]])
+        assert bool(findings(CtVolume(hu, ct.ijk_to_ras), mask)[0]) == refused
+
+
+def test_a_mask_that_jumps_between_slices_is_refused(body):
+    ct, mask = body
+    hu, jumping = np.where(ct.hu > -300, 60, ct.hu), mask.copy()
+    jumping[::2] = np.roll(mask, 12, 2)[::2]
+    assert any("jumps from one slice to the next" in one for one in findings(CtVolume(hu, ct.ijk_to_ras), jumping)[0])
+
+
+# --- against the bundled student ---
+
+
+def against_student(ct, mask):
+    return [(one.blocking, one.reason) for one in check_against_student(ct, mask)]
+
+
+def test_the_student_agrees_with_the_liver(body):
+    assert against_student(*body) == []
+
+
+def test_half_a_liver_is_refused_and_the_volumes_are_named(body):
+    ct, mask = body
+    half = mask.copy()
+    half[:, :, : int(np.median(np.nonzero(mask)[2]))] = False
+    [(refused, reason)] = against_student(ct, half)
+    assert refused and "the mask has 7" in reason and "student-100k finds 1246 mL" in reason
+
+
+def test_an_eroded_liver_is_told(body):
+    from scipy.ndimage import binary_erosion
+
+    ct, mask = body
+    [(refused, reason)] = against_student(ct, binary_erosion(mask))
+    assert not refused and "look at the mask" in reason
+
+
+def test_an_empty_mask_where_the_student_finds_a_liver_is_told(body):
+    ct, mask = body
+    assert against_student(ct, np.zeros_like(mask)) == [
+        (False, "the mask is empty, but student-100k finds 1246 mL of liver")
+    ]
+
+
 @pytest.mark.parametrize(
     ("spacing", "origin", "shape", "refused"),
     [
@@ -183,6 +253,20 @@ def test_bad_scans_can_be_left_out_and_are_named(tmp_path, body):
     [entry] = prepare(scans, tmp_path / "cache", MM, report=reports.append, left_out=left_out)
     assert entry.name == "good" and set(left_out) == {"mirrored", "stripped"}
     assert any("2 of 3 scans cannot be used and are left out" in text for text in reports)
+
+
+def test_a_mask_that_was_looked_at_is_accepted_by_name(tmp_path, body, caplog):
+    ct, mask = body
+    half = mask & (np.arange(mask.shape[2]) > np.median(np.nonzero(mask)[2]))
+    write_pair(tmp_path, "half", ct.hu, half)
+    [scan] = layouts.read(f"pairs={tmp_path}")
+    with pytest.raises(UserError, match="half: the mask is not the liver that student-100k finds") as caught:
+        prepare([scan], tmp_path / "cache", MM, report=str)
+    assert "--accept NAME" in str(caught.value)
+    [entry] = prepare([replace(scan, accepted=True)], tmp_path / "cache", MM, report=str)
+    assert entry.notes[0].startswith("accepted, though the mask is not the liver")
+    with pytest.raises(UserError):  # what was accepted once is not for those who did not
+        prepare([scan], tmp_path / "cache", MM, report=str)
 
 
 def test_an_unforeseen_error_of_one_scan_does_not_stop_the_others(tmp_path, body, monkeypatch, caplog):
