@@ -10,6 +10,7 @@ from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.standalone.image_files import read_ct, read_labels
 from training.data import samples
+from training.errors import UserError
 from training.options import Pseudolabel, SynthesisConfig
 from training.studies import pseudolabels
 from training.synthesis.source_library import own_scans
@@ -47,6 +48,25 @@ def test_the_record_names_the_network_and_its_uncertainty(labels):
     assert one["ml"] > 900 and 0 < one["uncertain"] < 0.5
     assert "dice_with_older" not in one and 0 < two["dice_with_older"] < 1  # the older one holds many organs
     assert (labels / "labels" / "labels.png").stat().st_size > 10_000
+
+
+def test_a_ct_that_cannot_be_read_is_left_out_and_named(labels, tmp_path, capsys):
+    shutil.copy(samples.CT, tmp_path / "my_liver_scan.nii.gz")
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    for ending in ("", "_liver"):  # labelled by people
+        (tmp_path / f"labelled{ending}.nii.gz").write_bytes(b"not read")
+    pseudolabels.pseudolabel(Pseudolabel("student-30k", (str(tmp_path),), output=tmp_path / "labels"))
+    record = json.loads((tmp_path / "labels" / "labels.json").read_text(encoding="utf-8"))
+    assert [scan["name"] for scan in record["scans"]] == ["my_liver_scan"] and list(record["left_out"]) == ["broken"]
+    assert "broken: left out" in capsys.readouterr().out
+
+
+def test_two_cts_of_one_name_are_refused(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ct.nii.gz").touch()
+    with pytest.raises(UserError, match="Two CTs are called ct"):
+        pseudolabels.cts(Pseudolabel("t", tuple(str(tmp_path / folder / "ct.nii.gz") for folder in "ab")))
 
 
 def test_the_average_over_shifts_is_no_shift_itself(labels):

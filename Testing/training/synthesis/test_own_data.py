@@ -17,7 +17,7 @@ from training.options import Effects, SynthesisConfig
 from training.synthesis import build
 from training.synthesis.build import planned_sources, synthesize
 from training.synthesis.phantom import ct_phantom, tissue_phantom
-from training.synthesis.source_library import dataset_scans, trained_alone, with_shares
+from training.synthesis.source_library import dataset_scans, require_names, trained_alone, with_shares
 from training.synthesis.sources import Source, ct_source
 
 MM = 6.0
@@ -176,6 +176,22 @@ def test_a_thousand_cts_take_few_open_files(bodies, tmp_path):
 
 
 # --- what is refused ---
+
+
+def test_masks_of_a_teacher_go_to_the_unlabelled_cts_of_their_names(config, bodies, tmp_path):
+    """They are trained on and never validated on; masks of other CTs are refused."""
+    labels = tmp_path / "labels"
+    write_image(tmp_path / "bare" / "deep" / "new.nii.gz", bodies[0][0].hu, MM)
+    write_image(tmp_path / "bare" / "old.nii.gz", bodies[1][0].hu, MM)
+    write_image(labels / "deep-new.nii.gz", bodies[0][1].astype(np.uint8), MM)
+    given = replace(config, datasets=(f"unlabelled={tmp_path / 'bare'}",), labels=labels, validation_share=1.0)
+    scans = {scan.name: scan for scan in dataset_scans(given)}
+    assert scans["deep-new"].mask == labels / "deep-new.nii.gz" and scans["deep-new"].part == "train"
+    assert not scans["old"].labelled
+    require_names(given, set(), set(scans))
+    write_image(labels / "other.nii.gz", bodies[1][1].astype(np.uint8), MM)
+    with pytest.raises(UserError, match="masks of other, but there is no such CT"):
+        require_names(given, set(), set(scans))
 
 
 @pytest.mark.parametrize("option", ["exclude", "unlabelled"])

@@ -53,6 +53,33 @@ def test_held_out_cases_stay_out_and_people_label_better_than_machines(packed):
     assert (whole == again).all()  # the expert's, not the machine's half of it
 
 
+def test_what_is_not_packed_is_recorded_with_the_reason(packed):
+    about = ScanBank(packed.output).about
+    assert about["set_aside"] == {"msd_liver_05": "held out to measure on"} and about["left_out"] == {}
+
+
+def test_what_was_set_aside_or_cannot_be_used_is_told_and_recorded(packed, tmp_path):
+    """Three pairs of which one mask is half of the liver, and one patient is drawn for validation."""
+    for number, name in enumerate("abc"):
+        ct, mask = ct_phantom(number, MM)
+        if name == "b":
+            mask[:, :, : int(np.median(np.nonzero(mask)[2]))] = False
+        write_image(tmp_path / "own" / "images" / f"{name}.nii.gz", ct.hu, MM)
+        write_image(tmp_path / "own" / "labels" / f"{name}.nii.gz", mask.astype(np.uint8), MM)
+    options = replace(
+        packed, output=tmp_path / "scans", cache=tmp_path, datasets=(f"pairs={tmp_path / 'own'}",), unlabelled=()
+    )
+    reports = []
+    bank = pack(replace(options, skip_bad=True, validation_share=0.5, seed=0), report=reports.append)
+    aside = bank.about["set_aside"]
+    assert "student-100k" in bank.about["left_out"]["b"] and any("  b: the mask is not the liver" in r for r in reports)
+    assert aside["msd_liver_02"].startswith("of the data folder") and aside["msd_liver_05"].startswith("held out")
+    assert [record.name for record in bank.records] == ["a"]
+    assert aside["c"] == "for validation, see scans-split.json"
+    assert "Not trained on, for validation, see scans-split.json: c" in reports
+    assert "1 unusable and" in reports[-1]
+
+
 def test_it_is_on_the_card_and_made_again_by_its_command(packed):
     about = provenance.describe_bank(packed.output)
     assert (about["scans"], about["patients"]) == (4, 3) and "4 whole CTs of 3 patients" in model_card.bank_line(about)
