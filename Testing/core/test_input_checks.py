@@ -53,6 +53,58 @@ def test_unusable_scans_are_refused_with_a_reason(change, words):
     assert any(f.blocking and words in f.reason for f in input_checks.check(ct))
 
 
+def joined(*parts):
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize(
+    "change, blocking, words",
+    [
+        (lambda hu: hu + 300, False, "HU too high (fat lies near 1"),
+        (lambda hu: hu + 100, False, "80 HU too high"),
+        (lambda hu: hu - 100, False, "120 HU too low"),
+        (lambda hu: hu // 2, False, "may be scaled"),
+        (lambda hu: hu * 2, False, "may be scaled"),
+        (lambda hu: hu // 10, False, "air is near -1000 HU"),
+        (lambda hu: np.maximum(hu, -90), False, "air is near -1000 HU"),
+        (lambda hu: hu.astype(np.uint16), True, "without their sign"),
+        (lambda hu: hu.astype(np.uint32), True, "without their sign"),
+        (lambda hu: hu.astype(np.int8), True, "as 8 bits hold"),
+        (lambda hu: np.repeat(hu[::2], 2, axis=0), False, "56 slices (the first: slice 2) repeat the one before"),
+        (lambda hu: joined(hu[:50], hu[49:50], hu[50:]), False, "Slice 51 repeats the one before"),
+        (lambda hu: joined(hu[:50], hu[50:53] * 0 - 1024, hu[53:]), False, "3 slices (the first: slice 51) are empty"),
+        (lambda hu: joined(hu[:50], hu[50:80][::-1], hu[80:]), False, "do not fit together"),
+        (lambda hu: joined(hu[:60], hu[60:, :, ::-1]), False, "Slices 60 and 61 do not fit together"),
+        (lambda hu: joined(hu[:60], hu[72:]), False, "Slices 60 and 61 do not fit together"),
+        (lambda hu: joined(hu[:60], hu[60:] + 100), False, "Slices 60 and 61 do not fit together"),
+        (lambda hu: np.stack([hu, np.roll(hu, 4, 2)], 1).reshape(-1, *hu.shape[1:]), False, "series seem to be mixed"),
+        (lambda hu: hu[np.random.default_rng(0).permutation(len(hu))], False, "out of order"),
+    ],
+)
+def test_a_real_ct_with_wrong_values_or_slices_is_noticed(sampleCt, change, blocking, words):
+    (finding,) = input_checks.check(CtVolume(change(sampleCt.hu), sampleCt.ijk_to_ras))
+    assert finding.blocking == blocking
+    assert words in finding.reason
+
+
+def test_pixels_that_are_not_square_are_told(sampleCt):
+    stretched = CtVolume(sampleCt.hu, sampleCt.ijk_to_ras @ np.diag([1.5, 1, 1, 1]))
+    (finding,) = input_checks.check(stretched)
+    assert not finding.blocking
+    assert "4.5 x 3 mm" in finding.reason
+    coronal = stretched.ijk_to_ras[:, [0, 2, 1, 3]]  # slices that stand upright may be farther apart than pixels
+    assert input_checks.check(CtVolume(sampleCt.hu.transpose(1, 0, 2), coronal)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor, words", [(1, ""), (1.6, "more than nearly all do"), (0.6, "as a child's does")])
+def test_a_body_that_is_too_large_or_too_small_is_told(sampleCt, factor, words):
+    engine = InstalledEngines().create("student-30k", "numpy")
+    scaled = CtVolume(sampleCt.hu, sampleCt.ijk_to_ras @ np.diag([factor] * 3 + [1]))
+    reasons = " ".join(finding.reason for finding in segmenter.check(segmenter.analyze(scaled, engine)))
+    assert words in reasons and bool(words) == bool(reasons)
+
+
 def test_a_real_ct_has_no_finding(sampleCt):
     assert input_checks.check(sampleCt) == []
 

@@ -94,7 +94,9 @@ def test_low_attenuation_is_called_a_hint_and_nothing_more():
     assert measurements.hint(None) == ""
 
 
-@pytest.mark.parametrize("liters, words", [(0.12, "Only 1"), (0.29, "Only 2"), (0.31, ""), (4.4, ""), (4.6, "4.6 L")])
+@pytest.mark.parametrize(
+    "liters, words", [(0.12, "Less than 300 mL"), (0.29, "Less than"), (0.31, ""), (4.4, ""), (4.6, "More than 4.5 L")]
+)
 def test_a_liver_of_unusual_size_is_to_be_looked_at(liters, words):
     """Beside it lies something else, which does not count."""
     radius = (liters * 1e6 / 27 / (4 / 3 * np.pi)) ** (1 / 3)
@@ -136,7 +138,7 @@ def test_every_column_of_a_row_has_a_heading():
 
 
 def test_no_liver_and_hardly_any_are_reported():
-    assert "Only 80 mL" in segmenter.check(analysis_of(LIVER))[0].reason
+    assert "Less than 300 mL" in segmenter.check(analysis_of(LIVER))[0].reason
     assert "No liver is in view" in segmenter.check(analysis_of(LIVER - 100))[0].reason
     [hardly] = segmenter.check(analysis_of(LIVER - 4))
     assert not hardly.blocking

@@ -162,10 +162,10 @@ def test_without_the_sample_data_module_there_is_no_link_and_no_harm(panel):
 def test_a_liver_of_unusual_size_is_said_with_the_result(panel, phantom):
     phantom.SetSpacing(1, 1, 1.5)
     settle(panel)
-    assert "Only 1" in panel.ui.messageLabel.text and panel.ui.applyButton.text == "Segment anyway"
+    assert "Less than 300 mL" in panel.ui.messageLabel.text and panel.ui.applyButton.text == "Segment anyway"
     panel.segment()
     assert "(unusually small, look at the mask)" in panel.ui.resultLabel.text
-    assert "Only 1" in panel.ui.messageLabel.text
+    assert "Less than 300 mL" in panel.ui.messageLabel.text
 
 
 def test_nothing_is_said_of_a_scene_that_was_closed(panel, phantom):
