@@ -131,7 +131,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartChange(self, caller, event):
         """The scene is closed or another one is loaded; until that is over the nodes are not to be relied on."""
-        self.panel.leave()
+        self.panel.suspend()
         self.panel.show(None)
 
     def onSceneEndClose(self, caller, event):

@@ -282,10 +282,12 @@ def test_what_does_not_move_the_image_does_not_count_as_a_change(logic, phantom)
     assert result.volumeMl > 0 and segmentationCount() == 1
 
 
-def test_undo_belongs_to_the_segmentation_written_last(logic, phantom):
+def test_each_segmentation_has_an_undo_of_its_own(logic, phantom):
     session = logic.session
     first, second = (logic.process(phantom[0]).segmentation for _ in range(2))
-    assert [session.canUndo(node) for node in (first, second, None)] == [False, True, False]
+    assert [bool(session.undoObstacle(node)) for node in (first, second, None)] == [False, False, True]
     session.undo()
-    assert second.GetSegmentation().GetNumberOfSegments() == 0 and session.canRedo(second)
+    assert second.GetSegmentation().GetNumberOfSegments() == 0 and not session.redoObstacle(second)
     assert first.GetSegmentation().GetNumberOfSegments() == 1
+    session.undo(first)
+    assert first.GetSegmentation().GetNumberOfSegments() == 0 and session.undoObstacle(first)

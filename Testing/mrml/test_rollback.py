@@ -10,9 +10,11 @@ import vtk
 from slicer.util import arrayFromVolume, arrayFromVolumeModified
 
 from LiverGTANLib.core.postprocess import PostprocessSettings
-from LiverGTANLib.mrml import scene, segment_writer, self_test, session, table
-from LiverGTANLib.mrml.segment_writer import SegmentWriter, UndoHistory, WriteError
+from LiverGTANLib.core.volume import InputError
+from LiverGTANLib.mrml import scene, segment_writer, self_test, session, table, undo_history
+from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
 from LiverGTANLib.mrml.session import SegmentationResult, Session
+from LiverGTANLib.mrml.undo_history import UndoHistory
 from support.module_fixtures import logic, students
 from support.mrml_cases import addSegment
 
@@ -23,7 +25,7 @@ STAGES = {
     "reference grid": (SegmentWriter, "_adoptReferenceGeometry"),
     "mask on the grid": (segment_writer, "_onReferenceGrid"),
     "editor": (SegmentWriter, "_editorFor"),
-    "saved state": (UndoHistory, "save"),
+    "saved state": (UndoHistory, "begin"),
     "segment": (SegmentWriter, "_modify"),
     "tag": (scene, "tagLiver"),
     "surface": (SegmentWriter, "makeSurface"),
@@ -96,8 +98,8 @@ def snapshot(logic) -> dict:
         "items": sorted((hierarchy.GetItemName(item), hierarchy.GetItemParent(item)) for item in itemIds),
         "tables": [table.rows(node) for node in slicer.util.getNodesByClass("vtkMRMLTableNode")],
         "segmentations": {node.GetID(): contentOf(node) for node in segmentations},
-        "undo": {node.GetID(): logic.session.canUndo(node) for node in segmentations},
-        "redo": {node.GetID(): logic.session.canRedo(node) for node in segmentations},
+        "undo": {node.GetID(): logic.session.undoObstacle(node) for node in segmentations},
+        "redo": {node.GetID(): logic.session.redoObstacle(node) for node in segmentations},
         "current": logic.session.current,
     }
 
@@ -107,7 +109,7 @@ def contentOf(segmentationNode) -> list:
     reference = scene.referenceVolume(segmentationNode)
     owner = segmentationNode.GetNodeReference(scene.LIVER_ROLE)
     content = [reference and reference.GetID(), owner and owner.GetID(), segmentation.GetSourceRepresentationName()]
-    content.append(segmentation.GetConversionParameter(segment_writer._GEOMETRY))
+    content.append(segmentation.GetConversionParameter(undo_history.GEOMETRY))
     for segmentId in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
         labelmap = segment.GetRepresentation(scene.LABELMAP)
@@ -124,7 +126,7 @@ def contentOf(segmentationNode) -> list:
 def undoAll(logic, segmentationNode) -> list:
     """What the segmentation holds after each step of Undo."""
     steps = []
-    while logic.session.canUndo(segmentationNode):
+    while not logic.session.undoObstacle(segmentationNode):
         logic.session.undo()
         steps.append(contentOf(segmentationNode))
     return steps
@@ -173,7 +175,7 @@ def test_an_error_at_another_scan_keeps_undo_of_the_first(logic, ct, output, sta
         with pytest.raises(InjectedError):
             logic.process(other)
     assert snapshot(logic) == withOther
-    assert logic.session.canUndo(output) and before["undo"] == {
+    assert not logic.session.undoObstacle(output) and before["undo"] == {
         node: can for node, can in snapshot(logic)["undo"].items() if node in before["undo"]
     }
     assert len(undoAll(logic, output)) == 2
@@ -211,8 +213,7 @@ def test_an_error_in_the_batch_leaves_nothing_of_that_volume(logic, ct, monkeypa
 # Undo beside what the user does
 
 
-def test_what_the_user_paints_after_undo_is_the_state_that_undo_leaves(logic, ct):
-    """The row must say what the segment holds: painted over once undone, Undo leads to the first mask, not to none."""
+def test_a_liver_that_was_edited_is_neither_undone_nor_redone(logic, ct):
     first = logic.process(ct)
     change(ct)
     logic.process(ct, first.segmentation)
@@ -220,22 +221,30 @@ def test_what_the_user_paints_after_undo_is_the_state_that_undo_leaves(logic, ct
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentation, first.segmentId, ct).copy()
     mask[:5] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, first.segmentation, first.segmentId, ct)
-    assert not logic.session.canRedo(first.segmentation)
-    assert logic.session.undo() is first
-    assert len(table.rows(logic.table())) == 2
-    assert logic.session.undo() is None and not logic.session.canUndo(first.segmentation)
-    assert len(table.rows(logic.table())) == 1
+    edited = contentOf(first.segmentation)
+    assert logic.session.resultIn(first.segmentation) is None
+    for obstacle, move in (
+        (logic.session.undoObstacle, logic.session.undo),
+        (logic.session.redoObstacle, logic.session.redo),
+    ):
+        assert "edited since" in obstacle(first.segmentation)
+        with pytest.raises(InputError, match="edited since"):
+            move()
+    assert contentOf(first.segmentation) == edited
+    logic.process(ct, first.segmentation)  # and what is written over it comes back by Undo
+    assert logic.session.undo().result is None
+    assert contentOf(first.segmentation) == edited
 
 
 def test_undo_keeps_its_last_states_in_step_however_many_there_were(logic, ct):
     result = logic.process(ct)
     results = [result]
-    for _ in range(segment_writer.UNDO_STATES + 5):
+    for _ in range(undo_history.UNDO_STATES + 5):
         results.append(logic.process(ct, result.segmentation))
-    for expected in results[-2 : -segment_writer.UNDO_STATES - 2 : -1]:
-        assert logic.session.undo() is expected
-    while logic.session.canRedo(result.segmentation):
-        last = logic.session.redo()
+    for expected in results[-2 : -undo_history.UNDO_STATES - 2 : -1]:
+        assert logic.session.undo().result is expected
+    while not logic.session.redoObstacle(result.segmentation):
+        last = logic.session.redo().result
     assert last is results[-1]
 
 
@@ -259,15 +268,15 @@ def test_an_error_at_a_write_after_undo_keeps_redo(logic, ct, output, stage, aft
             logic.process(ct, output, settings=PostprocessSettings(threshold=0.3))
     assert snapshot(logic) == before and logic.session.current is results[0]
     for result, content in zip(results[1:], contents[-2::-1]):
-        assert logic.session.redo() is result
+        assert logic.session.redo().result is result
         assert contentOf(output) == content
-    assert not logic.session.canRedo(output)
+    assert logic.session.redoObstacle(output)
     for result, content in zip(results[-2::-1], contents[1:]):
-        assert logic.session.undo() is result
+        assert logic.session.undo().result is result
         assert contentOf(output) == content
     logic.process(ct, output, settings=PostprocessSettings(threshold=0.3))  # and a write that succeeds ends Redo
-    assert not logic.session.canRedo(output)
-    assert logic.session.undo() is results[0] and contentOf(output) == contents[-1]
+    assert logic.session.redoObstacle(output)
+    assert logic.session.undo().result is results[0] and contentOf(output) == contents[-1]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -276,15 +285,14 @@ def test_an_error_while_the_row_is_taken_along_moves_nothing(logic, ct, output, 
     logic.process(ct, output)
     logic.session.undo()  # now there is a result in both directions
     before = snapshot(logic)
-    assert before["undo"][output.GetID()] and before["redo"][output.GetID()]
+    assert not before["undo"][output.GetID()] and not before["redo"][output.GetID()]
     with monkeypatch.context() as patch:
         inject(patch, table, "put", after)
         with pytest.raises(InjectedError):
             getattr(logic.session, direction)()
     same = {key: value for key, value in snapshot(logic).items() if key != "tables" or not after}
     assert same == {key: before[key] for key in same}
-    result = getattr(logic.session, direction)()
-    assert result is not None and logic.session.canRedo(output) == (direction == "undo")
+    assert getattr(logic.session, direction)().result is not None and bool(logic.session.redoObstacle(output)) == (direction == "redo")
 
 
 def test_an_error_while_the_first_row_is_removed_moves_nothing(logic, ct, monkeypatch):
@@ -295,19 +303,25 @@ def test_an_error_while_the_first_row_is_removed_moves_nothing(logic, ct, monkey
         with pytest.raises(InjectedError):
             logic.session.undo()
     assert snapshot(logic) == before
-    assert logic.session.undo() is None and logic.session.redo() is result
+    assert logic.session.undo().result is None and logic.session.redo().result is result
 
 
-@pytest.mark.parametrize("direction, method", [("undo", "RestorePreviousState"), ("redo", "RestoreNextState")])
-def test_a_state_that_slicer_does_not_restore_is_told_and_both_ways_stay(
-    logic, ct, output, direction, method, monkeypatch
-):
+@pytest.mark.parametrize("direction", ["undo", "redo"])
+def test_an_error_while_segments_are_restored_moves_nothing(logic, ct, output, direction, monkeypatch):
     logic.process(ct, output)
     logic.session.undo()
     before = snapshot(logic)
+    restore, calls = undo_history._restore, []
+
+    def failing(*arguments):
+        restore(*arguments)
+        calls.append(arguments)
+        if len(calls) == 1:  # the second call takes it back
+            raise InjectedError
+
     with monkeypatch.context() as patch:
-        patch.setattr(logic.session._writer._history._states, method, lambda: False)
-        with pytest.raises(WriteError, match="could not restore"):
+        patch.setattr(undo_history, "_restore", failing)
+        with pytest.raises(InjectedError):
             getattr(logic.session, direction)()
     assert snapshot(logic) == before
-    assert getattr(logic.session, direction)() is not None
+    assert getattr(logic.session, direction)().result is not None

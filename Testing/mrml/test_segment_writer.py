@@ -55,19 +55,19 @@ def test_the_mask_becomes_a_proper_liver_segment(mrmlScene, writer, matrix):
 def test_one_write_is_one_undo_state(volumeNode, segmentationNode, writer):
     segmentation = segmentationNode.GetSegmentation()
     first, second = ball(), ball(radii=(3, 4, 5))
-    assert not writer.canUndo(segmentationNode)
+    assert writer.historyOf(segmentationNode) is None
     writer.write(volumeNode, first, segmentationNode, "a")
     segmentId = writer.write(volumeNode, second, segmentationNode, "b")
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), second.full())
-    writer.undo()
+    writer.historyOf(segmentationNode).undo()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), first.full())
     assert segmentation.GetSegment(segmentId).GetTerminology() == terminology.TERMINOLOGY
-    writer.undo()
-    assert segmentation.GetNumberOfSegments() == 0 and not writer.canUndo(segmentationNode)
-    writer.redo()
-    writer.redo()
+    writer.historyOf(segmentationNode).undo()
+    assert segmentation.GetNumberOfSegments() == 0 and writer.historyOf(segmentationNode).undoObstacle
+    writer.historyOf(segmentationNode).redo()
+    writer.historyOf(segmentationNode).redo()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), second.full())
-    assert not writer.canRedo(segmentationNode)
+    assert writer.historyOf(segmentationNode).redoObstacle
 
 
 def test_a_change_within_the_segments_box_is_written_in_place_and_known_to_all(
@@ -88,9 +88,9 @@ def test_a_change_within_the_segments_box_is_written_in_place_and_known_to_all(
     assert segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId) is labelmap
     assert heard and segmentationNode.GetModifiedSinceRead()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), smaller.full())
-    writer.undo()
+    writer.historyOf(segmentationNode).undo()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())
-    writer.redo()
+    writer.historyOf(segmentationNode).redo()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), smaller.full())
 
 
@@ -137,7 +137,7 @@ def test_an_empty_mask_empties_the_segment(volumeNode, segmentationNode, writer)
     empty = BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), SHAPE)
     writer.write(volumeNode, empty, segmentationNode, "a")
     assert not voxels(segmentationNode, segmentId, volumeNode).any()
-    writer.undo()
+    writer.historyOf(segmentationNode).undo()
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())
 
 

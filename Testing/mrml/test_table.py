@@ -258,7 +258,7 @@ def test_undo_and_redo_work_when_the_table_was_deleted(slicerHost, students):
     logic = LiverGTAN.LiverGTANLogic(students)
     result = logic.process(self_test.addPhantom()[0])
     slicer.mrmlScene.RemoveNode(result.tableNode)
-    assert logic.session.undo() is None and logic.session.redo() is result
+    assert logic.session.undo().result is None and logic.session.redo().result is result
 
 
 def test_an_error_while_a_row_is_written_leaves_the_table_as_it_was(tableNode, segmentationNodes, monkeypatch):

@@ -328,7 +328,7 @@ def test_an_output_under_a_transform_that_cannot_be_inverted_is_refused(logic, s
     with pytest.raises((InputError, WriteError), match=r"'output'.*cannot be inverted"):
         logic.process(straight, segmentationNode)
     assert segmentationNode.GetSegmentation().GetNumberOfSegments() == 0
-    assert not logic.session.canUndo(segmentationNode)
+    assert logic.session.undoObstacle(segmentationNode)
 
 
 def test_a_volume_under_a_flat_transform_is_refused(logic, straight):

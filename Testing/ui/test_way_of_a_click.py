@@ -20,7 +20,8 @@ from support.interactive_cases import liver, settle
 from support.module_fixtures import students
 from support.panel_cases import panel
 
-MOST_FILES = 22
+MOST_FILES = 23
+"""Undo is a file of its own beside the writer: it holds no more of a segmentation than a write changed."""
 
 
 class WayOfAClick:

@@ -24,7 +24,8 @@ class UncertaintyOverlay:
     def __init__(self, mrmlScene):
         self._scene = mrmlScene
         self._node = None
-        self._replaced = []
+        self._request: SegmentationRequest | None = None
+        self._replaced: dict = {}  # composite node -> ID and opacity of the foreground that it had
 
     @property
     def shown(self) -> bool:
@@ -34,7 +35,9 @@ class UncertaintyOverlay:
     def show(self, uncertainty: UncertaintyMap, request: SegmentationRequest) -> None:
         """request: what the map was asked for with."""
         if not self.shown:
+            self.remove()
             self._node = self._create()
+        self._request = request
         self._node.SetIJKToRASMatrix(vtkMatrixFromArray(request.gridToLocal(uncertainty.ijk_to_ras)))
         self._node.SetAndObserveTransformNodeID(request.volumeNode.GetTransformNodeID())
         updateVolumeFromArray(self._node, uncertainty.full())
@@ -42,8 +45,8 @@ class UncertaintyOverlay:
 
     def remove(self) -> None:
         """Remove the overlay and restore the foregrounds that it replaced."""
-        replaced, self._replaced = self._replaced, []
-        for composite, foregroundId, opacity in replaced:
+        replaced, self._replaced = self._replaced, {}
+        for composite, (foregroundId, opacity) in replaced.items():
             if self._scene.IsNodePresent(composite) and composite.GetForegroundVolumeID() == self._id:
                 composite.SetForegroundVolumeID(foregroundId)
                 composite.SetForegroundOpacity(opacity)
@@ -53,14 +56,19 @@ class UncertaintyOverlay:
             self._scene.RemoveNode(display)
         self._node = None
 
+    def removeIfMoved(self) -> None:
+        """Remove the overlay where the volume shows other voxels by now, or the same in another place."""
+        if self.shown and not (self._request.nodesExist() and self._request.imageIsUnchanged()):
+            self.remove()
+
     @property
     def _id(self) -> str:
         return self._node.GetID() if self._node is not None else ""
 
     def _putInFront(self) -> None:
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene):
-            if composite.GetForegroundVolumeID() != self._id:
-                self._replaced.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
+            if composite not in self._replaced:  # else the user has put another volume in front since
+                self._replaced[composite] = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
                 composite.SetForegroundVolumeID(self._id)
                 composite.SetForegroundOpacity(_OPACITY)
 

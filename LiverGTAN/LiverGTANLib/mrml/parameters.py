@@ -8,6 +8,7 @@ from slicer.util import NodeModify
 from ..core import weight_file
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from . import points, roi, scene, table
+from .points import SavedPoint
 
 AUTOMATIC = "automatic"
 """The panel's word for the engine that `engines.factory.AUTOMATIC` is."""
@@ -88,9 +89,11 @@ def showMarkupsOf(volumeNode, parameterNode) -> None:
     parameterNode.notLiverPoints = points.find(volumeNode, False)
 
 
-def assignMarkups(chosen: ChosenParameters) -> None:
-    """Make the chosen ROI and points those of the chosen volume, so that they are found again with it."""
+def assignToVolume(chosen: ChosenParameters) -> None:
+    """Make what is chosen that of the chosen volume, so that it is found again with it."""
     if chosen.volumeNode:
+        if scene.liverVolume(chosen.segmentationNode) == chosen.volumeNode:
+            scene.useSegmentation(chosen.volumeNode, chosen.segmentationNode)
         roi.assign(chosen.volumeNode, chosen.roiNode)
         points.assign(chosen.volumeNode, chosen.liverNode, True)
         points.assign(chosen.volumeNode, chosen.notLiverNode, False)
@@ -103,15 +106,54 @@ def findOrCreateTable(parameterNode):
     return parameterNode.measurements
 
 
-def restore(parameterNode, chosen: ChosenParameters, made: MaskParameters) -> None:
-    """Set everything as it was when a mask was made, as far as its nodes are still in the scene."""
+@dataclass(frozen=True, eq=False)
+class SetState:
+    """What was set when a mask was made. asked: settings, ROI and points as they were in the scene."""
+
+    chosen: ChosenParameters
+    asked: MaskParameters
+    points: tuple[SavedPoint, ...]
+
+    @staticmethod
+    def of(chosen: ChosenParameters, dragged: dict | None = None) -> "SetState":
+        """What is set now. dragged, and errors: see `ChosenParameters.maskParameters`."""
+        saved = points.save(chosen.liverNode, chosen.notLiverNode) if chosen.liverNode or chosen.notLiverNode else ()
+        return SetState(chosen, chosen.maskParameters(dragged), saved)
+
+
+def restore(parameterNode, state: SetState) -> None:
+    """Set everything again as it was when a mask was made; ROI and points of the volume that the mask is of, alone.
+
+    An ROI or a list of points that was deleted since is made again.
+    """
     with NodeModify(parameterNode.parameterNode):
-        for name, field in SETTINGS.items():
-            setattr(parameterNode, name, getattr(made.settings, field))
-        parameterNode.region = _present(chosen.roiNode) if made.region else None
-    if made.region and parameterNode.region:
-        roi.writeRegion(parameterNode.region, made.region)
-    points.write(_present(parameterNode.liverPoints), _present(parameterNode.notLiverPoints), made.clicks)
+        restoreSettings(parameterNode, state.asked.settings)
+        parameterNode.student = state.chosen.student
+        volumeNode = _present(state.chosen.volumeNode)
+        if volumeNode is not None:
+            _restoreMarkups(volumeNode, state)
+        if volumeNode is not None and volumeNode == parameterNode.inputVolume:
+            showMarkupsOf(volumeNode, parameterNode)
+
+
+def restoreSettings(parameterNode, settings: PostprocessSettings) -> None:
+    for name, fieldName in SETTINGS.items():
+        setattr(parameterNode, name, getattr(settings, fieldName))
+
+
+def _restoreMarkups(volumeNode, state: SetState) -> None:
+    roiNode = None
+    if state.asked.region:
+        roiNode = _present(state.chosen.roiNode) or roi.create(volumeNode)
+        roi.writeRegion(roiNode, state.asked.region)
+    roi.assign(volumeNode, roiNode)
+    lists = []
+    for liver in (True, False):
+        node = points.find(volumeNode, liver)
+        if node is None and any(point.click.liver == liver for point in state.points):
+            node = points.create(volumeNode, liver)
+        lists.append(node)
+    points.restore(*lists, state.points)
 
 
 def _present(node):

@@ -1,10 +1,12 @@
 """Two lists of markups points of a volume, "liver" and "not liver", as clicks. On the main thread.
 
 The volume refers to its lists, so they are found again with the scene. The order in which points of both lists were
-placed matters where they contradict each other; each point has its number in its description.
+placed matters where they contradict each other; each point has its number in its description, behind what the user
+wrote there.
 """
 
 import re
+from dataclasses import dataclass
 
 import vtk
 from slicer.util import NodeModify
@@ -16,12 +18,12 @@ from . import scene
 _ROLES = {True: "LiverGTAN.liverPoints", False: "LiverGTAN.notLiverPoints"}
 _NAMES = {True: "liver", False: "not liver"}
 _COLORS = {True: SEGMENT_COLOR, False: (0.2, 0.5, 1.0)}
-_NUMBER = re.compile(r"click (\d+)$")
+_NUMBER = re.compile(r"\bclick (\d+)\b")
 
 
 def find(volumeNode, liver: bool):
     """The list of this volume, or None."""
-    return volumeNode.GetNodeReference(_ROLES[liver]) if volumeNode else None
+    return scene.owned(volumeNode, _ROLES[liver])
 
 
 def create(volumeNode, liver: bool):
@@ -38,7 +40,7 @@ def create(volumeNode, liver: bool):
 
 def assign(volumeNode, node, liver: bool) -> None:
     """Make a list (or None) the one of this volume."""
-    scene.setReference(volumeNode, _ROLES[liver], node)
+    scene.setOwned(volumeNode, _ROLES[liver], node)
 
 
 def numberPoints(*nodes) -> None:
@@ -49,7 +51,7 @@ def numberPoints(*nodes) -> None:
         for index, text in enumerate(_texts(node)):
             if _numberOf(text) is None and _isPlaced(node, index):
                 highest += 1
-                node.SetNthControlPointDescription(index, f"click {highest}")
+                node.SetNthControlPointDescription(index, f"{text} click {highest}".lstrip())
 
 
 def read(liverNode, notLiverNode) -> tuple[Click, ...]:
@@ -63,17 +65,72 @@ def read(liverNode, notLiverNode) -> tuple[Click, ...]:
     return tuple(click for _, click in sorted(found, key=lambda entry: entry[0]))
 
 
-def write(liverNode, notLiverNode, clicks: tuple[Click, ...]) -> None:
-    """Replace the points of both lists (None: no list) by these clicks, numbered in this order."""
+@dataclass(frozen=True)
+class SavedPoint:
+    """A placed point with what the user may have set of it."""
+
+    click: Click
+    label: str
+    description: str
+    locked: bool
+    visible: bool
+
+    @property
+    def key(self):
+        """What a point is known by: its number, or its place where it has none yet."""
+        number = _numberOf(self.description)
+        return (self.click.liver, self.click.ras if number is None else number)
+
+    def addTo(self, node) -> None:
+        index = node.AddControlPointWorld(vtk.vtkVector3d(*self.click.ras), self.label)
+        node.SetNthControlPointDescription(index, self.description)
+        node.SetNthControlPointLocked(index, self.locked)
+        node.SetNthControlPointVisibility(index, self.visible)
+
+
+def save(liverNode, notLiverNode) -> tuple[SavedPoint, ...]:
+    """The placed points of both lists (None: no list)."""
+    return tuple(
+        point
+        for node, liver in ((liverNode, True), (notLiverNode, False))
+        if node is not None
+        for point in _saved(node, liver).values()
+    )
+
+
+def restore(liverNode, notLiverNode, saved: tuple[SavedPoint, ...]) -> None:
+    """Remove, add and move points so that both lists (None: no list) hold those that were saved.
+
+    Labels, descriptions and locks of points that are still there are left as they are.
+    """
     for node, liver in ((liverNode, True), (notLiverNode, False)):
         if node is None:
             continue
+        wanted = {point.key: point for point in saved if point.click.liver == liver}
         with NodeModify(node):
-            node.RemoveAllControlPoints()
-            for order, click in enumerate(clicks, start=1):
-                if click.liver == liver:
-                    index = node.AddControlPointWorld(vtk.vtkVector3d(*click.ras))
-                    node.SetNthControlPointDescription(index, f"click {order}")
+            for index, point in reversed(_saved(node, liver).items()):
+                found = wanted.pop(point.key, None)
+                if found is None:
+                    node.RemoveNthControlPoint(index)
+                elif found.click != point.click:
+                    node.SetNthControlPointPositionWorld(index, found.click.ras)
+            for point in wanted.values():
+                point.addTo(node)
+
+
+def _saved(node, liver: bool) -> dict[int, SavedPoint]:
+    """The placed points of a list, by index."""
+    return {
+        index: SavedPoint(
+            Click(tuple(node.GetNthControlPointPositionWorld(index)), liver),
+            node.GetNthControlPointLabel(index),
+            text,
+            bool(node.GetNthControlPointLocked(index)),
+            bool(node.GetNthControlPointVisibility(index)),
+        )
+        for index, text in enumerate(_texts(node))
+        if _isPlaced(node, index)
+    }
 
 
 def _texts(node) -> list[str]:
@@ -81,7 +138,7 @@ def _texts(node) -> list[str]:
 
 
 def _numberOf(text: str) -> int | None:
-    match = _NUMBER.match(text or "")
+    match = _NUMBER.search(text or "")
     return int(match[1]) if match else None
 
 

@@ -17,12 +17,21 @@ _ROLE = "LiverGTAN.region"
 
 def find(volumeNode):
     """The ROI of this volume, or None."""
-    return volumeNode.GetNodeReference(_ROLE) if volumeNode else None
+    return scene.owned(volumeNode, _ROLE)
 
 
 def assign(volumeNode, roiNode) -> None:
     """Make an ROI (or None) the one of this volume."""
-    scene.setReference(volumeNode, _ROLE, roiNode)
+    scene.setOwned(volumeNode, _ROLE, roiNode)
+
+
+def create(volumeNode):
+    """A new ROI without any extent."""
+    mrmlScene = volumeNode.GetScene()
+    name = mrmlScene.GenerateUniqueName(f"{volumeNode.GetName()} R")
+    roiNode = mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+    roiNode.CreateDefaultDisplayNodes()
+    return roiNode
 
 
 def readRegion(roiNode) -> Region | None:

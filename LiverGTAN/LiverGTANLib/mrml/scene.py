@@ -17,11 +17,18 @@ from ..core.volume import CtVolume, InputError
 LABELMAP = vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 SURFACE = vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
 SEGMENT_TAG = "LiverGTAN"
-"""Segment tag of the one segment that belongs to this module; its value names the student that made it."""
+"""Segment tag of the one segment that belongs to this module. Its value names the student that made it and ends with
+the ID of the segment: a copy of the segment has another ID, and is the user's own."""
 
 LIVER_ROLE = "LiverGTAN.volume"
 """Node reference of a segmentation to the volume whose liver its segment is. Where segments had been drawn on another
 volume before, that one stays the reference volume."""
+
+_OUTPUT_ROLE = "LiverGTAN.segmentation"
+"""Node references of a volume to the segmentations that its liver went into, the one that was used last comes last."""
+
+_OWNER_ROLE = "LiverGTAN.owner"
+"""Node references of an ROI or a list of points to the volumes that it belongs to."""
 
 # Measured on the sample CT (122x101x112 voxels, reference mask): surface nets take 19 ms of processor time where the
 # default takes 34 ms, and look as smooth. (With their own smoothing they are faster still but leave terraces.)
@@ -213,13 +220,48 @@ def placeBeside(segmentationNode, volumeNode) -> None:
 
 
 def findSegmentation(volumeNode):
-    """The segmentation that holds this volume's liver from an earlier run, or None."""
+    """The segmentation that holds this volume's liver and was used last, or None."""
     if volumeNode is None:
         return None
-    for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volumeNode.GetScene()):
-        if liverVolume(segmentationNode) == volumeNode:
-            return segmentationNode
-    return None
+    used = _references(volumeNode, _OUTPUT_ROLE)[::-1]
+    # A volume that refers to none was never segmented in this scene; its liver may be there from a file. A copy of the
+    # segmentation that the user keeps is never chosen unasked.
+    known = volumeNode.GetNumberOfNodeReferences(_OUTPUT_ROLE)
+    candidates = used if known else slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volumeNode.GetScene())
+    return next((node for node in candidates if liverVolume(node) == volumeNode), None)
+
+
+def useSegmentation(volumeNode, segmentationNode) -> None:
+    """From now on this is the segmentation that the volume's liver was put into last."""
+    used = _references(volumeNode, _OUTPUT_ROLE)
+    if not used or used[-1] != segmentationNode:
+        volumeNode.RemoveNodeReferenceIDs(_OUTPUT_ROLE)
+        for node in [*(one for one in used if one != segmentationNode), segmentationNode]:
+            volumeNode.AddNodeReferenceID(_OUTPUT_ROLE, node.GetID())
+
+
+def owned(volumeNode, role: str):
+    """The ROI or list of points that a volume refers to in this role and that belongs to it, or None.
+
+    A copy of a volume refers to what belongs to the volume that it was copied from.
+    """
+    node = volumeNode.GetNodeReference(role) if volumeNode else None
+    if node is None or not node.GetNumberOfNodeReferences(_OWNER_ROLE):
+        return node
+    return node if volumeNode in _references(node, _OWNER_ROLE) else None
+
+
+def setOwned(volumeNode, role: str, node) -> None:
+    """Let an ROI or a list of points (or None) be the one that belongs to a volume in this role."""
+    setReference(volumeNode, role, node)
+    if node is not None and volumeNode not in _references(node, _OWNER_ROLE):
+        node.AddNodeReferenceID(_OWNER_ROLE, volumeNode.GetID())
+
+
+def _references(node, role: str) -> list:
+    """The nodes that a node refers to in this role, but for those that were removed."""
+    count = node.GetNumberOfNodeReferences(role)
+    return [other for other in (node.GetNthNodeReference(role, n) for n in range(count)) if other is not None]
 
 
 def setReference(node, role: str, other) -> None:
@@ -243,9 +285,22 @@ def liverSegmentId(segmentationNode) -> str:
     """
     segmentation = segmentationNode.GetSegmentation()
     for segmentId in segmentation.GetSegmentIDs():
-        if segmentation.GetSegment(segmentId).HasTag(SEGMENT_TAG):
+        if _tagOf(segmentation.GetSegment(segmentId)).endswith(f" {segmentId}"):
             return segmentId
     return ""
+
+
+def copyTag(source, target) -> None:
+    """Mark a segment as ours as another one is marked, or not at all."""
+    if _tagOf(source):
+        target.SetTag(SEGMENT_TAG, _tagOf(source))
+    else:
+        target.RemoveTag(SEGMENT_TAG)
+
+
+def _tagOf(segment) -> str:
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(SEGMENT_TAG, value) else ""
 
 
 def liverVolume(segmentationNode):
@@ -259,7 +314,7 @@ def liverVolume(segmentationNode):
 
 def tagLiver(segmentationNode, segmentId: str, volumeNode, student: str) -> None:
     """Mark a segment as ours: made by this student, the liver of this volume."""
-    segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(SEGMENT_TAG, student)
+    segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(SEGMENT_TAG, f"{student} {segmentId}")
     setReference(segmentationNode, LIVER_ROLE, volumeNode)
 
 

@@ -5,9 +5,8 @@ was before: segments, surfaces, reference grid and Undo.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,16 @@ from ..core.boxes import Box, triple
 from ..core.segmenter import BoxMask
 from . import scene, warp
 from .scene import LABELMAP, SURFACE, labelmapArray
+from .undo_history import GEOMETRY, References, UndoHistory
 
 logger = logging.getLogger(__name__)
 
-UNDO_STATES = 10
-"""At least; as many as in Slicer's Segment Editor."""
+REMEMBERED_SEGMENTATIONS = 4
+"""Segmentations whose last writes can be undone; as many as scans stay analyzed (`CACHED_ANALYSES`)."""
 
 EDITOR_LOGIC = getattr(slicer, "vtkSlicerSegmentEditorLogic", None)  # of Slicer 5.10 or newer
 APPLICATION_EDITOR_TAG = "SegmentEditor"
 EDITOR_TAG = "LiverGTAN"
-
-_GEOMETRY = vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
 
 SMALLEST_DETERMINANT = 1e-9
 """Of a transform that can be inverted; it makes of a voxel of 1 mm³ one of this many mm³."""
@@ -54,184 +52,11 @@ def errorsLogged() -> Iterator[None]:
         logger.exception("What was begun before an error could not be taken back.")
 
 
-@dataclass(frozen=True)
-class _References:
-    """What a write may change of a segmentation beside its segments: reference volume, grid, and whose liver it is."""
-
-    volume: Any
-    liverVolume: Any
-    geometry: str
-
-    @staticmethod
-    def of(segmentationNode) -> "_References":
-        geometry = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY)
-        return _References(
-            scene.referenceVolume(segmentationNode), segmentationNode.GetNodeReference(scene.LIVER_ROLE), geometry
-        )
-
-    def restore(self, segmentationNode) -> None:
-        """Volumes that were removed since are left out."""
-        for role, volume in (
-            (segmentationNode.GetReferenceImageGeometryReferenceRole(), self.volume),
-            (scene.LIVER_ROLE, self.liverVolume),
-        ):
-            scene.setReference(segmentationNode, role, volume if volume and volume.GetScene() else None)
-        segmentationNode.GetSegmentation().SetConversionParameter(_GEOMETRY, self.geometry)
-
-
-class UndoHistory:
-    """Undo states of one segmentation: Slicer's history of its segments, and with each state what that leaves out.
-
-    note: what the caller wants to know of the present state; it comes back with the state.
-    """
-
-    def __init__(self, segmentationNode):
-        self._node, self._segmentation = segmentationNode, segmentationNode.GetSegmentation()
-        self._states = slicer.vtkSegmentationHistory()
-        self._states.SetMaximumNumberOfStates(UNDO_STATES + 2)  # taking an error back takes two
-        self._states.SetSegmentation(self._segmentation)
-        self._labels: list[tuple[_References, Any]] = []  # of the saved states
-        self._position = 0  # of the present state among them; behind the last one while it is not saved
-        self._last = 0  # of the states that Redo leads to
-        self._canRollBack = False
-        self._undone: list[Any] = []  # copies of the states that Redo led to before a state was saved
-        self._labelsBefore: list[tuple[_References, Any]] = []
-        self.note: Any = None
-
-    def isOf(self, segmentationNode) -> bool:
-        return segmentationNode == self._node and segmentationNode.GetSegmentation() == self._segmentation
-
-    @property
-    def canUndo(self) -> bool:
-        self._followUser()
-        return self._states.IsRestorePreviousStateAvailable()
-
-    @property
-    def canRedo(self) -> bool:
-        self._followUser()
-        return self._position < self._last and self._states.IsRestoreNextStateAvailable()
-
-    def save(self, references: _References) -> None:
-        """Save the present state before it is changed. references: as they were before anything was changed."""
-        self._followUser()
-        self._undone, self._labelsBefore = self._copiesOfUndone(), self._labels
-        if not self._states.SaveState():
-            raise WriteError("The segmentation's state could not be saved for Undo; choose another segmentation.")
-        labels = [*self._labels[: self._position], (references, self.note)]
-        if self._segmentation.GetNumberOfSegments():
-            # Slicer's history goes back to this state only if it hears of a change; from now on there is one.
-            self._segmentation.GetNthSegment(0).Modified()
-        self._labels = labels[-self._states.GetNumberOfStates() :]
-        self._position = self._last = len(self._labels)
-        self._canRollBack = True
-
-    def undo(self) -> None:
-        self._followUser()
-        self._goBack()
-        self._last = max(self._last, self._position + 1)
-
-    def redo(self) -> None:
-        self._followUser()
-        self._goTo(self._states.RestoreNextState, 1)
-
-    def keep(self) -> None:
-        """What was done since a state was saved stays: it cannot be rolled back any more."""
-        self._canRollBack = False
-        self._undone = []
-
-    def rollBack(self) -> None:
-        """Go back to the state that was saved just now, if one was, as if nothing had been done since."""
-        if not self._canRollBack:
-            return
-        self._canRollBack = False
-        if self._segmentation.GetNumberOfSegments() == 0:  # as it was then: nothing was changed
-            self._position -= 1
-        else:
-            self._goBack()
-        self._last = self._position
-        self._bringBackUndone()
-
-    def _copiesOfUndone(self) -> list[Any]:
-        """Of the states that Redo leads to: Slicer's history drops them as soon as anything is changed."""
-        copies: list[Any] = []
-        with NodeModify(self._node):
-            for _ in range(self._last - self._position if self.canRedo else 0):
-                if not self._states.RestoreNextState():
-                    break
-                copies.append(slicer.vtkSegmentation())
-                copies[-1].DeepCopy(self._segmentation)
-            for _ in copies:
-                self._states.RestorePreviousState()
-        return copies
-
-    def _bringBackUndone(self) -> None:
-        """Let Slicer's history save again, one after the other, the states that it dropped, and go back."""
-        undone, self._undone = self._undone, []
-        if not undone:
-            return
-        with NodeModify(self._node):
-            for number, copy in enumerate(undone):
-                if number:
-                    self._states.SaveState()
-                _copySegments(copy, self._segmentation)
-            for _ in undone:  # the first step saves the last one of them
-                self._states.RestorePreviousState()
-        self._labels = self._labelsBefore[-self._states.GetNumberOfStates() :]
-        self._last = len(self._labels) - 1
-        self._position = self._last - len(undone)
-
-    def _goBack(self) -> None:
-        labels = self._labels
-        if self._position == len(labels):  # Slicer's history saves the present state for Redo
-            self._labels = [*labels, (_References.of(self._node), self.note)]
-        try:
-            self._goTo(self._states.RestorePreviousState, -1)
-        except WriteError:
-            self._labels = labels
-            raise
-
-    def _goTo(self, restore: Callable[[], bool], step: int) -> None:
-        with NodeModify(self._node):
-            if not restore():
-                raise WriteError("Slicer could not restore the state of the segmentation; it is as it was.")
-        dropped = len(self._labels) - self._states.GetNumberOfStates()
-        self._labels = self._labels[dropped:]
-        self._last -= dropped
-        self._position += step - dropped
-        references, self.note = self._labels[self._position]
-        references.restore(self._node)
-        if self._node.GetDisplayNode():
-            self._node.GetDisplayNode().Modified()  # so that views draw the segments anew
-
-    def _followUser(self) -> None:
-        """What the user edits after Undo takes the place of the states that were undone."""
-        count = self._states.GetNumberOfStates()
-        if count < len(self._labels):
-            del self._labels[count:]
-            self._position = self._last = count
-
-
-def _copySegments(source, target) -> None:
-    """Give a segmentation the segments of another one."""
-    for segmentId in target.GetSegmentIDs():
-        if source.GetSegment(segmentId) is None:
-            target.RemoveSegment(segmentId)
-    for segmentId in source.GetSegmentIDs():
-        segment = target.GetSegment(segmentId)
-        if segment is None:
-            segment = slicer.vtkSegment()
-            segment.DeepCopy(source.GetSegment(segmentId))
-            target.AddSegment(segment, segmentId)
-        else:
-            segment.DeepCopy(source.GetSegment(segmentId))
-            segment.Modified()
-
-
 class SegmentWriter:
     """Writes liver masks into segmentations of one scene and undoes it.
 
-    One writer remembers the last undo states of the segmentation it wrote last, as a Segment Editor does.
-    logicClass: the class of the Segment Editor logic, None where this Slicer has none.
+    One writer remembers the last writes into the segmentations that it wrote last. logicClass: the class of the Segment
+    Editor logic, None where this Slicer has none.
     """
 
     def __init__(self, mrmlScene, logicClass=EDITOR_LOGIC):
@@ -242,8 +67,9 @@ class SegmentWriter:
             )
         self._scene = mrmlScene
         self._surfaceRemovedFrom = None
-        self._history: UndoHistory | None = None
-        self._historyBefore: UndoHistory | None = None
+        self._resampled = False
+        self._histories: list[UndoHistory] = []  # the one that was written last comes last
+        self._historiesBefore: list[UndoHistory] = []
         self._logic = logicClass()
         self._logic.SetMRMLScene(mrmlScene)
 
@@ -254,39 +80,51 @@ class SegmentWriter:
         surfaceLater: leave a surface that was shown in 3D to the caller's `makeSurface`, as making it takes long.
         """
         _requireLabelmaps(segmentationNode)
-        history = self._history if self._holds(segmentationNode) else UndoHistory(segmentationNode)
+        history = self.historyOf(segmentationNode) or UndoHistory(segmentationNode)
         history.keep()
-        before = _References.of(segmentationNode)
+        before = References.of(segmentationNode)
         try:
             self._adoptReferenceGeometry(segmentationNode, volumeNode)
-            modifier = _onReferenceGrid(boxMask, volumeNode, segmentationNode)
+            modifier, self._resampled = _onReferenceGrid(boxMask, volumeNode, segmentationNode)
             editor = self._editorFor(segmentationNode, volumeNode)
             _saveStateInSegmentEditor(segmentationNode)
-            history.save(before)
+            liverId = scene.liverSegmentId(segmentationNode)
+            history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
             segmentId = self._setLiver(segmentationNode, editor, modifier)
             scene.tagLiver(segmentationNode, segmentId, volumeNode, student)
+            history.end(segmentId)
             if not surfaceLater:
                 self.makeSurface()
         except BaseException:
             with errorsLogged():
-                self._rollBack(history)
+                self._surfaceRemovedFrom = None  # it comes back with the state
+                history.takeBack()
                 before.restore(segmentationNode)
             raise
-        self._historyBefore, self._history = self._history, history
+        self._historiesBefore = self._histories
+        self._histories = [*(one for one in self._histories if one is not history), history]
         return segmentId
 
     def keep(self) -> None:
         """The last write stays: it can be undone, but not be taken back any more."""
-        self._history.keep()
+        self._histories[-1].keep()
+        self._histories = [one for one in self._histories if one.isInScene][-REMEMBERED_SEGMENTATIONS:]
+        self._historiesBefore = []
 
     def takeBack(self) -> None:
         """Take the last write back, as if it had never been."""
-        self._rollBack(self._history)
-        self._history = self._historyBefore
-
-    def _rollBack(self, history: UndoHistory) -> None:
         self._surfaceRemovedFrom = None  # it comes back with the state
-        history.rollBack()
+        self._histories[-1].takeBack()
+        self._histories = self._historiesBefore
+
+    def historyOf(self, segmentationNode) -> UndoHistory | None:
+        """What can be undone in a segmentation, and what was noted of its state; None before the first write."""
+        return next((one for one in self._histories if one.isOf(segmentationNode)), None)
+
+    @property
+    def lastHistory(self) -> UndoHistory | None:
+        """That of the segmentation that was written last."""
+        return self._histories[-1] if self._histories else None
 
     def _setLiver(self, segmentationNode, editor, modifier) -> str:
         """Set the liver segment, a new one if there is none, to the modifier; returns its ID."""
@@ -311,30 +149,6 @@ class SegmentWriter:
                 "press Show 3D to try again."
             )
 
-    @property
-    def note(self) -> Any:
-        """What the caller noted of the present state of the segmentation that was written last."""
-        return self._history.note if self._history else None
-
-    @note.setter
-    def note(self, note: Any) -> None:
-        self._history.note = note
-
-    def canUndo(self, segmentationNode) -> bool:
-        return self._holds(segmentationNode) and self._history.canUndo
-
-    def canRedo(self, segmentationNode) -> bool:
-        return self._holds(segmentationNode) and self._history.canRedo
-
-    def undo(self) -> None:
-        self._history.undo()
-
-    def redo(self) -> None:
-        self._history.redo()
-
-    def _holds(self, segmentationNode) -> bool:
-        return segmentationNode is not None and self._history is not None and self._history.isOf(segmentationNode)
-
     def _editorFor(self, segmentationNode, volumeNode):
         """Our own editor node: using the application's would change what the user has selected there."""
         editor = self._scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
@@ -349,14 +163,13 @@ class SegmentWriter:
     def _adoptReferenceGeometry(self, segmentationNode, volumeNode) -> None:
         """Put the segmentation on the volume's grid, unless segments of others were drawn on another one."""
         segmentation = segmentationNode.GetSegmentation()
-        ours = scene.liverSegmentId(segmentationNode)
-        others = [segmentation.GetSegment(s) for s in segmentation.GetSegmentIDs() if s != ours]
+        others = map(segmentation.GetSegment, _others(segmentationNode, scene.liverSegmentId(segmentationNode)))
         if any(map(scene.segmentVoxels, others)) and _referenceGeometry(segmentationNode) is not None:
             return
         if scene.matrixOf(scene.transformBetween(volumeNode, segmentationNode)) is None:
             matrix, extent = warp.straightGrid(volumeNode, segmentationNode)
             geometry = vtkSegmentationConverter.SerializeImageGeometry(vtkMatrixFromArray(matrix), extent)
-            segmentation.SetConversionParameter(_GEOMETRY, geometry)
+            segmentation.SetConversionParameter(GEOMETRY, geometry)
             scene.setReference(segmentationNode, segmentationNode.GetReferenceImageGeometryReferenceRole(), volumeNode)
         elif scene.referenceVolume(segmentationNode) != volumeNode or not _sameGrid(segmentationNode, volumeNode):
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
@@ -392,9 +205,19 @@ class SegmentWriter:
         return editor.GetMaskMode() != everywhere or bool(editor.GetSourceVolumeIntensityMask())
 
     @property
+    def wroteExactly(self) -> bool:
+        """Whether the segment that was written last has the voxels of the mask: on its grid, and nothing masked."""
+        return not self.masking and not self._resampled
+
+    @property
     def _replacesFreely(self) -> bool:
         editor = self._logic.GetSegmentEditorNode()
         return editor.GetOverwriteMode() == editor.OverwriteNone
+
+
+def _others(segmentationNode, liverId: str) -> list[str]:
+    """IDs of the segments that are not ours."""
+    return [i for i in segmentationNode.GetSegmentation().GetSegmentIDs() if i != liverId]
 
 
 def _saveStateInSegmentEditor(segmentationNode) -> None:
@@ -437,10 +260,10 @@ def _requireLabelmaps(segmentationNode) -> None:
     segmentation.SetSourceRepresentationName(LABELMAP)
 
 
-def _onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode):
-    """The mask as an image under the segmentation's parent transform, on the segmentation's own grid.
+def _onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any, bool]:
+    """The mask as an image under the segmentation's parent transform, and whether it had to be resampled.
 
-    The logic requires it there; usually that is the volume's grid.
+    The logic requires it on the segmentation's own grid; usually that is the volume's grid.
     """
     transform, ijkToLocal = scene.transformBetween(volumeNode, segmentationNode), scene.ijkToLocal(volumeNode)
     matrix, reference = scene.matrixOf(transform), _referenceGeometry(segmentationNode)
@@ -457,11 +280,11 @@ def _onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode):
             )
         image = scene.orientedImage(boxMask, matrix @ ijkToLocal)
         if reference is None or _sameLattice(image, reference):
-            return image
+            return image, False
         resampled = _resampled(image, reference)
     if resampled is None:
         raise WriteError("The mask does not fit the grid of the chosen segmentation; choose or create another one.")
-    return resampled
+    return resampled, True
 
 
 def _sameGrid(segmentationNode, volumeNode) -> bool:
@@ -567,7 +390,7 @@ def _resampled(image, reference, transform=None, pad: bool = True):
 
 def _referenceGeometry(segmentationNode):
     """The segmentation's reference grid as an image without voxels, or None."""
-    text = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY)
+    text = segmentationNode.GetSegmentation().GetConversionParameter(GEOMETRY)
     reference = vtkOrientedImageData()
     if not text or not vtkSegmentationConverter.DeserializeImageGeometry(text, reference, False):
         return None

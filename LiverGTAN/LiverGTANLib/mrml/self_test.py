@@ -48,7 +48,7 @@ def segmentTwiceAndUndo(test, logic) -> None:
     test.assertEqual(again.segmentId, result.segmentId)
     test.assertEqual(segmentation.GetNumberOfSegments(), 2)
     test.assertNotIn("network", again.seconds)  # the analysis of the same image was cached
-    test.assertTrue(logic.session.canUndo(again.segmentation))
+    test.assertEqual(logic.session.undoObstacle(again.segmentation), "")
     logic.session.undo()
     logic.session.undo()
     test.assertIsNone(segmentation.GetSegment(result.segmentId))

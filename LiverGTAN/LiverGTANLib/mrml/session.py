@@ -20,25 +20,37 @@ from ..core.segmentation_job import CACHED_ANALYSES, JobResult, SegmentationCach
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
 from . import parameters, scene, table, warp
-from .parameters import ChosenParameters
+from .parameters import ChosenParameters, SetState
 from .segment_writer import SegmentWriter, errorsLogged
+from .undo_history import NOTHING_TO_REDO, NOTHING_TO_UNDO, UndoHistory
 from .warp import Warp
 
 CHECKED_IMAGES = 32
 """Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
 
 
+EDITED = "edited since it was segmented"
+"""Hint in the row of a liver that was edited after this module wrote it."""
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentationRequest:
     """What was asked: the nodes it is about, and the job that may run in any thread between `prepare` and `apply`.
 
-    asked: settings, ROI and points as they are in the scene; those of the job are in the geometry of its CT.
+    state: settings, ROI and points as they are in the scene; those of the job are in the geometry of its CT.
     """
 
-    chosen: ChosenParameters
-    asked: MaskParameters
+    state: SetState
     job: SegmentationJob
     started: float
+
+    @property
+    def chosen(self) -> ChosenParameters:
+        return self.state.chosen
+
+    @property
+    def asked(self) -> MaskParameters:
+        return self.state.asked
 
     @property
     def volumeNode(self):
@@ -65,6 +77,7 @@ class SegmentationResult:
     segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
     masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
     seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
+    stateBefore: what was set for the mask that was there before, None when that is not known.
     """
 
     request: SegmentationRequest
@@ -76,6 +89,7 @@ class SegmentationResult:
     masked: bool
     seconds: dict[str, float]
     rowBefore: dict[str, str] | None
+    stateBefore: SetState | None = None
 
     @property
     def volumeNode(self):
@@ -83,7 +97,12 @@ class SegmentationResult:
 
     @property
     def interval(self) -> VolumeInterval | None:
-        return None if self.masked else self.found.interval
+        """Of the segment as it is; None where masking changed it, or the network is too unsure of all of it."""
+        found = self.found.interval
+        if self.masked or found.low <= 0 or found.volume <= 0:
+            return None
+        written = self.volumeMl / found.volume  # not 1 where the segmentation has another grid than the CT
+        return VolumeInterval(found.low * written, self.volumeMl, found.high * written)
 
     @property
     def attenuation(self) -> Attenuation | None:
@@ -126,6 +145,19 @@ class SegmentationResult:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class HistoryMove:
+    """What Undo or Redo did.
+
+    result: what is known of the mask that is there now. state: what was set for it. Both None when that is not known.
+    left: names of segments that the write had changed, but the user has since, so that they were left alone.
+    """
+
+    result: SegmentationResult | None
+    state: SetState | None
+    left: list[str]
+
+
 class Session:
     """Segments volumes of one scene and remembers engines, analyses and undo states.
 
@@ -161,8 +193,8 @@ class Session:
         reason = _reasons(self._missing(chosen) or self._findingsInImage(chosen.volumeNode, ct), blocking=True)
         if reason or ct is None:
             raise InputError(reason)
-        asked = chosen.maskParameters(dragged)
-        inScan = asked if ct.voxel_volumes is None else warp.inScan(asked, chosen.volumeNode, ct)
+        state = SetState.of(chosen, dragged)
+        inScan = state.asked if ct.voxel_volumes is None else warp.inScan(state.asked, chosen.volumeNode, ct)
         job = SegmentationJob(
             ct,
             scene.imageKey(chosen.volumeNode),
@@ -171,7 +203,7 @@ class Session:
             _engineName(chosen.engine),
             inScan,
         )
-        return SegmentationRequest(chosen, asked, job, started)
+        return SegmentationRequest(state, job, started)
 
     def isAnalyzed(self, chosen: ChosenParameters) -> bool:
         """Whether the chosen scan needs no network any more."""
@@ -235,10 +267,17 @@ class Session:
     # After a run
 
     @memory_errors_explained()
-    def apply(self, request: SegmentationRequest, found: JobResult, surfaceLater: bool = False) -> SegmentationResult:
+    def apply(
+        self,
+        request: SegmentationRequest,
+        found: JobResult,
+        surfaceLater: bool = False,
+        stateBefore: SetState | None = None,
+    ) -> SegmentationResult:
         """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
-        surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. Raises InputError when no liver was
+        surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. stateBefore: what was set for the mask
+        that is there, if the caller knows, so that Undo can set it again. Raises InputError when no liver was
         found and WriteError when it cannot be written. After any error all is as it was before.
         """
         _requireStillValid(request, found)
@@ -261,16 +300,18 @@ class Session:
                 segmentationNode,
                 segmentId,
                 tableNode,
-                _segmentMl(segmentationNode, segmentId) if writer.masking else found.interval.volume,
+                found.interval.volume if writer.wroteExactly else _segmentMl(segmentationNode, segmentId),
                 writer.masking,
                 {**found.seconds, "write": end - start, "total": end - request.started},
                 table.read(tableNode, segmentationNode),
+                stateBefore,
             )
-            writer.note = result
+            writer.lastHistory.note = result
             rollback.callback(_takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
             table.put(tableNode, segmentationNode, result.row())
             writer.keep()
             rollback.pop_all()
+        scene.useSegmentation(chosen.volumeNode, segmentationNode)
         return result
 
     @memory_errors_explained()
@@ -282,45 +323,82 @@ class Session:
 
     @property
     def current(self) -> SegmentationResult | None:
-        """What was written last and not undone."""
-        return self._writer.note if self._writer else None
+        """What was written last, in whatever segmentation, and neither undone nor edited since."""
+        history = self._writer.lastHistory if self._writer else None
+        return history.note if history else None
 
-    def canUndo(self, segmentationNode) -> bool:
-        return self._writer is not None and self._writer.canUndo(segmentationNode)
+    def resultIn(self, segmentationNode) -> SegmentationResult | None:
+        """What is known of the liver in a segmentation; None where it was edited since."""
+        history = self._historyOf(segmentationNode)
+        return history.note if history else None
 
-    def canRedo(self, segmentationNode) -> bool:
-        return self._writer is not None and self._writer.canRedo(segmentationNode)
+    def measureEdited(self, segmentationNode, volumeNode) -> float | None:
+        """Volume in mL of the volume's liver that was edited after this module wrote it, which its row then says too.
+
+        None where it was not edited, was removed, or is another volume's.
+        """
+        history = self._historyOf(segmentationNode)
+        if history is None or history.lastNote is None or history.note is not None:
+            return None
+        if volumeNode is None or scene.liverVolume(segmentationNode) != volumeNode:
+            return None
+        volumeMl, tableNode = (
+            _segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode)),
+            history.lastNote.tableNode,
+        )
+        if tableNode.GetScene() is not None and table.read(tableNode, segmentationNode) is not None:
+            table.put(tableNode, segmentationNode, MeasurementRow(volumeNode.GetName(), volumeMl, hint=EDITED))
+        return volumeMl
+
+    def undoObstacle(self, segmentationNode) -> str:
+        """Why nothing can be undone in a segmentation; empty when something can."""
+        history = self._historyOf(segmentationNode)
+        return history.undoObstacle if history else NOTHING_TO_UNDO
+
+    def redoObstacle(self, segmentationNode) -> str:
+        """Why nothing can be redone in a segmentation; empty when something can."""
+        history = self._historyOf(segmentationNode)
+        return history.redoObstacle if history else NOTHING_TO_REDO
 
     @memory_errors_explained()
-    def undo(self) -> SegmentationResult | None:
-        """Take the last write and its row back; the result that is current then, None before the first.
+    def undo(self, segmentationNode=None) -> HistoryMove:
+        """Take the last write into a segmentation (None: the last one of all) and its row back.
 
         After an error segment and row are as before, as after one in `redo`.
         """
-        undone, writer = self.current, self._writerOfScene()
-        writer.undo()
+        history = self._historyToMove(segmentationNode)
+        undone = history.lastNote
+        left = history.undo()
         with ExitStack() as rollback:
-            rollback.callback(_takeBack, writer.redo)
-            result = self.current
-            if result is not None:
-                _tabulate(result)
-            elif undone is not None and undone.tableNode.GetScene() is not None:
+            rollback.callback(_takeBack, history.redo)
+            if undone.tableNode.GetScene() is not None:
                 table.restore(undone.tableNode, undone.segmentation, undone.rowBefore)
             rollback.pop_all()
-        return result
+        result = history.note
+        return HistoryMove(result, result.request.state if result else undone.stateBefore, left)
 
     @memory_errors_explained()
-    def redo(self) -> SegmentationResult | None:
-        """Bring back what undo took; the result that is current then."""
-        writer = self._writerOfScene()
-        writer.redo()
+    def redo(self, segmentationNode=None) -> HistoryMove:
+        """Bring back what undo took."""
+        history = self._historyToMove(segmentationNode)
+        left = history.redo()
+        redone = history.lastNote
         with ExitStack() as rollback:
-            rollback.callback(_takeBack, writer.undo)
-            result = self.current
-            if result is not None:
-                _tabulate(result)
+            rollback.callback(_takeBack, history.undo)
+            if redone.tableNode.GetScene() is not None:
+                table.put(redone.tableNode, redone.segmentation, redone.row())
             rollback.pop_all()
-        return result
+        return HistoryMove(history.note, redone.request.state, left)
+
+    def _historyOf(self, segmentationNode) -> UndoHistory | None:
+        return self._writer.historyOf(segmentationNode) if self._writer and segmentationNode else None
+
+    def _historyToMove(self, segmentationNode) -> UndoHistory:
+        writer = self._writerOfScene()
+        history = writer.lastHistory if segmentationNode is None else writer.historyOf(segmentationNode)
+        if history is None:
+            raise InputError(NOTHING_TO_UNDO)
+        return history
 
     def reset(self) -> None:
         """After the scene was closed: its undo states and analyses mean nothing any more."""
@@ -373,12 +451,6 @@ def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
 def _takeBack(function: Callable, *arguments) -> None:
     with errorsLogged():
         function(*arguments)
-
-
-def _tabulate(result: SegmentationResult) -> None:
-    """Put a result into its row, unless its table was deleted."""
-    if result.tableNode.GetScene() is not None:
-        table.put(result.tableNode, result.segmentation, result.row())
 
 
 def _segmentMl(segmentationNode, segmentId: str) -> float:

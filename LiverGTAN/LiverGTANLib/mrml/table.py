@@ -10,11 +10,11 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import vtk
 from slicer.util import NodeModify
 
+from ..core.files import atomic_write
 from ..core.measurements import TITLES, MeasurementRow
 from ..core.volume import InputError
 from . import scene
@@ -86,8 +86,9 @@ def rows(tableNode) -> list[list[str]]:
 def export(tableNode, path) -> None:
     """Write the table as CSV (UTF-8, comma). Raises OSError when the file cannot be written."""
     _requireOurs(tableNode)
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows(tableNode))
+    lines = rows(tableNode)
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(lines)
 
 
 def _requireOurs(tableNode) -> None:

@@ -84,6 +84,15 @@ class ChangeTracker(VTKObservationMixin):
         self._seen = self._key()
         self.accept(self._seen)
 
+    def resume(self) -> None:
+        """Follow changes again: what was changed since the mask was written is to become the mask."""
+        written = self._lastWritten()
+        self._rest.stop()
+        self._seen = self._key()
+        self._accepted = (self._seen if written is None else written.request.asked.key), written
+        if self.moving:
+            self._onReleased()
+
     def accept(self, key: Hashable) -> None:
         """No mask is to be made for this key (any more)."""
         self._accepted = key, self._lastWritten()
@@ -91,6 +100,11 @@ class ChangeTracker(VTKObservationMixin):
     def isCurrent(self, key: Hashable) -> bool:
         """Whether nothing has changed since it was so."""
         return key == self._seen
+
+    @property
+    def isDragging(self) -> bool:
+        """Whether a handle of markups is being held."""
+        return self._dragging
 
     @property
     def moving(self) -> bool:

@@ -3,8 +3,8 @@ scans are analyzed ahead of the first click.
 """
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import qt
 
@@ -12,7 +12,7 @@ from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
 from ..mrml import points, scene
 from ..mrml.overlay import UncertaintyOverlay
-from ..mrml.parameters import ChosenParameters
+from ..mrml.parameters import ChosenParameters, SetState
 from ..mrml.preview import PreviewSegment
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .change_tracker import REST_MILLISECONDS, ChangeTracker
@@ -43,10 +43,11 @@ class LiveUpdate:
         self._preview, self._overlay = PreviewSegment(mrmlScene), UncertaintyOverlay(mrmlScene)
         self._isOpen = False
         self._dragged: dict[str, float] = {}
+        self._stateOfMask: SetState | None = None
         self._imageRest = qt.QTimer()
         self._imageRest.setSingleShot(True)
         self._imageRest.setInterval(REST_MILLISECONDS)
-        self._imageRest.connect("timeout()", lambda: self.background.request("analysis", "uncertainty"))
+        self._imageRest.connect("timeout()", self._onImageRest)
         self._tracker = ChangeTracker(self._key, self._lastWritten, self._onMoving, self._onReleased, self._onReturned)
         self.background: BackgroundTasks = BackgroundTasks(
             runner,
@@ -71,8 +72,33 @@ class LiveUpdate:
     def open(self) -> None:
         self._isOpen = True
         self._observe()
-        self._tracker.settle()
+        self._resume()
+
+    def _resume(self) -> None:
+        self._tracker.resume()
+        self._stateOfMask = self._stateNow()
         self.background.request("analysis", "uncertainty")
+
+    def finish(self) -> None:
+        """What is set now is about to be left: make the mask of a change that is on its way, and wait for it.
+
+        Where that would take long it is made when the volume is chosen again.
+        """
+        chosen = self._chosen()
+        waits = self._isOpen and self._tracker.moving and not self._tracker.isDragging and not self._dragged
+        if not waits or not _isPresent(chosen.volumeNode) or not _isPresent(chosen.segmentationNode):
+            return
+        if not self._hasMask() or not self._session.isAnalyzed(chosen):
+            return
+        self.background.drop("mask", "preview")
+        request = self._request()
+        if request is not None:
+            try:
+                found = request.job.segment()
+            except Exception as error:
+                self._onMaskFailed(request, error)
+            else:
+                self._onMask(request, found)
 
     def close(self) -> None:
         """Follow nothing any more; preview and overlay are removed."""
@@ -101,10 +127,9 @@ class LiveUpdate:
             return
         self._preview.remove()
         self._overlay.remove()
-        self._observe()
-        self._tracker.settle()
         self.background.drop("mask", "preview")
-        self.background.request("analysis", "uncertainty")
+        self._observe()
+        self._resume()
 
     def drag(self, name: str, value: float | None) -> None:
         """A slider is held at this value; its parameter changes when it is released. None: not held, or back."""
@@ -124,16 +149,32 @@ class LiveUpdate:
     def onWritten(self, request: SegmentationRequest) -> None:
         """A mask was written: where it is that of what is set now, no other is to be made, and none previewed."""
         if self._isOpen and request.volumeNode == self._chosen().volumeNode:
+            self._stateOfMask = request.state
             self._tracker.accept(request.asked.key)
             if not self._tracker.moving:
                 self.background.drop("mask", "preview")
                 self._preview.remove()
 
-    def restoring(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
         """What is set within this block is what Undo or Redo made of the mask."""
         self.background.drop("mask", "preview")
         self._preview.remove()
-        return self._tracker.ignoringChanges()
+        with self._tracker.ignoringChanges():
+            yield
+        self._stateOfMask = self._stateNow()
+
+    def stateOfMask(self, request: SegmentationRequest) -> SetState | None:
+        """What was set for the mask that a request will replace, None when that is not known."""
+        chosen = self._chosen()
+        same = (request.volumeNode, request.chosen.segmentationNode) == (chosen.volumeNode, chosen.segmentationNode)
+        return self._stateOfMask if same else None
+
+    def _stateNow(self) -> SetState | None:
+        try:
+            return SetState.of(self._chosen()) if self._hasMask() else None
+        except ValueError:  # an ROI that is no box
+            return None
 
     def updateUncertainty(self) -> None:
         """Show the uncertainty of the present mask, if it is to be shown."""
@@ -158,12 +199,9 @@ class LiveUpdate:
 
     def _lastWritten(self) -> SegmentationResult | None:
         """The last mask that was written, if it is the one that the panel shows."""
-        result, chosen = self._session.current, self._chosen()
-        shown = result is not None and (result.volumeNode, result.segmentation) == (
-            chosen.volumeNode,
-            chosen.segmentationNode,
-        )
-        return result if shown else None
+        chosen = self._chosen()
+        result = self._session.resultIn(chosen.segmentationNode)
+        return result if result is not None and result.volumeNode == chosen.volumeNode else None
 
     def _onMoving(self) -> None:
         self.background.drop("mask")
@@ -179,6 +217,10 @@ class LiveUpdate:
     def _onReturned(self) -> None:
         self.background.drop("mask", "preview")
         self._preview.remove()
+
+    def _onImageRest(self) -> None:
+        self._overlay.removeIfMoved()
+        self.background.request("analysis", "uncertainty")
 
     # Background tasks
 
@@ -258,3 +300,7 @@ class LiveUpdate:
         """A problem is logged here, and shown when the user asks for the mask."""
         self._refresh()
         self.background.request("uncertainty")
+
+
+def _isPresent(node) -> bool:
+    return node is not None and node.GetScene() is not None

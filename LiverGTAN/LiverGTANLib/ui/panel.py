@@ -16,7 +16,7 @@ from ..core.segmentation_job import JobResult
 from ..core.terminology import INTENDED_USE
 from ..mrml import parameters, roi, sample_data, scene
 from ..mrml.parameters import ChosenParameters
-from ..mrml.session import SegmentationRequest, SegmentationResult, Session
+from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
 from . import appearance
 from .batch_section import BatchSection
 from .live_update import LiveUpdate
@@ -33,10 +33,6 @@ FAILED = "The liver could not be segmented."
 CHOSEN_BY_USER = ("outputSegmentation", "region", "measurements")
 """Parameters whose node, when it is deleted, must not be replaced by the neighbor that its selector jumps to: a liver
 would be written over another volume's."""
-
-USUAL_ML = (300, 4500)
-"""Volumes of a whole liver beyond these are told as unusual. A choice: an adult's has 1000 to 2000 mL, what is left
-after a large resection about 300 mL, and few enlarged ones have more than 4500 mL."""
 
 TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
 """Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
@@ -62,8 +58,11 @@ class Panel(VTKObservationMixin):
         self.chosen = ChosenParameters()
         self._guiTag = None
         self._shownVolume: Any = None
-        self._ignoring = False
+        self._ignoring = self._writing = False
         self._deleting: dict[str, list[str]] = {}  # ID of a node -> parameters that it was chosen for
+        self._observedOutput: Any = None
+        self._tellsResult = True  # whether the line of the result, empty or not, is of the mask, and no message
+        self._toldResult: SegmentationResult | None = None
         self.showRunAfter = SHOW_RUN_AFTER_SECONDS
         self._runShown = self._isTyping = False
         self._toolTips: dict[str, str] = {}  # of the .ui file, by button
@@ -90,10 +89,9 @@ class Panel(VTKObservationMixin):
             self.runner,
             lambda: self.chosen,
             say=self._sayOfBatch,
-            onResult=self._showOutputs,
+            onResult=self._onBatchResult,
             onProgress=self.refresh,
         )
-        self.batch.refresh()
         appearance.complete(ui)
         self._connect()
 
@@ -146,14 +144,30 @@ class Panel(VTKObservationMixin):
         self._isTyping = False
         slicer.app.connect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
         self._onFocusChanged(None, qt.QApplication.focusWidget())
+        if self._tellsResult:
+            self._showResult()
         self.live.open()
 
     def leave(self) -> None:
-        """Another module is opened, or the scene is closed: nothing goes on."""
-        self.batch.stop()
+        """Another module is opened: nothing goes on."""
+        if not self.runner.running:
+            self.live.finish()
+        self._stop(_("Canceled, as another module was opened; nothing was changed."))
+
+    def suspend(self) -> None:
+        """The scene is closed or another one is loaded: nothing goes on."""
+        self._stop(_("Canceled, as a scene was loaded or closed; nothing was changed."))
+
+    def _stop(self, reason: str) -> None:
+        """reason: what to say of a run."""
+        if self.batch.running:
+            self.batch.stop()
+        elif self.runner.running:
+            self._say(reason)
         self._stopFollowing()
         self.refresh()
         self.removeObservers(self.onImageChanged)
+        self._observeOutput(None)
         self._disconnect()
 
     def close(self) -> None:
@@ -171,7 +185,8 @@ class Panel(VTKObservationMixin):
 
     def clear(self) -> None:
         """The scene is empty: nothing is told any more of what was in it."""
-        self._say("")
+        self.chosen = ChosenParameters()
+        self._showResult()
         self._sayOfBatch("")
 
     def _disconnect(self) -> None:
@@ -185,22 +200,36 @@ class Panel(VTKObservationMixin):
     def onParametersChanged(self, caller=None, event=None) -> None:
         if self._ignoring or self._deleting:
             return
-        segmentationBefore = self.chosen.segmentationNode
+        before = self.chosen
         self._readParameters()
+        if (before.volumeNode, before.segmentationNode) != (self.chosen.volumeNode, self.chosen.segmentationNode):
+            self._finish(before)
         volumeChanged = self.chosen.volumeNode != self._shownVolume
         if volumeChanged:
             self._followVolume()
         else:
-            if segmentationBefore is not None and self.chosen.segmentationNode != segmentationBefore:
-                self._say("")  # what stands there is of another segmentation
-            parameters.assignMarkups(self.chosen)
+            parameters.assignToVolume(self.chosen)
             self._fitNewRegion()
+        if volumeChanged or self.chosen.segmentationNode != before.segmentationNode:
+            self._showResult()
+        self._observeOutput(self.chosen.segmentationNode)
         _setText(self.ui.engineInfoLabel, self.session.engines.describe())
         self.scheduleRefresh()
         if volumeChanged:
             self.live.onVolumeChanged()
         else:
             self.live.onParametersChanged()
+
+    def _finish(self, before: ChosenParameters) -> None:
+        """Let the mask that was on its way for what was chosen before be made, then choose the new again."""
+        new, self.chosen = self.chosen, before
+        self.live.finish()
+        if self.chosen is not before:  # it was written
+            with self._settingParameters():
+                self.parameterNode.outputSegmentation = new.segmentationNode
+            self._readParameters()
+        else:
+            self.chosen = new
 
     def _readParameters(self) -> None:
         self.chosen = parameters.read(self.parameterNode) if self.parameterNode else ChosenParameters()
@@ -221,10 +250,13 @@ class Panel(VTKObservationMixin):
         self.places.stop()  # the next point would go to the list of the volume before
         self._observeImage()
         if self.parameterNode and (previous is not None or self.chosen.segmentationNode is None):
-            self._say("")
+            segmentationNode = scene.findSegmentation(self._shownVolume)
+            result = self.session.resultIn(segmentationNode)
             with self._settingParameters():
-                self.parameterNode.outputSegmentation = scene.findSegmentation(self._shownVolume)
+                self.parameterNode.outputSegmentation = segmentationNode
                 parameters.showMarkupsOf(self._shownVolume, self.parameterNode)
+                if result is not None:
+                    parameters.restoreSettings(self.parameterNode, result.request.asked.settings)
             self._readParameters()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -243,6 +275,7 @@ class Panel(VTKObservationMixin):
                     setattr(self.parameterNode, name, None)
             self.onParametersChanged()
         if self.parameterNode:  # None while the scene is closed, which removes every node
+            self.places.onNodeRemoved(node)
             self.batch.refresh()
 
     def _observeImage(self) -> None:
@@ -251,6 +284,20 @@ class Panel(VTKObservationMixin):
         for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent, volume.TransformModifiedEvent):
             if self._shownVolume:
                 self.addObserver(self._shownVolume, event, self.onImageChanged)
+
+    def _observeOutput(self, segmentationNode) -> None:
+        if segmentationNode == self._observedOutput:
+            return
+        self._observedOutput = segmentationNode
+        self.removeObservers(self._onOutputChanged)
+        for event in ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved"):
+            if segmentationNode is not None:
+                self.addObserver(segmentationNode, getattr(slicer.vtkSegmentation, event), self._onOutputChanged)
+
+    def _onOutputChanged(self, caller, event) -> None:
+        """Segments were changed by this module, by hand, or by another module."""
+        if not self._writing:
+            self.scheduleRefresh()
 
     def _fitNewRegion(self) -> None:
         chosen = self.chosen
@@ -269,15 +316,15 @@ class Panel(VTKObservationMixin):
 
     def refresh(self) -> None:
         self._refreshTimer.stop()
-        runWasShown = self._runShown
-        self._runShown = self.runner.running and self.runner.waited > self.showRunAfter
+        if self._tellsResult and not self._isTold():
+            self._showResult()
+        self._runShown = self.runner.running and (self.batch.running or self.runner.waited > self.showRunAfter)
         if self._runShown:
             self._showRun()
         else:
             self._showChoices()
-        if self._runShown != runWasShown:
-            self.ui.progressBar.visible = self._runShown
-            self.batch.refresh()
+        self.ui.progressBar.visible = self._runShown
+        self.batch.refresh()
 
     def _showChoices(self) -> None:
         chosen, ui = self.chosen, self.ui
@@ -287,12 +334,8 @@ class Panel(VTKObservationMixin):
         ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
         _setText(ui.messageLabel, reason or warning)
         ui.messageLabel.visible = bool(reason or warning)
-        self._enable(
-            "undoButton", "" if self.session.canUndo(chosen.segmentationNode) else _("There is nothing to undo.")
-        )
-        self._enable(
-            "redoButton", "" if self.session.canRedo(chosen.segmentationNode) else _("There is nothing to redo.")
-        )
+        self._enable("undoButton", self.session.undoObstacle(chosen.segmentationNode))
+        self._enable("redoButton", self.session.redoObstacle(chosen.segmentationNode))
         withoutCt = "" if chosen.volumeNode else _("Choose a CT first.")
         for name in ("liverPointsButton", "notLiverPointsButton", "clearPointsButton"):
             self._enable(name, withoutCt)
@@ -359,15 +402,18 @@ class Panel(VTKObservationMixin):
 
     def _write(self, request: SegmentationRequest, found: JobResult) -> None:
         """Put what was found into the scene, and show it."""
+        self._writing = True
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED), waitCursor=True):
-                result = self.session.apply(request, found, surfaceLater=True)
+                before = self.live.stateOfMask(request) if request.chosen.segmentationNode else None
+                result = self.session.apply(request, found, surfaceLater=True, stateBefore=before)
                 qt.QTimer.singleShot(0, self._makeSurface)
                 self._showOutputs(result)
                 self.live.onWritten(request)
                 if result.volumeNode == self.chosen.volumeNode:
-                    self._say(_resultLine(result, withTime=True))
+                    self._showResult(withTime=True)
         finally:
+            self._writing = False
             self.refresh()
         if self.chosen.showUncertainty:
             self.live.updateUncertainty()
@@ -384,6 +430,14 @@ class Panel(VTKObservationMixin):
             self.parameterNode.outputSegmentation = segmentationNode
             self.parameterNode.measurements = result.tableNode
         self.chosen = replace(self.chosen, segmentationNode=segmentationNode, tableNode=result.tableNode)
+        self._observeOutput(segmentationNode)
+
+    def _onBatchResult(self, result: SegmentationResult) -> None:
+        self._showOutputs(result)
+        if result.volumeNode == self.chosen.volumeNode:
+            self.live.onWritten(result.request)
+            self._showResult()
+            self.live.updateUncertainty()
 
     def _fail(self, error: BaseException) -> None:
         """Show an error to the user."""
@@ -395,7 +449,30 @@ class Panel(VTKObservationMixin):
             self.refresh()
 
     def _say(self, text: str) -> None:
+        """A message in place of the result, until there is another result."""
+        self._tellsResult = False
         _setText(self.ui.resultLabel, text)
+
+    def _showResult(self, withTime: bool = False) -> None:
+        """Say what is known of the mask that is there."""
+        chosen = self.chosen
+        result = self.session.resultIn(chosen.segmentationNode)
+        if result is not None and result.volumeNode != chosen.volumeNode:
+            result = None
+        editedMl = None if result else self.session.measureEdited(chosen.segmentationNode, chosen.volumeNode)
+        if result is not None:
+            text = _resultLine(result, withTime)
+        elif editedMl is not None:
+            text = _("Liver {volume:.0f} mL, edited since it was segmented").format(volume=editedMl)
+        else:
+            text = ""
+        _setText(self.ui.resultLabel, text)
+        self._tellsResult, self._toldResult = True, result
+
+    def _isTold(self) -> bool:
+        """Whether the line of the result tells of the mask that is there."""
+        result = self._toldResult
+        return result is not None and self.session.resultIn(self.chosen.segmentationNode) is result
 
     def _sayOfBatch(self, text: str) -> None:
         _setText(self.ui.batchLabel, text)
@@ -407,19 +484,38 @@ class Panel(VTKObservationMixin):
 
     # Undo, region, points, sample
 
-    def moveInHistory(self, move: Callable[[], SegmentationResult | None]) -> None:
+    def moveInHistory(self, move: Callable[[Any], HistoryMove]) -> None:
         """move: `Session.undo` or `Session.redo`. What was set for the mask is set again."""
-        if self.runner.running:
+        if self.batch.running:
             return
+        if self.runner.running:  # it would replace the mask that is asked for now
+            self.runner.stop()
+        self._writing = True
         try:
             with slicer.util.tryWithErrorDisplay(_("The step could not be taken.")), self.live.restoring():
-                result = move()
-                self._say(_resultLine(result) if result else "")
-                if result is not None:
-                    parameters.restore(self.parameterNode, result.request.chosen, result.request.asked)
+                moved = move(self.chosen.segmentationNode)
+                if moved.state is not None:
+                    parameters.restore(self.parameterNode, moved.state)
+                self._showMove(moved)
         finally:
+            self._writing = False
             self.live.updateUncertainty()
             self.refresh()
+
+    def _showMove(self, moved: HistoryMove) -> None:
+        segmentationNode, result = self.chosen.segmentationNode, moved.result
+        self._showResult()
+        owner, name = scene.liverVolume(segmentationNode), segmentationNode.GetName()
+        messages = [self.ui.resultLabel.text]
+        if owner is not None and owner != self.chosen.volumeNode:
+            messages = [_("'{name}' holds the liver of '{volume}' again.").format(name=name, volume=owner.GetName())]
+        elif owner is not None and result is None:
+            messages = [_("The liver is as it was before.")]
+        if moved.left:
+            left = ", ".join(f"'{one}'" for one in moved.left)
+            messages.append(_("Left as edited since: {names}.").format(names=left))
+        if messages != [self.ui.resultLabel.text]:
+            self._say(" ".join(filter(None, messages)))
 
     def _onSliding(self, slider, value: float) -> None:
         """ctkSliderWidget with `tracking` off sends this for every change, by the user or not. Only while the user
@@ -450,16 +546,15 @@ class Panel(VTKObservationMixin):
 
 def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
     """What is in the segment, for the user."""
+    text = _("Liver {volume}").format(volume=result.interval or f"{result.volumeMl:.0f} mL")
     if result.masked:
-        text = _("Liver {volume:.0f} mL, as the Segment Editor's masking left it").format(volume=result.volumeMl)
-    else:
-        text = _("Liver {interval}").format(interval=result.interval)
+        text += _(", as the Segment Editor's masking left it")
+    elif result.interval is None:
+        text += _(" (no range: the network is hardly sure of any of it, look at the mask)")
     if result.remark:
         text += f" ({result.remark})"
     if withTime:
         text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
-    if result.request.chosen.roiNode is None and not USUAL_ML[0] <= result.volumeMl <= USUAL_ML[1]:
-        text += ". " + _("An unusual volume for a whole liver: look at it.")
     return text
 
 

@@ -21,6 +21,7 @@ class PlaceButtons(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._section, self._buttons = section, {True: liverButton, False: notLiverButton}
         self._parameterNode = None
+        self._placedInto = ""  # ID of the list that points were placed into last
         self._shortcuts = []
         section.connect("contentsCollapsed(bool)", self._onCollapsed)
         for liver, button in self._buttons.items():
@@ -76,6 +77,7 @@ class PlaceButtons(VTKObservationMixin):
         if node is None:
             node = points.create(self._parameterNode.inputVolume, liver)
             setattr(self._parameterNode, _PARAMETER_NAMES[liver], node)
+        self._placedInto = node.GetID()
         logic = slicer.modules.markups.logic()
         logic.SetActiveList(node)
         logic.StartPlaceMode(True)
@@ -84,6 +86,13 @@ class PlaceButtons(VTKObservationMixin):
         """End the placing, if the mouse places points of these lists."""
         if any(self._isPlacing(liver) for liver in self._buttons):
             self._stop()
+
+    def onNodeRemoved(self, node) -> None:
+        """A list that is deleted while points are placed into it ends the placing: there is no place for the next."""
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        if node.GetID() == self._placedInto and interaction.GetCurrentInteractionMode() == interaction.Place:
+            self._stop()
+        self._update()
 
     def _stop(self) -> None:
         slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
