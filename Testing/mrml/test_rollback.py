@@ -292,7 +292,9 @@ def test_an_error_while_the_row_is_taken_along_moves_nothing(logic, ct, output, 
             getattr(logic.session, direction)()
     same = {key: value for key, value in snapshot(logic).items() if key != "tables" or not after}
     assert same == {key: before[key] for key in same}
-    assert getattr(logic.session, direction)().result is not None and bool(logic.session.redoObstacle(output)) == (direction == "redo")
+    assert getattr(logic.session, direction)().result is not None and bool(logic.session.redoObstacle(output)) == (
+        direction == "redo"
+    )
 
 
 def test_an_error_while_the_first_row_is_removed_moves_nothing(logic, ct, monkeypatch):

@@ -305,8 +305,9 @@ class Panel(VTKObservationMixin):
             self.onFitRegion()
 
     def onImageChanged(self, caller, event) -> None:
-        self.scheduleRefresh()
-        self.live.onImageChanged()
+        if not self._writing:  # which lets the volume refer to its segmentation
+            self.scheduleRefresh()
+            self.live.onImageChanged()
 
     # What can be done now, and why something cannot
 
@@ -503,13 +504,13 @@ class Panel(VTKObservationMixin):
             self.refresh()
 
     def _showMove(self, moved: HistoryMove) -> None:
-        segmentationNode, result = self.chosen.segmentationNode, moved.result
+        segmentationNode = self.chosen.segmentationNode
         self._showResult()
         owner, name = scene.liverVolume(segmentationNode), segmentationNode.GetName()
         messages = [self.ui.resultLabel.text]
         if owner is not None and owner != self.chosen.volumeNode:
             messages = [_("'{name}' holds the liver of '{volume}' again.").format(name=name, volume=owner.GetName())]
-        elif owner is not None and result is None:
+        elif owner is not None and not messages[0]:
             messages = [_("The liver is as it was before.")]
         if moved.left:
             left = ", ".join(f"'{one}'" for one in moved.left)
