@@ -1,5 +1,7 @@
 """LiverGTANLogic: segmenting from a script, without a panel and without a pop-up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from slicer.util import arrayFromVolume, arrayFromVolumeModified, updateVolumeFr
 from LiverGTANLib.core import input_checks, measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.engines.factory import ENGINES
+from LiverGTANLib.core.postprocess import PostprocessSettings
+from LiverGTANLib.core.uncertainty import VolumeInterval
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.core.weight_file import StudentError
 from LiverGTANLib.mrml import scene, self_test
@@ -17,7 +21,7 @@ from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
 from LiverGTANLib.mrml.session import Session
 from support import band_student
 from support.module_fixtures import logic, students
-from support.mrml_cases import NoOpLogic, addTransform, addWarp
+from support.mrml_cases import NoOpLogic, addSegment, addTransform, addWarp
 
 pytestmark = pytest.mark.slow
 
@@ -280,6 +284,45 @@ def test_what_does_not_move_the_image_does_not_count_as_a_change(logic, phantom)
     volumeNode.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, np.eye(4)).GetID())
     result = logic.session.apply(request, found)
     assert result.volumeMl > 0 and segmentationCount() == 1
+
+
+def test_what_leaves_nothing_of_the_liver_is_named(logic, phantom):
+    volumeNode, _ = phantom
+    with pytest.raises(InputError, match=r"The threshold is 1\.00: lower it"):
+        logic.process(volumeNode, settings=PostprocessSettings(threshold=1.0))
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roiNode.SetSize(10, 10, 10)
+    roiNode.SetCenter(2000, 0, 0)
+    with pytest.raises(InputError, match=r"in the ROI of 'Phantom'.* Move the ROI"):
+        logic.process(volumeNode, region=roiNode)
+
+
+def test_on_another_grid_the_volume_is_that_of_the_segment(logic, phantom):
+    volumeNode, _ = phantom
+    coarse = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "coarse")
+    matrix = scene.ijkToWorld(volumeNode) @ np.diag([3, 3, 3, 1])
+    coarse.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    shape = [-(-n // 3) for n in arrayFromVolume(volumeNode).shape]
+    slicer.util.updateVolumeFromArray(coarse, np.zeros(shape, np.int16))
+    output, own = scene.createSegmentation(coarse), np.zeros(shape, np.uint8)
+    own[:2, :2, :2] = 1
+    addSegment(output, coarse, "own", own)
+    result, exact = logic.process(volumeNode, output), logic.process(volumeNode)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(output, result.segmentId, coarse)
+    assert result.volumeMl == pytest.approx(np.count_nonzero(mask) * measurements.voxel_ml(matrix))
+    assert 0 < abs(result.volumeMl / exact.volumeMl - 1) < 0.1
+    found = replace(result.found, interval=VolumeInterval(exact.volumeMl / 2, exact.volumeMl, exact.volumeMl * 2))
+    low, high = result.volumeMl / 2, result.volumeMl * 2
+    interval = replace(result, found=found).interval
+    assert (interval.low, interval.volume, interval.high) == pytest.approx((low, result.volumeMl, high))
+
+
+def test_a_range_that_begins_at_nothing_is_none(logic, phantom):
+    """Where the network finds less than 50 mL nothing is outlined: such an end says nothing of the volume."""
+    result = logic.process(phantom[0])
+    for low, said in ((0.0, None), (1500.0, 1500.0)):
+        found = replace(result.found, interval=VolumeInterval(low, result.volumeMl, 1677.0))
+        assert replace(result, found=found).row().low_ml == said
 
 
 def test_each_segmentation_has_an_undo_of_its_own(logic, phantom):

@@ -95,6 +95,32 @@ def test_a_renamed_column_is_the_users_and_ours_is_made_again(tableNode, segment
     assert tableNode.GetCellText(0, tableNode.GetColumnIndex("before treatment")) == "1001"
 
 
+def test_a_column_that_was_made_one_of_whole_numbers_holds_fractions_again(tableNode, segmentationNodes):
+    tableNode.SetColumnType(ML, vtk.VTK_INT)
+    whole = vtk.vtkIntArray()
+    whole.SetName(ML)
+    for value in (1001, 1002, 1003):
+        whole.InsertNextValue(value)
+    tableNode.GetTable().GetColumnByName(ML)
+    index = tableNode.GetColumnIndex(ML)
+    tableNode.GetTable().GetRowData().RemoveArray(ML)
+    tableNode.GetTable().AddColumn(whole)
+    assert index >= 0 and tableNode.GetTable().GetColumnByName(ML).IsA("vtkIntArray")
+    table.put(tableNode, segmentationNodes[0], row(segmentationNodes[0], 1100.4))
+    assert volumes(tableNode) == [("A", 1100.4), ("B", 1002), ("C", 1003)]
+
+
+def test_a_failed_export_leaves_the_former_file(tableNode, segmentationNodes, tmp_path, monkeypatch):
+    path = tmp_path / "volumes.csv"
+    table.export(tableNode, path)
+    before = path.read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "writer", lambda file: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            table.export(tableNode, path)
+    assert path.read_text() == before and not list(tmp_path.glob(".partial*"))
+
+
 def test_moved_and_added_columns_do_not_matter(tableNode, segmentationNodes):
     a = segmentationNodes[0]
     note = vtk.vtkStringArray()

@@ -9,6 +9,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore, QtWidgets
 
+from LiverGTANLib.core import measurements
 from LiverGTANLib.mrml import self_test
 from support.interactive_cases import settle
 from support.module_fixtures import students
@@ -200,14 +201,12 @@ def test_icons_are_slicers_and_without_them_the_texts_stand_alone(panel, monkeyp
     assert all(button.icon.isNull() and button.text for button in buttons)
 
 
-def test_an_unusual_volume_is_told(panel, phantom, monkeypatch):
-    from LiverGTANLib.ui import panel as panelFile
-
+def test_an_unusual_volume_is_told_once(panel, phantom, monkeypatch):
     panel.segment()
     assert "unusual" not in panel.ui.resultLabel.text
-    monkeypatch.setattr(panelFile, "USUAL_ML", (2000, 4500))
+    monkeypatch.setattr(measurements, "USUAL_LIVER_ML", (2000, 4500))
     panel.segment()
-    assert panel.ui.resultLabel.text.endswith("An unusual volume for a whole liver: look at it.")
+    assert panel.ui.resultLabel.text.count("unusual") == 1
     panel.ui.regionSelector.addNode("vtkMRMLMarkupsROINode")
     settle(panel)
     panel.segment()

@@ -40,8 +40,8 @@ def move(panel, name: str) -> None:
 def addLiverPoints(panel, volumeNode, *places) -> None:
     node = points.find(volumeNode, True) or points.create(volumeNode, True)
     panel.widget.panel.parameterNode.liverPoints = node
-    for place in places:
-        node.AddControlPointWorld(place)
+    for ras in places:
+        node.AddControlPointWorld(ras)
 
 
 def counts(volumeNode) -> list:

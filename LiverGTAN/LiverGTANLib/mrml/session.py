@@ -15,7 +15,7 @@ from ..core.engines.engine import EngineProvider, IsCancelled
 from ..core.input_checks import Finding
 from ..core.lru_cache import LruCache
 from ..core.measurements import Attenuation, MeasurementRow
-from ..core.postprocess import MaskParameters
+from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmentation_job import CACHED_ANALYSES, JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
@@ -443,9 +443,22 @@ def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
     if found.mask.empty:
         where = "in the ROI of" if found.parameters.region else "in"
         raise InputError(
-            f"No liver was found {where} '{request.volumeNode.GetName()}'; nothing was changed. "
-            "Check that it is a CT of the abdomen and that its orientation is right."
+            f"No liver was found {where} '{request.volumeNode.GetName()}'; nothing was changed. {_advice(found)}"
         )
+
+
+def _advice(found: JobResult) -> str:
+    """What may have left nothing of the liver, the settings first."""
+    asked, usual = found.parameters, PostprocessSettings()
+    if asked.settings.threshold > usual.threshold:
+        return f"The threshold is {asked.settings.threshold:.2f}: lower it to {usual.threshold:.2f} first."
+    if asked.settings.smoothing_mm > usual.smoothing_mm:
+        return f"Smoothing over {asked.settings.smoothing_mm:.1f} mm may leave nothing: lower it first."
+    if not all(click.liver for click in asked.clicks):
+        return "Points say of what there is that it is not liver: remove them first."
+    if asked.region:
+        return "Move the ROI over the liver, or take it off."
+    return "Check that it is a CT of the abdomen and that its orientation is right."
 
 
 def _takeBack(function: Callable, *arguments) -> None:

@@ -102,8 +102,22 @@ def _addMissingColumns(tableNode) -> None:
     for title, arrayClass in {**columns, ROW_ID: vtk.vtkStringArray}.items():
         if tableNode.GetColumnIndex(title) < 0:
             _addColumn(tableNode, title, arrayClass())
+        elif not tableNode.GetTable().GetColumnByName(title).IsA("vtkStringArray"):
+            _letHoldFractions(tableNode, title)
     tableNode.SetUseColumnTitleAsColumnHeader(True)
     tableNode.SetAttribute(_MARK, "1")
+
+
+def _letHoldFractions(tableNode, title: str) -> None:
+    """A column that was made one of whole numbers would take 1155.3 for 0."""
+    column = tableNode.GetTable().GetColumnByName(title)
+    if not column.IsA("vtkDoubleArray"):
+        wider = vtk.vtkDoubleArray()
+        wider.DeepCopy(column)
+        wider.SetName(title)
+        tableNode.SetColumnType(title, vtk.VTK_DOUBLE)
+        for index in range(tableNode.GetNumberOfRows()):
+            tableNode.SetCellText(index, tableNode.GetColumnIndex(title), str(wider.GetValue(index)))
 
 
 def _addColumn(tableNode, title: str, array) -> None:

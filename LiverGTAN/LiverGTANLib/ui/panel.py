@@ -61,6 +61,7 @@ class Panel(VTKObservationMixin):
         self._ignoring = self._writing = False
         self._deleting: dict[str, list[str]] = {}  # ID of a node -> parameters that it was chosen for
         self._observedOutput: Any = None
+        self._stopped = ""  # why a run ended that was not asked to; said when the panel is there again
         self._tellsResult = True  # whether the line of the result, empty or not, is of the mask, and no message
         self._toldResult: SegmentationResult | None = None
         self.showRunAfter = SHOW_RUN_AFTER_SECONDS
@@ -144,8 +145,11 @@ class Panel(VTKObservationMixin):
         self._isTyping = False
         slicer.app.connect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
         self._onFocusChanged(None, qt.QApplication.focusWidget())
-        if self._tellsResult:
+        if self._stopped:
+            self._say(self._stopped)
+        elif self._tellsResult:
             self._showResult()
+        self._stopped = ""
         self.live.open()
 
     def leave(self) -> None:
@@ -163,7 +167,7 @@ class Panel(VTKObservationMixin):
         if self.batch.running:
             self.batch.stop()
         elif self.runner.running:
-            self._say(reason)
+            self._stopped = reason
         self._stopFollowing()
         self.refresh()
         self.removeObservers(self.onImageChanged)
@@ -186,6 +190,7 @@ class Panel(VTKObservationMixin):
     def clear(self) -> None:
         """The scene is empty: nothing is told any more of what was in it."""
         self.chosen = ChosenParameters()
+        self._stopped = ""
         self._showResult()
         self._sayOfBatch("")
 
@@ -551,7 +556,7 @@ def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
     if result.masked:
         text += _(", as the Segment Editor's masking left it")
     elif result.interval is None:
-        text += _(" (no range: the network is hardly sure of any of it, look at the mask)")
+        text += _(" (no range: the network is sure of hardly any of it)")
     if result.remark:
         text += f" ({result.remark})"
     if withTime:
