@@ -147,13 +147,10 @@ def _restoreMarkups(volumeNode, state: SetState) -> None:
         roiNode = _present(state.chosen.roiNode) or roi.create(volumeNode)
         roi.writeRegion(roiNode, state.asked.region)
     roi.assign(volumeNode, roiNode)
-    lists = []
-    for liver in (True, False):
-        node = points.find(volumeNode, liver)
-        if node is None and any(point.click.liver == liver for point in state.points):
-            node = points.create(volumeNode, liver)
-        lists.append(node)
-    points.restore(*lists, state.points)
+    lists = {liver: points.find(volumeNode, liver) for liver in (True, False)}
+    for liver in {point.click.liver for point in state.points}:
+        lists[liver] = lists[liver] or points.create(volumeNode, liver)
+    points.restore(lists[True], lists[False], state.points)
 
 
 def _present(node):
