@@ -84,3 +84,34 @@ def test_masking_set_for_another_segmentation_does_not_matter(volumeNode, segmen
     segmentEditor.SetSourceVolumeIntensityMaskRange(1, 2)
     segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())
+
+
+@pytest.fixture
+def overwriting(segmentEditor):
+    segmentEditor.SetOverwriteMode(segmentEditor.OverwriteVisibleSegments)
+
+
+def test_undo_brings_back_what_the_write_took_from_another_segment(volumeNode, segmentationNode, writer, overwriting):
+    half, own = halfOfTheScan(), np.zeros(SHAPE, np.uint8)
+    own[:2] = 1  # where no liver is
+    halfId = addSegment(segmentationNode, volumeNode, "half", half)
+    writer.write(volumeNode, ball(), segmentationNode, "a")
+    history = writer.historyOf(segmentationNode)
+    ownId = addSegment(segmentationNode, volumeNode, "own", own)
+    for move, expected in ((history.undo, half), (history.redo, half & ~ball().full() & 1)):
+        assert move() == []
+        np.testing.assert_array_equal(voxels(segmentationNode, halfId, volumeNode), expected)
+        np.testing.assert_array_equal(voxels(segmentationNode, ownId, volumeNode), own)
+
+
+def test_another_segment_that_was_edited_since_is_left_and_named(volumeNode, segmentationNode, writer, overwriting):
+    halfId = addSegment(segmentationNode, volumeNode, "half", halfOfTheScan())
+    segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
+    edited = voxels(segmentationNode, halfId, volumeNode)
+    edited[:3] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, segmentationNode, halfId, volumeNode)
+    history = writer.historyOf(segmentationNode)
+    for move, present in ((history.undo, False), (history.redo, True)):
+        assert move() == ["half"]
+        np.testing.assert_array_equal(voxels(segmentationNode, halfId, volumeNode), edited)
+        assert (segmentationNode.GetSegmentation().GetSegment(segmentId) is not None) == present

@@ -7,7 +7,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from slicer.util import arrayFromVolume, updateSegmentBinaryLabelmapFromArray
 from ui.test_points import place
 
-from LiverGTANLib.mrml import points, roi, scene, self_test
+from LiverGTANLib.mrml import points, roi, scene, self_test, table
 from support.interactive_cases import addRoi, letTimersFire, liver, segmented, settle, worldOf
 from support.module_fixtures import students
 from support.mrml_cases import addSegment, voxels
@@ -80,8 +80,8 @@ def test_a_liver_that_was_edited_by_hand_is_left_and_what_replaced_it_can_be_und
     settle(panel)
     assert not panel.ui.undoButton.enabled and "edited since" in panel.ui.undoButton.toolTip
     assert "edited since" in panel.ui.resultLabel.text and panel.ui.resultLabel.text.startswith("Liver ")
-    table = panel.ui.tableSelector.currentNode()
-    row = [table.GetCellText(0, table.GetColumnIndex(title)) for title in ("Liver [mL]", "Hint", "Mean [HU]")]
+    tableNode = panel.ui.tableSelector.currentNode()
+    row = [tableNode.GetCellText(0, tableNode.GetColumnIndex(title)) for title in ("Liver [mL]", "Hint", "Mean [HU]")]
     told = float(panel.ui.resultLabel.text.split()[1])
     assert float(row[0]) == pytest.approx(told, abs=0.6) and "edited" in row[1] and row[2] in ("", "nan")
     setThreshold(panel, 0.7)
@@ -221,3 +221,16 @@ def test_a_volume_with_two_segmentations_comes_back_with_the_one_used_last(panel
         assert panel.output == used
         panel.ui.outputSelector.setCurrentNode(first)
         settle(panel)
+
+
+def test_undo_after_another_table_was_chosen_leaves_no_row_of_another_mask(panel, segmented):
+    first, line = panel.ui.tableSelector.currentNode(), panel.ui.resultLabel.text.partition(",")[0]
+    rows = table.rows(first)
+    panel.ui.tableSelector.setCurrentNode(None)
+    settle(panel)
+    setThreshold(panel, 0.7)
+    second = panel.ui.tableSelector.currentNode()
+    assert second != first and table.read(second, panel.output) is not None
+    move(panel, "undo")
+    assert table.rows(first) == rows and table.read(second, panel.output) is None
+    assert panel.ui.resultLabel.text == line
