@@ -59,9 +59,10 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
     Must not be called from within `function`: the pool is shared and would wait for itself.
     """
     items = list(items)
-    if len(items) < 2 or thread_count() == 1:
-        return [function(item) for item in items]
+    # Also for one thread: products as small as ours are slower on several, which wait for one another.
     with one_blas_thread():
+        if len(items) < 2 or thread_count() == 1:
+            return [function(item) for item in items]
         return list(_executor().map(function, items))
 
 
