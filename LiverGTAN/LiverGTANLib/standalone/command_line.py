@@ -26,8 +26,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 2 a bad input (in a batch: at least one)."""
     try:
         options = _parser().parse_args(arguments)
-        import scipy.ndimage  # noqa: F401  (masks need it; imported here, it is not counted as time of the first scan)
-
         options.inputs = _resolved(options.inputs)
         engine = InstalledEngines().create(options.student, options.engine)
         if _is_folder(options.output):

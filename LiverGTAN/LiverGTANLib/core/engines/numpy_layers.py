@@ -6,6 +6,7 @@ share one row of that matrix: their patches overlap, so fewer numbers are copied
 to run near the processor's limit, which outweighs the zeros that it multiplies.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -183,15 +184,13 @@ def compose(up_weight: np.ndarray, weight: np.ndarray) -> np.ndarray:
     up_weight: (in, middle, 2, 2, 2); weight: (out, middle, 3, 3, 3).
     Returns (3 cz, 3 cy, 3 cx, in, 2 * 2 * 2 * out) float32.
     """
+    # (in, 2, 2, 2, out, 3, 3, 3): each transposed tap times each tap that may read it.
+    products = np.tensordot(up_weight, weight.astype(np.float64), axes=(1, 1))
+    composed = np.zeros((3, 3, 3, len(up_weight), 2, 2, 2, len(weight)))
     # Tap t of the child with parity p reads the fine voxel p + t - 1: the child `parity` of the coarse neighbor c - 1.
-    route = np.zeros((2, 3, 3, 2))
-    for p in range(2):
-        for t in range(3):
-            fine = p + t - 1
-            route[p, t, fine // 2 + 1, fine % 2] = 1
-    composed = np.einsum(
-        "ptcu,qsdv,rwex,imuvx,omtsw->cdeipqro", route, route, route, up_weight, weight.astype(np.float64), optimize=True
-    )
+    routes = [(p, t, (p + t - 1) // 2 + 1, (p + t - 1) % 2) for p in range(2) for t in range(3)]
+    for (p, t, c, u), (q, s, d, v), (r, w, e, x) in itertools.product(routes, repeat=3):
+        composed[c, d, e, :, p, q, r] += products[:, u, v, x, :, t, s, w]
     return composed.reshape(*composed.shape[:4], -1).astype(np.float32)
 
 
