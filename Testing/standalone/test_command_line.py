@@ -49,7 +49,7 @@ def test_a_scan_said_to_be_half_as_large_is_warned_of(sample, tmp_path, capsys):
     sitk.WriteImage(half, str(tmp_path / "half.nii.gz"))
     assert run(tmp_path / "half.nii.gz", "-o", tmp_path / "liver.nii.gz") == 0
     said = capsys.readouterr()
-    assert "warning: Only" in said.err and "look at the mask" in said.err
+    assert "warning: Less than 300 mL" in said.err and "look at the mask" in said.err
     assert int(said.out.split()[1]) < 300
 
 

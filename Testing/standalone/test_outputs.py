@@ -240,6 +240,51 @@ def test_warnings_of_a_batch_are_told(sampleFolder, tmp_path, capsys):
     assert error.count("cut by the upper end of the scan") == 2
 
 
+@posix
+@pytest.mark.parametrize("option", ["-o", "--report", "--picture"])
+def test_links_that_lead_in_a_circle_are_refused(scan, tmp_path, capsys, option):
+    here, there = tmp_path / "here.nrrd", tmp_path / "there.nrrd"
+    here.symlink_to(there)
+    there.symlink_to(here)
+    outputs = ["-o", here] if option == "-o" else ["-o", tmp_path / "liver.nrrd", option, here]
+    assert "leads to itself" in refused(capsys, scan, *outputs)
+    assert here.is_symlink() and not (tmp_path / "liver.nrrd").exists()
+    assert "leads to itself" in refused(capsys, scan, "-o", here / "liver.nrrd")
+    assert "does not exist" in refused(capsys, here, "-o", tmp_path / "liver.nrrd")
+    assert segment(here, scan, "-o", tmp_path / "out") == 2
+    assert [bool(row["error"]) for row in rows(tmp_path / "out")] == [True, False]
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".seg.nrrd", ".nii.gz", ".mha"])
+def test_why_a_mask_cannot_be_written_is_said_once(scan, tmp_path, capsys, suffix):
+    with fullDisk(2000):
+        error = refused(capsys, scan, "-o", tmp_path / f"liver{suffix}")
+    assert error.count("cannot be written") == 1 and error.count("liver") == 1
+    assert "File too large" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="only Linux has it")
+def test_a_folder_of_the_system_is_no_series(tmp_path, capsys):
+    """Its files have no size, and reading some of them fails or waits for ever."""
+    assert "holds no DICOM series" in refused(capsys, "/proc/self/task", "-o", tmp_path / "liver.nrrd")
+
+
+@pytest.mark.parametrize("threshold, words", [("0.99", "unusually small"), ("0.01", ""), ("0.5", "")])
+def test_what_a_threshold_leaves_is_told_if_it_is_odd(scan, tmp_path, capsys, monkeypatch, threshold, words):
+    monkeypatch.setattr("LiverGTANLib.core.measurements.USUAL_LIVER_ML", (1100.0, 4500.0))
+    assert segment(scan, "-o", tmp_path / "liver.nrrd", "--threshold", threshold) == 0
+    error = capsys.readouterr().err
+    assert (f"At a threshold of {threshold} the liver is" in error) == bool(words) and words in error
+
+
+@pytest.mark.parametrize("threshold", ["0", "1e-300", "0.999999", "nan", "1"])
+def test_a_threshold_that_leaves_nothing_or_everything_is_refused(scan, tmp_path, capsys, threshold):
+    with pytest.raises(SystemExit):
+        segment(scan, "-o", tmp_path / "liver.nrrd", "--threshold", threshold)
+    assert f"{threshold} is not between 0.01 and 0.99" in capsys.readouterr().err
+
+
 # References
 
 

@@ -34,6 +34,11 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     return data
 
 
+def real_path(path: str | Path) -> Path:
+    """Where the links of a path lead; a path whose links lead in a circle, for which `Path.resolve` raises, stays."""
+    return Path(os.path.realpath(path))
+
+
 def brief(value: Any, most: int = 200) -> str:
     """For messages: in one line and not long, for what a damaged or hostile file holds may have any length."""
     text = " ".join(str(value).split())

@@ -20,6 +20,8 @@ from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
 from .outputs import require_writable
 
 BAD_INPUT = 2
+THRESHOLDS = (0.01, 0.99)
+"""Chosen somewhat wider than those of the panel, 0.05 to 0.95: beyond, a mask is soon everything or nothing."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{' or '.join(weight_file.available())}, or a file (%(default)s)",
     )
     add("--engine", default=AUTOMATIC, choices=(AUTOMATIC, *ENGINES), help="(%(default)s)")
-    add("--threshold", type=_probability, default=0.5, help="probability from which a voxel is liver (%(default)s)")
+    add(
+        "--threshold",
+        type=_probability,
+        default=0.5,
+        help="probability from which a voxel is liver, 0.01 to 0.99 (%(default)s)",
+    )
     add("--series", type=int, metavar="NUMBER", help="which of several DICOM series; without it they are listed")
     add("--report", type=_path, metavar="FILE.json", help="volume, times, student and geometry; several inputs: a list")
     add("--picture", type=_path, metavar="FILE.png", help="slices and a 3-D view (one input; needs matplotlib)")
@@ -101,8 +108,9 @@ def _is_folder(output: Path) -> bool:
 
 def _probability(text: str) -> float:
     value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    low, high = THRESHOLDS
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
     return value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.engines.engine import Engine
-from ..core.files import atomic_write
+from ..core.files import atomic_write, real_path
 from ..core.postprocess import MaskParameters
 from ..core.volume import InputError
 from .errors import EXPECTED, sentence
@@ -50,7 +50,7 @@ def targets(inputs: list[Path], folder: Path, suffix: str = MASK_SUFFIX) -> list
     taken: set[str] = set()
     found = []
     for path in inputs:
-        stem = stem_of(path.resolve()) or "scan"
+        stem = stem_of(real_path(path)) or "scan"
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..core import measurements, segmenter, terminology
 from ..core.engines.engine import Engine
-from ..core.files import atomic_write, to_json
+from ..core.files import atomic_write, real_path, to_json
 from ..core.input_checks import check
 from ..core.orientation_check import check_orientation
-from ..core.postprocess import MaskParameters
+from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
 from .image_files import CtFile, open_ct, read_labels
@@ -51,6 +51,10 @@ def segment_file(
     masked = time.perf_counter()
     findings = [*check(source.ct), *segmenter.check(analysis), *check_orientation(analysis, engine)]
     reasons = [finding.reason for finding in findings]
+    volume_ml = measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras)
+    unusual = measurements.unusual_size(volume_ml)
+    if unusual and parameters.settings.threshold != PostprocessSettings.threshold:  # what is said else is of this one
+        reasons.insert(0, f"At a threshold of {parameters.settings.threshold:g} the liver is {unusual}.")
     cut = measurements.cut_ends(mask, source.ct.ijk_to_ras)
     seconds = {
         "read": read_seconds,
@@ -60,7 +64,7 @@ def segment_file(
     }
     report = {
         "input": str(path),
-        "volume_ml": round(measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras), 2),
+        "volume_ml": round(volume_ml, 2),
         "cut_by_end_of_scan": cut,
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
         "engine": engine.name,
@@ -96,7 +100,7 @@ def read_reference(ct: CtVolume, path: Path, label: int | None) -> np.ndarray:
 
 def write_report(path: Path, content: dict[str, Any] | list[dict[str, Any]]) -> None:
     """As JSON. Raises OSError with a sentence."""
-    with atomic_write(path.resolve()) as temporary:
+    with atomic_write(real_path(path)) as temporary:
         # Names of files may hold bytes that are no text, which only escapes can stand for.
         temporary.write_text(to_json(content, indent=2, ascii_only=True) + "\n", encoding="utf-8")
 

@@ -1,13 +1,14 @@
 """Images in and out of files, for use without Slicer: NIfTI, NRRD, MetaImage and DICOM."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..core.files import atomic_write
+from ..core.files import atomic_write, real_path
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import LPS_TO_RAS, CtVolume, InputError
@@ -152,7 +153,7 @@ def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student
     It is read back and compared before it takes the place of a former file: after an error that one is still there.
     Raises InputError when the format cannot hold this mask, OSError when it cannot be written.
     """
-    path = Path(path).resolve()  # what a link points to is replaced, not the link
+    path = real_path(path)  # what a link points to is replaced, not the link
     suffix = require_output_suffix(path, source.images is not None)
     array = mask.full()
     with atomic_write(path, suffix) as temporary:
@@ -163,7 +164,8 @@ def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student
             _write_array(temporary, array, source.ct.ijk_to_ras, _segment_header(mask) if suffix == ".seg.nrrd" else {})
             same = _holds(temporary, array, source.ct.ijk_to_ras, path)
         if not same:
-            raise OSError(f"{path} cannot be written: what arrived on the disk is not what was sent there")
+            _require_room(temporary)
+            raise OSError("what arrived on the disk is not what was sent there")
 
 
 def require_output_suffix(path: Path, from_dicom: bool = True) -> str:
@@ -219,8 +221,17 @@ def _write_array(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, metadata
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
+        _require_room(path)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise OSError(lines[-1] if lines else "unknown reason") from error
+
+
+def _require_room(path: Path) -> None:
+    """Raise the system's own OSError, which image libraries keep to themselves, where a MiB cannot be written."""
+    with path.open("wb") as stream:
+        stream.write(bytes(2**20))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _segment_header(mask: BoxMask) -> dict[str, str]:

@@ -216,12 +216,18 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _start(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(1024)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(1024)
+    except OSError as error:  # of a read, the system does not say the name
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Files below the folder that are DICOM, or are named so; files that end in .txt, .png and the like are not."""
+    """Files below the folder that are DICOM, or are named so; files that end in .txt, .png and the like are not.
+
+    Files without a size, as in /proc, are not read, which could wait for ever.
+    """
     seen = 0
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
@@ -232,7 +238,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
             seen += 1
             if seen > MOST_FILES:
                 raise InputError(f"{folder} holds more than {MOST_FILES:,} files; give the folder of one study.")
-            if path.suffix.lower() in DICOM_SUFFIXES or _starts_as_dicom(_start(path)):
+            if path.suffix.lower() in DICOM_SUFFIXES or (path.stat().st_size and _starts_as_dicom(_start(path))):
                 yield path
 
 
