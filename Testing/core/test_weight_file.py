@@ -30,6 +30,7 @@ def rewrite(card_file, change_card=None, change_arrays=None):
         change_arrays(arrays)
         np.savez(npz, **arrays)
         card["sha256"] = hashlib.sha256(npz.read_bytes()).hexdigest()
+        del card["settings_sha256"]
     if change_card:
         change_card(card)
     card_file.write_text(json.dumps(card))
@@ -47,6 +48,26 @@ def test_what_is_loaded_is_what_was_saved(card_file):
 def test_the_same_weights_give_the_same_bytes(card_file, tmp_path):
     again = weight_file.save(tmp_path / "other" / "random", randomStudent().weights, randomCard())
     assert again.with_suffix(".npz").read_bytes() == card_file.with_suffix(".npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "part, change",
+    [
+        ("input", {"hu_window": [-1000, 1000]}),
+        ("input", {"hu_window": [-160, 241]}),
+        ("input", {"spacing_mm": 2.5}),
+        ("architecture", {"negative_slope": 0.1}),
+    ],
+)
+def test_settings_that_are_not_those_of_the_weights_are_refused(card_file, part, change):
+    rewrite(card_file, lambda card: card[part].update(change))
+    with pytest.raises(StudentError, match="was edited"):
+        weight_file.load(card_file)
+
+
+def test_a_card_written_anew_with_the_same_settings_is_read(card_file):
+    rewrite(card_file, lambda card: card["input"].update(hu_window=[-160.0, 240], spacing_mm=3) or card.pop("gmac", 0))
+    assert weight_file.load(card_file).hu_window == (-160.0, 240.0)
 
 
 def test_bundled_students_load_and_keep_their_budget():
@@ -273,6 +294,7 @@ def test_arrays_of_floating_point_numbers_are_read_in_either_order(card_file, dt
     content = archive(card_file, enc1_weight=npy(np.asfortranarray(before.astype(dtype))))
     card_file.with_suffix(".npz").write_bytes(content)
     card = json.loads(card_file.read_text()) | {"sha256": hashlib.sha256(content).hexdigest()}
+    del card["settings_sha256"]
     card_file.write_text(json.dumps(card))
     np.testing.assert_array_equal(weight_file.load(card_file).weights["enc1.weight"], before)
 
@@ -367,6 +389,7 @@ def test_any_flipped_byte_is_refused_or_changes_nothing(card_file):
     before, content = weight_file.load(card_file).weights, card_file.with_suffix(".npz").read_bytes()
     rng = np.random.default_rng(0)
     card = json.loads(card_file.read_text())
+    del card["settings_sha256"]
     for place in rng.integers(0, len(content), 150):
         changed = bytearray(content)
         changed[place] ^= 1 << int(rng.integers(8))

@@ -306,7 +306,7 @@ def _check_slices(hu: np.ndarray) -> Iterator[Finding]:
     sample = np.asarray(hu[:, :: steps[0], :: steps[1]], np.float32).reshape(len(hu), -1)
     empty = np.flatnonzero(np.ptp(sample, axis=1) == 0)
     if len(empty):
-        yield Finding(False, f"{_slices(empty, 'are')} empty: what they should show is missing in the mask.")
+        yield Finding(False, f"{_slices(empty, 'are')} empty: what belongs there is missing in the mask.")
     same = np.flatnonzero((sample[1:] == sample[:-1]).all(axis=1)) + 1
     same = same[~np.isin(same, empty)]
     if len(same):

@@ -22,6 +22,9 @@ from .files import atomic_write, brief, open_zip, parse_json, read_bytes, to_jso
 FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 DEFAULT = "student-100k"
+SETTINGS_DIGEST = "settings_sha256"
+"""Field of a card that ties its settings to the weights; cards of earlier exports have none."""
+
 LARGEST_FILE, LARGEST_CARD = 16 * 2**20, 2 * 2**20
 """Bytes; a student of 100,000 weights has 0.2 MB, the teacher would have 2.5 MB. The bundled cards have 0.04 MB."""
 
@@ -120,7 +123,13 @@ def load(name_or_path: str | Path) -> Student:
         raise StudentError(f"There is no student file {missing[0]}; bundled students: {known}.")
     card = _read_card(card_file)
     data = _read_weights(card_file.with_suffix(".npz"), card)
-    return Student(card["name"], card, _arrays(data, card_file.with_suffix(".npz"), card))
+    arrays = _arrays(data, card_file.with_suffix(".npz"), card)
+    if card.get(SETTINGS_DIGEST, _settings_digest(card)) != _settings_digest(card):
+        raise StudentError(
+            f"The card {card_file.name} was edited: its widths, spacing or HU window are not those that its weights "
+            "were trained with; install the student again."
+        )
+    return Student(card["name"], card, arrays)
 
 
 def require_name(name: str) -> None:
@@ -135,7 +144,7 @@ def require_name(name: str) -> None:
 def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any]) -> Path:
     """Write `weights` as float16 to `path` (.npz) with its card beside it; returns the card's path.
 
-    The card needs name, architecture and input; format, parameters and sha256 are filled in.
+    The card needs name, architecture and input; format, parameters and the two digests are filled in.
     The same weights give the same bytes: the archive holds no dates.
     """
     path = Path(path).with_suffix(".npz")
@@ -151,6 +160,7 @@ def save(path: str | Path, weights: dict[str, np.ndarray], card: dict[str, Any])
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     _check_card(complete, path)
+    complete[SETTINGS_DIGEST] = _settings_digest(complete)
     _check_shapes(halves, path, complete)
     card_file = path.with_suffix(".json")
     with atomic_write(path) as weights_part, atomic_write(card_file) as card_part:
@@ -231,6 +241,14 @@ def _number(value: Any) -> float:
     if type(value) not in (int, float) or not isfinite(value):
         raise TypeError(f"a number ({brief(value)!r})")
     return float(value)
+
+
+def _settings_digest(card: dict[str, Any]) -> str:
+    """SHA-256 of all that weights cannot be used without, which ties it to them."""
+    architecture, grid = card["architecture"], card["input"]
+    numbers = (architecture["negative_slope"], grid["spacing_mm"], *grid["hu_window"])
+    settings = [card["sha256"], architecture["stem"], list(architecture["widths"]), [float(n) for n in numbers]]
+    return hashlib.sha256(repr(settings).encode()).hexdigest()
 
 
 def _read_weights(path: Path, card: dict[str, Any]) -> bytes:
