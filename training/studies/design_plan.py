@@ -10,7 +10,7 @@ from training.model.nets import STEM, UNet3D
 from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
 
 LARGE, SMALL = 100_000, 30_000
-MIDDLE_MM, COARSE_MM = 4.0, 5.0
+FINE_MM, MIDDLE_MM, COARSE_MM = 2.5, 4.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def of_budget(
         Design(f"present-{suffix}", budget, present),
         Design(f"eights-{suffix}", budget, eights),
         Design(f"overlap-{suffix}", budget, present, stem=3),
+        Design(f"fine-{suffix}", budget, present, spacing_mm=FINE_MM),
         Design(f"middle-{suffix}", budget, present, spacing_mm=MIDDLE_MM),
         Design(f"middle-wide-{suffix}", budget, wide, spacing_mm=MIDDLE_MM),
         Design(f"middle-overlap-{suffix}", budget, present, stem=3, spacing_mm=MIDDLE_MM),
