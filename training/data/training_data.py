@@ -33,6 +33,8 @@ class TrainingData:
         self.scans = DrawnScans(settings) if settings.scans else None
         if self.banks is None and self.scans is None:
             raise BankError("There is nothing to train on; name folders with --bank, with --scans, or both.")
+        if self.banks:
+            require_spacing(self.banks.banks[0], settings)
         if self.banks and self.scans:
             self.scans.require_grid(self.banks)
         self.share = 0.0 if self.scans is None else settings.scan_share if self.banks else 1.0
@@ -121,6 +123,16 @@ class TrainingData:
         view = augment.draw(self.settings.augment, np.random.default_rng([seed, position, 1]))
         seen = augment.apply(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), view)
         return *seen, labelled
+
+
+def require_spacing(bank: Bank, settings: DataSettings) -> None:
+    """Raises BankError for a bank of other cells than the settings say, by which a checkpoint knows its grid."""
+    found = bank.meta.get("spacing_mm", settings.spacing_mm)
+    if found != settings.spacing_mm:
+        raise BankError(
+            f"The volumes of {bank.path} have cells of {found} mm and the settings {settings.spacing_mm} mm; set "
+            "--spacing-mm to the bank's."
+        )
 
 
 class DrawnScans:

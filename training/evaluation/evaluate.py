@@ -14,7 +14,7 @@ import numpy as np
 from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.files import atomic_write
-from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
+from LiverGTANLib.core.volume import HU_WINDOW
 from training.command_line import require_suffix
 from training.data.cases import Case, parse_cases
 from training.errors import UserError
@@ -77,7 +77,7 @@ def model(source: str) -> weight_file.Student:
         return weight_file.load(source)
     path = Path(file + found)
     net = checkpoint.network(path, role.removeprefix(":") or None)
-    return in_memory(net, path.parent.name + role if found else path.stem, SPACING_MM, HU_WINDOW)
+    return in_memory(net, path.parent.name + role if found else path.stem, checkpoint.spacing_mm(path), HU_WINDOW)
 
 
 def evaluate(

@@ -44,6 +44,10 @@ PARTS: dict[str, type | tuple[type, ...]] = {
 """What every checkpoint and every single network has, and of which type."""
 
 
+UNSTATED_MM = 3.0
+"""The grid of all networks that were trained before settings named one."""
+
+
 def write(
     file: Path, nets: dict[str, Any], step: int, record: dict[str, Any], spent: dict[str, float], code: str = ""
 ) -> None:
@@ -170,6 +174,11 @@ def is_network(net: Any) -> bool:
         )
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False
+
+
+def spacing_mm(file: Path) -> float:
+    """Size of the cells of the grid that the networks of a checkpoint were trained on."""
+    return float(read(file)["settings"]["data"].get("spacing_mm", UNSTATED_MM))
 
 
 def network(file: Path, role: str | None = None) -> UNet3D:

@@ -137,7 +137,7 @@ def student_task(method: Method, roles: Roles, config: Config, between: UNet3D |
     """What the student's run trains. between: the assistant of TAKD and DGKD. config: with the method's changes."""
     if method.kind == "student":
         return methods.supervised("student", roles.student_widths, config)
-    teachers = teachers_of(method, roles)
+    teachers = teachers_of(method, roles, config)
     if between is not None:
         teachers = [between] if method.kind == "takd" else [*teachers, between]
     make: dict[str, Callable[..., TrainingTask]] = {
@@ -153,13 +153,19 @@ def student_task(method: Method, roles: Roles, config: Config, between: UNet3D |
 
 def assistant_task(method: Method, roles: Roles, config: Config) -> TrainingTask:
     """That of TAKD's and DGKD's assistant: a network between the sizes, distilled from the teachers."""
-    return methods.kd("assistant", roles.assistant_widths, teachers_of(method, roles), config)
+    return methods.kd("assistant", roles.assistant_widths, teachers_of(method, roles, config), config)
 
 
-def teachers_of(method: Method, roles: Roles) -> list[UNet3D]:
-    """The frozen teachers. Raises UserError when the method needs one and there is none."""
+def teachers_of(method: Method, roles: Roles, config: Config) -> list[UNet3D]:
+    """The frozen teachers. Raises UserError when the method needs one and there is none, or one of another grid."""
     if not roles.teacher:
         raise UserError(f"'{method.kind}' needs --teacher CHECKPOINT; train one with `python -m training fit teacher`.")
+    for path in roles.teacher:
+        if (theirs := checkpoint.spacing_mm(path)) != (ours := config.data.spacing_mm):
+            raise UserError(
+                f"The teacher {path} was trained on cells of {theirs:g} mm and the data have {ours:g} mm; train it on "
+                f"(`fit teacher --start {path} --spacing-mm {ours:g}`), or give data of its grid."
+            )
     return [checkpoint.network(path, teacher_role(path)) for path in roles.teacher]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from LiverGTANLib.core.measurements import dice
-from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM, CtVolume
+from LiverGTANLib.core.volume import HU_WINDOW, CtVolume
 from training.data.cases import Case, on_model_grid, parse_cases
 from training.data.scans import Scan, content_hash
 from training.data.splits import validation_scans
@@ -36,6 +36,7 @@ class Validation:
     """Called with a network: {case: Dice on the model grid}. What was read stays, for networks of the same multiple."""
 
     cases: dict[str, ReadCase]
+    spacing_mm: float
     prepared: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -51,7 +52,7 @@ class Validation:
         """Image, float16 in [-1, 1], and liver, bool, both (D, H, W) with sides that are multiples."""
         if (name, multiple) not in self.prepared:
             ct, mask = self.cases[name]()
-            image, liver = on_model_grid(ct, mask, SPACING_MM, HU_WINDOW, multiple)
+            image, liver = on_model_grid(ct, mask, self.spacing_mm, HU_WINDOW, multiple)
             self.prepared[name, multiple] = image.astype(np.float16), liver > 0.5
         return self.prepared[name, multiple]
 
@@ -63,10 +64,10 @@ def validator(data: DataSettings) -> Validation:
     """
     trained = TrainingData(data)
     if not data.validation:
-        return Validation(set_aside(trained))
+        return Validation(set_aside(trained), data.spacing_mm)
     cases = parse_cases(data.validation)
     refuse_trained(cases, trained)
-    return Validation({case.name: dataclasses.replace(case).read for case in cases})
+    return Validation({case.name: dataclasses.replace(case).read for case in cases}, data.spacing_mm)
 
 
 def set_aside(trained: TrainingData) -> dict[str, ReadCase]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.files import atomic_write
-from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
+from LiverGTANLib.core.volume import HU_WINDOW
 from training.data.held_out import HELD_OUT
 from training.errors import UserError
 from training.evaluation.calibration.report import card_entry
@@ -42,7 +42,7 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
     require_exportable(options.checkpoint, report)
     net = folding.shifted(checkpoint.network(options.checkpoint, options.role), options.shift)
     require_budget(options.name, net)
-    content = student_card.complete(folding.card(options.name, net, SPACING_MM, HU_WINDOW), options.checkpoint)
+    content = student_card.complete(grid_card(options, net), options.checkpoint)
     if options.shift:
         content["training"]["logit_shift"] = options.shift
     if options.install:
@@ -65,6 +65,11 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
         for file in put(path.with_suffix(".json")):
             report(f"installed {file}")
     return path.with_suffix(".json")
+
+
+def grid_card(options: Export, net: UNet3D) -> dict[str, Any]:
+    """What an engine must know of the network, the grid that it was trained on among it."""
+    return folding.card(options.name, net, checkpoint.spacing_mm(options.checkpoint), HU_WINDOW)
 
 
 MEASURED = ("metrics", "calibration", "hard_cases", "ablation", "commands")

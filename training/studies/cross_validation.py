@@ -39,7 +39,8 @@ def cross_validate(options: CrossValidate) -> None:
         print(f"fold {number} of {len(folds)}: without {patient}", flush=True)
         data = dataclasses.replace(options.training.data, leave_out=(patient,), validation=())
         config = dataclasses.replace(options.training, data=data)
-        trained = train.fit_student(method, options.roles, config, folder, folder / "assistant", Validation({}))
+        unwatched = Validation({}, data.spacing_mm)
+        trained = train.fit_student(method, options.roles, config, folder, folder / "assistant", unwatched)
         facts = {"patient": patient, "arm": options.arm, "steps": config.loop.steps, "seed": config.loop.seed}
         measure = partial(measured, trained, cases)
         digest = checkpoint.network_digest(trained)
