@@ -99,6 +99,7 @@ def test_the_report_tells_what_was_done(sample, tmp_path):
     report = json.loads(report_file.read_text())
     voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.nrrd")))
     assert report["volume_ml"] == pytest.approx(voxels.sum() * 0.027, abs=0.01)
+    assert report["cut_by_end_of_scan"] == ["upper"] and "cut by the upper end" in report["warnings"][0]
     assert report["student"] == {"name": "student-30k", "sha256": weight_file.load("student-30k").sha256}
     assert report["engine"] == "numpy"
     assert set(report["seconds"]) == {"read", "resample", "network", "mask", "check"}

@@ -86,9 +86,8 @@ and more when slices were shuffled."""
 
 LARGEST_STEP, STEP_SLICES, END_SLICES = 2.2, 4, 3
 """Times the usual difference of two neighboring slices, that of so many before and after, and slices may be missing,
-turned or of another scan: at most 1.9 in the same CTs; 2.2 and more in 36 of 39 when half the slices were mirrored, in
-all when a quarter were put in reverse order. So many slices at the ends of a scan do not count: resampling leaves
-partial ones."""
+turned or of another scan: at most 1.9 in the same CTs; more in 38 of 39 when half of the slices were mirrored, or a
+quarter put in reverse order. So many slices at the ends of a scan do not count: resampling leaves partial ones."""
 
 LARGEST_PIXEL_RATIO = 1.25
 """Scanners make square pixels."""
