@@ -77,7 +77,8 @@ def test_a_series_that_is_no_volume_is_refused(sampleCt, tmp_path, output, capsy
     elif kind == "unequal":
         slices, words = slices[:60] + slices[60::3], "unevenly spaced"
     elif kind == "two_phases":
-        second = slicesOf(sampleCt, SeriesInstanceUID=slices[0].SeriesInstanceUID)
+        shared = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+        second = slicesOf(sampleCt, **{keyword: slices[0][keyword].value for keyword in shared})
         slices, words = slices + second, "two images at each position"
     else:
         words = "no usable ImagePositionPatient"

@@ -71,12 +71,12 @@ def _dataset(sopClass: str) -> Dataset:
 
 
 def setPixels(dataset: Dataset, hu: np.ndarray) -> None:
-    """Store HU of one image, or of all frames, as a scanner does: 12 bits without sign, air at 24."""
+    """Store HU of one image, or of all frames, as a scanner does: clipped to 12 bits without sign, air at 24."""
     dataset.Rows, dataset.Columns = hu.shape[-2:]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
     dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
-    dataset.PixelData = (hu.astype(np.int32) + 1024).astype("<u2").tobytes()
+    dataset.PixelData = np.clip(hu.astype(np.int32) + 1024, 0, 4095).astype("<u2").tobytes()
 
 
 def save(folder: Path, slices: Sequence[Dataset], start: int = 0) -> Path:
