@@ -231,6 +231,20 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             self.getParameterNode().measurements = batch.results[-1].tableNode
         return batch
 
+    def splitLiver(self, segmentation, plane=None, remnantSide=None, weightKg=None):
+        """Split the liver in a segmentation into a remnant and a resected part, which become a segmentation of their own.
+
+        plane: markups plane node that says where; None: the plan's own plane, at first a sagittal one that halves the
+        liver. remnantSide: "normal" for the side that the plane's normal points to, "opposite" for the other one, None
+        to leave it (at first "normal", the patient's left). weightKg: of the body; None: as set before, else as the
+        DICOM header says. The liver segment and all others stay as they are.
+        Returns a ResectionPlan with partsNode, planeNode, tableNode and volumes (remnantMl, resectedMl, percent,
+        mlPerKg). Raises InputError when there is no liver, or the plane or the weight is none.
+        """
+        from LiverGTANLib.mrml import resection_plan
+
+        return resection_plan.split(segmentation, plane, remnantSide, weightKg)
+
     def prepare(self, parameterNode, moving=None):
         """The request that the parameter node asks for; its job may run in another thread, then comes `apply`.
 

@@ -300,7 +300,7 @@ class Session:
                 segmentationNode,
                 segmentId,
                 tableNode,
-                found.interval.volume if writer.wroteExactly else _segmentMl(segmentationNode, segmentId),
+                found.interval.volume if writer.wroteExactly else segmentMl(segmentationNode, segmentId),
                 writer.masking,
                 {**found.seconds, "write": end - start, "total": end - request.started},
                 table.read(tableNode, segmentationNode),
@@ -343,7 +343,7 @@ class Session:
         if volumeNode is None or scene.liverVolume(segmentationNode) != volumeNode:
             return None
         volumeMl, tableNode = (
-            _segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode)),
+            segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode)),
             history.lastNote.tableNode,
         )
         if tableNode.GetScene() is not None and table.read(tableNode, segmentationNode) is not None:
@@ -466,7 +466,7 @@ def _takeBack(function: Callable, *arguments) -> None:
         function(*arguments)
 
 
-def _segmentMl(segmentationNode, segmentId: str) -> float:
+def segmentMl(segmentationNode, segmentId: str) -> float:
     """Volume in mL of what is really in the segment."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)

@@ -22,6 +22,7 @@ from .batch_section import BatchSection
 from .live_update import LiveUpdate
 from .measure_section import MeasureSection
 from .place_buttons import PlaceButtons
+from .planning_section import PlanningSection
 from .task_runner import TaskRunner, WorkerTask
 
 SHOW_RUN_AFTER_SECONDS = 0.5
@@ -93,6 +94,7 @@ class Panel(VTKObservationMixin):
             onResult=self._onBatchResult,
             onProgress=self.refresh,
         )
+        self.planning = PlanningSection(ui, _setText)
         appearance.complete(ui)
         self._connect()
 
@@ -120,7 +122,9 @@ class Panel(VTKObservationMixin):
         """Show these parameters (None: nothing, without a scene)."""
         self._disconnect()
         self.parameterNode = parameterNode
-        if parameterNode:
+        if parameterNode is None:
+            self.planning.follow(None)
+        else:
             # connectGui does the same, but Slicer up to 5.12 does not return the tag that disconnecting needs.
             self._guiTag = parameterNode.connectParametersToGui(_boundWidgets(self.ui))
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
@@ -177,6 +181,7 @@ class Panel(VTKObservationMixin):
     def close(self) -> None:
         """The widgets are not touched any more."""
         self._stopFollowing()
+        self.planning.close()
         self._refreshTimer.stop()
         self._disconnect()
         self.removeObservers()
@@ -193,6 +198,7 @@ class Panel(VTKObservationMixin):
         self._stopped = ""
         self._showResult()
         self._sayOfBatch("")
+        self.planning.forget()
 
     def _disconnect(self) -> None:
         if self.parameterNode:
@@ -347,6 +353,7 @@ class Panel(VTKObservationMixin):
             self._enable(name, withoutCt)
         self._enable("fitRegionButton", withoutCt or ("" if chosen.roiNode else _("Create or choose an ROI first.")))
         ui.show3DButton.setSegmentationNode(chosen.segmentationNode)
+        self.planning.follow(chosen.segmentationNode)
         self._explain("show3DButton", "" if ui.show3DButton.enabled else _("Segment the liver first."))
 
     def _enable(self, name: str, reason: str) -> None:

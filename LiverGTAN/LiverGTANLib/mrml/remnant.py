@@ -1,0 +1,220 @@
+"""What remains of a liver: volumes, share, volume for each kg of the body, and lines that the literature draws.
+
+The lines stand beside the figures; nothing is called safe or unsafe. On the main thread.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import slicer
+import vtk
+from slicer.util import NodeModify
+
+from ..core.volume import InputError
+
+logger = logging.getLogger(__name__)
+
+CLASS = "vtkMRMLTableNode"
+USUAL_KG = (1.0, 400.0)
+"""A weight beyond these is taken for a mistake (grams, an empty header). A choice, from newborns to the heaviest."""
+
+ML_OF_ONE_KG = 1000.0
+"""The ratio of remnant and body weight takes 1 mL of liver for 1 g, as Truant et al. do."""
+
+COLUMNS = ("Quantity", "mL", "% of liver", "mL/kg", "Source")
+
+_WEIGHT = "LiverGTAN.weightKg"
+_DICOM_WEIGHT = "0010,1030"
+
+
+@dataclass(frozen=True)
+class ReferenceLine:
+    """A share of liver or body weight that a study draws a line at. of: what the study divides by."""
+
+    share: float
+    ofBodyWeight: bool
+    condition: str
+    of: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        what = "body weight" if self.ofBodyWeight else "the liver"
+        return f"{100 * self.share:g} % of {what}: {self.condition}"
+
+    def ml(self, liverMl: float, weightKg: float | None) -> float | None:
+        """The line as a volume; None where it needs a weight that is not known."""
+        if not self.ofBodyWeight:
+            return self.share * liverMl
+        return None if weightKg is None else self.share * ML_OF_ONE_KG * weightKg
+
+
+LINES = (
+    ReferenceLine(
+        0.2,
+        False,
+        "normal liver",
+        "liver volume estimated from body surface",
+        "Kishi et al., Ann Surg 250:540, 2009, doi 10.1097/SLA.0b013e3181b674df",
+    ),
+    ReferenceLine(
+        0.3,
+        False,
+        "after chemotherapy of more than three months",
+        "liver volume estimated from body surface",
+        "Shindoh et al., Ann Surg Oncol 20:2493, 2013, doi 10.1245/s10434-012-2864-7",
+    ),
+    ReferenceLine(
+        0.4,
+        False,
+        "fibrosis or cirrhosis",
+        "liver without tumor on CT",
+        "Azoulay et al., Ann Surg 232:665, 2000, doi 10.1097/00000658-200011000-00008",
+    ),
+    ReferenceLine(
+        0.005,
+        True,
+        "liver without cirrhosis, extended resection",
+        "body weight",
+        "Truant et al., J Am Coll Surg 204:22, 2007, doi 10.1016/j.jamcollsurg.2006.09.007",
+    ),
+)
+"""Lines at 20, 30 and 40 % and what they divide by are collected in J Surg Oncol 119:594, 2019, table 1,
+doi 10.1002/jso.25430."""
+
+EXPLANATION = (
+    "Lines of the literature, for comparison only: each holds for the patients of its study and divides by what that "
+    "measured (column Source), while the liver here is the segment with its lesions. No line says that a resection is "
+    "safe or unsafe."
+)
+
+
+@dataclass(frozen=True)
+class RemnantVolumes:
+    """Volumes of the parts in mL. weightKg: of the body, None when it is not known."""
+
+    remnantMl: float
+    resectedMl: float
+    weightKg: float | None = None
+
+    @property
+    def liverMl(self) -> float:
+        return self.remnantMl + self.resectedMl
+
+    @property
+    def percent(self) -> float:
+        """Of the liver that remains."""
+        return 100 * self.remnantMl / self.liverMl if self.liverMl else 0.0
+
+    @property
+    def mlPerKg(self) -> float | None:
+        return None if self.weightKg is None else self.remnantMl / self.weightKg
+
+    def text(self) -> str:
+        """For the user, in one sentence."""
+        perKg = "" if self.mlPerKg is None else f", {self.mlPerKg:.1f} mL/kg"
+        return (
+            f"Remnant {self.remnantMl:.0f} mL ({self.percent:.0f} % of the liver{perKg}), "
+            f"resected {self.resectedMl:.0f} mL ({100 - self.percent:.0f} %)."
+        )
+
+    def linesText(self) -> str:
+        """The reference lines as volumes of this liver and body, for the user."""
+        lines = []
+        for line in LINES:
+            ml = line.ml(self.liverMl, self.weightKg)
+            author = line.source.partition(",")[0]
+            lines.append(f"{line.name} ({author}): " + (f"{ml:.0f} mL" if ml is not None else "needs the weight"))
+        return "; ".join(lines) + "."
+
+    def rows(self) -> list[tuple[str, float | None, float | None, float | None, str]]:
+        """For the table, by `COLUMNS`: the liver, its parts, and the reference lines; None is an empty cell."""
+        measured = "this segmentation"
+        figures = [("Liver", self.liverMl), ("Remnant", self.remnantMl), ("Resected", self.resectedMl)]
+        rows = [self._row(name, ml, measured) for name, ml in figures]
+        for line in LINES:
+            row = self._row(line.name, line.ml(self.liverMl, self.weightKg), f"{line.source}; divides by {line.of}")
+            # what the study itself says is known without a weight, too
+            rows.append((*row[:3], 1000 * line.share, row[4]) if line.ofBodyWeight else row)
+        return rows
+
+    def _row(self, name: str, ml: float | None, source: str):
+        share = 100 * ml / self.liverMl if ml is not None and self.liverMl else None
+        perKg = ml / self.weightKg if ml is not None and self.weightKg else None
+        return name, ml, share, perKg, source
+
+
+def parseWeight(text: str) -> float | None:
+    """kg as typed, with point or comma; None for an empty text. Raises InputError when that is no weight."""
+    text = text.strip().removesuffix("kg").strip()
+    if not text:
+        return None
+    try:
+        kg = float(text.replace(",", "."))
+    except ValueError:
+        kg = math.nan
+    return requireWeight(kg, text)
+
+
+def requireWeight(kg: float, text: str = "") -> float:
+    """The weight itself. Raises InputError when no body weighs that."""
+    if not USUAL_KG[0] <= kg <= USUAL_KG[1]:
+        raise InputError(
+            f"'{text or kg}' is no body weight in kg; type a number from {USUAL_KG[0]:g} to {USUAL_KG[1]:g}, or leave "
+            "it empty."
+        )
+    return float(kg)
+
+
+def typedWeight(liverNode) -> float | None:
+    """The weight that the user set for the patient of this liver; saved with the scene."""
+    try:
+        return parseWeight(liverNode.GetAttribute(_WEIGHT) or "")
+    except InputError:
+        logger.exception("The weight that was saved with '%s' is left out.", liverNode.GetName())
+        return None
+
+
+def setWeight(liverNode, kg: float | None) -> None:
+    """None: not known, or what the DICOM header says."""
+    liverNode.SetAttribute(_WEIGHT, None if kg is None else f"{kg:g}")
+
+
+def dicomWeight(volumeNode) -> float | None:
+    """Of the patient, from the header of the volume's first slice in Slicer's DICOM database; None if not known."""
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split() if volumeNode is not None else []
+    if not uids or database is None or not database.isOpen:
+        return None
+    try:
+        return parseWeight(database.instanceValue(uids[0], _DICOM_WEIGHT) or "")
+    except (InputError, RuntimeError):  # RuntimeError: the file is no longer there
+        logger.warning("The weight in the DICOM header of '%s' is left out.", volumeNode.GetName(), exc_info=True)
+        return None
+
+
+def createTable(liverNode):
+    """A new table with its columns."""
+    mrmlScene = liverNode.GetScene()
+    tableNode = mrmlScene.AddNewNodeByClass(CLASS, mrmlScene.GenerateUniqueName(f"{liverNode.GetName()} remnant"))
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    return tableNode
+
+
+def tabulate(tableNode, volumes: RemnantVolumes) -> None:
+    """Replace the rows of the table."""
+    table = vtk.vtkTable()
+    for index, title in enumerate(COLUMNS):
+        array = vtk.vtkStringArray() if index in (0, len(COLUMNS) - 1) else vtk.vtkDoubleArray()
+        array.SetName(title)
+        for row in volumes.rows():
+            value = row[index]
+            if array.IsA("vtkStringArray"):
+                array.InsertNextValue(value)
+            else:
+                array.InsertNextValue(math.nan if value is None else round(value, 1))
+        table.AddColumn(array)
+    with NodeModify(tableNode):
+        tableNode.SetAndObserveTable(table)
+        tableNode.SetColumnDescription(COLUMNS[0], EXPLANATION)

@@ -1,0 +1,246 @@
+"""The plan of one resection: the liver, its cut plane, the two parts, and the table of volumes. On the main thread.
+
+Plane, parts and table refer to the segmentation that holds the liver, so they are found again with the scene, and each
+may be deleted on its own.
+"""
+
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..core.volume import InputError, memory_errors_explained
+from . import cut_plane, liver_parts, remnant, scene
+from .cut_plane import CutPlane
+from .liver_parts import LiverGrid
+from .remnant import RemnantVolumes
+
+logger = logging.getLogger(__name__)
+
+SAME_PLACE_MM = 0.05
+"""Planes whose distances from the liver's corners differ by less are the same; what a saved scene rounds is less."""
+
+_ROLE = "LiverGTAN.plannedLiver"
+_MADE_OF = "LiverGTAN.madeOf"
+"""Attribute of the parts: digest of the liver and place of the plane that they were made of, as JSON."""
+
+
+def split(liverNode, planeNode=None, remnantSide: str | None = None, weightKg: float | None = None) -> "ResectionPlan":
+    """See `LiverGTANLogic.splitLiver`."""
+    if remnantSide not in (None, "normal", "opposite"):
+        raise InputError(f"'{remnantSide}' is no side of the plane; give 'normal' or 'opposite'.")
+    if weightKg is not None:
+        remnant.requireWeight(weightKg)
+    plan = ResectionPlan(liverNode)
+    plan.grid()
+    cut = cut_plane.read(planeNode if planeNode is not None else plan.planeNode)
+    if planeNode is not None and cut is None:
+        raise InputError(f"The plane '{planeNode.GetName()}' has no place yet; place it first.")
+    if weightKg is not None:
+        remnant.setWeight(liverNode, weightKg)
+    if cut is None:
+        cut = plan.place()
+    if remnantSide is not None:
+        cut = cut.keeping(remnantSide == "normal")
+    plan.restore(cut)
+    return plan
+
+
+class ResectionPlan:
+    """liverNode: the segmentation that holds the liver segment. volumes: those measured last, None before."""
+
+    def __init__(self, liverNode):
+        self.liverNode = liverNode
+        self.volumes: RemnantVolumes | None = None
+        self._gridKey: Any = None
+        self._grid: LiverGrid | None = None
+        self._image: Any = None
+        self._array = np.zeros((0, 0, 0), np.uint8)
+        self._resected = 0
+
+    @property
+    def planeNode(self):
+        return self._find(cut_plane.CLASS)
+
+    @property
+    def partsNode(self):
+        return self._find(liver_parts.CLASS)
+
+    @property
+    def tableNode(self):
+        return self._find(remnant.CLASS)
+
+    @property
+    def exists(self) -> bool:
+        """Whether plane and parts are there, so that the parts can follow the plane."""
+        return self.planeNode is not None and self.partsNode is not None
+
+    def cut(self) -> CutPlane | None:
+        """Where the plane is; None without a plan, and while the plane has no place."""
+        return cut_plane.read(self.planeNode) if self.partsNode is not None else None
+
+    def key(self) -> tuple:
+        """Equal as long as the parts need not be made anew."""
+        cut = self.cut()
+        return liver_parts.key(self.liverNode), cut.key if cut else None
+
+    @memory_errors_explained()
+    def place(self) -> CutPlane:
+        """Make what is missing of the plan; a plane that is there, without its parts, stays where it is.
+
+        Raises InputError when there is no liver to cut.
+        """
+        points, extent = self.grid().middle()
+        cut = cut_plane.read(self.planeNode) if self.partsNode is None else None
+        cut = cut or cut_plane.sagittal(points)
+        self.restore(cut, cut_plane.SIZE * extent)
+        return cut
+
+    @memory_errors_explained()
+    def restore(self, cut: CutPlane | None, sizeMm: float | None = None) -> None:
+        """Make the plan one with this plane, where sizeMm is the side of a new one; None: no plan."""
+        if cut is None:
+            self.remove()
+            return
+        grid = self.grid()
+        if self.planeNode is None:
+            size = sizeMm or cut_plane.SIZE * grid.middle()[1]
+            self._own(cut_plane.create(self._scene, f"{self.liverNode.GetName()} cut plane", size))
+        cut_plane.write(self.planeNode, cut)
+        isNew = self.partsNode is None
+        if isNew:
+            self._own(liver_parts.create(self.liverNode))
+        self.split()
+        if isNew:
+            self.show(True)
+        if self.tableNode is None:
+            self._own(remnant.createTable(self.liverNode))
+        self.finish()
+
+    def keepOtherSide(self) -> None:
+        """Remnant and resected part change places."""
+        cut = self.cut()
+        if cut is not None:
+            self.restore(cut.keeping(not cut.keepsNormalSide))
+
+    def remove(self) -> None:
+        """Remove plane, parts and table, and show the liver again."""
+        for node in (self.partsNode, self.planeNode, self.tableNode):
+            if node is not None:
+                scene.removeNode(node)
+        self.show(False)
+
+    @memory_errors_explained()
+    def grid(self) -> LiverGrid:
+        """The liver's voxels; read anew when they or their place changed. Raises InputError when there are none."""
+        key = liver_parts.key(self.liverNode)
+        if self._grid is None or key != self._gridKey:
+            self._grid, self._image = LiverGrid.of(self.liverNode), None
+            self._gridKey = key
+        return self._grid
+
+    @memory_errors_explained()
+    def split(self) -> RemnantVolumes:
+        """Let the parts follow plane and liver; surfaces stay as they are until `finish`.
+
+        Where a transform bends space the volumes are exact only after `finish`. Raises InputError when there is no
+        liver, and when the plane has no place.
+        """
+        grid, cut = self.grid(), self._requireCut()
+        if self._image is None or not liver_parts.isWhole(self._image, self._array):
+            self._image, self._array = liver_parts.image(grid)
+        self._resected = grid.split(cut, self._array)
+        parts = self.partsNode
+        kept = liver_parts.surfaces(parts)
+        if liver_parts.holds(parts, self._image):
+            self._image.GetPointData().GetScalars().Modified()
+            self._image.Modified()
+        else:
+            liver_parts.write(parts, self.liverNode, self._image)
+        if kept:
+            liver_parts.keepSurfaces(parts, kept)
+        return self._volumes(exact=False)
+
+    @memory_errors_explained()
+    def finish(self) -> RemnantVolumes:
+        """After the last of several calls of `split`: surfaces, the table, and what the parts were made of."""
+        grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
+        if parts.GetTransformNodeID() != self.liverNode.GetTransformNodeID():
+            liver_parts.write(parts, self.liverNode, self._image)
+        liver_parts.makeSurfaces(parts, self.liverNode)
+        parts.SetAttribute(_MADE_OF, json.dumps([grid.digest, *grid.corners(cut).tolist()]))
+        return self._tabulated(self._volumes(exact=True))
+
+    def measure(self) -> RemnantVolumes | None:
+        """Volumes of the parts as they are, which go into the table; None when a part is missing."""
+        parts = self.partsNode
+        found = liver_parts.measuredMl(parts) if parts is not None else None
+        return self._tabulated(RemnantVolumes(*found, self.weightKg())) if found else None
+
+    def outdated(self) -> str:
+        """Why the parts are not those of liver and plane as they are now; empty when they are."""
+        parts, cut = self.partsNode, self.cut()
+        if parts is None or cut is None:
+            return ""
+        if liver_parts.key(self.liverNode) is None:
+            return "There is no liver any more; the parts are those of the liver before."
+        try:
+            digest, *corners = json.loads(parts.GetAttribute(_MADE_OF) or "[null]")
+        except ValueError:
+            logger.exception("What the parts in '%s' were made of cannot be read.", parts.GetName())
+            digest, corners = None, []
+        grid = self.grid()
+        if digest != grid.digest:
+            return "The parts are those of an older liver."
+        if not (len(corners) == 8 and np.allclose(corners, grid.corners(cut), atol=SAME_PLACE_MM)):
+            return "The parts are those of another place of the plane."
+        return ""
+
+    def weightKg(self) -> float | None:
+        """Of the body: as it was set, else as the DICOM header of the liver's volume says."""
+        typed = remnant.typedWeight(self.liverNode)
+        return typed if typed is not None else remnant.dicomWeight(scene.liverVolume(self.liverNode))
+
+    def show(self, shown: bool) -> None:
+        """Show the parts in place of the liver, or the other way round."""
+        liver_parts.show(self.partsNode, self.liverNode, shown)
+
+    def showTable(self):
+        """The table node, which is made anew where it was deleted."""
+        if self.tableNode is None:
+            self._own(remnant.createTable(self.liverNode))
+        self.measure()
+        return self.tableNode
+
+    @property
+    def _scene(self):
+        return self.liverNode.GetScene()
+
+    def _find(self, className: str):
+        for node in slicer.util.getNodesByClass(className, self._scene):
+            if node.GetNodeReference(_ROLE) == self.liverNode:
+                return node
+        return None
+
+    def _own(self, node) -> None:
+        scene.setReference(node, _ROLE, self.liverNode)
+
+    def _requireCut(self) -> CutPlane:
+        cut = self.cut()
+        if cut is None:
+            raise InputError("The cut plane has no place, or was removed; place it again.")
+        return cut
+
+    def _volumes(self, exact: bool) -> RemnantVolumes:
+        grid = self.grid()
+        part = self._array == 2 if exact and grid.voxelVolumes is not None else self._array
+        resectedMl = grid.partMl(part, self._resected, exact)
+        return RemnantVolumes(grid.ml - resectedMl, resectedMl, self.weightKg())
+
+    def _tabulated(self, volumes: RemnantVolumes) -> RemnantVolumes:
+        self.volumes = volumes
+        if self.tableNode is not None:
+            remnant.tabulate(self.tableNode, volumes)
+        return volumes

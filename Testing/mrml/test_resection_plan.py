@@ -1,0 +1,385 @@
+"""A liver is split by a plane: voxel by voxel, in every geometry, and with what a scene and a user can do to it."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import vtk
+from slicer.util import vtkMatrixFromArray
+
+from LiverGTANLib.core.volume import InputError
+from LiverGTANLib.mrml import cut_plane, liver_parts, remnant, resection_plan, scene
+from LiverGTANLib.mrml.cut_plane import CutPlane
+from LiverGTANLib.mrml.liver_parts import LiverGrid
+from LiverGTANLib.mrml.resection_plan import ResectionPlan
+from support.mrml_cases import (
+    GEOMETRIES,
+    SHAPE,
+    addSegment,
+    addTransform,
+    addVolume,
+    addWarp,
+    ball,
+    mrmlScene,
+    rotation,
+    segmentationNode,
+    volumeNode,
+    voxels,
+    writer,
+)
+
+OBLIQUE = np.linalg.qr(np.array([[0.9, 0.3, -0.2], [-0.2, 0.8, 0.5], [0.4, -0.3, 0.9]]))[0]
+
+
+def segmented(writer, volume):
+    """A segmentation with a ball as the liver of a volume."""
+    node = scene.createSegmentation(volume)
+    writer.write(volume, ball(), node, "student")
+    return node
+
+
+@pytest.fixture
+def liverNode(writer, volumeNode):
+    return segmented(writer, volumeNode)
+
+
+@pytest.fixture
+def plan(liverNode):
+    made = ResectionPlan(liverNode)
+    made.place()
+    return made
+
+
+def part(plan, name: str, volume) -> np.ndarray:
+    return voxels(plan.partsNode, liver_parts._segmentId(plan.partsNode, name), volume) > 0
+
+
+def liver(node, volume) -> np.ndarray:
+    return voxels(node, scene.liverSegmentId(node), volume) > 0
+
+
+def places(volume) -> np.ndarray:
+    """(K, J, I, 3) RAS mm in the world of all voxel centers, through the transform one by one."""
+    k, j, i = np.indices(SHAPE)
+    local = np.stack([i, j, k, np.ones(SHAPE)], axis=-1).reshape(-1, 4) @ scene.ijkToLocal(volume).T
+    return scene.transformed(scene.transformBetween(volume, None), local[:, :3]).reshape(*SHAPE, 3)
+
+
+def center(node, volume) -> np.ndarray:
+    return places(volume)[liver(node, volume)].mean(axis=0)
+
+
+def requireSplit(plan, volume, toleranceMm: float = 1e-3) -> None:
+    """Each voxel of the liver is in the part on whose side its center lies, and no other voxel is in any."""
+    cut, isLiver = plan.cut(), liver(plan.liverNode, volume)
+    distances = cut.distances(places(volume).reshape(-1, 3)).reshape(SHAPE)
+    clear = np.abs(distances) > toleranceMm
+    remains, resected = part(plan, "remnant", volume), part(plan, "resected", volume)
+    np.testing.assert_array_equal(remains | resected, isLiver)
+    assert not (remains & resected).any()
+    np.testing.assert_array_equal(remains[clear], (isLiver & ((distances > 0) == cut.keepsNormalSide))[clear])
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("keepsNormalSide", [True, False])
+def test_every_voxel_is_on_its_side(mrmlScene, writer, name, keepsNormalSide):
+    volume = addVolume(mrmlScene, GEOMETRIES[name])
+    plan = ResectionPlan(segmented(writer, volume))
+    plan.restore(CutPlane(center(plan.liverNode, volume) + [1.3, -2.1, 0.7], OBLIQUE, keepsNormalSide))
+    requireSplit(plan, volume)
+    total = np.count_nonzero(liver(plan.liverNode, volume))
+    ml = abs(np.linalg.det(GEOMETRIES[name][:3, :3])) / 1000
+    assert plan.volumes.remnantMl == pytest.approx(np.count_nonzero(part(plan, "remnant", volume)) * ml)
+    assert plan.volumes.liverMl == pytest.approx(total * ml)
+
+
+def test_the_first_plane_halves_the_liver_and_leaves_the_left(plan, volumeNode):
+    assert plan.volumes.percent == pytest.approx(50, abs=4)
+    left = places(volumeNode)[part(plan, "remnant", volumeNode)]
+    right = places(volumeNode)[part(plan, "resected", volumeNode)]
+    assert left[:, 0].max() <= right[:, 0].min()  # x grows to the patient's right
+    assert min(plan.planeNode.GetSize()) > np.ptp(places(volumeNode)[liver(plan.liverNode, volumeNode)], axis=0).max()
+
+
+def test_liver_and_other_segments_stay_untouched(plan, liverNode, volumeNode):
+    addSegment(liverNode, volumeNode, "tumor", np.ones(SHAPE, np.uint8))
+    before, tumor = liver(liverNode, volumeNode), voxels(liverNode, "tumor", volumeNode)
+    plan.restore(CutPlane(center(liverNode, volumeNode), OBLIQUE))
+    plan.keepOtherSide()
+    np.testing.assert_array_equal(liver(liverNode, volumeNode), before)
+    np.testing.assert_array_equal(voxels(liverNode, "tumor", volumeNode), tumor)
+    names = [plan.partsNode.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
+    assert names == ["remnant", "resected"] and plan.partsNode.GetSegmentation().GetNumberOfSegments() == 2
+    assert liverNode.GetSegmentation().GetNumberOfSegments() == 2
+    requireSplit(plan, volumeNode)
+
+
+def test_parts_have_color_code_and_the_livers_grid(plan, volumeNode):
+    segmentation = plan.partsNode.GetSegmentation()
+    for name in ("remnant", "resected"):
+        segment = segmentation.GetSegment(name)
+        assert segment.GetColor() == pytest.approx(liver_parts.COLORS[name])
+        text = vtk.reference("")
+        assert segment.GetTag(segment.GetTerminologyEntryTagName(), text) and "10200004^Liver" in str(text)
+    assert segmentation.GetNumberOfLayers() == 1
+    assert scene.referenceVolume(plan.partsNode) == volumeNode
+
+
+def test_a_plane_beside_the_liver_leaves_one_part_empty(plan, volumeNode):
+    plan.restore(CutPlane(np.array([0.0, 0.0, 5000.0]), np.eye(3)))
+    assert plan.volumes.remnantMl == 0 and plan.volumes.resectedMl > 0 and plan.volumes.percent == 0
+    plan.keepOtherSide()
+    assert plan.volumes.resectedMl == 0 and plan.volumes.percent == 100
+    requireSplit(plan, volumeNode)
+
+
+def test_no_liver_no_plan(mrmlScene, volumeNode, segmentationNode):
+    before = mrmlScene.GetNumberOfNodes()
+    for make in (ResectionPlan(segmentationNode).place, lambda: resection_plan.split(segmentationNode)):
+        with pytest.raises(InputError, match="has no voxels; segment it first"):
+            make()
+    scene.addLiverSegment(segmentationNode)
+    segmentationNode.GetSegmentation().GetNthSegment(0).SetTag(scene.SEGMENT_TAG, "student")
+    with pytest.raises(InputError, match="has no voxels"):
+        ResectionPlan(segmentationNode).place()
+    assert mrmlScene.GetNumberOfNodes() == before
+
+
+def test_a_liver_of_one_voxel_is_cut(mrmlScene, volumeNode, segmentationNode):
+    array = np.zeros(SHAPE, np.uint8)
+    array[3, 4, 5] = 1
+    segmentId = addSegment(segmentationNode, volumeNode, "liver", array)
+    scene.tagLiver(segmentationNode, segmentId, volumeNode, "student")
+    plan = ResectionPlan(segmentationNode)
+    plan.place()
+    assert sorted([plan.volumes.remnantMl, plan.volumes.resectedMl])[0] == 0 < plan.volumes.liverMl
+    requireSplit(plan, volumeNode)
+
+
+def test_liver_under_a_transform_is_cut_where_it_is_seen(plan, liverNode, volumeNode, mrmlScene):
+    matrix = rotation(2, 25)
+    matrix[:3, 3] = 11, -7, 30
+    transform = addTransform(mrmlScene, matrix)
+    for node in (volumeNode, liverNode):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    plan.restore(CutPlane(center(liverNode, volumeNode) + [2, 1, 0], OBLIQUE))
+    assert plan.partsNode.GetTransformNodeID() == transform.GetID()
+    requireSplit(plan, volumeNode)
+
+
+def test_liver_under_a_warp_is_cut_where_it_is_seen_and_measured_by_true_volumes(mrmlScene, writer):
+    volume = addVolume(mrmlScene)
+    warp = addWarp(mrmlScene, lambda ras: np.c_[0.0008 * ras[:, 2] ** 2, ras[:, 1] * 0, 0.1 * ras[:, 2]])
+    volume.SetAndObserveTransformNodeID(warp.GetID())
+    plan = ResectionPlan(segmented(writer, volume))
+    plan.restore(CutPlane(center(plan.liverNode, volume), OBLIQUE))
+    requireSplit(plan, volume, toleranceMm=0.3)
+    stretched = 1.1 * np.count_nonzero(part(plan, "remnant", volume)) * 0.7421875**2 * 2.5 / 1000
+    assert plan.volumes.remnantMl == pytest.approx(stretched, rel=0.02)
+    moving = plan.split()
+    assert moving.remnantMl == pytest.approx(plan.volumes.remnantMl, rel=0.02)
+    assert plan.measure().remnantMl == pytest.approx(plan.volumes.remnantMl, rel=1e-6)
+
+
+def test_the_plane_may_lie_under_a_transform(plan, volumeNode, mrmlScene):
+    plan.planeNode.SetAndObserveTransformNodeID(addTransform(mrmlScene, rotation(0, 20)).GetID())
+    plan.split()
+    requireSplit(plan, volumeNode)
+    cut = CutPlane(center(plan.liverNode, volumeNode), OBLIQUE)
+    plan.restore(cut)
+    np.testing.assert_allclose(plan.cut().origin, cut.origin, atol=1e-6)
+    np.testing.assert_allclose(plan.cut().axes, cut.axes, atol=1e-6)
+
+
+def test_a_liver_segmented_again_is_told_and_followed(plan, liverNode, volumeNode, writer):
+    assert plan.outdated() == ""
+    writer.write(volumeNode, ball((3, 6, 8)), liverNode, "student")
+    assert plan.outdated() == "The parts are those of an older liver."
+    plan.restore(plan.cut())
+    assert plan.outdated() == ""
+    requireSplit(plan, volumeNode)
+    plan.planeNode.SetOriginWorld(*(plan.cut().origin + [0, 0, 3.0]))
+    plan.planeNode.SetNormalWorld(0, 0, 1)
+    assert plan.outdated() == "The parts are those of another place of the plane."
+    liverNode.GetSegmentation().RemoveSegment(scene.liverSegmentId(liverNode))
+    assert plan.outdated().startswith("There is no liver any more")
+
+
+def test_what_was_made_of_it_follows_liver_and_plane_that_move_together(plan, liverNode, volumeNode, mrmlScene):
+    transform = addTransform(mrmlScene, rotation(1, 10))
+    for node in (volumeNode, liverNode, plan.planeNode):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    assert plan.outdated() == ""
+
+
+def test_deleted_nodes(plan, liverNode, volumeNode, mrmlScene):
+    mrmlScene.RemoveNode(plan.planeNode)
+    assert plan.cut() is None and not plan.exists
+    with pytest.raises(InputError, match="place it again"):
+        plan.split()
+    plan.place()
+    moved = CutPlane(plan.cut().origin + [4, 0, 0], OBLIQUE)
+    plan.restore(moved)
+    mrmlScene.RemoveNode(plan.partsNode)
+    plan.place()  # a plane without parts stays where it is
+    np.testing.assert_allclose(plan.cut().axes, OBLIQUE, atol=1e-6)
+    plan.partsNode.GetSegmentation().RemoveSegment("resected")
+    assert plan.measure() is None
+    plan.restore(plan.cut())
+    requireSplit(plan, volumeNode)
+    mrmlScene.RemoveNode(plan.tableNode)
+    plan.split()
+    plan.finish()
+    assert plan.tableNode is None  # deleted on purpose
+    assert plan.showTable().GetNumberOfRows() == 7
+
+
+def test_remove_leaves_nothing_and_shows_the_liver(mrmlScene, plan, liverNode):
+    display, segmentId = liverNode.GetDisplayNode(), scene.liverSegmentId(liverNode)
+    assert not display.GetSegmentVisibility(segmentId) and plan.partsNode.GetDisplayNode().GetVisibility()
+    plan.show(False)
+    assert display.GetSegmentVisibility(segmentId) and not plan.partsNode.GetDisplayNode().GetVisibility()
+    plan.show(True)
+    plan.remove()
+    assert display.GetSegmentVisibility(segmentId)
+    assert plan.planeNode is plan.partsNode is plan.tableNode is None
+    for name in ("vtkMRMLMarkupsPlaneDisplayNode", "vtkMRMLTableNode", "vtkMRMLMarkupsPlaneNode"):
+        assert mrmlScene.GetNumberOfNodesByClass(name) == 0, name
+    assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_parts_have_surfaces_when_the_liver_has_one_and_keep_them_while_the_plane_moves(plan, liverNode):
+    assert not liver_parts.surfaces(plan.partsNode)
+    liverNode.GetSegmentation().CreateRepresentation(scene.SURFACE)
+    plan.finish()
+    before = liver_parts.surfaces(plan.partsNode)
+    assert {s.GetNumberOfPoints() > 0 for s in before.values()} == {True}
+    right = before["remnant"].GetBounds()[1]
+    plan.planeNode.SetOriginWorld(*(plan.cut().origin + [2, 0, 0]))
+    plan.split()
+    assert liver_parts.surfaces(plan.partsNode) == before and before["remnant"].GetBounds()[1] == right
+    plan.finish()
+    assert liver_parts.surfaces(plan.partsNode)["remnant"].GetBounds()[1] > right + 1
+    liverNode.GetSegmentation().RemoveRepresentation(scene.SURFACE)
+    plan.finish()
+    assert not liver_parts.surfaces(plan.partsNode)
+
+
+def test_saved_and_loaded_all_is_found_again(plan, liverNode, volumeNode, mrmlScene, tmp_path):
+    plan.restore(CutPlane(center(liverNode, volumeNode), OBLIQUE, False))
+    remnant.setWeight(liverNode, 71.5)
+    saved, kept = plan.measure(), part(plan, "remnant", volumeNode)
+    assert mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    mrmlScene.Clear(False)
+    assert mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    (volume,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    loaded = ResectionPlan(scene.findSegmentation(volume))
+    assert loaded.exists and loaded.outdated() == "" and not loaded.cut().keepsNormalSide
+    assert loaded.measure() == saved and loaded.weightKg() == 71.5
+    np.testing.assert_array_equal(part(loaded, "remnant", volume), kept)
+    loaded.keepOtherSide()
+    requireSplit(loaded, volume)
+
+
+def test_from_a_script(liverNode, volumeNode, mrmlScene):
+    plane = mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsPlaneNode", "own")
+    with pytest.raises(InputError, match="'own' has no place yet"):
+        resection_plan.split(liverNode, plane)
+    for wrong in ({"weightKg": 0}, {"weightKg": float("nan")}, {"weightKg": 72000}, {"remnantSide": "left"}):
+        with pytest.raises(InputError):
+            resection_plan.split(liverNode, **wrong)
+    assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    plane.SetOriginWorld(*center(liverNode, volumeNode))
+    plane.SetNormalWorld(0, 0, 1)
+    made = resection_plan.split(liverNode, plane, "opposite", weightKg=50)
+    assert made.planeNode != plane and made.volumes.mlPerKg == pytest.approx(made.volumes.remnantMl / 50)
+    requireSplit(made, volumeNode)
+    assert places(volumeNode)[part(made, "remnant", volumeNode)][:, 2].max() <= plane.GetOriginWorld()[2] + 1e-3
+    again = resection_plan.split(liverNode, remnantSide="normal")
+    assert again.planeNode == made.planeNode and again.partsNode == made.partsNode
+    assert again.volumes.resectedMl == pytest.approx(made.volumes.remnantMl) and again.volumes.weightKg == 50
+
+
+def test_lines_of_the_literature_stand_in_the_table_with_their_sources(plan):
+    cells = [[plan.tableNode.GetCellText(r, c) for c in range(5)] for r in range(plan.tableNode.GetNumberOfRows())]
+    assert [plan.tableNode.GetColumnName(c) for c in range(5)] == list(remnant.COLUMNS)
+    assert [row[0] for row in cells[:3]] == ["Liver", "Remnant", "Resected"]
+    assert float(cells[1][1]) == pytest.approx(plan.volumes.remnantMl, abs=0.06) and cells[1][3] == "nan"
+    shares = {row[0].partition(" %")[0]: row for row in cells[3:]}
+    assert set(shares) == {"20", "30", "40", "0.5"}
+    for row in cells[3:]:
+        assert "doi 10." in row[4] and "divides by" in row[4]
+    assert shares["0.5"][1] == "nan" and float(shares["0.5"][3]) == 5
+    remnant.setWeight(plan.liverNode, 60)
+    plan.measure()
+    cells = [[plan.tableNode.GetCellText(r, c) for c in range(5)] for r in range(plan.tableNode.GetNumberOfRows())]
+    assert float(cells[6][1]) == 300 and float(cells[6][3]) == 5
+    assert float(cells[3][1]) == pytest.approx(0.2 * plan.volumes.liverMl, abs=0.06)
+
+
+def test_words_judge_nothing(plan):
+    volumes = remnant.RemnantVolumes(620, 880, 70)
+    assert volumes.text() == "Remnant 620 mL (41 % of the liver, 8.9 mL/kg), resected 880 mL (59 %)."
+    assert "(Truant et al.): 350 mL" in volumes.linesText() and "(Kishi et al.): 300 mL" in volumes.linesText()
+    assert "needs the weight" in remnant.RemnantVolumes(620, 880).linesText()
+    for word in ("safe", "enough", "too small", "sufficient"):
+        assert word not in volumes.text() + volumes.linesText()
+    assert remnant.RemnantVolumes(0, 0).percent == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "kg"), [("72", 72), (" 72,5 kg", 72.5), ("72.5", 72.5), ("", None), ("  ", None), ("1e2", 100)]
+)
+def test_a_weight_is_read_as_it_is_typed(text, kg):
+    assert remnant.parseWeight(text) == kg
+
+
+@pytest.mark.parametrize("text", ["seventy", "0", "-70", "70000", "nan", "inf", "7 0", "154 lb"])
+def test_what_is_no_weight_is_refused(text):
+    with pytest.raises(InputError, match="is no body weight in kg"):
+        remnant.parseWeight(text)
+
+
+class DicomDatabase:
+    """What is used of Slicer's DICOM database."""
+
+    def __init__(self, values: dict[tuple[str, str], str], isOpen: bool = True):
+        self._values, self.isOpen = values, isOpen
+
+    def instanceValue(self, uid: str, tag: str) -> str:
+        if uid == "gone":
+            raise RuntimeError("The file is not there.")
+        return self._values.get((uid, tag), "")
+
+
+def test_the_weight_of_the_dicom_header_counts_until_one_is_set(plan, liverNode, volumeNode, monkeypatch):
+    assert plan.weightKg() is None
+    volumeNode.SetAttribute("DICOM.instanceUIDs", "1.2 1.3")
+    assert plan.weightKg() is None  # no database
+    database = DicomDatabase({("1.2", "0010,1030"): "81.5 "})
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    assert plan.weightKg() == 81.5
+    remnant.setWeight(liverNode, 60)
+    assert plan.weightKg() == 60
+    remnant.setWeight(liverNode, None)
+    assert plan.weightKg() == 81.5
+    database.isOpen = False
+    assert plan.weightKg() is None
+    database.isOpen = True
+    for uid, value in (("1.2", ""), ("1.2", "0"), ("1.2", "heavy"), ("gone", "")):
+        database._values = {(uid, "0010,1030"): value}
+        volumeNode.SetAttribute("DICOM.instanceUIDs", uid)
+        assert plan.weightKg() is None
+
+
+def test_a_saved_weight_that_is_none_is_left_out(plan, liverNode):
+    liverNode.SetAttribute("LiverGTAN.weightKg", "heavy")
+    assert plan.weightKg() is None
+
+
+def test_large_grids_interpolate_places_without_error(mrmlScene, writer, volumeNode, liverNode):
+    grid = LiverGrid.of(liverNode)
+    assert grid.lattice.shape == (2, 2, 2, 3)
+    points, extent = grid.middle()
+    np.testing.assert_allclose(points.mean(axis=0), center(liverNode, volumeNode), atol=0.5)
+    assert extent == pytest.approx(np.ptp(places(volumeNode)[liver(liverNode, volumeNode)], axis=0).max(), rel=1e-3)
