@@ -232,7 +232,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         return batch
 
     def splitLiver(self, segmentation, plane=None, remnantSide=None, weightKg=None):
-        """Split the liver in a segmentation into a remnant and a resected part, which become a segmentation of their own.
+        """Split the liver in a segmentation into remnant and resected part, which become a segmentation of their own.
 
         plane: markups plane node that says where; None: the plan's own plane, at first a sagittal one that halves the
         liver. remnantSide: "normal" for the side that the plane's normal points to, "opposite" for the other one, None

@@ -87,8 +87,10 @@ def read(planeNode) -> CutPlane | None:
 
 def write(planeNode, cut: CutPlane) -> None:
     """Move the plane there."""
+    # SetOriginWorld of Slicer 5.10 takes a place in the world for one under the parent transform.
+    (origin,) = scene.transformed(scene.transformBetween(None, planeNode), cut.origin[None])
     planeNode.SetPlaneType(planeNode.PlaneTypePointNormal)
-    planeNode.SetOriginWorld(*cut.origin)
+    planeNode.SetOrigin(*origin)
     planeNode.SetAxesWorld(*(list(axis) for axis in cut.axes))
-    planeNode.SetOriginWorld(*cut.origin)  # axes turn about the plane's center
+    planeNode.SetOrigin(*origin)  # axes turn about the plane's center
     planeNode.SetAttribute(_SIDE, None if cut.keepsNormalSide else "opposite")

@@ -184,7 +184,7 @@ def image(grid: LiverGrid) -> tuple[vtkOrientedImageData, np.ndarray]:
     """(an empty label map for the parts, its voxels (K, J, I) as an array that shares its memory)."""
     array = np.zeros(grid.voxels.shape, np.uint8)
     made = vtkOrientedImageData()
-    made.SetExtent(*[end for n in array.shape[::-1] for end in (0, n - 1)])
+    made.SetExtent(*[end for last in np.subtract(array.shape[::-1], 1).tolist() for end in (0, last)])
     made.SetGeometryFromImageToWorldMatrix(vtkMatrixFromArray(grid.ijkToLocal))
     made.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1)))  # the VTK array keeps the numpy array alive
     return made, array
@@ -282,14 +282,15 @@ def _liver(liverNode) -> tuple:
     return segment, segment.GetRepresentation(LABELMAP) if segment is not None else None
 
 
-def _nodes(shape: tuple[int, ...], ijkToLocal: np.ndarray, warped: bool) -> tuple:
+def _nodes(shape: tuple[int, ...], ijkToLocal: np.ndarray, warped: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices along k, j and i whose places are asked for: the ends, and where space is bent one in each block."""
     spacing = np.linalg.norm(ijkToLocal[:3, :3], axis=0)
     found = []
     for n, mm, block in zip(shape, spacing[::-1], BLOCK_MM[::-1]):
         last = max(1, n - 1)
-        found.append(np.unique(np.append(np.arange(0, last, max(1, round(block / mm)) if warped else last), last)))
-    return tuple(found)
+        step = max(1, round(block / mm)) if warped else last
+        found.append(np.append(np.arange(0, last, step), last))
+    return boxes.triple(found)
 
 
 def _interpolation(n: int, nodes: np.ndarray) -> np.ndarray:

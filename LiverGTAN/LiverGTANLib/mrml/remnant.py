@@ -23,6 +23,7 @@ ML_OF_ONE_KG = 1000.0
 """The ratio of remnant and body weight takes 1 mL of liver for 1 g, as Truant et al. do."""
 
 COLUMNS = ("Quantity", "mL", "% of liver", "mL/kg", "Source")
+_TEXTS = ("Quantity", "Source")
 
 _WEIGHT = "LiverGTAN.weightKg"
 _DICOM_WEIGHT = "0010,1030"
@@ -204,17 +205,17 @@ def createTable(liverNode):
 
 def tabulate(tableNode, volumes: RemnantVolumes) -> None:
     """Replace the rows of the table."""
+    rows = volumes.rows()
     table = vtk.vtkTable()
-    for index, title in enumerate(COLUMNS):
-        array = vtk.vtkStringArray() if index in (0, len(COLUMNS) - 1) else vtk.vtkDoubleArray()
+    for title in COLUMNS:
+        array = vtk.vtkStringArray() if title in _TEXTS else vtk.vtkDoubleArray()
         array.SetName(title)
-        for row in volumes.rows():
-            value = row[index]
-            if array.IsA("vtkStringArray"):
-                array.InsertNextValue(value)
-            else:
-                array.InsertNextValue(math.nan if value is None else round(value, 1))
         table.AddColumn(array)
+    table.SetNumberOfRows(len(rows))
+    for index, (name, *figures, source) in enumerate(rows):
+        cells = [name, *(math.nan if figure is None else round(figure, 1) for figure in figures), source]
+        for column, cell in enumerate(cells):
+            table.GetColumn(column).SetValue(index, cell)
     with NodeModify(tableNode):
         tableNode.SetAndObserveTable(table)
         tableNode.SetColumnDescription(COLUMNS[0], EXPLANATION)
