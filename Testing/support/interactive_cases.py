@@ -41,7 +41,15 @@ class MaskCounter:
 def atRest(panel) -> bool:
     """Nothing runs, nothing is pending and nothing is about to be."""
     shown, live = panel.widget.panel, panel.widget.panel.live
-    timers = (live._tracker._rest, live._imageRest, shown.runner._timer, shown._refreshTimer)
+    planning = shown.planning
+    timers = (
+        live._tracker._rest,
+        live._imageRest,
+        shown.runner._timer,
+        shown._refreshTimer,
+        planning._turn,
+        planning._rest,
+    )
     return shown.runner.task is None and not live.background.pending and not any(t.active for t in timers)
 
 

@@ -190,12 +190,6 @@ def image(grid: LiverGrid) -> tuple[vtkOrientedImageData, np.ndarray]:
     return made, array
 
 
-def isWhole(labelmap, array: np.ndarray) -> bool:
-    """Whether a label map that `image` gave still has its voxels: Slicer crops it when one of two parts is deleted."""
-    now = scene.labelmapArray(labelmap)
-    return now.shape == array.shape and np.shares_memory(now, array)
-
-
 def write(partsNode, liverNode, labelmap) -> None:
     """Make a label map that of the parts, under the transform and on the grid of the liver.
 
@@ -214,13 +208,19 @@ def write(partsNode, liverNode, labelmap) -> None:
                 segment.AddRepresentation(LABELMAP, labelmap)
 
 
-def holds(partsNode, labelmap) -> bool:
-    """Whether both parts have this label map, and the values that are theirs."""
+def holds(partsNode, labelmap, array: np.ndarray) -> bool:
+    """Whether both parts have a label map that `image` gave (None: none yet), with its voxels and their values.
+
+    The Segment Editor may crop it, or give an edited part one of its own.
+    """
     segments = [partsNode.GetSegmentation().GetSegment(_segmentId(partsNode, name)) for name in PARTS]
-    return labelmap is not None and all(
+    if labelmap is None or not all(
         segment is not None and segment.GetRepresentation(LABELMAP) == labelmap and segment.GetLabelValue() == value
         for value, segment in enumerate(segments, start=1)
-    )
+    ):
+        return False
+    now = scene.labelmapArray(labelmap)
+    return now.shape == array.shape and np.shares_memory(now, array)
 
 
 def surfaces(partsNode) -> dict:

@@ -148,16 +148,15 @@ class ResectionPlan:
         Where a transform bends space the volumes are exact only after `finish`. Raises InputError when there is no
         liver, and when the plane has no place.
         """
-        grid, cut = self.grid(), self._requireCut()
-        if self._image is None or not liver_parts.isWhole(self._image, self._array):
-            self._image, self._array = liver_parts.image(grid)
-        self._resected = grid.split(cut, self._array)
-        parts = self.partsNode
+        grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
         kept = liver_parts.surfaces(parts)
-        if liver_parts.holds(parts, self._image):
+        if liver_parts.holds(parts, self._image, self._array):
+            self._resected = grid.split(cut, self._array)
             self._image.GetPointData().GetScalars().Modified()
             self._image.Modified()
-        else:
+        else:  # a new one, for Slicer empties that of parts that were deleted, perhaps later
+            self._image, self._array = liver_parts.image(grid)
+            self._resected = grid.split(cut, self._array)
             liver_parts.write(parts, self.liverNode, self._image)
         if kept:
             liver_parts.keepSurfaces(parts, kept)
@@ -166,6 +165,8 @@ class ResectionPlan:
     @memory_errors_explained()
     def finish(self) -> RemnantVolumes:
         """After the last of several calls of `split`: surfaces, the table, and what the parts were made of."""
+        if self._image is None or liver_parts.key(self.liverNode) != self._gridKey:
+            self.split()
         grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
         if parts.GetTransformNodeID() != self.liverNode.GetTransformNodeID():
             liver_parts.write(parts, self.liverNode, self._image)

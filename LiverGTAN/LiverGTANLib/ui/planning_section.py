@@ -61,6 +61,7 @@ class PlanningSection(VTKObservationMixin):
         self._plan: ResectionPlan | None = None
         self._steps: dict[str, PlanSteps] = {}  # ID of the liver's segmentation -> its steps
         self._seen: tuple | None = None
+        self._observed: tuple = ()
         self._moving = self._dragging = self._writing = self._edited = False
         self._toolTips: dict[str, str] = {}
         self._turn = self._timer(0, self._onTurn)
@@ -112,13 +113,20 @@ class PlanningSection(VTKObservationMixin):
         self._rest.stop()
         self._moving = self._dragging = self._edited = False
 
+    def _nodes(self) -> tuple:
+        """What is to be observed now; a script, too, may make a plan."""
+        plan = self._plan
+        return (plan.liverNode, plan.liverNode.GetSegmentation(), plan.partsNode, plan.planeNode) if plan else ()
+
     def _observe(self) -> None:
         self.removeObservers()
+        self._observed = self._nodes()
         if self._plan is None:
             return
         scene, liverNode = self._plan.liverNode.GetScene(), self._plan.liverNode
         transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-        self.addObserver(scene, scene.NodeRemovedEvent, self._onChange)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self._onChange)
         self.addObserver(liverNode, transformed, self._onChange)
         self._observeSegments(liverNode, self._onChange)
         if (partsNode := self._plan.partsNode) is not None:
@@ -171,6 +179,8 @@ class PlanningSection(VTKObservationMixin):
             return
         if plan.partsNode is None and liver_parts.replaceLiver(plan.liverNode):
             plan.show(False)  # the parts were deleted, else nothing of the liver would be seen
+        if self._observed != self._nodes():
+            self._observe()
         key = plan.key()
         if key != self._seen:
             self._seen = key

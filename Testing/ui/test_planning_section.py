@@ -1,0 +1,413 @@
+"""The section "Planning": a plane is placed, dragged, turned round and taken away, and the parts follow everything."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from LiverGTANLib.mrml import liver_parts, remnant, scene, self_test
+from LiverGTANLib.mrml.resection_plan import ResectionPlan
+from support.interactive_cases import letTimersFire, liver, segmented, settle
+from support.module_fixtures import students
+from support.mrml_cases import addTransform, addWarp, rotation
+from support.panel_cases import panel, phantom
+
+pytestmark = pytest.mark.slow
+
+ML = 0.012
+
+
+@pytest.fixture
+def placed(panel, segmented):
+    """The panel after Segment and Place plane; returns the plan."""
+    panel.click(panel.ui.placePlaneButton)
+    settle(panel)
+    return ResectionPlan(panel.output)
+
+
+def part(plan, name: str, volumeNode) -> np.ndarray:
+    segmentId = liver_parts._segmentId(plan.partsNode, name)
+    return slicer.util.arrayFromSegmentBinaryLabelmap(plan.partsNode, segmentId, volumeNode) > 0
+
+
+def parts(plan, volumeNode) -> np.ndarray:
+    """1 in the remnant, 2 in the resected part."""
+    return part(plan, "remnant", volumeNode) + 2 * part(plan, "resected", volumeNode)
+
+
+def move(panel, plan, mm, steps: int = 5) -> None:
+    """Drag the plane by its handle, while the event loop runs, without letting it go."""
+    plan.planeNode.InvokeCustomModifiedEvent(plan.planeNode.PointStartInteractionEvent)
+    start = np.array(plan.planeNode.GetOriginWorld())
+    for step in range(1, steps + 1):
+        plan.planeNode.SetOriginWorld(*(start + np.array(mm) * step / steps))
+        panel.host.processEvents()
+
+
+def release(panel, plan) -> None:
+    plan.planeNode.InvokeCustomModifiedEvent(plan.planeNode.PointEndInteractionEvent)
+    settle(panel)
+
+
+def drag(panel, plan, mm, steps: int = 5) -> None:
+    move(panel, plan, mm, steps)
+    release(panel, plan)
+
+
+def requireConsistent(panel, plan, volumeNode) -> None:
+    """The parts make up the liver, are divided by the plane, and the line says what is in them."""
+    isLiver, found, cut = liver(panel, volumeNode), parts(plan, volumeNode), plan.cut()
+    np.testing.assert_array_equal(found > 0, isLiver)
+    kji = np.argwhere(isLiver)
+    ras = np.c_[kji[:, ::-1], np.ones(len(kji))] @ scene.ijkToWorld(volumeNode).T
+    distances = cut.distances(ras[:, :3])
+    clear = np.abs(distances) > 1e-3
+    remains = (found[isLiver] == 1)[clear]
+    np.testing.assert_array_equal(remains, (distances[clear] > 0) == cut.keepsNormalSide)
+    ml = np.count_nonzero(found == 1) * ML
+    assert f"Remnant {ml:.0f} mL" in panel.ui.planLabel.text
+    assert float(plan.tableNode.GetCellText(1, 1)) == pytest.approx(ml, abs=0.06)
+
+
+def test_nothing_is_there_until_it_is_wanted(panel, segmented):
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    assert panel.ui.planningCollapsibleButton.collapsed
+    panel.ui.planningCollapsibleButton.collapsed = False
+    settle(panel)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+    assert panel.ui.placePlaneButton.enabled and not panel.ui.planLabel.text
+    for name in ("otherSideButton", "removePlanButton", "undoPlanButton", "redoPlanButton", "planTableButton"):
+        assert not getattr(panel.ui, name).enabled, name
+
+
+def test_without_a_liver_the_buttons_say_what_to_do(panel, phantom):
+    assert not panel.ui.placePlaneButton.enabled
+    assert panel.ui.placePlaneButton.toolTip == "Segment the liver first."
+    panel.segment()
+    assert panel.ui.placePlaneButton.enabled
+
+
+def test_one_click_places_the_plane_and_splits_the_liver(panel, segmented, placed):
+    before = liver(panel, segmented)
+    requireConsistent(panel, placed, segmented)
+    share = np.count_nonzero(part(placed, "remnant", segmented)) / before.sum()
+    assert share == pytest.approx(0.5, abs=0.03)
+    assert "Kishi et al." in panel.ui.planLinesLabel.text and panel.ui.planLinesLabel.visible
+    assert not panel.output.GetDisplayNode().GetSegmentVisibility(scene.liverSegmentId(panel.output))
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+
+
+def test_the_parts_follow_while_the_plane_is_dragged(panel, segmented, placed):
+    before, liverBefore = parts(placed, segmented), liver(panel, segmented)
+    text = panel.ui.planLabel.text
+    move(panel, placed, (12, 0, 0))
+    during = parts(placed, segmented)
+    assert not np.array_equal(during, before) and panel.ui.planLabel.text != text
+    letTimersFire(panel)  # the mouse rests, but the button is held
+    assert panel.widget.panel.planning._moving
+    release(panel, placed)
+    np.testing.assert_array_equal(parts(placed, segmented), during)
+    np.testing.assert_array_equal(liver(panel, segmented), liverBefore)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_a_plane_moved_by_a_script_is_followed_too(panel, segmented, placed):
+    placed.planeNode.SetNormalWorld(0.3, 0.2, 0.9)
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
+    assert panel.ui.undoPlanButton.enabled
+
+
+def test_one_undo_for_each_action_and_redo(panel, segmented, placed):
+    states = [parts(placed, segmented)]
+    drag(panel, placed, (10, 0, 0))
+    states.append(parts(placed, segmented))
+    panel.click(panel.ui.otherSideButton)
+    states.append(parts(placed, segmented))
+    np.testing.assert_array_equal(states[2][states[1] > 0], 3 - states[1][states[1] > 0])
+    for state in states[-2::-1]:
+        panel.click(panel.ui.undoPlanButton)
+        np.testing.assert_array_equal(parts(placed, segmented), state)
+        requireConsistent(panel, placed, segmented)
+    panel.click(panel.ui.undoPlanButton)
+    assert placed.planeNode is placed.partsNode is None and not panel.ui.undoPlanButton.enabled
+    assert panel.ui.planLabel.text == "" and panel.output.GetDisplayNode().GetSegmentVisibility(
+        scene.liverSegmentId(panel.output)
+    )
+    for state in states:
+        panel.click(panel.ui.redoPlanButton)
+        np.testing.assert_array_equal(parts(placed, segmented), state)
+    assert not panel.ui.redoPlanButton.enabled
+    panel.click(panel.ui.undoPlanButton)
+    drag(panel, placed, (3, 0, 0))
+    assert not panel.ui.redoPlanButton.enabled
+
+
+def test_undo_of_the_liver_stays_its_own(panel, segmented, placed):
+    before = liver(panel, segmented)
+    panel.ui.smoothingSlider.value = 4
+    settle(panel)
+    assert not np.array_equal(liver(panel, segmented), before)
+    requireConsistent(panel, placed, segmented)  # the parts follow the new liver
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    requireConsistent(panel, placed, segmented)
+    assert panel.ui.undoPlanButton.enabled and not panel.ui.redoPlanButton.enabled
+
+
+def test_without_its_liver_the_parts_stay_and_it_is_told(panel, segmented, placed):
+    before = parts(placed, segmented)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert scene.liverSegmentId(panel.output) == "" or not liver(panel, segmented).any()
+    assert "the parts are those of the liver before" in panel.ui.planLabel.text
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+    assert not panel.ui.placePlaneButton.enabled and not panel.ui.undoPlanButton.enabled
+    panel.click(panel.ui.redoButton)
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_remove_and_its_undo(panel, segmented, placed):
+    before = parts(placed, segmented)
+    panel.click(panel.ui.removePlanButton)
+    settle(panel)
+    assert placed.planeNode is placed.partsNode is placed.tableNode is None
+    assert panel.ui.planLabel.text == "" and not panel.ui.removePlanButton.enabled
+    panel.click(panel.ui.undoPlanButton)
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_place_again_puts_the_plane_back(panel, segmented, placed):
+    before = parts(placed, segmented)
+    drag(panel, placed, (0, 0, 500))
+    drag(panel, placed, (25, 0, 0))
+    panel.click(panel.ui.placePlaneButton)
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+
+
+def test_a_plane_outside_of_the_liver_is_told(panel, segmented, placed):
+    drag(panel, placed, (900, 0, 0))
+    assert "The plane does not pass through the liver." in panel.ui.planLabel.text
+    requireConsistent(panel, placed, segmented)
+    drag(panel, placed, (-900, 0, 0))
+    assert "does not pass" not in panel.ui.planLabel.text
+
+
+def test_deleting_the_plane_is_told_and_can_be_undone(panel, segmented, placed):
+    drag(panel, placed, (7, 0, 0))
+    before = parts(placed, segmented)
+    slicer.mrmlScene.RemoveNode(placed.planeNode)
+    settle(panel)
+    assert "The cut plane was removed; the parts stay as they were." in panel.ui.planLabel.text
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+    panel.click(panel.ui.undoPlanButton)
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_deleting_the_parts_shows_the_liver_again(panel, segmented, placed):
+    slicer.mrmlScene.RemoveNode(placed.partsNode)
+    settle(panel)
+    assert panel.output.GetDisplayNode().GetSegmentVisibility(scene.liverSegmentId(panel.output))
+    assert panel.ui.planLabel.text == "" and not panel.ui.showPartsCheckBox.checked
+    panel.click(panel.ui.placePlaneButton)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_deleting_one_part_and_editing_one_is_told(panel, segmented, placed):
+    segmentation = placed.partsNode.GetSegmentation()
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(placed.partsNode, "remnant", segmented).copy()
+    array[: array.shape[0] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, placed.partsNode, "remnant", segmented)
+    settle(panel)
+    assert "A part was edited" in panel.ui.planLabel.text
+    assert f"Remnant {np.count_nonzero(array) * ML:.0f} mL" in panel.ui.planLabel.text
+    segmentation.RemoveSegment("remnant")
+    settle(panel)
+    assert "A part was deleted" in panel.ui.planLabel.text
+    drag(panel, placed, (4, 0, 0))
+    requireConsistent(panel, placed, segmented)
+
+
+def test_a_plane_without_a_place_is_told(panel, segmented, placed):
+    before = parts(placed, segmented)
+    placed.planeNode.RemoveAllControlPoints()
+    settle(panel)
+    assert "The cut plane has no place; press Place plane." in panel.ui.planLabel.text
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+    panel.click(panel.ui.placePlaneButton)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_removing_the_segmentation_or_closing_the_scene_in_a_drag(panel, segmented, placed):
+    move(panel, placed, (5, 0, 0))
+    slicer.mrmlScene.RemoveNode(panel.output)
+    release(panel, placed) if placed.planeNode is not None else settle(panel)
+    assert not panel.ui.placePlaneButton.enabled and panel.ui.planLabel.text == ""
+    panel.segment()
+    settle(panel)
+    panel.click(panel.ui.placePlaneButton)
+    again = ResectionPlan(panel.output)
+    move(panel, again, (5, 0, 0))
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    letTimersFire(panel)
+    assert panel.ui.planLabel.text == "" and not panel.ui.placePlaneButton.enabled
+    self_test.addPhantom()
+    settle(panel)
+    panel.segment()
+    settle(panel)
+    assert not panel.ui.undoPlanButton.enabled  # no steps of the closed scene
+
+
+def test_each_volume_has_its_own_plan(panel, segmented, placed):
+    drag(panel, placed, (9, 0, 0))
+    before, text = parts(placed, segmented), panel.ui.planLabel.text
+    other, _ = self_test.addPhantom("Other")
+    panel.choose(other)
+    panel.segment()
+    settle(panel)
+    assert panel.ui.planLabel.text == "" and not panel.ui.undoPlanButton.enabled
+    panel.click(panel.ui.placePlaneButton)
+    assert ResectionPlan(panel.output).planeNode != placed.planeNode
+    panel.choose(segmented)
+    settle(panel)
+    assert panel.ui.planLabel.text == text and panel.ui.undoPlanButton.enabled
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+
+
+def test_leaving_the_module_the_parts_still_follow(panel, segmented, placed):
+    panel.host.leaveModule()
+    placed.planeNode.SetNormalWorld(0, 0.5, 0.8)
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
+    panel.host.openModule("LiverGTAN")
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_saved_and_loaded(panel, segmented, placed, tmp_path):
+    drag(panel, placed, (6, 0, 0))
+    panel.ui.weightLineEdit.text = "64"
+    panel.ui.weightLineEdit.editingFinished.emit()
+    text, before = panel.ui.planLabel.text, parts(placed, segmented)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    settle(panel)
+    (volumeNode,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    loaded = ResectionPlan(panel.output)
+    assert loaded.exists and panel.ui.planLabel.text == text and panel.ui.weightLineEdit.text == "64"
+    np.testing.assert_array_equal(parts(loaded, volumeNode), before)
+    drag(panel, loaded, (-3, 2, 0))
+    requireConsistent(panel, loaded, volumeNode)
+
+
+def test_parts_of_an_older_liver_are_told_when_the_module_opens_and_updated_on_a_click(panel, segmented, placed):
+    panel.widget.panel.planning.close()  # as in a session in which the module was not opened
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(panel.output, scene.liverSegmentId(panel.output), segmented)
+    array = array.copy()
+    array[: array.shape[0] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, panel.output, scene.liverSegmentId(panel.output), segmented)
+    panel.host.leaveModule()
+    panel.host.openModule("LiverGTAN")
+    panel.widget.panel.refresh()
+    settle(panel)
+    assert "The parts are those of an older liver." in panel.ui.planLabel.text
+    panel.ui.planLabel.linkActivated.emit("update")
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
+    assert "older" not in panel.ui.planLabel.text
+
+
+def test_moved_and_warped(panel, segmented, placed):
+    transform = addTransform(slicer.mrmlScene, rotation(2, 15))
+    for node in (segmented, panel.output):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    settle(panel)
+    assert placed.partsNode.GetTransformNodeID() == transform.GetID()
+    requireConsistent(panel, placed, segmented)
+    warp = addWarp(slicer.mrmlScene)
+    for node in (segmented, panel.output):
+        node.SetAndObserveTransformNodeID(warp.GetID())
+    settle(panel)
+    np.testing.assert_array_equal(parts(placed, segmented) > 0, liver(panel, segmented))
+    assert placed.partsNode.GetTransformNodeID() == warp.GetID()
+
+
+def test_show_parts_and_show_3d(panel, segmented, placed):
+    display, segmentId = panel.output.GetDisplayNode(), scene.liverSegmentId(panel.output)
+    panel.click(panel.ui.showPartsCheckBox)
+    assert display.GetSegmentVisibility(segmentId) and not placed.partsNode.GetDisplayNode().GetVisibility()
+    panel.click(panel.ui.showPartsCheckBox)
+    assert not display.GetSegmentVisibility(segmentId) and placed.partsNode.GetDisplayNode().GetVisibility()
+    panel.click(panel.ui.show3DButton)
+    settle(panel)
+    assert len(liver_parts.surfaces(placed.partsNode)) == 2
+    drag(panel, placed, (5, 0, 0))
+    assert len(liver_parts.surfaces(placed.partsNode)) == 2
+
+
+def test_weight_typed_right_and_wrong(panel, segmented, placed):
+    field = panel.ui.weightLineEdit
+    assert field.placeholderText == "not known" and "needs the weight" in panel.ui.planLinesLabel.text
+    field.text = "70,5"
+    field.editingFinished.emit()
+    ml = np.count_nonzero(part(placed, "remnant", segmented)) * ML
+    assert f"{ml / 70.5:.1f} mL/kg" in panel.ui.planLabel.text and "mL/kg" not in panel.ui.planLinesLabel.text
+    assert f"{0.005 * 70.5 * 1000:.0f} mL" in panel.ui.planLinesLabel.text
+    assert remnant.typedWeight(panel.output) == 70.5
+    for wrong in ("heavy", "-4", "70000"):
+        field.text = wrong
+        field.editingFinished.emit()
+        assert f"'{wrong}' is no body weight" in panel.ui.planLabel.text and field.text == wrong
+        assert remnant.typedWeight(panel.output) is None
+    field.text = ""
+    field.editingFinished.emit()
+    assert "mL/kg" not in panel.ui.planLabel.text and "no body weight" not in panel.ui.planLabel.text
+
+
+def test_the_table_is_opened_and_made_again_when_it_was_deleted(panel, segmented, placed):
+    slicer.mrmlScene.RemoveNode(placed.tableNode)
+    panel.click(panel.ui.planTableButton)
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActiveTableID() == placed.tableNode.GetID()
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+    requireConsistent(panel, placed, segmented)
+
+
+def test_segmenting_again_into_the_same_segmentation_and_reload_of_the_module(panel, segmented, placed):
+    panel.ui.thresholdSlider.value = 0.7
+    settle(panel)
+    panel.segment()
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
+    panel.widget.onReload()
+    panel.widget = slicer.util.getModuleWidget("LiverGTAN")
+    panel.ui = panel.widget.ui
+    settle(panel)
+    drag(panel, placed, (-6, 0, 0))
+    requireConsistent(panel, placed, segmented)
+
+
+def test_a_script_and_the_panel_share_one_plan(panel, segmented, placed):
+    plan = panel.widget.logic.splitLiver(panel.output, remnantSide="opposite", weightKg=80)
+    settle(panel)
+    assert plan.planeNode == placed.planeNode and plan.volumes.weightKg == 80
+    requireConsistent(panel, placed, segmented)
+    panel.click(panel.ui.undoPlanButton)
+    requireConsistent(panel, placed, segmented)
+
+
+def test_a_plan_that_a_script_made_is_followed(panel, segmented):
+    plan = panel.widget.logic.splitLiver(panel.output)
+    settle(panel)
+    requireConsistent(panel, plan, segmented)
+    before = parts(plan, segmented)
+    drag(panel, plan, (8, 0, 0))
+    requireConsistent(panel, plan, segmented)
+    panel.click(panel.ui.undoPlanButton)
+    np.testing.assert_array_equal(parts(plan, segmented), before)
