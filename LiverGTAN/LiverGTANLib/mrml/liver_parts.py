@@ -12,7 +12,7 @@ from slicer import vtkOrientedImageData
 from slicer.util import NodeModify, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..core import boxes, measurements
+from ..core import boxes, measurements, threads
 from ..core.boxes import Box
 from ..core.terminology import TERMINOLOGY
 from ..core.volume import InputError, VoxelVolumes
@@ -140,16 +140,19 @@ class LiverGrid:
         """
         along_k, along_j, along_i = self._weights
         distances = cut.distances(self.lattice.reshape(-1, 3)).reshape(self.lattice.shape[:3])
-        rows = along_j @ np.tensordot(along_k, distances.astype(np.float32), 1)
         across = np.ascontiguousarray(along_i.T)
         resected, field = 0, np.empty(self.voxels.shape[1:], np.float32)
         side, isResected = np.empty(field.shape, bool), np.less if cut.keepsNormalSide else np.greater_equal
-        for liver, part, row in zip(self.voxels, parts, rows):
-            np.matmul(row, across, out=field)
-            isResected(field, 0, out=side)
-            np.bitwise_and(liver, side.view(np.uint8), out=part)
-            resected += int(np.count_nonzero(part.view(bool)))
-            part += liver
+        with (
+            threads.one_blas_thread()
+        ):  # for such small products several ones wait for each other longer than they work
+            rows = along_j @ np.tensordot(along_k, distances.astype(np.float32), 1)
+            for liver, part, row in zip(self.voxels, parts, rows):
+                np.matmul(row, across, out=field)
+                isResected(field, 0, out=side)
+                np.bitwise_and(liver, side.view(np.uint8), out=part)
+                resected += int(np.count_nonzero(part.view(bool)))
+                part += liver
         return resected
 
 
