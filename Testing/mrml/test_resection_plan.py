@@ -320,7 +320,8 @@ def test_lines_of_the_literature_stand_in_the_table_with_their_sources(plan):
 def test_words_judge_nothing(plan):
     volumes = remnant.RemnantVolumes(620, 880, 70)
     assert volumes.text() == "Remnant 620 mL (41 % of the liver, 8.9 mL/kg), resected 880 mL (59 %)."
-    assert "(Truant et al.): 350 mL" in volumes.linesText() and "(Kishi et al.): 300 mL" in volumes.linesText()
+    assert "300 mL: 20 % of the liver, normal liver (Kishi et al.)" in volumes.linesText().splitlines()
+    assert volumes.linesText().splitlines()[-1].startswith("350 mL: 0.5 % of body weight")
     assert "needs the weight" in remnant.RemnantVolumes(620, 880).linesText()
     for word in ("safe", "enough", "too small", "sufficient"):
         assert word not in volumes.text() + volumes.linesText()

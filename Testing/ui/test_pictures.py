@@ -1,4 +1,4 @@
-"""The pictures of README and catalog, drawn from the sample CT: after one click, and while it is corrected.
+"""The pictures of README and catalog, drawn from the sample CT: after one click, corrected, and cut in two.
 
 `LIVERGTAN_UPDATE_PICTURES=1` writes them anew; otherwise what is drawn is compared with what is committed.
 """
@@ -15,6 +15,7 @@ from ui.test_points import place
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.mrml import scene
+from LiverGTANLib.mrml.resection_plan import ResectionPlan
 from support import real_cases
 from support.cases import sampleFolder
 from support.interactive_cases import addRoi, settle
@@ -162,3 +163,45 @@ def test_the_pictures_of_the_tutorial_show_uncertainty_a_point_and_a_region(jour
     assert (counts[2] > counts[0]) == error.liver
     assert 0 < counts[3] < counts[2]
     compare(tiles, "correct.png")
+
+
+def drawSection(panel, section) -> np.ndarray:
+    """An open section on top of a tile."""
+    section.collapsed = False
+    panel.host.mainWindow.resize(SIZE[0], 1200)
+    panel.host.processEvents()
+    pixels = pixelsOf(section.grab().toImage())[: SIZE[1], : SIZE[0]]
+    tile = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+    tile[:] = pixels[-1, 0]
+    tile[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return tile
+
+
+def partColored(picture: np.ndarray, name: str) -> int:
+    """Pixels tinted towards the color of a part: green above red, or the other way round."""
+    difference = picture[..., 0].astype(int) - picture[..., 1]
+    return int(((difference < -25) if name == "remnant" else (difference > 25)).sum())
+
+
+def test_the_picture_of_a_plan_shows_plane_parts_and_volumes(journey):
+    from host import views
+
+    panel, volumeNode = journey
+    panel.click(panel.ui.show3DButton)
+    panel.click(panel.ui.placePlaneButton)
+    settle(panel)
+    plan = ResectionPlan(panel.output)
+    plan.planeNode.SetNormalWorld(-0.9, -0.35, 0.15)
+    panel.ui.weightLineEdit.text = "72"
+    panel.ui.weightLineEdit.editingFinished.emit()
+    settle(panel)
+    center = plan.planeNode.GetOriginWorld()
+    slices = [drawSlice(volumeNode, orientation, center) for orientation in ("Axial", "Coronal")]
+    for picture in slices:
+        assert min(partColored(picture, name) for name in ("remnant", "resected")) > 500
+    plan.planeNode.GetDisplayNode().SetHandlesInteractive(False)
+    view = views.ThreeDView(SIZE, background=(0.75, 0.77, 0.9))
+    surface = view.picture()
+    view.close()
+    assert partColored(surface, "remnant") > 2000
+    compare([drawSection(panel, panel.ui.planningCollapsibleButton), *slices, surface], "planning.png")

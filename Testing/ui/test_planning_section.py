@@ -370,6 +370,24 @@ def test_weight_typed_right_and_wrong(panel, segmented, placed):
     assert "mL/kg" not in panel.ui.planLabel.text and "no body weight" not in panel.ui.planLabel.text
 
 
+def test_what_is_not_followed_yet_is_followed_before_an_action(panel, segmented, placed):
+    states = [parts(placed, segmented)]
+    for act in ("weight", "otherSideButton"):
+        placed.planeNode.SetOriginWorld(*(np.array(placed.planeNode.GetOriginWorld()) + [5, 0, 0]))
+        if act == "weight":
+            panel.ui.weightLineEdit.text = "70"
+            panel.ui.weightLineEdit.editingFinished.emit()
+            requireConsistent(panel, placed, segmented)
+        else:
+            getattr(panel.ui, act).click()
+            panel.click(panel.ui.undoPlanButton)
+        assert "another place" not in panel.ui.planLabel.text
+        states.append(parts(placed, segmented))
+    for state in states[-2::-1]:
+        panel.click(panel.ui.undoPlanButton)
+        np.testing.assert_array_equal(parts(placed, segmented), state)
+
+
 def test_the_table_is_opened_and_made_again_when_it_was_deleted(panel, segmented, placed):
     slicer.mrmlScene.RemoveNode(placed.tableNode)
     panel.click(panel.ui.planTableButton)

@@ -42,7 +42,7 @@ class ReferenceLine:
     @property
     def name(self) -> str:
         what = "body weight" if self.ofBodyWeight else "the liver"
-        return f"{100 * self.share:g} % of {what}: {self.condition}"
+        return f"{100 * self.share:g} % of {what}, {self.condition}"
 
     def ml(self, liverMl: float, weightKg: float | None) -> float | None:
         """The line as a volume; None where it needs a weight that is not known."""
@@ -121,13 +121,13 @@ class RemnantVolumes:
         )
 
     def linesText(self) -> str:
-        """The reference lines as volumes of this liver and body, for the user."""
-        lines = []
+        """The reference lines as volumes of this liver and body, one below the other, for the user."""
+        lines = ["Lines of studies, for comparison only:"]
         for line in LINES:
             ml = line.ml(self.liverMl, self.weightKg)
-            author = line.source.partition(",")[0]
-            lines.append(f"{line.name} ({author}): " + (f"{ml:.0f} mL" if ml is not None else "needs the weight"))
-        return "; ".join(lines) + "."
+            volume = "needs the weight" if ml is None else f"{ml:.0f} mL"
+            lines.append(f"{volume}: {line.name} ({line.source.partition(',')[0]})")
+        return "\n".join(lines)
 
     def rows(self) -> list[tuple[str, float | None, float | None, float | None, str]]:
         """For the table, by `COLUMNS`: the liver, its parts, and the reference lines; None is an empty cell."""

@@ -93,6 +93,7 @@ class PlanningSection(VTKObservationMixin):
                 self._finish()
             self._stop()
             self._plan = ResectionPlan(segmentationNode) if segmentationNode is not None else None
+            self._seen = self._plan.key() if self._plan else None
             self._observe()
             self._showSaved()
             self._showWeight()
@@ -231,6 +232,13 @@ class PlanningSection(VTKObservationMixin):
             self._stepsOfPlan().record(plan.cut())
         self._refresh()
 
+    def _settle(self) -> None:
+        """What changed before an action, and is not followed yet, is a step of its own."""
+        if self._turn.active:
+            self._onTurn()
+        if self._moving:
+            self._finish()
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """What changes within this block is known already."""
@@ -256,6 +264,7 @@ class PlanningSection(VTKObservationMixin):
 
     def _act(self, action: Callable) -> None:
         """One action on the plan, which one Undo takes back."""
+        self._settle()
         steps = self._stepsOfPlan()
         with slicer.util.tryWithErrorDisplay(_("The resection could not be planned."), waitCursor=True):
             self._do(action)
@@ -264,6 +273,7 @@ class PlanningSection(VTKObservationMixin):
 
     def _go(self, step: int) -> None:
         """Undo (-1) or Redo (1). What was changed without a step of its own is taken back first."""
+        self._settle()
         steps = self._stepsOfPlan()
         isUnrecorded = not same(self._plan.cut(), steps.current)
         with slicer.util.tryWithErrorDisplay(_("The step could not be taken."), waitCursor=True):
@@ -292,6 +302,7 @@ class PlanningSection(VTKObservationMixin):
     def _onWeight(self) -> None:
         if self._plan is None:
             return
+        self._settle()
         try:
             kg = remnant.parseWeight(self._ui.weightLineEdit.text)
         except InputError as error:
@@ -316,7 +327,6 @@ class PlanningSection(VTKObservationMixin):
     def _showSaved(self) -> None:
         """What is in the scene, and whether it is of liver and plane as they are now."""
         plan = self._plan
-        self._seen = plan.key() if plan else None
         self._say("")
         if plan is None or plan.partsNode is None:
             return
@@ -329,7 +339,7 @@ class PlanningSection(VTKObservationMixin):
             reason = _("The cut plane was removed; the parts stay as they were.")
         elif plan.cut() is None:
             reason = _("The cut plane has no place; press Place plane.")
-        elif reason and None not in self._seen:
+        elif reason and None not in plan.key():
             reason += ' <a href="update">' + _("Update them.") + "</a>"
         if volumes is None:
             reason = reason or _("A part was deleted; move the plane, and it is made anew.")
