@@ -6,7 +6,7 @@
 # make test-python                core and command line on another Python and numpy: PYTHON=python3.10 NUMPY=numpy==1.26.4
 # make test-in-slicer SLICER=...  what users do, inside the Slicer application; screenshots go to out/slicer
 # make train-demo                 the whole training path on a generated phantom, in about five minutes
-# make benchmark                  click-to-mask times of both engines by stage, latency of each action
+# make benchmark                  time by stage, engine and answer, other software, click to mask, latency of each action
 # make benchmark-simulated_clicks mean Dice after simulated clicks; so for every file of Testing/benchmarks
 # make slicer SLICER=/path/Slicer start 3D Slicer with the module
 
@@ -82,10 +82,10 @@ test-in-slicer:
 train-demo: $(VENV)/.installed-training
 	$(RUN) -m training demo $(ARGUMENTS)
 
-benchmark: benchmark-click_to_mask benchmark-interaction
+benchmark: benchmark-speed benchmark-click_to_mask benchmark-interaction
 
 # Any file of Testing/benchmarks.
-benchmark-%: $(VENV)/.installed-test
+benchmark-%: $(VENV)/.installed-benchmark
 	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) -m benchmarks.$* $(ARGUMENTS)
 
 slicer:

@@ -1,14 +1,8 @@
-"""Time of every answer to a moved slider, box or point, without the scene: from logits to what is to be shown.
+"""Every answer to a moved slider, box or point, without the scene: from logits to what is to be shown."""
 
-`make benchmark-answers`: medians and 95th percentiles on the sample CT and on the same scan with 512x512x129 voxels;
-every run asks something that was not asked before.
-"""
-
-import time
 from collections.abc import Callable
 
 import numpy as np
-from benchmarks.click_to_mask import large
 
 from LiverGTANLib.core import measurements, segmenter, uncertainty, weight_file
 from LiverGTANLib.core.clicks import Click
@@ -16,19 +10,15 @@ from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import MaskParameters, PostprocessSettings
 from LiverGTANLib.core.region import Region
 from LiverGTANLib.core.volume import CtVolume
-from LiverGTANLib.standalone import image_files
-from training.data import samples
-
-RUNS = 15
 
 
-def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
-    """What the user does -> the work of its n-th time."""
+def actions(ct: CtVolume, times: int) -> dict[str, Callable[[int], object]]:
+    """What the user does -> the work of its n-th time of `times`, which is never the same."""
     analysis = segmenter.analyze(ct, NumpyEngine(weight_file.load(weight_file.DEFAULT)))
     whole = segmenter.mask(analysis, ct)
     volume_ml = measurements.volume_ml(whole.voxels, ct.ijk_to_ras)
     rng = np.random.default_rng(0)
-    voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * RUNS]
+    voxels = rng.permutation(np.argwhere(whole.full()))[: 4 * times + 9]
     points = [tuple((ct.ijk_to_ras @ [*kji[::-1], 1])[:3]) for kji in voxels]
     nine = [Click(point, number % 2 == 0) for number, point in enumerate(points[-9:])]
 
@@ -51,32 +41,9 @@ def actions(ct: CtVolume) -> dict[str, Callable[[int], object]]:
         "ROI released": lambda n: mask(box=region(n, 0)),
         "ROI turned by 30 degrees, released": lambda n: mask(box=region(n, 30)),
         "first click": lambda n: mask(Click(points[n], False)),
-        "tenth click": lambda n: mask(*nine, Click(points[RUNS + n], False)),
-        "first of ten clicks moved": lambda n: mask(Click(points[2 * RUNS + n], False), *nine),
+        "tenth click": lambda n: mask(*nine, Click(points[times + n], False)),
+        "first of ten clicks moved": lambda n: mask(Click(points[2 * times + n], False), *nine),
         "volume as an interval": lambda n: interval(0.5 + 0.001 * n),
         "uncertainty overlay": lambda n: uncertainty.overlay(analysis),
         "attenuation": lambda n: measurements.attenuation(ct, whole),
     }
-
-
-def milliseconds(action: Callable[[int], object]) -> np.ndarray:
-    times = []
-    for n in range(RUNS):
-        start = time.perf_counter()
-        action(n)
-        times.append(1000 * (time.perf_counter() - start))
-    return np.array(times[1:])  # the first loads what the others find
-
-
-def main() -> None:
-    samples.fetch()
-    ct = image_files.read_ct(samples.CT)
-    for scan in (ct, large(ct)):
-        print(f"\n| {'x'.join(str(n) for n in scan.shape[::-1])} | Median ms | 95th percentile ms |\n|---|---|---|")
-        for name, action in actions(scan).items():
-            times = milliseconds(action)
-            print(f"| {name} | {np.median(times):.1f} | {np.percentile(times, 95):.1f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
