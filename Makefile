@@ -82,7 +82,10 @@ test-in-slicer:
 train-demo: $(VENV)/.installed-training
 	$(RUN) -m training demo $(ARGUMENTS)
 
-benchmark: benchmark-speed benchmark-click_to_mask benchmark-interaction
+# SLICES: of the long scan; 0 for none.
+SLICES ?= 1500
+benchmark: benchmark-click_to_mask benchmark-interaction
+	@$(MAKE) --no-print-directory benchmark-speed ARGUMENTS="$(ARGUMENTS) --slices $(SLICES)"
 
 # Any file of Testing/benchmarks.
 benchmark-%: $(VENV)/.installed-benchmark

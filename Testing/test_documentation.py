@@ -40,7 +40,7 @@ SHORT = "--steps 2 --warmup 1 --threads 1 --precision 32-true --accelerator cpu"
 VOLUMES = "--phantom --count 4 --shape 32 32 32 --workers 1"
 TINY = {
     "make train-demo ": "ARGUMENTS='--sizes {folder}/demo.toml --output {folder}/runs/demo'",
-    "make benchmark ": "ARGUMENTS=1",
+    "make benchmark ": "ARGUMENTS=1 SLICES=0",
     "make benchmark-simulated_clicks ": "ARGUMENTS='--students student-30k --noise'",
     "python -m training synthesize --output ": VOLUMES,
     "python -m training synthesize --labels ": f"{VOLUMES} --real-share 0",

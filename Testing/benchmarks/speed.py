@@ -1,6 +1,6 @@
 """Where the time of a click goes, against what the machine and other software can do.
 
-`make benchmark-speed [ARGUMENTS="--runs 7 --slices 1500 --write"]`: stages, engines, answers to a user, the machine's
+`make benchmark-speed [ARGUMENTS="7 --slices 1500 --write"]`: stages, engines, answers to a user, the machine's
 limits, published networks, SimpleITK, sizes on disk. What is compared is measured in turn, so that a drifting machine
 slows all alike; figures are medians of processor time, and of wall time, in ms. With `--write` the results replace
 those in `Testing/benchmarks/results`; without, they are compared with them, and what moved is said.
@@ -285,7 +285,7 @@ def plot(found: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=FEWEST_RUNS)
+    parser.add_argument("runs", type=int, nargs="?", default=FEWEST_RUNS)
     parser.add_argument("--slices", type=int, default=LONG, help="of the long scan; 0: none, which takes 2 GB less")
     parser.add_argument("--write", action="store_true", help="replace the committed results")
     options = parser.parse_args()
