@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -49,7 +50,32 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, ValueError) as error:  # the readers' and the product's own errors are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        logging.getLogger(__name__).debug("A file could not be read or written.", exc_info=True)
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. What was finished is kept: the same command goes on from it where it can.", file=sys.stderr)
+        return 130
     return 0
+
+
+def in_words(error: OSError) -> str:
+    """A sentence about a file that the system cannot read or write; those of `atomic_write` are sentences already."""
+    if error.filename is None:
+        return str(error)
+    advice = ADVICE.get(error.errno or 0, "give another path")
+    return f"{str(error.filename)[:LONGEST_PATH]}: {error.strerror}; {advice}."
+
+
+LONGEST_PATH = 200
+"""Characters of a path in a message."""
+ADVICE = {
+    errno.ENOSPC: "make room or give another folder",
+    errno.EACCES: "give a folder that you may write to",
+    errno.EROFS: "give a folder that can be written to",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
 
 
 def parse(arguments: list[str]) -> tuple[str, Any]:

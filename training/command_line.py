@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ IRRELEVANT = (
     "precision",
     "threads",
 )
+LONGEST_SHOWN = 200
+"""Characters of a path in a message."""
 ALWAYS = ("steps", "seed")  # written even where they are the default, because readers look for them
 
 
@@ -100,6 +103,17 @@ def line(*words: str) -> str:
 
 
 def require_suffix(output: Path, suffix: str) -> None:
-    """Raises UserError for an output that is not a plain file of this kind: an input would be overwritten."""
-    if output.suffix != suffix or (output.exists() and not output.is_file()):
-        raise UserError(f"{output} cannot be the output: name a file {suffix}, so that nothing else is overwritten.")
+    """Raises UserError for an output that is not a plain file of this kind, which would overwrite an input, and for one
+    that cannot be written: that is known before any work is done."""
+    try:
+        if output.suffix != suffix or (output.exists() and not output.is_file()):
+            raise UserError(
+                f"{output} cannot be the output: name a file {suffix}, so that nothing else is overwritten."
+            )
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{str(output)[:LONGEST_SHOWN]} cannot be the output ({error.strerror}); name another file {suffix}."
+        ) from error

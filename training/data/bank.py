@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -18,9 +19,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, brief, parse_json, read_bytes, read_json
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "livergtan-bank/1"
+DIGEST = "sha256"
+"""In `bank.json`: that of a whole bank, see `Bank.digest`."""
+LARGEST_META, LARGEST_INDEX = 2**26, 2**30
+"""Bytes; of a bank of 1,000 CTs 0.5 MB, of one with 100,000 volumes 300 MB."""
 Mode = Literal["r", "r+"]
 
 
@@ -37,13 +44,8 @@ class Bank:
 
     def __init__(self, path: Path, mode: Mode) -> None:
         self.path = Path(path)
-        try:
-            self.meta: dict[str, Any] = json.loads((self.path / "bank.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise BankError(f"{path} is not a bank ({error}); make one with `python -m training synthesize`.") from None
-        if self.meta.get("format") != FORMAT:
-            raise BankError(f"{path} has the format {self.meta.get('format')!r}, not {FORMAT!r}; synthesize it anew.")
-        self.count, self.shape = int(self.meta["count"]), tuple(self.meta["shape"])
+        self.meta = _read_meta(self.path)
+        self.count, self.shape = self.meta["count"], tuple(self.meta["shape"])
         self.images, self.labels = (self._map(name, mode) for name in ("images.npy", "labels.npy"))
         if mode == "r+":
             _end_last_line(self.path / "index.jsonl")
@@ -89,6 +91,22 @@ class Bank:
         """The index line of the n-th finished volume."""
         return self.records[self.numbers[n]]
 
+    def seal(self) -> None:
+        """Writes the digest of a bank that is whole into `bank.json`: `require_unchanged` compares with it."""
+        self.add_meta({DIGEST: self.digest()})
+
+    def require_unchanged(self) -> None:
+        """Raises BankError when records or volumes are not those that were sealed."""
+        if DIGEST not in self.meta:
+            logger.warning(
+                "%s has no digest (an earlier version made it): it cannot be seen whether it is as it was.", self.path
+            )
+        elif self.meta[DIGEST] != self.digest():
+            raise BankError(
+                f"{self.path} is not as it was made (its digest differs): a file was changed or damaged since; "
+                "synthesize it anew, or copy it again."
+            )
+
     def digest(self) -> str:
         """SHA-256 of grid, records and finished volumes; the same for a copy in another folder."""
         files = [self.path / name for name in ("bank.json", "index.jsonl", "images.npy", "labels.npy")]
@@ -114,8 +132,7 @@ class Bank:
 
     def refresh(self) -> int:
         """Read the index again; returns the number of finished volumes."""
-        lines = (self.path / "index.jsonl").read_text(encoding="utf-8").splitlines()
-        self.records = {r["i"]: r for r in map(parse_line, lines) if r is not None}
+        self.records = {record["i"]: record for record in read_index(self.path, self.count)}
         self.numbers = sorted(self.records)
         return len(self)
 
@@ -177,9 +194,58 @@ def _end_last_line(path: Path) -> None:
             file.write(b"\n")
 
 
-def parse_line(line: str) -> dict[str, Any] | None:
-    """A record, or None for the torn last line of a killed process."""
+def _read_meta(path: Path) -> dict[str, Any]:
+    """`bank.json`. Raises BankError unless it has what every bank says of itself."""
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
+        meta = read_json(path / "bank.json", LARGEST_META)
+    except (OSError, ValueError) as error:
+        raise BankError(
+            f"{path} is not a bank ({brief(error)}); make one with `python -m training synthesize`."
+        ) from None
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != FORMAT:
+        raise BankError(f"{path} has the format {brief(found)!r}, not {FORMAT!r}; synthesize it anew.")
+    if not (_is_count(meta.get("count")) and is_triple(meta.get("shape")) and all(map(_is_count, meta["shape"]))):
+        raise BankError(f"{path / 'bank.json'} was changed or is damaged: no count and shape; synthesize it anew.")
+    return meta
+
+
+def is_triple(value: Any) -> bool:
+    """Whether a JSON value is a list of three."""
+    return isinstance(value, list) and len(value) == 3
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def read_index(path: Path, count: int | None = None) -> Iterator[dict[str, Any]]:
+    """The records of a bank's finished volumes. A line that a killed process left torn is passed over.
+
+    Raises BankError for a file that cannot be read, or a line that is no record of one of `count` volumes (if given).
+    """
+    try:
+        text = read_bytes(path / "index.jsonl", LARGEST_INDEX).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        raise BankError(f"{path / 'index.jsonl'} cannot be read ({error}); synthesize the bank anew.") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            record = parse_json(line)
+        except ValueError:
+            continue
+        if not _is_record(record, count):
+            raise BankError(
+                f"{path / 'index.jsonl'}, line {number}, is no record of a volume ({brief(line, 60)}); synthesize the "
+                "bank anew."
+            )
+        yield record
+
+
+def _is_record(record: Any, count: int | None) -> bool:
+    return (
+        isinstance(record, dict)
+        and type(record.get("i")) is int
+        and 0 <= record["i"] < (math.inf if count is None else count)
+        and isinstance(record.get("labelled", count is None), bool)
+        and all(isinstance(record.get(name), str) for name in ("source", "kind"))
+    )

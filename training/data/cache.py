@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.files import brief, read_json
 from LiverGTANLib.core.input_checks import Finding, check
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 3
 """Of the entries and of what was checked before they were written."""
+LARGEST_ENTRY = 2**20
+"""Bytes of an entry's record, which has 1 KB."""
 HU_RANGE = (-1024.0, 2000.0)
 """From air to dense bone; the cache stores no more."""
 
@@ -232,10 +235,14 @@ def _write(
 
 
 def _entry(scan: Scan, folder: Path) -> CachedScan:
-    about = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-    return CachedScan(
-        scan, folder, about["content"], about["spacing_mm"], about["sha256"], tuple(about.get("notes", ()))
-    )
+    try:
+        about = read_json(folder / "entry.json", LARGEST_ENTRY)
+        facts = (about["content"], float(about["spacing_mm"]), about["sha256"], tuple(about.get("notes", ())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"The cache of {scan.name} is damaged ({brief(error)}); delete {folder}, then it is made anew."
+        ) from error
+    return CachedScan(scan, folder, *facts)
 
 
 def _key(scan: Scan, cache: Path, spacing_mm: float) -> Path:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from LiverGTANLib.core.files import brief, read_json
 from LiverGTANLib.standalone.image_files import INPUT_SUFFIXES, stem_of, suffix_of
+from training.data.bank import LARGEST_META
 from training.data.labels import LabelTable, label_table
 from training.data.scans import Part, Scan
 from training.errors import UserError
@@ -204,9 +205,9 @@ def _totalsegmentator_parts(meta: Path) -> dict[str, Part]:
 def _dataset_json(folder: Path) -> dict:
     file = folder / "dataset.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({error}); it belongs to this layout.") from None
+        content = read_json(file, LARGEST_META)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({brief(error)}); it belongs to this layout.") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold a table of names and values; it belongs to this layout.")
     return content

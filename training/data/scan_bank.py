@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from LiverGTANLib.core.boxes import triple
-from training.data.bank import BankError
+from LiverGTANLib.core.files import brief, read_json
+from training.data.bank import LARGEST_META, BankError
 
 FORMAT = "livergtan-scans/1"
 INDEX = "scans.json"
@@ -53,14 +54,14 @@ class ScanBank:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            about: Any = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+            about: Any = read_json(self.path / INDEX, LARGEST_META)
+        except (OSError, ValueError) as error:
             raise BankError(
-                f"{path} is not a folder of packed scans ({error}); make one with `python -m training pack`."
+                f"{path} is not a folder of packed scans ({brief(error)}); make one with `python -m training pack`."
             ) from None
         found = about.get("format") if isinstance(about, dict) else None
         if found != FORMAT:
-            raise BankError(f"{path} has the format {found!r}, not {FORMAT!r}; pack the scans anew.")
+            raise BankError(f"{path} has the format {brief(found)!r}, not {FORMAT!r}; pack the scans anew.")
         try:
             self.about: dict[str, Any] = about
             self.spacing_mm, low, high = map(float, (about["spacing_mm"], *about["hu_window"]))
@@ -69,7 +70,9 @@ class ScanBank:
             if not 0 < self.spacing_mm < math.inf or not self.records:
                 raise ValueError("no voxel size above 0, or no scan")
         except (KeyError, TypeError, ValueError) as error:
-            raise BankError(f"{self.path / INDEX} was changed or is damaged ({error}); pack the scans anew.") from None
+            raise BankError(
+                f"{self.path / INDEX} was changed or is damaged ({brief(error)}); pack the scans anew."
+            ) from None
         self._checked: set[int] = set()
 
     def __len__(self) -> int:

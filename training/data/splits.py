@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, brief, read_json
+from training.data.bank import LARGEST_META
 from training.data.scans import Part, Scan
 from training.errors import UserError
 
@@ -46,12 +47,22 @@ def recorded(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        scans = json.loads(path.read_text(encoding="utf-8"))["scans"]
-        if not all(entry["part"] in get_args(Part) for entry in scans.values()):
-            raise ValueError("it names unknown parts")
+        scans = read_json(path, LARGEST_META)["scans"]
+        if not all(is_entry(entry) for entry in scans.values()):
+            raise ValueError("it names unknown parts, or paths and labels that are none")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a record of a split ({error}); delete it to draw a new one.") from None
+        raise UserError(f"{path} is not a record of a split ({brief(error)}); delete it to draw a new one.") from None
     return scans
+
+
+def is_entry(entry: dict[str, Any]) -> bool:
+    """Whether these are the facts of a scan in a record."""
+    liver, texts = entry.get("liver"), [entry["patient"], entry["ct"], entry.get("mask"), entry.get("content")]
+    return (
+        entry["part"] in get_args(Part)
+        and all(isinstance(one, str) for one in texts if one is not None)
+        and (liver is None or (isinstance(liver, list) and all(type(value) is int for value in liver)))
+    )
 
 
 def recorded_split(

@@ -87,13 +87,14 @@ class TrainingData:
         return self.banks.banks if self.banks else []
 
     def require_whole(self) -> None:
-        """Raises UserError for a bank that is not finished."""
+        """Raises UserError for a bank that is not finished, BankError for one that is not as it was made."""
         for bank in self._banks:
             if len(bank) < bank.count:
                 raise UserError(
                     f"The bank {bank.path} holds {len(bank)} of {bank.count} volumes; finish it by the `synthesize` "
                     "command that began it."
                 )
+            bank.require_unchanged()
 
     def parts(self) -> list[tuple[str, int, str]]:
         """(name of the folder, how many volumes or scans, digest) of each part, for the record of a run."""

@@ -6,6 +6,7 @@ resumed run repeats the lost steps bit for bit on a CPU.
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 import time
@@ -31,6 +32,8 @@ from training.fit.run_record import BankRecord, MethodRecord, RunRecord, Teacher
 from training.fit.trainee import Trainee
 from training.model.nets import UNet3D
 from training.options import Config
+
+logger = logging.getLogger(__name__)
 
 Outputs = dict[str, torch.Tensor]  # logits_B1DHW of every network, by role; "ROLE features": see TrainingTask
 Objective = Callable[[Outputs, TrainingBatch, int], dict[str, torch.Tensor]]
@@ -88,6 +91,8 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, be
     fabric = machine.start(config)
     run = TrainingRun(task, config, fabric, folder / CHECKPOINT)
     if run.step >= config.loop.steps:
+        if fabric.is_global_zero:
+            logger.info("%s has taken all of its %d steps already: nothing is left to train.", run.file, run.step)
         return run.file
     run.begin(began)
     with (
@@ -159,6 +164,8 @@ class TrainingRun:
             began()
             if self.step == 0:
                 self.best_file.unlink(missing_ok=True)
+                if self.config.loop.start:
+                    start_network.keep_copy(self.config.loop.start, self.file.parent)
 
     def grow_if_due(self) -> None:
         """Widens the assistant when the growth plan names this step."""

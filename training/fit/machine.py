@@ -95,21 +95,29 @@ def keep_freed_memory() -> None:
 
 
 class TerminationRequest:
-    """Remembers a SIGTERM, so that the loop can leave with a checkpoint. Signals reach the main thread alone."""
+    """Remembers a SIGTERM or Ctrl-C, so that the loop can leave with a checkpoint; a second one ends it at once.
+
+    Signals reach the main thread alone.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.received, self.on_main_thread = False, threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> TerminationRequest:
         if self.on_main_thread:
-            self.former_handler = signal.signal(signal.SIGTERM, self)
+            self.former_handlers = [signal.signal(number, self) for number in self.SIGNALS]
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.on_main_thread:
-            signal.signal(signal.SIGTERM, self.former_handler)
+            for number, handler in zip(self.SIGNALS, self.former_handlers, strict=True):
+                signal.signal(number, handler)
 
     def __call__(self, *_: object) -> None:
+        if self.received:
+            raise KeyboardInterrupt
         self.received = True
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.weight_file import Student
 from training.data.batches import Batches
 from training.errors import UserError
@@ -15,7 +19,11 @@ from training.model import folding, growth
 from training.model.nets import UNet3D
 from training.options import Config
 
+logger = logging.getLogger(__name__)
+
 STUDENT_SUFFIXES = (".json", ".npz")
+COPY = "start"
+"""Name of the copy in a run's folder, without its ending."""
 IMAGES = 16
 """Volumes that the norms of a student file are estimated on; with 64 the first losses were the same."""
 
@@ -47,6 +55,41 @@ def student(file: Path) -> Student:
         return weight_file.load(file.with_suffix(".json"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be the start ({error}).") from error
+
+
+def keep_copy(start: Path, run: Path) -> None:
+    """Copies the start into a run's folder, where `of_run` finds it when another network has taken its place."""
+    files = [start.with_suffix(suffix) for suffix in STUDENT_SUFFIXES] if start.suffix in STUDENT_SUFFIXES else [start]
+    for file in files:
+        with atomic_write(run / f"{COPY}{file.suffix}") as part:
+            shutil.copyfile(file, part)
+
+
+def of_run(checkpoint_file: Path, content: dict[str, Any]) -> Path | None:
+    """Where the network lies that a checkpoint's run began from; None for one that began from random weights.
+
+    The file of `--start`, or its copy in the run's folder if that holds another network now. Raises UserError when
+    neither is that network.
+    """
+    if not content["start"]:
+        return None
+    named = Path(content["settings"]["loop"]["start"])
+    copies = [checkpoint_file.with_name(COPY + suffix) for suffix in (*STUDENT_SUFFIXES, named.suffix)]
+    for file in (named, *copies):
+        if file.exists() and _holds(file, content["start"]):
+            return file
+    raise UserError(
+        f"{named} no longer holds the network that {checkpoint_file} began from (SHA-256 {content['start'][:16]}...); "
+        f"bring that one back there, or put it beside the checkpoint as {COPY}{named.suffix}."
+    )
+
+
+def _holds(file: Path, sha256: str) -> bool:
+    try:
+        return digest(file) == sha256
+    except UserError as error:
+        logger.warning("%s", error)
+        return False
 
 
 def digest(file: Path) -> str:

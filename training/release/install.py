@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core import weight_file
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, brief, read_bytes
 from LiverGTANLib.core.volume import HU_WINDOW
+from training.data.bank import LARGEST_META
 from training.data.held_out import HELD_OUT
 from training.errors import UserError
 from training.evaluation.calibration.report import card_entry
@@ -24,6 +25,7 @@ from training.model import folding
 from training.model.nets import UNet3D, parameters
 from training.options import Export
 from training.release import export, held_out_table, model_card, provenance, student_card
+from training.studies import stored_results
 
 BUDGETS = {"student-100k": 100_000, "student-30k": 30_000}
 """Most parameters of the bundled students."""
@@ -138,10 +140,12 @@ def measured(options: Export, sha256: str) -> dict[str, Any]:
 def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
     """What a command wrote about these weights. Raises UserError when it cannot be read or is about other weights."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(file, LARGEST_META))  # figures may be NaN, which strict JSON does not have
         about, *_ = (content[name] for name in ("sha256", "command", "output"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({error!r}); write it with `python -m training {command}`.") from error
+        raise UserError(
+            f"{file} cannot be read ({brief(repr(error))}); write it with `python -m training {command}`."
+        ) from error
     if about != sha256:
         raise UserError(
             f"{file} is about other weights (SHA-256 {about[:12]}, not {sha256[:12]}); run "
@@ -150,17 +154,33 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
     return content
 
 
-def ablation_entries(table: Path, student: str) -> list[dict[str, Any]]:
+def require_sealed(results: list[dict[str, Any]], table: Path, report: Callable[[str], None]) -> None:
+    """Raises UserError for results that are not as `ablate` wrote them; reports those that nobody can check."""
+    changed = [one["cell"] for one in results if stored_results.SEAL in one and not stored_results.is_sealed(one)]
+    if changed:
+        raise UserError(
+            f"{table} is not as it was written ({changed[0]}); write it anew by `python -m training ablate`."
+        )
+    open_ones = sum(stored_results.SEAL not in one for one in results)
+    if open_ones:
+        report(f"{table}: {open_ones} results have no digest, so that it cannot be seen whether they were changed.")
+
+
+def ablation_entries(table: Path, student: str, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """What a student's card says of the ablation: Dice by arm, mean and sd over seeds. From `table.json`.
 
     Raises UserError when the file cannot be read or has no run of the student.
     """
     try:
-        runs = [one for one in json.loads(table.read_text(encoding="utf-8")) if one["cell"]["student"] == student]
+        results = json.loads(read_bytes(table, LARGEST_META))
+        require_sealed(results, table, report)
+        runs = [one for one in results if one["cell"]["student"] == student]
         arms = dict.fromkeys(one["cell"]["arm"] for one in runs)
         entries = [ablation_entry(arm, [one for one in runs if one["cell"]["arm"] == arm]) for arm in arms]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{table} cannot be read ({error!r}); `python -m training ablate` writes it.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{table} cannot be read ({brief(repr(error))}); `python -m training ablate` writes it."
+        ) from error
     if not entries:
         raise UserError(f"{table} does not have a run of {student}; give the table of an ablation with it.")
     return entries
@@ -171,6 +191,8 @@ def ablation_entry(arm: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     dice, sd = mean_and_sd([one["figures"]["dice"] for one in runs])
     counted = all(one["seconds"] for one in runs)
     wall = round(mean([one["seconds"]["wall"] / 60 for one in runs]), 1) if counted else None
+    if not all(math.isnan(one["figures"]["dice"]) or 0 <= one["figures"]["dice"] <= 1 for one in runs):
+        raise ValueError(f"a Dice of {arm} that is none")
     rounded = [round(value, 4) if math.isfinite(value) else None for value in (dice, sd)]
     return {"arm": arm, "seeds": len(runs), "dice": rounded[0], "sd": rounded[1], "wall_minutes": wall}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from LiverGTANLib.core import weight_file
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, read_json
 from training.errors import UserError
 from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import runs
@@ -42,8 +41,7 @@ class Sheet:
     @classmethod
     def of(cls, card_file: Path) -> Sheet:
         """From a card with its weights beside it."""
-        content = json.loads(card_file.read_text(encoding="utf-8"))
-        return cls(content, card_file.with_suffix(".npz").stat().st_size)
+        return cls(read_json(card_file, weight_file.LARGEST_CARD), card_file.with_suffix(".npz").stat().st_size)
 
 
 def card(options: Card) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import tomllib
 
+from LiverGTANLib.core.files import brief, read_json
 from training.data import scan_bank
-from training.data.bank import parse_line
+from training.data.bank import LARGEST_META, read_index
 from training.data.scan_bank import ScanBank
 from training.errors import UserError
 from training.release import reproduce
@@ -21,6 +21,10 @@ COPIED = ("spacing_mm", "hu_window", "git")
 NOT_RECORDED, NOT_STATED = "not recorded", "not stated"
 ANEW = "pseudo-label of this project's teacher"
 DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
+REAL = "real"
+"""Kind of volumes that are made of CTs."""
+CONTENT_DIGITS = 16
+"""Hexadecimal digits of a CT's content in `provenance.toml`: 64 bits."""
 LABELS = ("teacher", "weights_sha256", "command")
 
 
@@ -34,11 +38,7 @@ def describe_bank(bank: Path) -> dict[str, Any]:
     """Size and settings of a bank, who made the labels that replaced the data set's, and the command that makes it."""
     if is_scan_bank(bank):
         return describe_scans(bank)
-    try:
-        meta = json.loads((bank / "bank.json").read_text(encoding="utf-8"))
-        kinds = [record["kind"] for record in records(bank)]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(f"The bank {bank} that this network was trained on cannot be read ({error}).") from error
+    meta, kinds = about_bank(bank), [record["kind"] for record in records(bank)]
     about = {
         "name": bank.name,
         "volumes": len(kinds),
@@ -67,32 +67,53 @@ def describe_scans(folder: Path) -> dict[str, Any]:
     } | {name: about[name] for name in (*COPIED, "labels") if name in about}
 
 
-def records(bank: Path) -> list[dict[str, Any]]:
-    """The index of a bank; of whole scans their names as sources."""
+def about_bank(bank: Path) -> dict[str, Any]:
+    """What a bank, of volumes or of scans, says of itself. Raises UserError when it cannot be read."""
     if is_scan_bank(bank):
-        return [{"source": record.name} for record in ScanBank(bank).records]
-    lines = (bank / "index.jsonl").read_text(encoding="utf-8").splitlines()
-    return [record for record in map(parse_line, lines) if record is not None]
+        return ScanBank(bank).about
+    try:
+        meta = read_json(bank / "bank.json", LARGEST_META)
+        if not isinstance(meta, dict):
+            raise ValueError("no table of names and values")
+    except (OSError, ValueError) as error:
+        raise UserError(f"The bank {bank} that this network was trained on cannot be read ({brief(error)}).") from error
+    return meta
+
+
+def records(bank: Path) -> list[dict[str, Any]]:
+    """Source and kind of every volume of a bank; of whole scans their names as sources."""
+    if is_scan_bank(bank):
+        return [{"source": record.name, "kind": REAL} for record in ScanBank(bank).records]
+    return list(read_index(bank))
+
+
+def contents(bank: Path) -> dict[str, str]:
+    """Name -> hash of the HU of each CT of a bank, where it is recorded."""
+    if is_scan_bank(bank):
+        return {record.name: record.content for record in ScanBank(bank).records}
+    return about_bank(bank).get("contents", {})
 
 
 def sources(of: list[Path]) -> list[dict[str, str]]:
     """Every tissue map and CT that the banks drew on, with license and origin, which may be `NOT_STATED`."""
-    makers: dict[str, list[str]] = {}
+    found: dict[str, list[dict[str, str]]] = {}
     for bank in of:
-        for name, maker in labels(bank).items():
-            makers.setdefault(name, []).append(maker)
+        for name, facts in origins(bank).items():
+            found.setdefault(name, []).append(facts)
     return [
-        {"name": name} | origin(name) | {"label": "; ".join(dict.fromkeys(made))}
-        for name, made in sorted(makers.items())
+        {"name": name}
+        | {key: "; ".join(dict.fromkeys(one[key] for one in facts)) for key in ("origin", "license", "label")}
+        for name, facts in sorted(found.items())
     ]
 
 
-def labels(bank: Path) -> dict[str, str]:
-    """Who made the liver masks of each source of a bank, which may have replaced those of the data set."""
-    given = {name: origin(name)["label"] for name in {DRAWN.sub(r"\1", one["source"]) for one in records(bank)}}
-    index = bank / (scan_bank.INDEX if is_scan_bank(bank) else "bank.json")
-    about = json.loads(index.read_text(encoding="utf-8")).get("labels", {})
-    return given | {scan["name"]: ANEW for scan in about.get("scans", []) if scan["name"] in given}
+def origins(bank: Path) -> dict[str, dict[str, str]]:
+    """Origin, license and maker of the liver mask of each source of a bank, by name."""
+    hashes = contents(bank)
+    kinds = {DRAWN.sub(r"\1", one["source"]): one["kind"] for one in records(bank)}
+    given = {name: origin(name, kind, hashes.get(name)) for name, kind in kinds.items()}
+    replaced = {scan["name"] for scan in about_bank(bank).get("labels", {}).get("scans", [])}
+    return {name: facts | ({"label": ANEW} if name in replaced else {}) for name, facts in given.items()}
 
 
 def known() -> dict[str, dict[str, str]]:
@@ -100,9 +121,24 @@ def known() -> dict[str, dict[str, str]]:
     return tomllib.loads(PROVENANCE.read_text(encoding="utf-8"))
 
 
-def origin(name: str) -> dict[str, str]:
-    """That of one source; `NOT_STATED` where `provenance.toml` lacks it."""
-    return known().get(name) or dict.fromkeys(("origin", "license", "label"), NOT_STATED)
+def origin(name: str, kind: str = REAL, content: str | None = None) -> dict[str, str]:
+    """Origin, license and label of one source; `NOT_STATED` where `provenance.toml` does not know it.
+
+    kind: of its volumes. content: hash of a CT's HU, None where the bank does not say. A CT is known by its content:
+    another one of the same name is not, and under another name nobody knows who made its mask.
+    """
+    unknown = dict.fromkeys(("origin", "license", "label"), NOT_STATED)
+    if content:
+        same = {entry["content"]: (key, entry) for key, entry in known().items() if "content" in entry}
+        key, entry = same.get(content[:CONTENT_DIGITS], ("", unknown))
+        return facts(entry) | ({} if key == name else {"label": NOT_STATED})
+    entry = known().get(name, unknown)
+    return facts(entry if ("content" in entry) == (kind == REAL) else unknown)
+
+
+def facts(entry: dict[str, str]) -> dict[str, str]:
+    """What a card says of a source."""
+    return {name: entry[name] for name in ("origin", "license", "label")}
 
 
 def require_stated(data: list[dict[str, str]]) -> None:

@@ -61,9 +61,7 @@ def training(file: Path, name: str) -> dict[str, Any]:
     """
     content = checkpoint.read(file)
     settings, banks = content["settings"], provenance.folders(content["settings"])
-    teacher, start = teacher_part(content), settings["loop"]["start"]
-    if start and start_network.digest(Path(start)) != content["start"]:
-        raise UserError(f"{start} no longer holds the network that {file} began from; bring that one back.")
+    teacher, start = teacher_part(content), start_network.of_run(file, content)
     averaging = MethodRecord.of(content["method"]).averaging
     return (
         {
@@ -83,7 +81,7 @@ def training(file: Path, name: str) -> dict[str, Any]:
             "watched": watched(file, settings),
         }
         | chosen(content, file)
-        | ({"start": start_part(Path(start))} if start else {})
+        | ({"start": start_part(start)} if start else {})
     )
 
 

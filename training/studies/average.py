@@ -14,7 +14,7 @@ import torch
 
 from training.command_line import plain
 from training.errors import UserError
-from training.fit import checkpoint, network_file
+from training.fit import checkpoint, network_file, start
 from training.fit.run_record import NOT_RECORDED, Averaging, MethodRecord, RunRecord, differences
 from training.options import Average
 
@@ -40,6 +40,9 @@ def average(options: Average) -> None:
     net = sizes | {"weights": mean, "average": mean, "optimizer": {}, "optimizer_start_step": 0, "growths": []}
     spent = {kind: sum(one["spent"][kind] for one in runs) for kind in ("wall", "cpu")}
     code = ", ".join(one["code"] for one in runs)
+    first = next(one for one, content in zip(options.checkpoints, contents, strict=True) if content is runs[0])
+    if before := start.of_run(first, runs[0]):
+        start.keep_copy(before, options.run)
     checkpoint.write(file, {options.role: net}, runs[0]["step"], record(runs, ancestor), spent, code)
     print(f"wrote {file}")
 
@@ -77,7 +80,7 @@ def runs_and_ancestor(
 
     Raises UserError when they do not all go back to one network.
     """
-    lines = [ancestors(content) for content in contents]
+    lines = [ancestors(file, content) for file, content in zip(files, contents, strict=True)]
     digests = [network_file.digest(content["nets"][role]["average"]) for content in contents]
     if len(set(digests)) < len(digests):
         raise UserError("Two of the checkpoints hold the same network; give each run once.")
@@ -92,17 +95,17 @@ def runs_and_ancestor(
     return [contents[n] for n in runs], (others[0] if others else None)
 
 
-def ancestors(content: dict[str, Any]) -> list[str]:
+def ancestors(file: Path, content: dict[str, Any]) -> list[str]:
     """Digests of the network that a run began from, of what that one began from, and so on, the first one last.
 
     Raises UserError when a file no longer holds the network that was begun from.
     """
     found = []
     while content["start"] and content["start"] != NOT_RECORDED:
-        file = Path(content["settings"]["loop"]["start"])
-        if checkpoint.network_digest(file) != content["start"]:
-            raise UserError(f"{file} no longer holds the network that was begun from; bring that one back.")
+        file = start.of_run(file, content) or file
         found.append(content["start"])
+        if file.suffix in start.STUDENT_SUFFIXES:
+            break  # whose card describes what came before, without its weights
         content = checkpoint.read(file)
     return found
 

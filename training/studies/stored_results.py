@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from LiverGTANLib.core.files import atomic_write
+from LiverGTANLib.core.files import atomic_write, read_bytes
 from training.command_line import plain
+from training.data.bank import LARGEST_META
 from training.data.cases import Case
 
 Result = dict[str, Any]
@@ -36,7 +37,7 @@ def result_of(
     """
     expected = plain((about or {}) | {"network_sha256": network_sha256, "cases_sha256": cases})
     found = read(file)
-    if found is not None and seal(found) != found.get(SEAL):
+    if found is not None and not is_sealed(found):
         print(f"{file} is not as it was written; measured anew.", flush=True)
     elif found is not None and any(found.get(name) != value for name, value in expected.items()):
         print(f"{file} is of another network or of other cases; measured anew.", flush=True)
@@ -53,10 +54,15 @@ def seal(result: Result) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def is_sealed(result: Result) -> bool:
+    """Whether a result is as it was written."""
+    return seal(result) == result.get(SEAL)
+
+
 def read(file: Path) -> Result | None:
     """What a file holds; None when there is none, or none that is whole."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(file, LARGEST_META))  # figures may be NaN, which strict JSON does not have
         if not isinstance(content, dict):
             raise ValueError("it does not hold a table")
     except FileNotFoundError:

@@ -67,6 +67,7 @@ def synthesize(config: SynthesisConfig, report: Callable[[str], None] = print) -
         else:
             require_same_origin(bank, sources, report)
         _fill(config, sources, missing, report)
+        Bank.open(config.output).seal()
     if config.picture is not None:
         from training.synthesis.contact_sheet import contact_sheet
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from LiverGTANLib.core.files import brief, read_json
 from training import paths
 from training.data import held_out, layouts
+from training.data.bank import LARGEST_META
 from training.data.cache import CachedScan, prepare
 from training.data.scans import Part, Scan
 from training.data.splits import recorded, recorded_split, refuse_shared_content, split
@@ -178,10 +179,11 @@ def labels_record(config: RealScans) -> dict[str, Any] | None:
         return None
     file = config.labels / "labels.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, LARGEST_META)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{file} cannot be read ({error}); give --labels a folder that `python -m training pseudolabel` wrote."
+            f"{file} cannot be read ({brief(error)}); give --labels a folder that `python -m training pseudolabel` "
+            "wrote."
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"{file} was not written by `python -m training pseudolabel`; give --labels its folder.")

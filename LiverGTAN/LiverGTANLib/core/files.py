@@ -65,6 +65,11 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def read_json(path: str | Path, most: int) -> Any:
+    """The value in a JSON file of at most `most` bytes. Raises ValueError for any other file, and OSError."""
+    return parse_json(read_bytes(path, most).decode("utf-8"))
+
+
 def to_json(value: Any, indent: int | None = None, ascii_only: bool = False) -> str:
     """JSON that `parse_json` reads; numbers that are not finite, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)

@@ -1,6 +1,7 @@
 """What `--start` takes: checkpoints and student files, widened where they are narrower."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -50,3 +51,19 @@ def test_a_wider_start_is_refused(files):
 def test_a_file_that_is_not_there_is_named(files, tmp_path):
     with pytest.raises(UserError, match="none"):
         start.network(tmp_path / "none.npz", configured(files))
+
+
+def test_a_run_finds_what_it_began_from_when_another_student_took_its_place(files, tmp_path):
+    named, run = tmp_path / "bundled.npz", tmp_path / "run"
+    for suffix in start.STUDENT_SUFFIXES:
+        shutil.copy(files[1].with_suffix(suffix), named.with_suffix(suffix))
+    content = {"start": start.digest(named), "settings": {"loop": {"start": str(named)}}}
+    start.keep_copy(named, run)
+    assert start.of_run(run / "checkpoint.pt", content) == named
+    named.with_suffix(".json").unlink()
+    assert start.of_run(run / "checkpoint.pt", content) == run / "start.json"
+    assert start.digest(run / "start.json") == content["start"]
+    (run / "start.json").unlink()
+    with pytest.raises(UserError, match=r"put it beside the checkpoint as start\.npz"):
+        start.of_run(run / "checkpoint.pt", content)
+    assert start.of_run(run / "checkpoint.pt", {"start": None}) is None

@@ -77,7 +77,12 @@ def test_the_card_tells_where_the_student_comes_from(trained, tmp_path):
     card = written.card
     assert card["training"]["steps"] == 10 and [one["volumes"] for one in card["training"]["banks"]] == [6]
     assert card["training"]["data"] == [
-        {"name": "phantom", "origin": provenance.origin("phantom")["origin"], "license": "Apache-2.0", "label": "exact"}
+        {
+            "name": "phantom",
+            "origin": provenance.origin("phantom", "synthetic")["origin"],
+            "license": "Apache-2.0",
+            "label": "exact",
+        }
     ]
     assert card["metrics"] == [] and "Not a medical device" in card["intended_use"]
     assert "phantom alone" in card["limitations"][0] and len(student_card.limitations([{"name": "scan"}])) >= 3

@@ -70,6 +70,25 @@ def test_the_sources_of_all_banks_are_listed_once(banks):
     assert all(one["license"] and one["origin"] and one["label"] for one in found)
 
 
+def test_a_ct_is_known_by_its_content_not_by_its_name():
+    entry = provenance.known()["msd_liver_02"]
+    assert provenance.origin("msd_liver_02", content=entry["content"] + 48 * "0")["label"] == "expert"
+    other = provenance.origin("msd_liver_02", content=64 * "0")
+    assert set(other.values()) == {provenance.NOT_STATED}
+    renamed = provenance.origin("mine", content=entry["content"] + 48 * "0")
+    assert renamed == {"origin": entry["origin"], "license": entry["license"], "label": provenance.NOT_STATED}
+    assert provenance.origin("icrp110_male", "synthetic")["origin"] != provenance.NOT_STATED
+    assert provenance.origin("icrp110_male", "real")["origin"] == provenance.NOT_STATED  # a CT that is called so
+
+
+def test_every_ct_in_the_list_has_its_content():
+    lacking = {name for name, entry in provenance.known().items() if "content" not in entry}
+    assert lacking == {
+        *("icrp110_male", "icrp110_female", "totalsegmentator_s0327", "totalsegmentator_s0328"),
+        *("phantom", "drawn-head", "drawn-limb"),
+    }
+
+
 def test_a_bank_that_is_gone_is_reported(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         provenance.describe_bank(tmp_path / "gone")

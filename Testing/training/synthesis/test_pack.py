@@ -80,7 +80,10 @@ def test_what_was_set_aside_or_cannot_be_used_is_told_and_recorded(packed, tmp_p
     assert "1 unusable and" in reports[-1]
 
 
-def test_it_is_on_the_card_and_made_again_by_its_command(packed):
+def test_it_is_on_the_card_and_made_again_by_its_command(packed, monkeypatch):
+    contents = {record.name: record.content[:16] for record in ScanBank(packed.output).records}
+    known = {name: entry | {"content": contents.get(name, "")} for name, entry in provenance.known().items()}
+    monkeypatch.setattr(provenance, "known", lambda: known)
     about = provenance.describe_bank(packed.output)
     assert (about["scans"], about["patients"]) == (4, 3) and "4 whole CTs of 3 patients" in model_card.bank_line(about)
     name, again = parse(shlex.split(about["command"])[3:])

@@ -65,6 +65,7 @@ class CalibrationCase:
 
 def calibrate(options: Calibrate) -> None:
     """Prints calibration errors and the temperature, writes them and the reliability diagram."""
+    command_line.require_suffix(options.output, ".json")
     cases = parse_cases(options.cases)
     result = measure_calibration(model(options.model), cases, options.fit)
     result |= command_line.record("calibrate", options)

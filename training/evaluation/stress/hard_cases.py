@@ -28,6 +28,7 @@ from training.synthesis import source_library
 
 def stress(options: Stress) -> None:
     """Prints a line a condition and writes the table."""
+    command_line.require_suffix(options.output, ".json")
     student = model(options.model)  # first, as what follows takes longer
     config = SynthesisConfig(data=options.data, phantom=options.phantom)
     maps = source_library.load_maps(config)
