@@ -12,7 +12,7 @@ import tomllib
 from cattrs.errors import CattrsError
 
 from LiverGTANLib.core.files import read_bytes
-from training.errors import UserError
+from training.errors import UserError, reason
 
 LARGEST_FILE, MOST_DOTS = 2**20, 20_000
 """Of a TOML file; all settings of a command take 3 KB, and a thousand cases 200 KB. A key of very many dots takes
@@ -32,7 +32,9 @@ def from_toml(defaults: Settings, path: Path) -> Settings:
             raise ValueError(f"more than {MOST_DOTS:,} dots")
         values = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
-        raise UserError(f"The configuration {path} cannot be read ({error}); give a valid TOML file.") from error
+        raise UserError(
+            f"The configuration {path} cannot be read ({reason(error)}); give a valid TOML file."
+        ) from error
     return over(defaults, values, str(path))
 
 

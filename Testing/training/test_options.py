@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,37 @@ def test_an_unknown_command_is_refused(capsys):
         (["export", "no.pt"], "no checkpoint no.pt"),
         (["evaluate", "student-100k", "--cases", "a=b"], "There is no a"),
         (["card", "no.npz"], "no student file"),
+        (["card", "run/checkpoint.pt"], "run/checkpoint.pt is no student's .npz or .json"),
+        (["export", "student.json"], "belongs to an exported student, which is no checkpoint"),
+        (
+            ["fit", "kd", "--bank", "--teacher", "student.npz", "--scans", "x"],
+            "x is not a folder of packed scans (No such",
+        ),
+        (["calibrate", "card.md", "--cases", "ct=ct", "--fit", "ct"], "'card.md' is no student"),
+        (["evaluate", "student-30k", "--cases", "a=b", "--output", "ct/x.csv"], "(File exists)"),
+        (["evaluate", "student-30k", "--cases", "a=b", "--output", 300 * "x" + ".csv"], "(File name too long)"),
+        (["stress", "student-30k", "--output", "x.md"], "name a file .json"),
+        (["fit", "student", "--config", "ct/x.toml"], "ct/x.toml cannot be read (Not a directory)"),
+        (["pack", "--data", ".", "--datasets", "pairs=.", "--output", "ct/x"], "error: "),
     ],
 )
 def test_missing_files_end_in_one_sentence(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "ct").touch()
     assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and error.count("\n") == 1
+
+
+def test_an_error_of_the_system_ends_in_a_sentence(capsys, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/labels.json")
+
+    monkeypatch.setattr("training.model.nets.describe", full)
+    assert main(["describe"]) == 2
+    assert capsys.readouterr().err == (
+        "error: runs/x/labels.json: No space left on device; make room or give another folder.\n"
+    )
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from LiverGTANLib.core.files import atomic_write, brief, parse_json, read_bytes, read_json
+from training.errors import reason
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Bank:
         try:
             array = np.load(self.path / name, mmap_mode=mode)
         except (OSError, ValueError) as error:
-            raise BankError(f"{self.path / name} cannot be read ({error}); synthesize the bank anew.") from None
+            raise BankError(f"{self.path / name} cannot be read ({reason(error)}); synthesize the bank anew.") from None
         if array.shape != (self.count, *self.shape) or array.dtype != np.uint8:
             raise BankError(
                 f"{self.path / name} holds {array.dtype} {array.shape}, which is not what bank.json says; "
@@ -200,7 +201,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         meta = read_json(path / "bank.json", LARGEST_META)
     except (OSError, ValueError) as error:
         raise BankError(
-            f"{path} is not a bank ({brief(error)}); make one with `python -m training synthesize`."
+            f"{path} is not a bank ({reason(error)}); make one with `python -m training synthesize`."
         ) from None
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != FORMAT:
@@ -227,7 +228,7 @@ def read_index(path: Path, count: int | None = None) -> Iterator[dict[str, Any]]
     try:
         text = read_bytes(path / "index.jsonl", LARGEST_INDEX).decode("utf-8", "replace")
     except (OSError, ValueError) as error:
-        raise BankError(f"{path / 'index.jsonl'} cannot be read ({error}); synthesize the bank anew.") from None
+        raise BankError(f"{path / 'index.jsonl'} cannot be read ({reason(error)}); synthesize the bank anew.") from None
     for number, line in enumerate(text.split("\n"), 1):
         try:
             record = parse_json(line)

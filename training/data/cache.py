@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core.files import brief, read_json
+from LiverGTANLib.core.files import read_json
 from LiverGTANLib.core.input_checks import Finding, check
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume
@@ -30,7 +30,7 @@ from training.data.mask_checks import check_geometry, check_mask
 from training.data.scans import Scan, ScanError, content_hash
 from training.data.student_check import check_against_student
 from training.data.tissues import coarse_tissue
-from training.errors import UserError
+from training.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -240,7 +240,7 @@ def _entry(scan: Scan, folder: Path) -> CachedScan:
         facts = (about["content"], float(about["spacing_mm"]), about["sha256"], tuple(about.get("notes", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"The cache of {scan.name} is damaged ({brief(error)}); delete {folder}, then it is made anew."
+            f"The cache of {scan.name} is damaged ({reason(error)}); delete {folder}, then it is made anew."
         ) from error
     return CachedScan(scan, folder, *facts)
 

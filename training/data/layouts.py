@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from LiverGTANLib.core.files import brief, read_json
+from LiverGTANLib.core.files import read_json
 from LiverGTANLib.standalone.image_files import INPUT_SUFFIXES, stem_of, suffix_of
 from training.data.bank import LARGEST_META
 from training.data.labels import LabelTable, label_table
 from training.data.scans import Part, Scan
-from training.errors import UserError
+from training.errors import UserError, reason
 
 
 def lits(folder: Path) -> list[Scan]:
@@ -207,7 +207,7 @@ def _dataset_json(folder: Path) -> dict:
     try:
         content = read_json(file, LARGEST_META)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({brief(error)}); it belongs to this layout.") from None
+        raise UserError(f"{file} cannot be read ({reason(error)}); it belongs to this layout.") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold a table of names and values; it belongs to this layout.")
     return content

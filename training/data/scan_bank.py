@@ -21,6 +21,7 @@ import numpy as np
 from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.files import brief, read_json
 from training.data.bank import LARGEST_META, BankError
+from training.errors import reason
 
 FORMAT = "livergtan-scans/1"
 INDEX = "scans.json"
@@ -57,7 +58,7 @@ class ScanBank:
             about: Any = read_json(self.path / INDEX, LARGEST_META)
         except (OSError, ValueError) as error:
             raise BankError(
-                f"{path} is not a folder of packed scans ({brief(error)}); make one with `python -m training pack`."
+                f"{path} is not a folder of packed scans ({reason(error)}); make one with `python -m training pack`."
             ) from None
         found = about.get("format") if isinstance(about, dict) else None
         if found != FORMAT:
@@ -101,7 +102,7 @@ class ScanBank:
         try:
             array = np.load(self.path / name, mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise BankError(f"{self.path / name} cannot be read ({error}); pack the scans anew.") from None
+            raise BankError(f"{self.path / name} cannot be read ({reason(error)}); pack the scans anew.") from None
         if array.dtype != np.uint8 or array.ndim != 3:
             raise BankError(f"{self.path / name} holds {array.dtype} {array.shape}; pack the scans anew.")
         return array

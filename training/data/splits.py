@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from LiverGTANLib.core.files import atomic_write, brief, read_json
+from LiverGTANLib.core.files import atomic_write, read_json
 from training.data.bank import LARGEST_META
 from training.data.scans import Part, Scan
-from training.errors import UserError
+from training.errors import UserError, reason
 
 
 def split(
@@ -51,7 +51,7 @@ def recorded(path: Path) -> dict[str, dict[str, Any]]:
         if not all(is_entry(entry) for entry in scans.values()):
             raise ValueError("it names unknown parts, or paths and labels that are none")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a record of a split ({brief(error)}); delete it to draw a new one.") from None
+        raise UserError(f"{path} is not a record of a split ({reason(error)}); delete it to draw a new one.") from None
     return scans
 
 

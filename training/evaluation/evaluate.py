@@ -74,10 +74,20 @@ def model(source: str) -> weight_file.Student:
     """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or network file, folded in memory."""
     file, found, role = source.partition(".pt")
     if not (found or source.endswith(network_file.SUFFIX)):
+        require_student(source)
         return weight_file.load(source)
     path = Path(file + found)
     net = checkpoint.network(path, role.removeprefix(":") or None)
     return in_memory(net, path.parent.name + role if found else path.stem, checkpoint.spacing_mm(path), HU_WINDOW)
+
+
+def require_student(source: str) -> None:
+    """Raises UserError for what is neither a bundled student's name nor the file of a student."""
+    if source not in weight_file.available() and Path(source).suffix not in checkpoint.STUDENT_SUFFIXES:
+        raise UserError(
+            f"{source!r} is no student: give {', '.join(weight_file.available())}, a student's .npz or .json, a "
+            "checkpoint (.pt or .pt:ROLE) or a network (.safetensors)."
+        )
 
 
 def evaluate(

@@ -18,7 +18,7 @@ import torch
 
 from LiverGTANLib.core.files import atomic_write, brief, open_zip, read_bytes
 from training.code_version import commit
-from training.errors import UserError
+from training.errors import UserError, reason
 from training.fit import network_file
 from training.model.nets import UNet3D
 
@@ -27,6 +27,9 @@ LARGEST_FILE = 2**30
 """Bytes; a run with a teacher of 1.26 million parameters takes 20 MB."""
 MOST_VALUES, DEEPEST = 200_000, 30
 """Of a checkpoint's dicts and lists: those of a whole run hold some thousands, seven levels deep."""
+
+STUDENT_SUFFIXES = (".json", ".npz")
+"""Endings of an exported student's card and weights."""
 
 PARTS: dict[str, type | tuple[type, ...]] = {
     "step": int,
@@ -69,7 +72,7 @@ def write(
             torch.save(content | {"digest": digest(content)}, part)
     except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError on a full disk
         raise UserError(
-            f"The checkpoint {file} cannot be written ({error}); make room, then the same command "
+            f"The checkpoint {file} cannot be written ({reason(error)}); make room, then the same command "
             "goes on from the checkpoint before it."
         ) from error
 
@@ -78,6 +81,11 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The dict of a checkpoint, or of a single network (see `network_file`). Raises UserError for anything else."""
     if file.suffix == network_file.SUFFIX:
         return require_format(network_file.read(file, device), file)
+    if file.suffix in STUDENT_SUFFIXES:
+        raise UserError(
+            f"{file} belongs to an exported student, which is no checkpoint: give the checkpoint.pt or best.pt of a "
+            "run (`fit --start` alone takes students, to go on from them)."
+        )
     try:
         data = read_bytes(file, LARGEST_FILE)
         require_plain(data)
@@ -90,7 +98,7 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise UserError(f"There is no checkpoint {file}; train first with `python -m training fit`.") from error
     except Exception as error:  # torch raises errors of many kinds for what is no checkpoint
         raise UserError(
-            f"The checkpoint {file} cannot be read ({brief(error)}); delete it or give another one."
+            f"The checkpoint {file} cannot be read ({reason(error)}); delete it or give another one."
         ) from error
     if stored not in (None, found):
         raise UserError(

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from LiverGTANLib.core.files import atomic_write, brief, parse_json, to_json
-from training.errors import UserError
+from training.errors import UserError, reason
 
 SUFFIX = ".safetensors"
 ENTRY = "livergtan"  # of the file's metadata: JSON of the checkpoint without its arrays
@@ -44,7 +44,7 @@ def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, flo
         with atomic_write(file) as part:
             save_file(arrays, part, metadata={ENTRY: text})  # one entry: their order is random
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be written ({error}); make room or choose another --output.") from error
+        raise UserError(f"{file} cannot be written ({reason(error)}); make room or choose another --output.") from error
     return sha256(file)
 
 

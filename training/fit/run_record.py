@@ -153,7 +153,7 @@ def require_same_facts(old: dict[str, Any], new: dict[str, Any], file: Path) -> 
     if found:
         raise UserError(
             f"{file} belongs to another run ({'; '.join(found)}); give the settings with which it began, "
-            "or another folder (--run, --folder)."
+            "or another folder."
         )
 
 

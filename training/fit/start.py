@@ -21,7 +21,6 @@ from training.options import Config
 
 logger = logging.getLogger(__name__)
 
-STUDENT_SUFFIXES = (".json", ".npz")
 COPY = "start"
 """Name of the copy in a run's folder, without its ending."""
 IMAGES = 16
@@ -42,7 +41,7 @@ def initial_network(widths: tuple[int, ...], config: Config) -> UNet3D:
 
 def network(file: Path, config: Config) -> UNet3D:
     """The network of a checkpoint, or of a student file with its norms put back."""
-    if file.suffix not in STUDENT_SUFFIXES:
+    if file.suffix not in checkpoint.STUDENT_SUFFIXES:
         return checkpoint.network(file)
     batches = Batches(config, rank=0, world=1)
     steps = range(-(-IMAGES // config.loop.batch))
@@ -59,7 +58,11 @@ def student(file: Path) -> Student:
 
 def keep_copy(start: Path, run: Path) -> None:
     """Copies the start into a run's folder, where `of_run` finds it when another network has taken its place."""
-    files = [start.with_suffix(suffix) for suffix in STUDENT_SUFFIXES] if start.suffix in STUDENT_SUFFIXES else [start]
+    files = (
+        [start.with_suffix(suffix) for suffix in checkpoint.STUDENT_SUFFIXES]
+        if start.suffix in checkpoint.STUDENT_SUFFIXES
+        else [start]
+    )
     for file in files:
         with atomic_write(run / f"{COPY}{file.suffix}") as part:
             shutil.copyfile(file, part)
@@ -74,7 +77,7 @@ def of_run(checkpoint_file: Path, content: dict[str, Any]) -> Path | None:
     if not content["start"]:
         return None
     named = Path(content["settings"]["loop"]["start"])
-    copies = [checkpoint_file.with_name(COPY + suffix) for suffix in (*STUDENT_SUFFIXES, named.suffix)]
+    copies = [checkpoint_file.with_name(COPY + suffix) for suffix in (*checkpoint.STUDENT_SUFFIXES, named.suffix)]
     for file in (named, *copies):
         if file.exists() and _holds(file, content["start"]):
             return file
@@ -94,7 +97,7 @@ def _holds(file: Path, sha256: str) -> bool:
 
 def digest(file: Path) -> str:
     """SHA-256 of the weights of a start."""
-    if file.suffix in STUDENT_SUFFIXES:
+    if file.suffix in checkpoint.STUDENT_SUFFIXES:
         return str(student(file).card["sha256"])
     return checkpoint.network_digest(file)
 

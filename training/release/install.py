@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core import weight_file
-from LiverGTANLib.core.files import atomic_write, brief, read_bytes
+from LiverGTANLib.core.files import atomic_write, read_bytes
 from LiverGTANLib.core.volume import HU_WINDOW
 from training.data.bank import LARGEST_META
 from training.data.held_out import HELD_OUT
-from training.errors import UserError
+from training.errors import UserError, reason
 from training.evaluation.calibration.report import card_entry
 from training.evaluation.stress.report import card_entries
 from training.evaluation.summary import mean, mean_and_sd
@@ -144,7 +144,7 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
         about, *_ = (content[name] for name in ("sha256", "command", "output"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{file} cannot be read ({brief(repr(error))}); write it with `python -m training {command}`."
+            f"{file} cannot be read ({reason(error)}); write it with `python -m training {command}`."
         ) from error
     if about != sha256:
         raise UserError(
@@ -178,9 +178,7 @@ def ablation_entries(table: Path, student: str, report: Callable[[str], None] = 
         arms = dict.fromkeys(one["cell"]["arm"] for one in runs)
         entries = [ablation_entry(arm, [one for one in runs if one["cell"]["arm"] == arm]) for arm in arms]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{table} cannot be read ({brief(repr(error))}); `python -m training ablate` writes it."
-        ) from error
+        raise UserError(f"{table} cannot be read ({reason(error)}); `python -m training ablate` writes it.") from error
     if not entries:
         raise UserError(f"{table} does not have a run of {student}; give the table of an ablation with it.")
     return entries

@@ -14,6 +14,7 @@ from LiverGTANLib.core.files import atomic_write, read_json
 from training.errors import UserError
 from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import runs
+from training.fit import checkpoint
 from training.fit.run_record import MethodRecord
 from training.options import Card
 from training.release import held_out_table, reproduce, student_card
@@ -48,6 +49,8 @@ def card(options: Card) -> None:
     """Prints a student's card, with new figures if given; or writes the model card."""
     if options.bundled == bool(options.student):
         raise UserError("Give a student's file, or --bundled for the model card of the bundled students.")
+    if options.student and options.student.suffix not in checkpoint.STUDENT_SUFFIXES:
+        raise UserError(f"{options.student} is no student's .npz or .json: `export` writes them from a checkpoint.")
     print(student_card.rewrite(options.student, options.metrics) if options.student else f"Wrote {rewrite()}")
 
 

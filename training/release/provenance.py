@@ -8,11 +8,11 @@ from typing import Any
 
 import tomllib
 
-from LiverGTANLib.core.files import brief, read_json
+from LiverGTANLib.core.files import read_json
 from training.data import scan_bank
 from training.data.bank import LARGEST_META, read_index
 from training.data.scan_bank import ScanBank
-from training.errors import UserError
+from training.errors import UserError, reason
 from training.release import reproduce
 
 PROVENANCE = Path(__file__).with_name("provenance.toml")
@@ -76,7 +76,9 @@ def about_bank(bank: Path) -> dict[str, Any]:
         if not isinstance(meta, dict):
             raise ValueError("no table of names and values")
     except (OSError, ValueError) as error:
-        raise UserError(f"The bank {bank} that this network was trained on cannot be read ({brief(error)}).") from error
+        raise UserError(
+            f"The bank {bank} that this network was trained on cannot be read ({reason(error)})."
+        ) from error
     return meta
 
 

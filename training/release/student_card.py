@@ -12,7 +12,7 @@ from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.files import atomic_write, to_json
 from LiverGTANLib.standalone.image_files import stem_of
 from training.data import held_out
-from training.errors import UserError
+from training.errors import UserError, reason
 from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, network_file, run_log
 from training.fit import start as start_network
@@ -101,7 +101,7 @@ def chosen(content: dict[str, Any], file: Path) -> dict[str, Any]:
 
 def start_part(file: Path) -> dict[str, Any]:
     """The training of what a run began from: on the card of a student file, recorded in a kept network, or a run's."""
-    if file.suffix in start_network.STUDENT_SUFFIXES:
+    if file.suffix in checkpoint.STUDENT_SUFFIXES:
         return start_network.student(file).card["training"]
     if file.suffix == network_file.SUFFIX:
         return checkpoint.read(file)["training"]
@@ -139,7 +139,9 @@ def metrics(table: Path, student: str, report: Callable[[str], None] = print) ->
         with table.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read ({error}); write it with `python -m training evaluate`.") from error
+        raise UserError(
+            f"{table} cannot be read ({reason(error)}); write it with `python -m training evaluate`."
+        ) from error
     lacking = [name for name in ("case", "model", "engine", "dice") if rows and rows[0].get(name) is None]
     if lacking or not rows:
         what = f"lacks the columns {', '.join(lacking)}" if lacking else "has no rows"

@@ -104,7 +104,7 @@ def ancestors(file: Path, content: dict[str, Any]) -> list[str]:
     while content["start"] and content["start"] != NOT_RECORDED:
         file = start.of_run(file, content) or file
         found.append(content["start"])
-        if file.suffix in start.STUDENT_SUFFIXES:
+        if file.suffix in checkpoint.STUDENT_SUFFIXES:
             break  # whose card describes what came before, without its weights
         content = checkpoint.read(file)
     return found

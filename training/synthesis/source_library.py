@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from LiverGTANLib.core.files import brief, read_json
+from LiverGTANLib.core.files import read_json
 from training import paths
 from training.data import held_out, layouts
 from training.data.bank import LARGEST_META
 from training.data.cache import CachedScan, prepare
 from training.data.scans import Part, Scan
 from training.data.splits import recorded, recorded_split, refuse_shared_content, split
-from training.errors import UserError
+from training.errors import UserError, reason
 from training.options import RealScans, SynthesisConfig
 from training.synthesis.phantom import tissue_phantom
 from training.synthesis.sources import Source, read_tissue_map, tissue_source
@@ -149,14 +149,14 @@ def set_aside(config: RealScans, own: dict[Scan, Part], alone: bool) -> dict[str
         return {}
     taken = set() if alone else {scan.name for scan, part in own.items() if part == "train"}
 
-    def reason(name: str) -> str:
+    def why_not(name: str) -> str:
         if name in held_out.BY_NAME:
             return "held out to measure on"
         if name in config.exclude:
             return "named by --exclude"
         return "of the data folder, which labelled data sets do without" if alone else "without a mask (--unlabelled)"
 
-    return {ct_name(file): reason(ct_name(file)) for file in own_cts(config) if ct_name(file) not in taken}
+    return {ct_name(file): why_not(ct_name(file)) for file in own_cts(config) if ct_name(file) not in taken}
 
 
 LISTED = 8
@@ -166,11 +166,11 @@ LISTED = 8
 def report_by_reason(aside: dict[str, str], report: Callable[[str], None]) -> None:
     """One line for each reason with the names that it holds for."""
     names: dict[str, list[str]] = defaultdict(list)
-    for name, reason in sorted(aside.items()):
-        names[reason].append(name)
-    for reason, of in names.items():
+    for name, why in sorted(aside.items()):
+        names[why].append(name)
+    for why, of in names.items():
         more = f" and {len(of) - LISTED} others" if len(of) > LISTED else ""
-        report(f"Not trained on, {reason}: {', '.join(of[:LISTED])}{more}")
+        report(f"Not trained on, {why}: {', '.join(of[:LISTED])}{more}")
 
 
 def labels_record(config: RealScans) -> dict[str, Any] | None:
@@ -182,7 +182,7 @@ def labels_record(config: RealScans) -> dict[str, Any] | None:
         content = read_json(file, LARGEST_META)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{file} cannot be read ({brief(error)}); give --labels a folder that `python -m training pseudolabel` "
+            f"{file} cannot be read ({reason(error)}); give --labels a folder that `python -m training pseudolabel` "
             "wrote."
         ) from None
     if not isinstance(content, dict):

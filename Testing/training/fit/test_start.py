@@ -9,7 +9,7 @@ import torch
 
 from support.training_fixtures import makeBank, smallConfig
 from training.errors import UserError
-from training.fit import start
+from training.fit import checkpoint, start
 from training.model import folding
 from training.model.nets import UNet3D
 from training.release import export
@@ -55,7 +55,7 @@ def test_a_file_that_is_not_there_is_named(files, tmp_path):
 
 def test_a_run_finds_what_it_began_from_when_another_student_took_its_place(files, tmp_path):
     named, run = tmp_path / "bundled.npz", tmp_path / "run"
-    for suffix in start.STUDENT_SUFFIXES:
+    for suffix in checkpoint.STUDENT_SUFFIXES:
         shutil.copy(files[1].with_suffix(suffix), named.with_suffix(suffix))
     content = {"start": start.digest(named), "settings": {"loop": {"start": str(named)}}}
     start.keep_copy(named, run)
