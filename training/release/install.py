@@ -17,6 +17,7 @@ from training.data.bank import LARGEST_META
 from training.data.held_out import HELD_OUT
 from training.errors import UserError, reason
 from training.evaluation.calibration.report import card_entry
+from training.evaluation.seal import SEAL, is_sealed
 from training.evaluation.stress.report import card_entries
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint
@@ -25,7 +26,6 @@ from training.model import folding
 from training.model.nets import UNet3D, parameters
 from training.options import Export
 from training.release import export, held_out_table, model_card, provenance, student_card
-from training.studies import stored_results
 
 BUDGETS = {"student-100k": 100_000, "student-30k": 30_000}
 """Most parameters of the bundled students."""
@@ -156,12 +156,12 @@ def result(file: Path, sha256: str, command: str) -> dict[str, Any]:
 
 def require_sealed(results: list[dict[str, Any]], table: Path, report: Callable[[str], None]) -> None:
     """Raises UserError for results that are not as `ablate` wrote them; reports those that nobody can check."""
-    changed = [one["cell"] for one in results if stored_results.SEAL in one and not stored_results.is_sealed(one)]
+    changed = [one["cell"] for one in results if SEAL in one and not is_sealed(one)]
     if changed:
         raise UserError(
             f"{table} is not as it was written ({changed[0]}); write it anew by `python -m training ablate`."
         )
-    open_ones = sum(stored_results.SEAL not in one for one in results)
+    open_ones = sum(SEAL not in one for one in results)
     if open_ones:
         report(f"{table}: {open_ones} results have no digest, so that it cannot be seen whether they were changed.")
 

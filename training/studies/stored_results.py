@@ -19,9 +19,9 @@ from LiverGTANLib.core.files import atomic_write, read_bytes
 from training.command_line import plain
 from training.data.bank import LARGEST_META
 from training.data.cases import Case
+from training.evaluation.seal import SEAL, is_sealed, seal
 
 Result = dict[str, Any]
-SEAL = "sha256"
 
 
 def result_of(
@@ -46,17 +46,6 @@ def result_of(
     result = plain(measure() | expected)
     write_json(file, result | {SEAL: seal(result)})
     return result | {SEAL: seal(result)}
-
-
-def seal(result: Result) -> str:
-    """SHA-256 of a result without its seal: figures that were changed by hand do not have it."""
-    content = {name: value for name, value in result.items() if name != SEAL}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def is_sealed(result: Result) -> bool:
-    """Whether a result is as it was written."""
-    return seal(result) == result.get(SEAL)
 
 
 def read(file: Path) -> Result | None:
