@@ -4,5 +4,11 @@ import sys
 
 from .standalone.command_line import main
 
+INTERRUPTED = 130
+"""What shells give a program that Ctrl-C ended."""
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

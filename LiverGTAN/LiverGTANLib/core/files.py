@@ -15,6 +15,9 @@ CHUNK = 2**20
 LONGEST_NUMBER = 40
 """Characters of a number in JSON; a float64 is written with 24 at most."""
 
+PARTIAL = ".partial-"
+"""How the name of a file begins that is being written."""
+
 MOST_MEMBERS = 10_000
 """Of an archive. A student of 6 levels has 44 arrays; the checkpoint of a teacher and its assistant has 500."""
 
@@ -111,7 +114,7 @@ def atomic_write(path: str | Path, suffix: str = "") -> Iterator[Path]:
     Raises OSError with a sentence that names `path`, also for an OSError within the block.
     """
     path = Path(path)
-    temporary = path.with_name(f".partial-{uuid.uuid4().hex}{suffix or path.suffix}")
+    temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}{suffix or path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)  # a folder that cannot be written to is found before any work is done

@@ -35,12 +35,16 @@ _OPENBLAS_NAMES = [
 
 
 def thread_count() -> int:
-    """Threads worth using here: the processors this process may run on, four at most."""
+    """Threads worth using here: the processors this process may run on, four at most.
+
+    OMP_NUM_THREADS, which schedulers of clusters set for their workers, may say fewer.
+    """
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # Windows and macOS
         usable = os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, usable))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(MOST_THREADS, usable, int(limit) if limit.isdecimal() else usable))
 
 
 def ranges(count: int, size: int) -> list[slice]:

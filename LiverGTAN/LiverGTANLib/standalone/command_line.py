@@ -13,8 +13,12 @@ from ..core.engines.factory import AUTOMATIC, ENGINES, InstalledEngines
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
+from .cohort.case_list import is_case_list
+from .cohort.cases import MASK_SUFFIX
+from .cohort.cohort import CohortOptions, segment_cohort
+from .cohort.dask_cluster import KINDS
+from .cohort.page import PAGE
 from .errors import EXPECTED, sentence
-from .file_batch import MASK_SUFFIX, TABLE, segment_files, targets
 from .file_segmentation import read_file, read_reference, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
 from .outputs import require_writable
@@ -50,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=_path,
         metavar="INPUT",
-        help="NIfTI, NRRD or MetaImage file; or DICOM: a folder, a multi-frame file or a DICOMDIR",
+        help="NIfTI, NRRD or MetaImage file; DICOM: a folder, a multi-frame file or a DICOMDIR; with an output folder "
+        "also a folder of any of these, or a CSV file with columns path and, if wanted, id and series",
     )
     add(
         "-o",
@@ -58,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=_path,
         metavar="OUTPUT",
-        help=f"a folder, made if need be; or, for one input, a file ending in {', '.join(OUTPUT_SUFFIXES)}",
+        help=f"a folder, made if need be, in which a later run goes on and {PAGE} shows all; or, for one input, a file "
+        f"ending in {', '.join(OUTPUT_SUFFIXES)}",
     )
     add("--format", choices=OUTPUT_SUFFIXES, help=f"of the masks in an output folder ({MASK_SUFFIX})")
     add(
@@ -74,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         help="probability from which a voxel is liver, 0.01 to 0.99 (%(default)s)",
     )
     add("--series", type=int, metavar="NUMBER", help="which of several DICOM series; without it they are listed")
+    add("--cluster", default="", help=f"workers for an output folder (needs Dask): {KINDS}")
     add("--report", type=_path, metavar="FILE.json", help="volume, times, student and geometry; several inputs: a list")
     add("--picture", type=_path, metavar="FILE.png", help="slices and a 3-D view (one input; needs matplotlib)")
     add("--reference", type=_reference, metavar="MASK[:LABEL]", help="print the Dice against a mask on the same grid")
@@ -96,7 +103,7 @@ def _resolved(inputs: list[Path]) -> list[Path]:
     """The inputs; for a pattern such as `data/*.nii.gz`, which not every shell resolves, the files that match it."""
     found: list[Path] = []
     for path in inputs:
-        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path)))]
+        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         found += matches or [path]
     return found
 
@@ -123,8 +130,11 @@ def _reference(text: str) -> tuple[Path, int | None]:
 def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     path, outputs = options.inputs[0], (options.output, options.report, options.picture)
     require_output_suffix(options.output)
-    if len(options.inputs) > 1 or options.format:
-        raise InputError(f"Several inputs, and --format, need a folder for the masks; {options.output} names a file.")
+    if len(options.inputs) > 1 or options.format or options.cluster or is_case_list(path):
+        raise InputError(
+            "Several inputs, a list of cases, --format and --cluster need a folder for the masks; "
+            f"{options.output} names a file."
+        )
     require_writable(outputs, [path, *(options.reference[:1] if options.reference else ())])
     save_picture = _picture_writer() if options.picture else None  # says at once that matplotlib is missing
     source, seconds = read_file(path, options.series)
@@ -156,19 +166,33 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     if options.picture or options.reference or options.series is not None:
         raise InputError("--picture, --reference and --series go with a single input and an output file.")
-    masks = targets(options.inputs, options.output, options.format or MASK_SUFFIX)
-    require_writable([*masks, options.output / TABLE, options.report], options.inputs)
-    rows, reports = segment_files(options.inputs, masks, engine, _parameters(options))
+    chosen = CohortOptions(
+        options.inputs,
+        options.output,
+        PostprocessSettings(threshold=options.threshold),
+        options.format or MASK_SUFFIX,
+        options.engine,
+        options.cluster,
+        options.report,
+    )
+    try:
+        result = segment_cohort(chosen, engine)
+    except KeyboardInterrupt:
+        print(
+            "Stopped. What is finished is in the output folder; the same command goes on from there.", file=sys.stderr
+        )
+        raise
     if options.report:
-        write_report(options.report, reports)
-    failed = [row for row in rows if row["error"]]
-    print(f"{len(rows) - len(failed)} of {len(rows)} segmented")
-    for row in rows:
-        if row.get("warnings"):
-            print(f"warning: {row['input']}: {row['warnings']}", file=sys.stderr)
-        if row["error"]:
-            print(f"error: {row['input']}: {row['error']}", file=sys.stderr)
-    return BAD_INPUT if failed else 0
+        write_report(options.report, result.reports)
+    wrong = [case for case in result.cases if case.error]
+    before = f", {result.skipped} of them before" if result.skipped else ""
+    print(f"{len(result.cases) - len(wrong)} of {len(result.cases)} segmented{before}; see {options.output / PAGE}")
+    for case in result.cases:
+        if case.report and (said := [*case.report["notes"], *case.report["warnings"]]):
+            print(f"warning: {case.input}: {' '.join(said)}", file=sys.stderr)
+        if case.error:
+            print(f"error: {case.input}: {case.error}", file=sys.stderr)
+    return BAD_INPUT if wrong else 0
 
 
 def _parameters(options: argparse.Namespace) -> MaskParameters:

@@ -11,7 +11,7 @@ from ..core.volume import InputError
 
 def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
     """Raise InputError when an output is no ordinary file, is an input, or the place of two outputs."""
-    inputs = list(inputs)
+    known = {place for path in inputs for place in _places(path)}
     places: dict[str, Path] = {}
     for output in outputs:
         if output is None:
@@ -23,7 +23,7 @@ def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> 
         if place in places:
             raise InputError(f"{places[place]} and {output} are one file; give each output a name of its own.")
         places[place] = output
-        if any(_same(output, path) for path in inputs):
+        if known & _places(output):
             raise InputError(f"{output} is an input; it would be overwritten: give the output another name.")
 
 
@@ -35,8 +35,10 @@ def _require_no_circle(path: Path) -> None:
             raise InputError(f"{path} is a link that leads to itself; give another name.") from error
 
 
-def _same(output: Path, path: Path) -> bool:
+def _places(path: Path) -> set[Path | tuple[int, int]]:
+    """Where a path leads, and which file lies there, if any: it may have other names."""
     try:
-        return output.samefile(path)
-    except OSError:  # one of them is not there
-        return real_path(output) == real_path(path)
+        status = path.stat()
+    except OSError:
+        return {real_path(path)}
+    return {real_path(path), (status.st_dev, status.st_ino)}

@@ -9,6 +9,7 @@ from ..core.model_grid import ModelGrid
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import HU_WINDOW, CtVolume, InputError
+from .cohort.thumbnail import largest_slice
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,11 +53,7 @@ def _draw_slices(axes, image: np.ndarray, share: np.ndarray) -> None:
     """Axes S, A, R of the arrays; each slice cuts where the mask is largest."""
     planes = (("axial", 0, "R", "L"), ("coronal", 1, "R", "L"), ("sagittal", 2, "A", "P"))
     for axis, (name, normal, left, right) in zip(axes, planes):
-        others = tuple(a for a in range(3) if a != normal)
-        index = int(share.sum(axis=others).argmax()) if share.any() else share.shape[normal] // 2
-        # Rows grow upward, columns to the right of the picture: against +R, and against +A in the sagittal view.
-        view = np.take(image, index, normal)[:, ::-1]
-        outline = np.take(share, index, normal)[:, ::-1]
+        view, outline = largest_slice(image, share, normal)
         axis.imshow(view, cmap="gray", origin="lower", vmin=HU_WINDOW[0], vmax=HU_WINDOW[1])
         if (outline > 0.5).any():
             axis.contour(outline, [0.5], colors=[SEGMENT_COLOR], linewidths=1.2)

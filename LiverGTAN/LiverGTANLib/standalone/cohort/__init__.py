@@ -1,0 +1,1 @@
+"""Many CTs into one folder: which they are, what of each is done, and the table and the page over all of them."""

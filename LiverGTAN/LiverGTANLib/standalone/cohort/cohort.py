@@ -1,0 +1,138 @@
+"""A run over many CTs: here one after the other, or on the workers of a cluster; table and page at the end of each."""
+
+import contextlib
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.engines.engine import Engine
+from ...core.engines.factory import AUTOMATIC
+from ...core.files import PARTIAL
+from ...core.postprocess import PostprocessSettings
+from ..outputs import require_writable
+from . import records
+from .case_segmentation import CaseTask, request_of, segment_case
+from .cases import MASK_SUFFIX, find_cases
+from .dask_cluster import segment_on_cluster
+from .page import PAGE, write_page
+from .plan import Plan, make_plan
+from .records import CaseRecord, read_records
+from .table import TABLE, require_own_table, rows_of, write_table
+from .thumbnail import FOLDER as THUMBNAILS
+
+MOST_NAMED = 3
+"""Cases that a note names of those that it is about."""
+
+
+@dataclass(frozen=True)
+class CohortOptions:
+    """inputs: see `cases.find_cases`. engine: asked for. cluster: see `dask_cluster`, empty for none."""
+
+    inputs: list[Path]
+    folder: Path
+    settings: PostprocessSettings
+    format: str = MASK_SUFFIX
+    engine: str = AUTOMATIC
+    cluster: str = ""
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class CohortResult:
+    """Records of the cases of a run, in their order; those in `skipped` were done before."""
+
+    cases: list[CaseRecord]
+    skipped: int
+
+    @property
+    def reports(self) -> list[dict[str, Any]]:
+        return [case.report or {"input": case.input, "error": case.error} for case in self.cases]
+
+
+def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
+    """Segment what is not done yet. What one case lacks is said in its record and does not stop the others.
+
+    Raises InputError before anything is changed when a file would be lost or the inputs are not clear. An
+    interruption, too, leaves whole masks, records, table and page of what was done till then.
+    """
+    folder = options.folder
+    require_own_table(folder)
+    cases, repeated = find_cases(options.inputs, folder)
+    request = request_of(engine.student, options.settings)
+    plan = make_plan(cases, folder, options.format, options.settings, request, options.engine)
+    outputs = [*(folder / name for name in plan.order), folder / TABLE, folder / PAGE, options.report]
+    require_writable(outputs, [case.path for case in cases])
+    _announce(plan, repeated)
+    (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
+    _remove_partial_files(folder)
+    found = dict(plan.done)
+    for record in plan.moved:
+        record.write(folder)
+    try:
+        with contextlib.closing(_work(plan.tasks, options, engine)) as work:
+            for record in _with_progress(work, len(plan.tasks)):
+                found[record.output] = record
+    finally:
+        _remove_partial_files(folder)
+        _write_overview(folder, plan, found)
+    return CohortResult([found[name] for name in plan.order], len(plan.done))
+
+
+def _work(tasks: list[CaseTask], options: CohortOptions, engine: Engine) -> Generator[CaseRecord, None, None]:
+    if options.cluster and tasks:
+        yield from segment_on_cluster(options.cluster, tasks, engine)
+    else:
+        for task in tasks:
+            yield segment_case(task, engine)
+
+
+def _announce(plan: Plan, repeated: int) -> None:
+    """Say on stderr what differs from a first run."""
+    if repeated:
+        _note(f"{repeated} inputs were given more than once; each is segmented once.")
+    if plan.done:
+        _note(f"{len(plan.done)} of {len(plan.order)} cases are done already.")
+    for reason, ids in plan.again.items():
+        named = ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
+        _note(f"{len(ids)} cases are done again ({named}): {reason}.")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _remove_partial_files(folder: Path) -> None:
+    """What a process that was ended in the middle of a write left: nobody writes here any more, or not yet."""
+    for place in (folder, folder / records.FOLDER, folder / THUMBNAILS):
+        for file in place.glob(f"{PARTIAL}*"):
+            with contextlib.suppress(FileNotFoundError):
+                file.unlink()
+
+
+def _write_overview(folder: Path, plan: Plan, found: dict[str, CaseRecord]) -> None:
+    """Table and page over all records of the folder: those of earlier runs first, then this run's in its order."""
+    known, given = read_records(folder) | found, set(plan.order)
+    order = [*(name for name in known if name not in given), *(name for name in plan.order if name in known)]
+    rows = rows_of([known[name] for name in order], folder)
+    write_table(folder, rows)
+    write_page(folder, rows)
+
+
+def _with_progress(items: Iterable[CaseRecord], count: int) -> Iterator[CaseRecord]:
+    """The items, with a bar on stderr when that is a terminal."""
+    done = 0
+    _show_progress(done, count)
+    for item in items:
+        done += 1
+        _show_progress(done, count)
+        yield item
+    if count and sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+def _show_progress(done: int, count: int) -> None:
+    if count and sys.stderr.isatty():
+        filled = 30 * done // count
+        print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{count}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,88 @@
+"""One table over all cases of a folder, and which of their volumes stand out."""
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.files import atomic_write
+from ...core.volume import InputError
+from .records import DONE, STARTED, CaseRecord
+
+TABLE = "volumes.csv"
+COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "warnings", "error")
+LARGEST_TABLE = 2**26
+"""Bytes; a row has some hundreds."""
+
+FEWEST_VOLUMES = 5
+"""Of fewer volumes none is called unusual. Chosen."""
+
+OUTLIER_Z = 3.5
+"""Modified z-scores beyond are outliers (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
+
+INTERRUPTED = "Interrupted; the same command goes on."
+AS_CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+"""How the table is opened; names of files may hold bytes that are no text."""
+
+Row = dict[str, Any]
+
+
+def rows_of(cases: list[CaseRecord], folder: Path) -> list[Row]:
+    """A row for each case. warnings: a list of sentences; error: empty where there is none; None is an empty cell."""
+    scores = volume_scores([case.report["volume_ml"] if case.state == DONE else None for case in cases])
+    return [_row(case, score, folder) for case, score in zip(cases, scores)]
+
+
+def _row(case: CaseRecord, score: float | None, folder: Path) -> Row:
+    report = case.report if case.state == DONE else {}
+    return {
+        "id": case.id,
+        "input": case.input,
+        "output": case.output if report or (folder / case.output).is_file() else "",
+        "volume_ml": report.get("volume_ml"),
+        "volume_z": score,
+        "seconds": round(sum(report["seconds"].values()), 3) if report else None,
+        "warnings": report["notes"] + report["warnings"] if report else [],
+        "error": INTERRUPTED if case.state == STARTED else case.error,
+    }
+
+
+def volume_scores(volumes_ml: list[float | None]) -> list[float | None]:
+    """How far each volume lies from the others: modified z-scores of the logarithm; None without liver or for a few.
+
+    Distances from the median in units of 1.4826 times their median, or of 1.2533 times their mean where more than half
+    of the volumes are alike (Iglewicz and Hoaglin 1993).
+    """
+    found: list[float | None] = [None] * len(volumes_ml)
+    places = [index for index, volume in enumerate(volumes_ml) if volume]
+    if len(places) < FEWEST_VOLUMES:
+        return found
+    logarithms = np.log([float(volumes_ml[index] or 0) for index in places])
+    apart = logarithms - np.median(logarithms)
+    scale = 1.4826 * np.median(np.abs(apart)) or 1.2533 * np.mean(np.abs(apart)) or 1.0
+    for index, score in zip(places, apart / scale):
+        found[index] = round(float(score), 2)
+    return found
+
+
+def require_own_table(folder: Path) -> None:
+    """Raise InputError when a table of this name is someone else's."""
+    table = folder / TABLE
+    if not table.exists():
+        return
+    names: list[str] = []
+    if table.is_file() and table.stat().st_size <= LARGEST_TABLE:
+        with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(**AS_CSV) as stream:
+            names = next(csv.reader(stream), [])
+    if tuple(names) != COLUMNS:
+        raise InputError(f"{table} was not written by this program and would be lost; move it, or give another folder.")
+
+
+def write_table(folder: Path, rows: list[Row]) -> None:
+    """Raises OSError with a sentence."""
+    with atomic_write(folder / TABLE) as temporary, temporary.open("w", **AS_CSV) as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows({**row, "warnings": " ".join(row["warnings"])} for row in rows)
