@@ -6,6 +6,8 @@ Program and student are sent to them. Queue, lost workers and second tries are D
 
 import contextlib
 import logging
+import shutil
+import signal
 import threading
 import zipfile
 from collections.abc import Callable, Generator
@@ -50,7 +52,9 @@ def segment_on_cluster(cluster: str, tasks: list[CaseTask], engine: Engine) -> G
 
     with dask.config.set(SETTINGS), contextlib.ExitStack() as stack:
         client = _client(distributed, cluster, stack)
-        if not cluster.startswith("local:"):
+        if cluster.startswith("local:"):
+            _leave_interrupts(distributed, client)
+        else:
             _send_program(client)
         _require_packages(client)
         student = client.submit(_identity, engine.student, pure=False)
@@ -146,6 +150,8 @@ def _slurm(distributed: Any, argument: str) -> Any:
     import dask
     import dask_jobqueue
 
+    if shutil.which("sbatch") is None:
+        raise InputError("SLURM's sbatch is not on the path; start from a computer that submits jobs.")
     job: dict[str, Any] = {"cores": 1, "processes": 1, "memory": MEMORY}
     chosen: Any = {key: dask.config.get(f"jobqueue.slurm.{key}", None) or value for key, value in job.items()}
     cluster = dask_jobqueue.SLURMCluster(**chosen)
@@ -160,6 +166,16 @@ def _count(argument: str) -> int:
     if not (argument.isascii() and argument.isdigit() and 0 < int(argument) <= 10_000):
         raise InputError(f"{argument or 'nothing'} is no number of workers; give 1 or more, as in local:2.")
     return int(argument)
+
+
+def _leave_interrupts(distributed: Any, client: Any) -> None:
+    """Ctrl-C in a terminal reaches workers of this computer too; this process ends them in order."""
+
+    class IgnoreInterrupts(distributed.WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    client.register_plugin(IgnoreInterrupts())
 
 
 def _send_program(client: Any) -> None:

@@ -30,6 +30,7 @@ body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #1a1a1a; bac
 table { border-collapse: collapse; width: 100%; }
 th { position: sticky; top: 0; background: #fff; text-align: left; border-bottom: 2px solid #555; padding: 0.3rem; }
 td { border-bottom: 1px solid #ccc; padding: 0.4rem; vertical-align: top; overflow-wrap: anywhere; }
+td:nth-child(2) { min-width: 16rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th button { font: inherit; font-weight: bold; background: none; border: 0; padding: 0; cursor: pointer; }
 th[aria-sort=ascending] button::after { content: " \\2191"; }

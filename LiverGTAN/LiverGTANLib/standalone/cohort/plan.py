@@ -111,10 +111,13 @@ def _free_name(case: CohortCase, taken: dict[str, CaseRecord | None], folder: Pa
 
 
 def _was_moved(case: CohortCase, record: CaseRecord | None, folder: Path) -> bool:
-    if record is None or record.series != case.series:
+    """Whether a record of an input that is gone may be this case's: it has the same content, or no mask to lose."""
+    if record is None:
         return False
+    if not (folder / record.output).exists():
+        return True
     state = record.input_state
-    return state is not None and is_unchanged(Path(case.input), state, folder)
+    return state is not None and record.series == case.series and is_unchanged(Path(case.input), state, folder)
 
 
 def _require_replaceable(tasks: list[CaseTask]) -> None:

@@ -40,7 +40,7 @@ class CaseRecord:
     """One case. output: name of its mask, after which the record is named too. state: STARTED, DONE or FAILED.
 
     request: the student and the settings (see `request_of`). mask: digest of the mask that was written
-    last, None if there is none or it was about to be replaced. report: see `file_segmentation`; empty unless it is done.
+    last, None if there is none or it was about to be replaced. report: see `file_segmentation`; empty unless done.
     """
 
     output: str

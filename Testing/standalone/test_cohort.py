@@ -1,0 +1,361 @@
+"""Many CTs into one folder: which are found, what a later run does again, and what is said of those that fail."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from LiverGTANLib.core.volume import InputError
+from LiverGTANLib.standalone.cohort import case_list, cohort, records
+from LiverGTANLib.standalone.cohort.cases import CohortCase, find_cases
+from LiverGTANLib.standalone.cohort.plan import name_cases
+from LiverGTANLib.standalone.cohort.table import volume_scores
+from support.cohort_cases import LIVER_ML, bandStudent, rowsOf, segment, write_ct
+from support.dicom_cases import ctSlices, save
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+
+
+def folderOf(tmp_path, *names: str) -> Path:
+    for name in names:
+        write_ct(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def noise(count: int) -> np.ndarray:
+    """Slices without a liver."""
+    return np.random.default_rng(0).normal(-60, 60, (count, 30, 30)).astype(np.int16)
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.seg.nrrd")}
+
+
+# What is found
+
+
+def test_a_folder_stands_for_the_images_and_series_below_it_and_no_output_is_an_input(bandStudent, tmp_path, capsys):
+    top = folderOf(tmp_path, "ct.nii.gz", "p1/ct.nrrd", "p2/deep/ct.mha")
+    save(top / "series", ctSlices(noise(12)))
+    (top / "notes.txt").write_text("no image")
+    (top / ".hidden.nii.gz").write_text("no image")
+    (top / "empty").mkdir()
+    for _ in range(2):
+        assert segment(bandStudent, top, "-o", top / "masks") == 0
+    assert list(rowsOf(top / "masks")) == ["ct", "ct-2", "ct-3", "series"]
+    assert "4 of 4 segmented, 4 of them before" in capsys.readouterr().out
+    assert float(rowsOf(top / "masks")["ct-2"]["volume_ml"]) == pytest.approx(LIVER_ML, rel=0.1)
+
+
+@posix
+def test_links_in_a_folder_are_followed_once(tmp_path):
+    top = folderOf(tmp_path, "a.nii.gz")
+    (top / "loop").symlink_to(top)
+    write_ct(tmp_path / "elsewhere" / "b.nii.gz")
+    (top / "linked").symlink_to(tmp_path / "elsewhere")
+    assert sorted(case.path.name for case in find_cases([top], tmp_path / "out")[0]) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_a_folder_without_rights_is_an_error_of_its_own(bandStudent, tmp_path, monkeypatch):
+    top, listed = folderOf(tmp_path, "a.nii.gz", "closed/b.nii.gz"), os.scandir
+
+    def closed(path):  # as for any user but root
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert segment(bandStudent, top, "-o", tmp_path / "out") == 2
+    rows = rowsOf(tmp_path / "out")
+    assert "cannot be read (Permission denied)" in rows["closed"]["error"] and rows["a"]["error"] == ""
+
+
+def test_masks_do_not_go_among_the_inputs_of_a_folder(bandStudent, tmp_path, capsys):
+    top = folderOf(tmp_path, "a.nii.gz")
+    assert segment(bandStudent, top, "-o", top) == 2
+    assert "give another folder" in capsys.readouterr().err
+    assert [path.name for path in top.iterdir()] == ["a.nii.gz"]
+
+
+def test_an_empty_folder_and_a_missing_file_are_errors_of_their_own(bandStudent, tmp_path):
+    top = folderOf(tmp_path, "a.nii.gz")
+    (tmp_path / "empty").mkdir()
+    assert segment(bandStudent, top, tmp_path / "empty", tmp_path / "gone.nii.gz", "-o", tmp_path / "out") == 2
+    rows = rowsOf(tmp_path / "out")
+    assert [rows[name]["error"] != "" for name in ("a", "empty", "gone")] == [False, True, True]
+    assert "no DICOM series" in rows["empty"]["error"] and "does not exist" in rows["gone"]["error"]
+
+
+def test_an_input_given_twice_is_one_case(bandStudent, tmp_path, capsys):
+    top = folderOf(tmp_path, "a.nii.gz", "b.nii.gz")
+    assert segment(bandStudent, top, top / "a.nii.gz", top / "*.nii.gz", "-o", tmp_path / "out") == 0
+    assert list(rowsOf(tmp_path / "out")) == ["a", "b"]
+    assert "3 inputs were given more than once" in capsys.readouterr().err
+
+
+def test_names_never_collide_and_fit_every_disk(tmp_path):
+    paths = ("a/ct", "b/ct", "ct-2", "c/CT.nii.gz", "d/ct-2.nrrd", ".nii.gz", "ř" * 120 + ".nii", "e/DICOMDIR")
+    names = name_cases([CohortCase(tmp_path / path) for path in paths], [], tmp_path, ".seg.nrrd")
+    assert len({name.casefold() for name in names}) == len(paths)
+    assert names[:3] == ["ct", "ct-2", "ct-2-2"] and names[5] == "scan" and names[7] == "e"
+    assert max(len(name.encode()) for name in names) <= 150
+
+
+# Lists of cases
+
+
+def listed(tmp_path, content: str | bytes) -> list[tuple[str, str, int | None]]:
+    data = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "list.csv").write_bytes(data)
+    return [(case.path.name, case.id, case.series) for case in case_list.read_case_list(tmp_path / "list.csv")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,id\na b.nii,one\nc.nii,\n",
+        "\ufeffpath,id\r\n\r\na b.nii,one\r\nc.nii,\r\n",
+        "ID; Path ;age\none;a b.nii;61\n;c.nii\n",
+        "path\tid\na b.nii\tone\nc.nii",
+        '"path", "id"\n"a b.nii", "one"\n"c.nii"\n',
+        "path,id\na b.nii,one\nc.nii,\n".encode("utf-16"),
+    ],
+)
+def test_lists_as_spreadsheets_write_them_are_read(tmp_path, content):
+    assert listed(tmp_path, content) == [("a b.nii", "one", None), ("c.nii", "", None)]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("file,id\na.nii,1\n", "one column path"),
+        ("path,path\na.nii,b.nii\n", "one column path"),
+        ("a.nii\nb.nii\n", "one column path"),
+        ("path,id\n", "lists no case"),
+        ("path,id\na.nii,1\n,2\n", "line 3: no path"),
+        ("path,id\na.nii,1\nb.nii,1\n", "line 3: the id 1 stands in line 2"),
+        ("path,id\na.nii,P\nb.nii,p\n", "line 3: the id p stands in line 2"),
+        ("path,id\na.nii,../b\n", "cannot name a file"),
+        ("path,id\na.nii,.b\n", "begin and end it"),
+        ("path,id\na.nii,con\n", "device on Windows"),
+        (f"path,id\na.nii,{'x' * 101}\n", "at most 100"),
+        ("path,id\n/data/a, b.nii,1\n", "3 fields under 2 headings"),
+        ('path,id\n"a.nii,1\n', "check its quotes"),
+        ('path,id\n"a" b.nii,1\n', "check its quotes"),
+        ("path,series\na.nii,first\n", "is no number"),
+        ("path,id\njátra.nii,1\n".encode("cp1250"), "line 2, is not UTF-8"),
+    ],
+)
+def test_lists_that_are_not_clear_are_refused_with_the_line(tmp_path, content, words):
+    with pytest.raises(InputError, match=words):
+        listed(tmp_path, content)
+
+
+def test_a_list_names_its_cases_and_its_paths_start_at_its_folder(bandStudent, tmp_path, monkeypatch, capsys):
+    folderOf(tmp_path, "scans/x.nii.gz", "scans/y.nii.gz")
+    (tmp_path / "in" / "list.csv").write_text("path,id\nscans/x.nii.gz,P-7\nscans/y.nii.gz,\nscans/x.nii.gz,P-8\n")
+    monkeypatch.chdir(tmp_path)
+    assert segment(bandStudent, "in/list.csv", "-o", "out") == 0
+    assert list(rowsOf(tmp_path / "out")) == ["P-7", "y", "P-8"]
+    assert segment(bandStudent, "in/list.csv", "-o", "liver.nrrd") == 2
+    assert "need a folder" in capsys.readouterr().err
+
+
+# What is done again
+
+
+@pytest.fixture(scope="module")
+def finished(bandStudent, tmp_path_factory):
+    """A folder of three cases, one of them bad, and what one run made of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    folderOf(folder, "a.nii.gz", "b.nii.gz")
+    (folder / "in" / "bad.nii.gz").write_bytes(b"no image")
+    assert segment(bandStudent, folder / "in", "-o", folder / "out") == 2
+    (folder / "in").rename(folder / "moved")  # a copy may then take its place
+    return folder
+
+
+@pytest.fixture
+def again(finished, bandStudent, tmp_path, capsys):
+    """A copy of it, and a function that segments it once more and returns the names of the masks that were written."""
+    for source, target in (("moved", "in"), ("out", "out")):
+        shutil.copytree(finished / source, tmp_path / target)
+    before = times(tmp_path / "out")
+
+    def once_more(*options, place="in") -> tuple[set[str], str]:
+        segment(bandStudent, tmp_path / place, "-o", tmp_path / "out", *options)
+        after = times(tmp_path / "out")
+        return {name for name in after if after[name] != before.get(name)}, capsys.readouterr().err
+
+    assert once_more()[0] == set()  # learns where the inputs lie now
+    return once_more
+
+
+def test_what_is_finished_is_left_and_what_failed_is_tried_again(again, tmp_path):
+    written, said = again()
+    assert written == set()
+    assert "2 of 3 cases are done already" in said and "1 cases are done again (bad): failed before" in said
+    write_ct(tmp_path / "in" / "bad.nii.gz")
+    written, _ = again()
+    assert written == {"bad.seg.nrrd"} and rowsOf(tmp_path / "out")["bad"]["error"] == ""
+    assert "3 cases" in (tmp_path / "out" / "cohort.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda folder: write_ct(folder / "in" / "a.nii.gz", 1.1), "the input changed"),
+        (lambda folder: (folder / "out" / "a.seg.nrrd").unlink(), "the mask is gone"),
+        (lambda folder: (folder / "out" / "records" / "a.seg.nrrd.json").unlink(), ""),
+    ],
+    ids=["input", "mask", "record"],
+)
+def test_what_changed_is_done_again_and_said(again, tmp_path, change, words):
+    change(tmp_path)
+    written, said = again()
+    if words:
+        assert written == {"a.seg.nrrd"} and f"(a): {words}" in said
+    else:
+        assert written == set() and "not listed in the records" in said
+
+
+def test_another_setting_does_all_again_and_says_which(again):
+    written, said = again("--threshold", "0.6")
+    assert written == {"a.seg.nrrd", "b.seg.nrrd"}
+    assert "2 cases are done again (a, b): threshold 0.5 is now 0.6" in said
+
+
+def test_a_copy_with_new_dates_and_another_place_are_the_same_input(again, tmp_path):
+    os.utime(tmp_path / "in" / "a.nii.gz", (1, 1))
+    assert again()[0] == set()
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert again(place="moved")[0] == set()
+    assert rowsOf(tmp_path / "out")["a"]["input"] == str(tmp_path / "moved" / "a.nii.gz")
+
+
+def test_another_input_of_the_same_name_takes_no_mask(again, tmp_path):
+    write_ct(tmp_path / "other" / "a.nii.gz", 1.1)
+    assert again(place="other")[0] == {"a-2.seg.nrrd"}
+    (tmp_path / "in" / "b.nii.gz").unlink()
+    write_ct(tmp_path / "more" / "b.nii.gz", 1.1)
+    assert "b-2.seg.nrrd" in again(place="more")[0]
+    assert {"a", "a-2", "b", "b-2"} <= set(rowsOf(tmp_path / "out"))
+
+
+def test_a_mask_that_was_edited_is_never_overwritten(again, tmp_path):
+    edited = tmp_path / "out" / "a.seg.nrrd"
+    edited.write_bytes(b"an afternoon's work")
+    again("--threshold", "0.6")
+    assert edited.read_bytes() == b"an afternoon's work"
+    row = rowsOf(tmp_path / "out")["a"]
+    assert "changed after this program wrote it" in row["error"] and "left as it is" in row["error"]
+    assert rowsOf(tmp_path / "out")["b"]["error"] == ""
+
+
+def test_a_damaged_record_costs_its_case_alone_and_no_mask(again, tmp_path):
+    (tmp_path / "out" / "records" / "a.seg.nrrd.json").write_text("{")
+    written, said = again()
+    assert written == set() and "a.seg.nrrd exists and is not listed" in said
+    (tmp_path / "out" / "a.seg.nrrd").unlink()
+    assert again()[0] == {"a.seg.nrrd"}
+
+
+def test_slices_that_are_added_to_a_series_make_it_another_input(bandStudent, tmp_path, capsys):
+    slices = ctSlices(noise(14))
+    folder = save(tmp_path / "series", slices[:12])
+    for count, words in ((12, ""), (12, "done already"), (14, "the input changed")):
+        save(folder, slices[12:count], start=12)
+        assert segment(bandStudent, folder, "-o", tmp_path / "out") == 0
+        assert words in capsys.readouterr().err
+    report = records.read_records(tmp_path / "out")["series.seg.nrrd"].report
+    assert report["geometry"]["shape_kji"] == [14, 30, 30]
+
+
+# Interruptions and failures
+
+
+def test_after_an_interruption_all_is_whole_and_the_next_run_goes_on(bandStudent, tmp_path, monkeypatch, capsys):
+    top = folderOf(tmp_path, "a.nii.gz", "b.nii.gz", "c.nii.gz")
+    real, seen = cohort.segment_case, []
+
+    def interrupted(task, engine):
+        seen.append(task.id)
+        if task.id == "b":
+            monkeypatch.setattr("LiverGTANLib.standalone.cohort.case_segmentation.write_mask", ctrlC)
+        return real(task, engine)
+
+    def ctrlC(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cohort, "segment_case", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            segment(bandStudent, top, "-o", tmp_path / "out")
+    monkeypatch.undo()
+    assert seen == ["a", "b"] and "the same command goes on" in capsys.readouterr().err
+    rows = rowsOf(tmp_path / "out")
+    assert rows["a"]["error"] == "" and "Interrupted" in rows["b"]["error"] and "c" not in rows
+    (tmp_path / "out" / ".partial-of-a-killed-process.seg.nrrd").write_bytes(b"half")
+    with monkeypatch.context() as patched:
+        patched.setattr(cohort, "segment_case", lambda task, engine: seen.append(task.id) or real(task, engine))
+        assert segment(bandStudent, top, "-o", tmp_path / "out") == 0
+    assert seen == ["a", "b", "c", "b"], "the case that may have ended the run is done last"
+    assert [row["error"] for row in rowsOf(tmp_path / "out").values()] == ["", "", ""]
+    assert not list(tmp_path.rglob(".partial*"))
+
+
+def test_a_defect_in_one_case_is_logged_and_the_others_are_done(bandStudent, tmp_path, monkeypatch, caplog):
+    top = folderOf(tmp_path, "a.nii.gz", "b.nii.gz")
+    real = records.state_of
+
+    def broken(path, *others):
+        return real(path, *others) if path.name != "a.nii.gz" else {}["no such key"]
+
+    monkeypatch.setattr(records, "state_of", broken)
+    assert segment(bandStudent, top, "-o", tmp_path / "out") == 2
+    rows = rowsOf(tmp_path / "out")
+    assert "unexpected KeyError" in rows["a"]["error"] and rows["b"]["error"] == ""
+    assert "Traceback" in caplog.text
+
+
+def test_an_input_that_changes_while_it_is_read_is_an_error(bandStudent, tmp_path, monkeypatch):
+    top = folderOf(tmp_path, "a.nii.gz")
+    real = records.state_of
+
+    def late(path, *others):
+        state = real(path, *others)
+        write_ct(path, 1.1)
+        return state
+
+    monkeypatch.setattr(records, "state_of", late)
+    assert segment(bandStudent, top, "-o", tmp_path / "out") == 2
+    assert "changed while it was read" in rowsOf(tmp_path / "out")["a"]["error"]
+    assert not times(tmp_path / "out")
+
+
+def test_the_report_holds_every_case_in_order(again, tmp_path):
+    again("--report", tmp_path / "report.json")
+    reports = json.loads((tmp_path / "report.json").read_text())
+    assert [Path(report["input"]).name for report in reports] == ["a.nii.gz", "b.nii.gz", "bad.nii.gz"]
+    assert reports[0]["volume_ml"] > 0 and "cannot be read" in reports[2]["error"]
+
+
+# What stands out
+
+
+def test_scores_follow_the_definition_and_stay_away_where_they_mean_nothing():
+    volumes = [1000.0, 1100, 1200, 1300, 1400, 5000, None, 0]
+    scores = volume_scores(volumes)
+    logarithms = np.log(volumes[:6])
+    apart = logarithms - np.median(logarithms)
+    np.testing.assert_allclose(scores[:6], apart / (1.4826 * np.median(np.abs(apart))), atol=0.005)
+    assert scores[5] > 3.5 > max(map(abs, scores[:5])) and scores[6:] == [None, None]
+    assert volume_scores([1.0, 2, 3, 4]) == [None] * 4
+    alike = volume_scores([1000.0] * 5 + [2000])
+    assert alike[:5] == [0] * 5 and alike[5] > 3.5
+    assert volume_scores([1000.0] * 5) == [0] * 5
