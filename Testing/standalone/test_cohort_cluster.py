@@ -1,5 +1,6 @@
 """Cases on real Dask workers of this computer: what they write, and what is left when one dies or is stopped."""
 
+import importlib
 import json
 import os
 import signal
@@ -60,14 +61,18 @@ def test_two_workers_write_what_one_process_writes(bandStudent, tmp_path, capsys
     assert "3 of 3 segmented, 3 of them before" in capsys.readouterr().out
 
 
-class DeadlyTask(CaseTask):
-    """A case that ends every process but that of the test which looks at where its mask goes."""
+DEADLY = """
+import os, signal
+from LiverGTANLib.standalone.cohort.case_segmentation import CaseTask
 
+class DeadlyTask(CaseTask):
     @property
-    def target(self) -> Path:
+    def target(self):
         if os.getpid() != int(os.environ["LIVERGTAN_TEST_PROCESS"]):
             os.kill(os.getpid(), signal.SIGKILL)
         return self.folder / self.output
+"""
+"""A case that ends every process, but that of the test, which looks at where its mask goes."""
 
 
 @contextmanager
@@ -90,7 +95,6 @@ def strangers(tmp_path: Path):
     worker = ("distributed.cli.dask_worker", *place, "--nthreads", "2", "--no-dashboard", "--host", "127.0.0.1")
     scheduler = ("distributed.cli.dask_scheduler", *place, "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
     here = tmp_path / "elsewhere"
-    here.mkdir()
     with running(*scheduler, cwd=here), running(*worker, cwd=here), running(*worker, cwd=here):
         while not file.exists():
             time.sleep(0.05)
@@ -99,7 +103,10 @@ def strangers(tmp_path: Path):
 
 @posix
 def test_workers_get_program_and_student_and_a_case_that_kills_them_costs_no_other(tmp_path, monkeypatch):
-    cloudpickle = pytest.importorskip("cloudpickle")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "deadly.py").write_text(DEADLY)
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    deadly = importlib.import_module("deadly").DeadlyTask
     top, out = inputs(tmp_path, 5), tmp_path / "out"
     student = band_student.save(tmp_path / "student", "band")
     engine = InstalledEngines().create(str(student), "numpy")
@@ -108,18 +115,14 @@ def test_workers_get_program_and_student_and_a_case_that_kills_them_costs_no_oth
     (out / "records").mkdir(parents=True)
     settings = PostprocessSettings()
     tasks = [
-        (DeadlyTask if path.stem == "ct1.nii" else CaseTask)(
+        (deadly if path.stem == "ct1.nii" else CaseTask)(
             CohortCase(path), path.stem, f"{path.stem}.seg.nrrd", out, settings, request_of(engine.student, settings)
         )
         for path in sorted(top.iterdir())
     ]
     monkeypatch.setenv("LIVERGTAN_TEST_PROCESS", str(os.getpid()))
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    try:
-        with strangers(tmp_path) as address:
-            records = {record.id: record for record in segment_on_cluster(address, tasks, engine)}
-    finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    with strangers(tmp_path) as address:
+        records = {record.id: record for record in segment_on_cluster(address, tasks, engine)}
     assert [task.id for task in tasks if records[task.id].error] == ["ct1.nii"]
     assert f"{LOST_WORKERS + 1} workers ended while it was segmented" in records["ct1.nii"].error
     assert whole(out) == {task.output for task in tasks} - {"ct1.nii.seg.nrrd"}

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...core.engines.engine import Engine
 from ...core.engines.factory import InstalledEngines
+from ...core.files import brief
 from ...core.volume import InputError
 from ...core.weight_file import Student
 from .case_segmentation import CaseTask, failed, segment_case
@@ -89,10 +90,11 @@ def _engine(student: Student, engine: str) -> Engine:
 
 def _given_up(task: CaseTask, error: BaseException) -> CaseRecord:
     """A case that no worker came back from."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    cause = error.__cause__ or error
+    reason = f"unexpected {type(cause).__name__} on a worker ({brief(cause)}); see the log"
     if type(error).__name__ == "KilledWorker":
         reason = f"{LOST_WORKERS + 1} workers ended while it was segmented, perhaps for lack of memory."
-    logger.warning("%s: %s", task.case.input, error)
+    logger.warning("%s: %s", task.case.input, error, exc_info=error)
     record = failed(task, reason)
     record.write(task.folder)
     return record
