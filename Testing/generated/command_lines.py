@@ -132,7 +132,7 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
     require(status != 2 or "error: " in told, f"no sentence: {told[-300:]!r}")
     require(status == 0 or output.read_bytes() == FORMER or is_mask(output), "a former result was lost")
     require(status != 0 or batch or is_mask(output), "no mask, and no word of it")
-    require(status != 0 or not batch or len(list(output.parent.iterdir())) == 4, "masks or table are missing")
+    require(status != 0 or not batch or len(list(output.parent.iterdir())) == 7, "masks or table are missing")
     require_whole(folder, before)
     return READ if status == 0 else REFUSED
 
@@ -181,7 +181,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def require_whole(folder: Path, before: dict[Path, bytes], any_mask: bool = False) -> None:
-    """Inputs are as they were, and whatever is new or changed is a whole mask, report or table.
+    """Inputs are as they were, and whatever is new or changed is a whole mask, picture, report, record, page or table.
 
     any_mask: of any size, as other students and thresholds find.
     """
@@ -193,6 +193,10 @@ def require_whole(folder: Path, before: dict[Path, bytes], any_mask: bool = Fals
         if path.name == "volumes.csv":
             with path.open(newline="") as stream:
                 require(all(row["error"] or row["output"] for row in csv.DictReader(stream)), "an empty row")
+        elif path.suffix == ".html":
+            require(content.rstrip().endswith(b"</html>"), "half a page")
+        elif path.suffix == ".png":
+            require(content.endswith(b"IEND\xaeB`\x82"), "half a picture")
         elif path.suffix == ".json":
             json.loads(content)
         else:

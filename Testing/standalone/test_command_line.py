@@ -122,18 +122,20 @@ def test_several_inputs_go_into_a_folder_and_errors_do_not_stop_it(sample, sampl
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
     output = tmp_path / "out"
-    assert run(bad, sample, samples.MR, sample, "-o", output) == 2
+    assert run(bad, sample, samples.MR, "-o", output) == 2
     with (output / "volumes.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [bool(row["error"]) for row in rows] == [True, False, True, False]
+    assert [bool(row["error"]) for row in rows] == [True, False, True]
     assert float(rows[1]["volume_ml"]) > 500
     assert "MR" in rows[2]["error"]
     assert sorted(path.name for path in output.iterdir()) == [
-        "example_ct-2.seg.nrrd",
+        "cohort.html",
         "example_ct.seg.nrrd",
+        "records",
+        "thumbnails",
         "volumes.csv",
     ]
-    assert "2 of 4 segmented" in capsys.readouterr().out
+    assert "1 of 3 segmented" in capsys.readouterr().out
 
 
 def make_input(kind: str, folder):

@@ -11,7 +11,6 @@ import pytest
 import SimpleITK as sitk
 
 from LiverGTANLib.standalone import command_line as cli
-from LiverGTANLib.standalone.file_batch import targets
 from LiverGTANLib.standalone.image_files import image_of, read_ct
 from support.dicom_cases import ctSlices, save
 from support.full_disk import fullDisk
@@ -79,7 +78,7 @@ def test_two_outputs_never_have_one_place(scan, tmp_path, capsys):
     assert "are one file" in refused(capsys, scan, "-o", tmp_path / "a.nrrd", "--report", both, "--picture", both)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     out = tmp_path / "out"
-    for name in ("volumes.csv", "ct-2.seg.nrrd"):
+    for name in ("volumes.csv", "cohort.html", "ct.seg.nrrd"):
         assert "are one file" in refused(capsys, scan, scan, "-o", out, "--report", out / name)
     for output in (scan, tmp_path / "liver.nrrd"):
         assert "need a folder" in refused(capsys, scan, scan, "-o", output)
@@ -124,14 +123,6 @@ def test_outputs_have_the_rights_of_any_new_file(scan, tmp_path, mask):
 # Batches
 
 
-def test_names_in_a_batch_never_collide(tmp_path):
-    inputs = [tmp_path / name for name in ("a/ct", "b/ct", "ct-2", "c/CT.nii.gz", "d/ct-2.nrrd", ".nii.gz")]
-    names = [path.name for path in targets(inputs, tmp_path)]
-    assert len({name.lower() for name in names}) == len(inputs)
-    assert names[:3] == ["ct.seg.nrrd", "ct-2.seg.nrrd", "ct-2-2.seg.nrrd"]
-    assert names[-1] == "scan.seg.nrrd"
-
-
 def rows(folder) -> list[dict]:
     with (folder / "volumes.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
@@ -157,9 +148,9 @@ def test_a_batch_replaces_its_own_results_and_keeps_the_rows_of_others(scan, tmp
     other = shutil.copy(scan, tmp_path / "in" / "other.nii.gz")
     out = tmp_path / "out"
     assert segment(scan, other, "-o", out) == 0
-    assert segment(other, other, "-o", out, "--threshold", "0.9") == 0
+    assert segment(other, "-o", out, "--threshold", "0.9") == 0
     found = rows(out)
-    assert [row["output"] for row in found] == ["ct.seg.nrrd", "other.seg.nrrd", "other-2.seg.nrrd"]
+    assert [row["output"] for row in found] == ["ct.seg.nrrd", "other.seg.nrrd"]
     assert float(found[1]["volume_ml"]) < float(found[0]["volume_ml"])
 
 
@@ -167,7 +158,7 @@ def test_a_batch_replaces_its_own_results_and_keeps_the_rows_of_others(scan, tmp
 def test_a_folder_is_made_for_one_input_as_for_several_and_a_suffix_is_no_folder(scan, tmp_path, capsys, count):
     assert segment(*[scan] * count, "-o", tmp_path / "new" / "masks", "--format", ".nii.gz") == 0
     assert (tmp_path / "new" / "masks" / "ct.nii.gz").is_file()
-    assert len(rows(tmp_path / "new" / "masks")) == count
+    assert len(rows(tmp_path / "new" / "masks")) == 1
     assert "no output this program writes" in refused(capsys, *[scan] * count, "-o", tmp_path / "liver.stl")
     assert "--format" in refused(capsys, scan, "-o", tmp_path / "liver.nrrd", "--format", ".nii.gz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "new"]
@@ -184,7 +175,13 @@ def test_a_batch_writes_dicom_segmentations_of_dicom_alone(scan, tmp_path, capsy
     folder = save(tmp_path / "series", ctSlices(noise))
     assert segment(folder, scan, "-o", tmp_path / "out", "--format", ".dcm") == 2
     assert "1 of 2 segmented" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["series.dcm", "volumes.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "cohort.html",
+        "records",
+        "series.dcm",
+        "thumbnails",
+        "volumes.csv",
+    ]
     assert pydicom.dcmread(tmp_path / "out" / "series.dcm").Modality == "SEG"
     assert "write .nrrd instead" in rows(tmp_path / "out")[1]["error"]
 
@@ -221,10 +218,10 @@ def test_one_mask_that_cannot_be_written_does_not_end_the_batch(scan, tmp_path, 
         assert segment(scan, empty, "-o", out, "--threshold", "0.4") == 2
     assert "1 of 2 segmented" in capsys.readouterr().out
     assert (out / "ct.seg.nrrd").read_bytes() == first
-    assert sorted(path.name for path in out.iterdir()) == ["ct.seg.nrrd", "pelvis.seg.nrrd", "volumes.csv"]
+    assert not list(out.rglob(".partial*"))
     failed, done = rows(out)
     assert "cannot be written" in failed["error"]
-    assert "The mask of an earlier batch was left as it is" in failed["error"]
+    assert "The mask of an earlier run was left as it is" in failed["error"]
     assert done["error"] == ""
     assert "No liver is in view" in done["warnings"]
 
