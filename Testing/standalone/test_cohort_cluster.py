@@ -191,5 +191,5 @@ def test_without_dask_a_cluster_is_refused_and_all_else_works(bandStudent, tmp_p
     monkeypatch.setitem(sys.modules, "distributed", None)
     top = inputs(tmp_path, 1)
     assert segment(bandStudent, top, "-o", tmp_path / "out", "--cluster", "local:2") == 2
-    assert "pip install distributed" in capsys.readouterr().err
+    assert "Workers need Dask (distributed;" in capsys.readouterr().err
     assert segment(bandStudent, top, "-o", tmp_path / "out") == 0
