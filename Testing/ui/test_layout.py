@@ -97,7 +97,7 @@ def test_nothing_is_cut_and_the_panel_does_not_grow(narrow):
 
 def test_long_messages_with_long_names_wrap(narrow):
     shown = narrow.widget.panel
-    shown._say(f"The segmentation holds the liver of '{NAME}', which is another scan: choose another one. " * 2)
+    shown.line.say(f"The segmentation holds the liver of '{NAME}', which is another scan: choose another one. " * 2)
     shown._sayOfBatch(f"{NAME}: /home/user/data/{NAME}/{NAME}.nrrd could not be read.")
     narrow.ui.messageLabel.text, narrow.ui.messageLabel.visible = narrow.ui.resultLabel.text, True
     openSections(narrow)
@@ -106,7 +106,7 @@ def test_long_messages_with_long_names_wrap(narrow):
 
 
 def test_long_words_break_after_separators_and_short_ones_nowhere(panel):
-    say, label = panel.widget.panel._say, panel.ui.resultLabel
+    say, label = panel.widget.panel.line.say, panel.ui.resultLabel
     say("Liver 1145 mL (1013 to 1278), 0.45 s (numpy)")
     assert label.text == "Liver 1145 mL (1013 to 1278), 0.45 s (numpy)"
     say("of 'CT_ABDOMEN_with_contrast.nrrd'.")

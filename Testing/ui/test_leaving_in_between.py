@@ -10,7 +10,8 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from ui.test_points import clickInView, place, placing
 from ui.test_undo_beside_the_user import middleOf
 
-from LiverGTANLib.mrml import points, self_test, table
+from LiverGTANLib.core.postprocess import PostprocessSettings
+from LiverGTANLib.mrml import points, roi, self_test
 from support.interactive_cases import addRoi, inside, letTimersFire, liver, previews, segmented, settle, worldOf
 from support.module_fixtures import gate, students
 from support.panel_cases import panel, phantom
@@ -191,3 +192,28 @@ def test_the_users_foreground_comes_back(panel, segmented):
         panel.click(panel.ui.uncertaintyCheckBox)
         settle(panel)
         assert composite.GetForegroundVolumeID() == pet.GetID() and not overlays()
+
+
+def test_a_ct_with_other_voxels_is_said_to_have_changed(panel, segmented):
+    array = slicer.util.arrayFromVolume(segmented)
+    array[:] = np.roll(array, 2, axis=2)
+    slicer.util.arrayFromVolumeModified(segmented)
+    settle(panel)
+    assert panel.ui.resultLabel.text.endswith("The CT has changed since: segment it again.")
+    panel.segment()
+    assert "changed" not in panel.ui.resultLabel.text
+
+
+def test_what_a_script_made_with_something_else_is_not_replaced_unasked(panel, segmented):
+    panel.host.leaveModule()
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.fit(roiNode, segmented, panel.output)
+    roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [0, 0, 60]))
+    settings = PostprocessSettings(threshold=0.6)
+    panel.widget.logic.process(segmented, panel.output, region=roiNode, settings=settings)
+    before = liver(panel, segmented)
+    panel.host.openModule("LiverGTAN")
+    settle(panel)
+    letTimersFire(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), before)
+    assert panel.ui.thresholdSlider.value == pytest.approx(0.6)

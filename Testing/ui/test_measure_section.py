@@ -103,7 +103,7 @@ def test_one_row_a_segmentation_and_it_follows_the_mask(panel, segmented):
     (row,) = rows(panel)
     before = liver(panel, segmented)
     assert row["Volume"] == "Phantom" and float(row["Liver [mL]"]) == pytest.approx(before.sum() * ML, abs=0.06)
-    assert float(row["From [mL]"]) <= float(row["Liver [mL]"]) <= float(row["To [mL]"])
+    assert row["From [mL]"] == row["To [mL]"] == ""  # this student is too unsure for a range that says anything
     hu = slicer.util.arrayFromVolume(segmented)[before]
     assert float(row["Mean [HU]"]) == pytest.approx(hu.mean(), abs=8) and 0 < float(row["SD [HU]"]) < 40
     assert row["Share in ROI"] == "" and row["Hint"] == ""
@@ -153,7 +153,7 @@ def test_the_table_is_exported_from_the_panel_and_by_a_script(panel, segmented, 
     assert head == list(measurements.TITLES.values()) and row[0] == "Phantom" and "nan" not in texts[0]
     answerSaveDialog("")  # the user cancels
     panel.click(panel.ui.exportButton)
-    answerSaveDialog(str(tmp_path / "no such folder" / "t.csv"))
+    answerSaveDialog(str(tmp_path / "panel.csv" / "t.csv"))  # in a file, as if that were a folder
     panel.click(panel.ui.exportButton)
     assert "could not be exported" in panel.host.dialogs.texts("error")[0]
     assert len(panel.host.takeUncaught()) == 1

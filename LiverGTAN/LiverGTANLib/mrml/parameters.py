@@ -1,5 +1,6 @@
 """What the user has set: read from the parameter node and the markups, and set again by Undo. Main thread only."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -128,7 +129,8 @@ def restore(parameterNode, state: SetState) -> None:
     """
     with NodeModify(parameterNode.parameterNode):
         restoreSettings(parameterNode, state.asked.settings)
-        parameterNode.student = state.chosen.student
+        with suppress(ValueError):  # a script may have used a file
+            parameterNode.student = state.chosen.student
         volumeNode = _present(state.chosen.volumeNode)
         if volumeNode is not None:
             _restoreMarkups(volumeNode, state)
@@ -137,8 +139,10 @@ def restore(parameterNode, state: SetState) -> None:
 
 
 def restoreSettings(parameterNode, settings: PostprocessSettings) -> None:
+    """Set what a mask was made with, but for values that only a script can ask for."""
     for name, fieldName in SETTINGS.items():
-        setattr(parameterNode, name, getattr(settings, fieldName))
+        with suppress(ValueError):
+            setattr(parameterNode, name, getattr(settings, fieldName))
 
 
 def _restoreMarkups(volumeNode, state: SetState) -> None:

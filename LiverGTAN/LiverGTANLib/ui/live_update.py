@@ -75,7 +75,12 @@ class LiveUpdate:
         self._resume()
 
     def _resume(self) -> None:
-        self._tracker.resume()
+        """Follow again. What was changed meanwhile becomes the mask, unless a script made it with something else."""
+        result = self._lastWritten()
+        if result is None or _sameMarkups(result.request.chosen, self._chosen()):
+            self._tracker.resume()
+        else:
+            self._tracker.settle()
         self._stateOfMask = self._stateNow()
         self.background.request("analysis", "uncertainty")
 
@@ -300,6 +305,17 @@ class LiveUpdate:
         """A problem is logged here, and shown when the user asks for the mask."""
         self._refresh()
         self.background.request("uncertainty")
+
+
+def _sameMarkups(before: ChosenParameters, now: ChosenParameters) -> bool:
+    """Whether the settings, the ROI and the lists are those of before; what was in them may have changed."""
+    pairs = [
+        (before.roiNode, now.roiNode),
+        (before.liverNode, now.liverNode),
+        (before.notLiverNode, now.notLiverNode),
+    ]
+    same = all(one == other or (one is not None and not _isPresent(one)) for one, other in pairs)
+    return same and before.settings == now.settings
 
 
 def _isPresent(node) -> bool:

@@ -1,6 +1,5 @@
 """The panel: what can be done now and why something cannot, one run, its result, Undo and Redo."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from .live_update import LiveUpdate
 from .measure_section import MeasureSection
 from .place_buttons import PlaceButtons
 from .planning_section import PlanningSection
+from .result_line import ResultLine, setText
 from .task_runner import TaskRunner, WorkerTask
 
 SHOW_RUN_AFTER_SECONDS = 0.5
@@ -37,9 +37,6 @@ would be written over another volume's."""
 
 TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
 """Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
-
-_BREAK_AFTER = r"(?:[-_./\\]+|[^-_./\\]{20})(?=.)"
-"""Within a word of more than 20 characters: separators, or 20 characters that are none."""
 
 BEFORE_SELECTORS = 1.0
 """Priority of an observer of the scene that is called before those of Slicer's widgets, which have 0."""
@@ -63,8 +60,6 @@ class Panel(VTKObservationMixin):
         self._deleting: dict[str, list[str]] = {}  # ID of a node -> parameters that it was chosen for
         self._observedOutput: Any = None
         self._stopped = ""  # why a run ended that was not asked to; said when the panel is there again
-        self._tellsResult = True  # whether the line of the result, empty or not, is of the mask, and no message
-        self._toldResult: SegmentationResult | None = None
         self.showRunAfter = SHOW_RUN_AFTER_SECONDS
         self._runShown = self._isTyping = False
         self._toolTips: dict[str, str] = {}  # of the .ui file, by button
@@ -73,6 +68,7 @@ class Panel(VTKObservationMixin):
         self._refreshTimer.setInterval(0)
         self._refreshTimer.connect("timeout()", self.refresh)
         self.runner = TaskRunner(self._onProgress)
+        self.line = ResultLine(ui.resultLabel, session, lambda: self.chosen)
         self.live = LiveUpdate(
             slicer.mrmlScene,
             session,
@@ -80,7 +76,7 @@ class Panel(VTKObservationMixin):
             lambda: self.chosen,
             write=self._write,
             fail=self._fail,
-            say=self._say,
+            say=self.line.say,
             refresh=self._onAnalyzed,
         )
         self.places = PlaceButtons(ui.correctCollapsibleButton, ui.liverPointsButton, ui.notLiverPointsButton)
@@ -149,10 +145,11 @@ class Panel(VTKObservationMixin):
         self._isTyping = False
         slicer.app.connect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
         self._onFocusChanged(None, qt.QApplication.focusWidget())
+        self._showSettingsOfMask()
         if self._stopped:
-            self._say(self._stopped)
-        elif self._tellsResult:
-            self._showResult()
+            self.line.say(self._stopped)
+        else:
+            self.line.refresh()
         self._stopped = ""
         self.live.open()
 
@@ -196,7 +193,7 @@ class Panel(VTKObservationMixin):
         """The scene is empty: nothing is told any more of what was in it."""
         self.chosen = ChosenParameters()
         self._stopped = ""
-        self._showResult()
+        self.line.show()
         self._sayOfBatch("")
         self.planning.forget()
 
@@ -222,9 +219,9 @@ class Panel(VTKObservationMixin):
             parameters.assignToVolume(self.chosen)
             self._fitNewRegion()
         if volumeChanged or self.chosen.segmentationNode != before.segmentationNode:
-            self._showResult()
+            self.line.show()
         self._observeOutput(self.chosen.segmentationNode)
-        _setText(self.ui.engineInfoLabel, self.session.engines.describe())
+        setText(self.ui.engineInfoLabel, self.session.engines.describe())
         self.scheduleRefresh()
         if volumeChanged:
             self.live.onVolumeChanged()
@@ -261,13 +258,18 @@ class Panel(VTKObservationMixin):
         self.places.stop()  # the next point would go to the list of the volume before
         self._observeImage()
         if self.parameterNode and (previous is not None or self.chosen.segmentationNode is None):
-            segmentationNode = scene.findSegmentation(self._shownVolume)
-            result = self.session.resultIn(segmentationNode)
             with self._settingParameters():
-                self.parameterNode.outputSegmentation = segmentationNode
+                self.parameterNode.outputSegmentation = scene.findSegmentation(self._shownVolume)
                 parameters.showMarkupsOf(self._shownVolume, self.parameterNode)
-                if result is not None:
-                    parameters.restoreSettings(self.parameterNode, result.request.asked.settings)
+            self._readParameters()
+            self._showSettingsOfMask()
+
+    def _showSettingsOfMask(self) -> None:
+        """Let the sliders show what the mask was made with, so that the first change of one changes nothing else."""
+        result = self.line.known
+        if result is not None:
+            with self._settingParameters():
+                parameters.restoreSettings(self.parameterNode, result.request.asked.settings)
             self._readParameters()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -328,8 +330,7 @@ class Panel(VTKObservationMixin):
 
     def refresh(self) -> None:
         self._refreshTimer.stop()
-        if self._tellsResult and not self._isTold():
-            self._showResult()
+        self.line.refresh()
         self._runShown = self.runner.running and (self.batch.running or self.runner.waited > self.showRunAfter)
         if self._runShown:
             self._showRun()
@@ -344,7 +345,7 @@ class Panel(VTKObservationMixin):
         ui.applyButton.text = _("Segment anyway") if warning and not reason else _("Segment")
         ui.applyButton.enabled = not reason
         ui.applyButton.toolTip = reason or warning or _("Segment the liver of the CT.")
-        _setText(ui.messageLabel, reason or warning)
+        setText(ui.messageLabel, reason or warning)
         ui.messageLabel.visible = bool(reason or warning)
         self._enable("undoButton", self.session.undoObstacle(chosen.segmentationNode))
         self._enable("redoButton", self.session.redoObstacle(chosen.segmentationNode))
@@ -383,7 +384,7 @@ class Panel(VTKObservationMixin):
             self.ui.progressBar.format = f"{text} %p%"
 
     def _onAnalyzed(self) -> None:
-        _setText(self.ui.engineInfoLabel, self.session.engines.describe())
+        setText(self.ui.engineInfoLabel, self.session.engines.describe())
         self.scheduleRefresh()
 
     # One run
@@ -391,12 +392,13 @@ class Panel(VTKObservationMixin):
     def onApplyButton(self) -> None:
         if not self.runner.running:
             with slicer.util.tryWithErrorDisplay(_(FAILED)):
-                self._say("")
+                if self.ui.resultLabel.text:
+                    self.line.say("")
                 self._start()
         elif self._runShown:  # else it is the second click of a double click, which must not cancel
             self.batch.stop()
             self.runner.stop()
-            self._say(_("Canceled; nothing was changed."))
+            self.line.say(_("Canceled; nothing was changed."))
             self.refresh()
 
     def _start(self) -> None:
@@ -424,7 +426,7 @@ class Panel(VTKObservationMixin):
                 self._showOutputs(result)
                 self.live.onWritten(request)
                 if result.volumeNode == self.chosen.volumeNode:
-                    self._showResult(withTime=True)
+                    self.line.show(withTime=True)
         finally:
             self._writing = False
             self.refresh()
@@ -449,50 +451,24 @@ class Panel(VTKObservationMixin):
         self._showOutputs(result)
         if result.volumeNode == self.chosen.volumeNode:
             self.live.onWritten(result.request)
-            self._showResult()
+            self.line.show()
             self.live.updateUncertainty()
 
     def _fail(self, error: BaseException) -> None:
         """Show an error to the user."""
-        _setText(self.ui.engineInfoLabel, self.session.engines.describe())
+        setText(self.ui.engineInfoLabel, self.session.engines.describe())
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED)):
                 raise error
         finally:
             self.refresh()
 
-    def _say(self, text: str) -> None:
-        """A message in place of the result, until there is another result."""
-        self._tellsResult = False
-        _setText(self.ui.resultLabel, text)
-
-    def _showResult(self, withTime: bool = False) -> None:
-        """Say what is known of the mask that is there."""
-        chosen = self.chosen
-        result = self.session.resultIn(chosen.segmentationNode)
-        if result is not None and result.volumeNode != chosen.volumeNode:
-            result = None
-        editedMl = None if result else self.session.measureEdited(chosen.segmentationNode, chosen.volumeNode)
-        if result is not None:
-            text = _resultLine(result, withTime)
-        elif editedMl is not None:
-            text = _("Liver {volume:.0f} mL, edited since it was segmented").format(volume=editedMl)
-        else:
-            text = ""
-        _setText(self.ui.resultLabel, text)
-        self._tellsResult, self._toldResult = True, result
-
-    def _isTold(self) -> bool:
-        """Whether the line of the result tells of the mask that is there."""
-        result = self._toldResult
-        return result is not None and self.session.resultIn(self.chosen.segmentationNode) is result
-
     def _sayOfBatch(self, text: str) -> None:
-        _setText(self.ui.batchLabel, text)
+        setText(self.ui.batchLabel, text)
         self.ui.batchLabel.visible = bool(text)
 
     def _onGone(self) -> None:
-        self._say(_("Canceled: the volume or the segmentation was removed."))
+        self.line.say(_("Canceled: the volume or the segmentation was removed."))
         self.refresh()
 
     # Undo, region, points, sample
@@ -509,26 +485,11 @@ class Panel(VTKObservationMixin):
                 moved = move(self.chosen.segmentationNode)
                 if moved.state is not None:
                     parameters.restore(self.parameterNode, moved.state)
-                self._showMove(moved)
+                self.line.showMove(moved)
         finally:
             self._writing = False
             self.live.updateUncertainty()
             self.refresh()
-
-    def _showMove(self, moved: HistoryMove) -> None:
-        segmentationNode = self.chosen.segmentationNode
-        self._showResult()
-        owner, name = scene.liverVolume(segmentationNode), segmentationNode.GetName()
-        messages = [self.ui.resultLabel.text]
-        if owner is not None and owner != self.chosen.volumeNode:
-            messages = [_("'{name}' holds the liver of '{volume}' again.").format(name=name, volume=owner.GetName())]
-        elif owner is not None and not messages[0]:
-            messages = [_("The liver is as it was before.")]
-        if moved.left:
-            left = ", ".join(f"'{one}'" for one in moved.left)
-            messages.append(_("Left as edited since: {names}.").format(names=left))
-        if messages != [self.ui.resultLabel.text]:
-            self._say(" ".join(filter(None, messages)))
 
     def _onSliding(self, slider, value: float) -> None:
         """ctkSliderWidget with `tracking` off sends this for every change, by the user or not. Only while the user
@@ -555,25 +516,6 @@ class Panel(VTKObservationMixin):
     def loadSample(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
             self.parameterNode.inputVolume = sample_data.load()
-
-
-def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
-    """What is in the segment, for the user."""
-    text = _("Liver {volume}").format(volume=result.interval or f"{result.volumeMl:.0f} mL")
-    if result.masked:
-        text += _(", as the Segment Editor's masking left it")
-    elif result.interval is None:
-        text += _(" (no range: the network is sure of hardly any of it)")
-    if result.remark:
-        text += f" ({result.remark})"
-    if withTime:
-        text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
-    return text
-
-
-def _setText(label, text: str) -> None:
-    """Show a text that wraps also within long words (names, paths), after a separator where they have one."""
-    label.text = re.sub(r"\S{21,}", lambda word: re.sub(_BREAK_AFTER, "\\g<0>\u200b", word[0]), text)
 
 
 def _boundWidgets(ui) -> dict:
