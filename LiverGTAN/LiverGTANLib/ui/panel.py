@@ -90,7 +90,7 @@ class Panel(VTKObservationMixin):
             onResult=self._onBatchResult,
             onProgress=self.refresh,
         )
-        self.planning = PlanningSection(ui, _setText)
+        self.planning = PlanningSection(ui, setText)
         appearance.complete(ui)
         self._connect()
 
