@@ -135,7 +135,7 @@ def test_what_is_no_ct_is_refused_before_running(panel, phantom):
     panel.click(panel.ui.applyButton)
     assert not panel.running and not segmentations()
     updateVolumeFromArray(phantom, hu)
-    panel.host.processEvents()
+    panel.host.wait(lambda: panel.ui.applyButton.enabled)  # buttons are refreshed in a turn of the event loop to come
     assert panel.ui.applyButton.enabled and not panel.ui.messageLabel.visible
 
 
