@@ -67,8 +67,6 @@ test-slicer-python:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.installed-slicer
 	$(PYTEST) --ignore=Testing/training --ignore=Testing/test_documentation.py
 
-# Needs no package: the exit code is Slicer's, and not 0 either when it crashes, hangs or does not run the test.
-SCREENSHOTS ?= $(OUT)/slicer
 NUMPY ?= numpy
 test-python: VENV = .venv-$(notdir $(PYTHON))
 test-python:
@@ -76,6 +74,8 @@ test-python:
 	$(RUN) -m pip install --quiet "$(NUMPY)"
 	$(PYTEST) Testing/core Testing/standalone -m "not slow"
 
+# Needs no package: the exit code is Slicer's, and not 0 either when it crashes, hangs or does not run the test.
+SCREENSHOTS ?= $(OUT)/slicer
 test-in-slicer:
 	$(PYTHON) Testing/application/start.py "$(SLICER)" --output "$(SCREENSHOTS)"
 

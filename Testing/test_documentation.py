@@ -116,6 +116,8 @@ def scratch(tmp_path_factory):
         (folder / "cases" / kind).mkdir(parents=True)
         for name in ("one", "two"):  # of two patients, so that one can be left out
             write_nifti(folder / "cases" / kind / f"{name}.nii.gz", values, ct.ijk_to_ras)
+    (folder / "others").mkdir()  # without masks
+    write_nifti(folder / "others" / "three.nii.gz", ct.hu, ct.ijk_to_ras)
     save(folder / "LiverGTAN" / "scans" / "one", ctSlices(ct.hu, spacing=tuple(ct.spacing)))
     (folder / "demo.toml").write_text(DEMO, encoding="utf-8")
     return folder
