@@ -1,7 +1,7 @@
 """Options written as the command line that gives them again.
 
 Only what differs from the defaults is written, and no path of one machine: data lie below LIVERGTAN_DATA, results in
-`runs/`.
+`runs/`, and what a user brings from elsewhere has its name alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import UserError
-from training.paths import data_folder
+from training.paths import ROOT, data_folder
 
 PROGRAM = ("python", "-m", "training")
 # Figures do not depend on these, or they are the machine's.
@@ -29,6 +29,9 @@ IRRELEVANT = (
     "precision",
     "threads",
 )
+RESULTS = "runs"
+BROUGHT = ("cases", "cts", "datasets", "validation")
+"""Options whose paths are not results of the project."""
 LONGEST_SHOWN = 200
 """Characters of a path in a message."""
 ALWAYS = ("steps", "seed")  # written even where they are the default, because readers look for them
@@ -41,15 +44,21 @@ def command(name: str, given: Any) -> str:
     words = [
         word
         for field in others
-        if field.name != "output" and values[field.name] != plain(field.default)
+        if field.name not in ("output", "data") and values[field.name] != plain(field.default)
         for word in option(field.name.replace("_", "-"), values[field.name])
     ]
-    return line(name, portable(str(values[first.name])), *words, "--output", portable(values["output"]))
+    return line(name, portable(str(values[first.name])), *words, "--output", portable_output(name, values["output"]))
 
 
 def record(name: str, given: Any) -> dict[str, str]:
     """What a result holds of the command that wrote it: its line, and the file that it writes."""
-    return {"command": command(name, given), "output": portable(str(given.output))}
+    return {"command": command(name, given), "output": portable_output(name, str(given.output))}
+
+
+def portable_output(name: str, output: str) -> str:
+    """Where a command writes, without the folders of one machine: a file that lies elsewhere in a folder of this
+    command, because another command's may have the same name."""
+    return portable_path(output, f"{RESULTS}/{name}/" if Path(output).suffix else f"{RESULTS}/")
 
 
 def options(defaults: Any, values: dict[str, Any], nested: bool = False, prefix: str = "") -> list[str]:
@@ -79,22 +88,32 @@ def option(name: str, value: Any) -> list[str]:
     """The words of one option."""
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", *(portable(str(one)) for one in (value if isinstance(value, list) else [value]))]
+    elsewhere = "" if name in BROUGHT else f"{RESULTS}/"
+    return [f"--{name}", *(portable(str(one), elsewhere) for one in (value if isinstance(value, list) else [value]))]
 
 
-def portable(text: str) -> str:
-    """Every path in a value without the folders of one machine: as below the data folder, or in `runs/`."""
+def portable(text: str, elsewhere: str = f"{RESULTS}/") -> str:
+    """Every path in a value, as in CT=MASK:LABEL, without the folders of one machine; see `portable_path`."""
     halves = [part.partition(":") for part in text.split("=")]
-    return "=".join(portable_path(path) + colon + label for path, colon, label in halves)
+    return "=".join(portable_path(path, elsewhere) + colon + label for path, colon, label in halves)
 
 
-def portable_path(text: str) -> str:
-    """One path; anything that is not absolute stays."""
+def portable_path(text: str, elsewhere: str) -> str:
+    """One path as below the data folder, the repository, or a folder of results; else its name after `elsewhere`.
+
+    Anything that is not absolute stays.
+    """
     path = Path(text)
     if not path.is_absolute():
         return text
-    data = data_folder().resolve()
-    return str(path.relative_to(data)) if path.is_relative_to(data) else f"runs/{path.name}"
+    for folder in (data_folder(), ROOT):
+        for place, top in ((path, folder), (path.resolve(), folder.resolve())):
+            if place.is_relative_to(top):
+                return str(place.relative_to(top))
+    if RESULTS in path.parts:
+        last = len(path.parts) - 1 - path.parts[::-1].index(RESULTS)
+        return str(Path(*path.parts[last:]))
+    return elsewhere + path.name
 
 
 def line(*words: str) -> str:

@@ -56,9 +56,19 @@ def one_fit(content: dict[str, Any], run: str, teacher: str, seed: int) -> str:
     """The command of a run with a seed."""
     method, settings = MethodRecord.of(content["method"]), content["settings"]
     stage = "kd" if method.stage == "assistant" else method.stage  # on its own, the assistant is a student by KD
-    settings = settings | {"loop": settings["loop"] | {"seed": seed}}
+    settings = settings | {"loop": settings["loop"] | {"seed": seed}, "data": with_banks_in_runs(settings["data"])}
     teachers = ["--teacher", teacher] if method.teachers else []
     return line("fit", stage, "--run", run, *roles(content, method), *teachers, *options(Config(), settings))
+
+
+def with_banks_in_runs(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the data whose banks and scans lie where `synthesize` and `pack` above put them."""
+    named, scans = data["bank"], data.get("scans")
+    banks = [named] if isinstance(named, str) else named
+    return data | {
+        "bank": [f"runs/{Path(bank).name}" for bank in banks],
+        "scans": f"runs/{Path(scans).name}" if scans else None,
+    }
 
 
 def roles(content: dict[str, Any], method: MethodRecord) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,8 @@ from training.errors import UserError
 from training.fit import checkpoint, loop, methods
 from training.fit.run_record import MethodRecord
 from training.model import nets
-from training.options import Calibrate, SynthesisConfig
+from training.options import Calibrate, Stress, SynthesisConfig
+from training.paths import ROOT
 from training.release import reproduce
 
 WIDTHS = (2, 3, 5)
@@ -68,7 +70,7 @@ def test_the_options_of_a_measurement_are_written_again(tmp_path):
     given = Calibrate("runs/s.npz", ("a.nii.gz=b.nii.gz:5", "c=d"), ("a",), output=tmp_path / "c.json")
     name, again = parse(shlex.split(command_line.command("calibrate", given))[3:])
     assert name == "calibrate" and again == dataclasses.replace(given, output=again.output)
-    assert str(again.output) == "runs/c.json"
+    assert str(again.output) == "runs/calibrate/c.json"
 
 
 def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
@@ -78,6 +80,24 @@ def test_no_folder_of_this_machine_gets_into_a_command(tmp_path, monkeypatch):
         == "ct/a.nii.gz=ct/b.nii.gz:5"
     )
     assert command_line.portable(f"{tmp_path}/bank") == "runs/bank" and command_line.portable("0.5") == "0.5"
+    assert command_line.portable(f"{tmp_path}/runs/new/bank") == "runs/new/bank"
+
+
+def test_what_a_user_brings_is_not_said_to_lie_among_the_results(tmp_path):
+    assert command_line.option("datasets", [f"pairs={tmp_path}/cases:5"]) == ["--datasets", "pairs=cases:5"]
+    assert command_line.option("cases", [f"{tmp_path}/a.nii.gz={tmp_path}/b.nii.gz"]) == [
+        "--cases",
+        "a.nii.gz=b.nii.gz",
+    ]
+
+
+@pytest.mark.parametrize("top", [ROOT / "runs", Path("/elsewhere")])
+def test_two_commands_with_outputs_of_one_name_do_not_overwrite_each_other(top):
+    """A card's commands name both files for `export --calibration --stress`."""
+    calibrated = command_line.record("calibrate", Calibrate("s", ("c=d",), ("c",), output=top / "calibration/s.json"))
+    stressed = command_line.record("stress", Stress("s", output=top / "stress/s.json"))
+    assert calibrated["output"] != stressed["output"]
+    assert calibrated["output"] in calibrated["command"] and str(top) not in calibrated["command"]
 
 
 @pytest.mark.parametrize(
