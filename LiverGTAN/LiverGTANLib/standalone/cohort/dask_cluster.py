@@ -112,8 +112,8 @@ def _import_distributed() -> Any:
         import distributed
     except ImportError as error:
         raise InputError(
-            "Workers need Dask (distributed; for SLURM dask-jobqueue, for SSH asyncssh), which this Python lacks; add it, "
-            "or leave out --cluster."
+            "Workers need Dask (distributed; for SLURM dask-jobqueue, for SSH asyncssh), which this Python lacks; add "
+            "it, or leave out --cluster."
         ) from error
     return distributed
 
