@@ -67,6 +67,7 @@ def joined(*parts):
         (lambda hu: hu * 2, False, "may be scaled"),
         (lambda hu: hu // 10, False, "air is near -1000 HU"),
         (lambda hu: np.maximum(hu, -90), False, "air is near -1000 HU"),
+        (lambda hu: (hu + 1024) * 2 - 1024, True, "the values are scaled; check the rescale slope"),
         (lambda hu: hu.astype(np.uint16), True, "without their sign"),
         (lambda hu: hu.astype(np.uint32), True, "without their sign"),
         (lambda hu: hu.astype(np.int8), True, "as 8 bits hold"),
@@ -85,6 +86,47 @@ def test_a_real_ct_with_wrong_values_or_slices_is_noticed(sampleCt, change, bloc
     (finding,) = input_checks.check(CtVolume(change(sampleCt.hu), sampleCt.ijk_to_ras))
     assert finding.blocking == blocking
     assert words in finding.reason
+
+
+def filled(shape, kind: str) -> np.ndarray:
+    """(K, J, I) bool, what a resampled, registered or masked CT may hold a constant in."""
+    k, j, i = (index / n - 0.5 for index, n in zip(np.indices(shape), shape))
+    return {
+        "rotated": (abs(j + 0.15 * i) > 0.45) | (abs(i + 0.2 * k) > 0.45),
+        "circle": j**2 + i**2 > 0.25,
+        "lower slices": k < -0.2,
+        "slices inside": abs(k) < 0.05,
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["rotated", "circle", "lower slices", "slices inside"])
+@pytest.mark.parametrize("value", [0, 40])
+def test_areas_filled_with_what_looks_like_tissue_are_refused(kind, value):
+    ct = smallCt((40, 80, 80))
+    ct.hu[filled(ct.shape, kind)] = value
+    (finding,) = input_checks.check(ct)
+    assert finding.blocking
+    assert f"filled with {value} HU" in finding.reason and "set them to -1024" in finding.reason
+
+
+@pytest.mark.parametrize("kind", ["rotated", "circle"])
+def test_areas_filled_with_air_are_as_good_as_air(kind):
+    ct = smallCt((40, 80, 80))
+    ct.hu[filled(ct.shape, kind)] = -1024
+    assert input_checks.check(ct) == []
+
+
+def test_a_real_ct_whose_background_is_zero_is_refused(sampleCt):
+    (finding,) = input_checks.check(CtVolume(np.where(sampleCt.hu < -200, 0, sampleCt.hu), sampleCt.ijk_to_ras))
+    assert finding.blocking and "filled with 0 HU" in finding.reason
+
+
+def test_one_slice_filled_with_tissue_is_not_called_missing(sampleCt):
+    hu = sampleCt.hu.copy()
+    hu[51] = 0
+    (finding,) = input_checks.check(CtVolume(hu, sampleCt.ijk_to_ras))
+    assert not finding.blocking
+    assert "Slice 52 is filled with 0 HU" in finding.reason and "missing" not in finding.reason
 
 
 def test_pixels_that_are_not_square_are_told(sampleCt):

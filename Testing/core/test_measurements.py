@@ -120,7 +120,7 @@ def test_a_liver_that_the_scan_cuts_is_told_by_the_end(axis, end, name, turned):
     voxels = (ball(shape, center, 12) > 0).astype(np.uint8)
     if turned:
         voxels, matrix = np.flip(voxels, axis), matrix @ np.diag([-1.0 if a == 2 - axis else 1 for a in range(3)] + [1])
-    ends = measurements.cut_ends(BoxMask(voxels, (0, 0, 0), shape), matrix)
+    ends = measurements.cut_ends(BoxMask(voxels, (0, 0, 0), shape), CtVolume(np.zeros(shape), matrix))
     assert ends == [name]
     assert f"cut by the {name} end" in measurements.incomplete(ends)
 
@@ -129,8 +129,50 @@ def test_a_liver_that_the_scan_cuts_is_told_by_the_end(axis, end, name, turned):
 def test_a_complete_liver_that_touches_the_last_slice_is_not_called_cut(center, ends):
     """Scans may show no more than the slices that hold liver, whose outermost are small."""
     voxels = (ball((40, 40, 40), (center, 20, 20), 12) > 0).astype(np.uint8)
-    assert measurements.cut_ends(BoxMask(voxels, (0, 0, 0), voxels.shape), np.eye(4)) == ends
+    ct = CtVolume(np.zeros(voxels.shape), np.eye(4))
+    assert measurements.cut_ends(BoxMask(voxels, (0, 0, 0), voxels.shape), ct) == ends
     assert measurements.incomplete([]) == ""
+
+
+def padded_scan(kind: str, padding: float) -> tuple[CtVolume, BoxMask]:
+    """A ball of liver in noisy tissue, in a scan of 40 voxels a side, and what of it a padded region leaves."""
+    shape = (40, 40, 40)
+    hu = np.random.default_rng(0).normal(50, 15, shape)
+    k, j, i = np.indices(shape)
+    outside = {
+        "circle": (i - 26) ** 2 + (j - 20) ** 2 > 14**2,
+        "third": i < 14,
+        "upper slices": k > 25,
+        "corner": i + j < 20,
+    }[kind]
+    hu[outside] = padding
+    voxels = ((ball(shape, (20, 20, 20), 12) > 0) & ~outside).astype(np.uint8)
+    box = boxes.bounding_box(voxels)
+    return CtVolume(hu, np.diag([2.0, 2, 3, 1])), BoxMask(voxels[box], boxes.start(box), shape)
+
+
+@pytest.mark.parametrize("kind", ["circle", "third", "upper slices"])
+@pytest.mark.parametrize("padding", [-1024, -3024])
+def test_a_liver_that_padding_inside_the_scan_cuts_is_told(kind, padding):
+    ct, mask = padded_scan(kind, padding)
+    ends = measurements.cut_ends(mask, ct)
+    assert ends == [measurements.FIELD_OF_VIEW]
+    assert "cut by the edge of the field of view" in measurements.incomplete(ends)
+    both = measurements.incomplete(["upper", *ends])
+    assert "cut by the upper end of the scan and by the edge of the field of view" in both
+
+
+@pytest.mark.parametrize("kind, padding", [("corner", -1024), ("third", -500)])
+def test_padding_beside_the_body_and_clipped_lung_do_not_cut_a_liver(kind, padding):
+    """Images of 8 bits may end at -500 HU, which is lung too, and lung lies beside the liver."""
+    ct, mask = padded_scan(kind, padding)
+    assert measurements.cut_ends(mask, ct) == []
+
+
+def test_air_with_noise_is_no_padding():
+    ct, mask = padded_scan("third", -1024)
+    noise = np.random.default_rng(1).normal(-1000, 10, ct.shape).round()
+    assert measurements.cut_ends(mask, CtVolume(np.where(ct.hu == -1024, noise, ct.hu), ct.ijk_to_ras)) == []
 
 
 def test_every_column_of_a_row_has_a_heading():

@@ -4,14 +4,18 @@ import csv
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
 
+from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone import command_line as cli
+from LiverGTANLib.standalone.file_segmentation import read_reference, reference_offset
 from LiverGTANLib.standalone.image_files import image_of, read_ct
+from support.cases import smallCt
 from support.dicom_cases import ctSlices, save
 from support.full_disk import fullDisk
 from training.data import samples
@@ -301,3 +305,46 @@ def test_float_labels_of_a_reference_count_as_whole_numbers(scan, sampleLiver, t
     sitk.WriteImage(image_of((sampleLiver * np.float32(4.9999)), ct.ijk_to_ras), str(truth))
     assert segment(scan, "-o", tmp_path / "liver.nrrd", "--reference", f"{truth}:5") == 0
     assert float(capsys.readouterr().out.rsplit("Dice ", 1)[1]) > 0.8
+
+
+@pytest.mark.parametrize(
+    "labels, chosen, words",
+    [
+        ((0, 1, 2), [], "holds the labels 1, 2; say which is the liver"),
+        ((0, 0, 0), [], "is empty"),
+        ((0, 0, 0), [1], "is empty"),
+        ((0, 1, 2), [0], "Label 0"),
+        ((0, 1, 2), [1, 3], "has no label 3; it holds 0, 1, 2"),
+    ],
+)
+def test_a_reference_whose_liver_is_not_clear_is_refused(tmp_path, labels, chosen, words):
+    ct = smallCt()
+    truth = write_labels(tmp_path / "truth.nrrd", ct, labels)
+    with pytest.raises(InputError, match=words):
+        read_reference(ct, truth, chosen)
+
+
+def test_labels_of_a_reference_are_chosen_one_by_one(tmp_path):
+    ct = smallCt()
+    truth = write_labels(tmp_path / "truth.nrrd", ct, (0, 1, 2))
+    for chosen, count in (([1], 1), ([2], 1), ([1, 2], 2)):
+        assert read_reference(ct, truth, chosen).sum() * 3 == count * np.prod(ct.shape)
+    assert cli._reference(f"{truth}:1+2") == (truth, [1, 2])
+    assert cli._reference(f"{truth}:a") == (Path(f"{truth}:a"), [])
+
+
+@pytest.mark.parametrize("voxels, said", [(0, False), (0.001, False), (0.33, True)])
+def test_a_reference_beside_the_grid_is_told(tmp_path, voxels, said):
+    ct = smallCt()
+    moved = ct.ijk_to_ras.copy()
+    moved[1, 3] += voxels * 3
+    truth = write_labels(tmp_path / "truth.nrrd", CtVolume(ct.hu, moved), (0, 1, 1))
+    note = reference_offset(ct, truth)
+    assert bool(note) == said and (not said or "0.33 voxels beside the CT's grid" in note)
+
+
+def write_labels(path: Path, ct: CtVolume, labels: tuple[int, int, int]) -> Path:
+    """Each in a third of the slices."""
+    values = np.repeat(np.array(labels, np.uint8), len(ct.hu) // 3)[:, None, None] * np.ones(ct.shape, np.uint8)
+    sitk.WriteImage(image_of(values, ct.ijk_to_ras), str(path))
+    return path

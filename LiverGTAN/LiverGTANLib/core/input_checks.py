@@ -48,9 +48,10 @@ LEAST_BODY, LEAST_FAT = 0.01, 0.002
 intercept was not applied; all CTs of the training's data folder and the samples pass."""
 
 SHIFTED_SOFT_TISSUE_HU = (850, 1300)
-LARGEST_SHIFTED_SHARE = 0.15
+LARGEST_SHIFTED_SHARE, LEAST_LOW = 0.15, 0.01
 """Fat and soft tissue whose rescale intercept (-1000 or -1024) was not applied lie here, in a fifth of a scan and more;
-of the 25 CTs of the training's data folder and the samples at most 0.4 % do, of drawn heads 5 %: dense bone."""
+of the 25 CTs of the training's data folder and the samples at most 0.4 % do, of drawn heads 5 %: dense bone. With a
+doubled slope soft tissue lies there too; then air or lung, more of the scan than this, still lies far below 0."""
 
 CLIPPED_SHARES = (0.05, 0.001)
 """Least share of the scan at its smallest and at its largest value for it to be called clipped. Chosen: a window of the
@@ -78,6 +79,9 @@ All of the same CTs have lower values, or are clipped at both ends."""
 
 BYTE_HU = (-128, 127)
 
+FILL_HU = -1024
+"""What to fill with: scanners write it outside of the field of view."""
+
 SAMPLED_PER_SLICE = 32
 MUCH_LESS, LARGEST_SHARE_OUT_OF_ORDER = 0.9, 0.08
 """Slices whose neighbors differ from each other by less than this part of what they differ from the slice, and the
@@ -91,6 +95,13 @@ quarter put in reverse order. So many slices at the ends of a scan do not count:
 
 LARGEST_PIXEL_RATIO = 1.25
 """Scanners make square pixels."""
+
+LEAST_FILL_OF_SIDES, LEAST_FILL = 0.01, 0.01
+"""Least share of the pairs of neighboring voxels in a scan's sides that hold one value for it to be that of padding
+(the noise of air leaves 0.3 % at most), and least share of the scan that such a value fills, if tissue has it, for the
+scan to be refused. On the CTs of the training's data folder no value above `HIGHEST_MINIMUM_HU` is in more than 0.6 %
+of the voxels of the sides; turned by 2 degrees and more or padded by eight voxels with 0, three of them had 3 % and
+more of it, and all were refused."""
 
 SAMPLED_PER_AXIS = 64
 """Voxels per axis that the values are checked on: up to half a million in all, read in a few milliseconds."""
@@ -205,6 +216,31 @@ def _sample(hu: np.ndarray) -> np.ndarray:
     return np.asarray(hu[:: steps[0], :: steps[1], :: steps[2]], np.float32)
 
 
+def fill_values(hu: np.ndarray) -> np.ndarray:
+    """(N,) values that fill areas in the sides of a scan (K, J, I), as padding does. No two voxels of anything that was
+    measured are much more often alike than their noise makes them."""
+    step = max(1, len(hu) // SAMPLED_PER_AXIS)
+    sides = [np.moveaxis(hu[::step].take((0, -1), axis), 3 - axis, 2) for axis in (1, 2)]
+    equal = [side[..., 1:][side[..., 1:] == side[..., :-1]] for side in sides]
+    values, counts = np.unique(np.concatenate(equal), return_counts=True)
+    return values[counts >= LEAST_FILL_OF_SIDES * sum(side[..., 1:].size for side in sides)]
+
+
+def _check_fill(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
+    """Areas that look like tissue to the network but are none: SimpleITK and others fill with 0 what they add."""
+    for value in fill_values(ct.hu):
+        if not max(HIGHEST_MINIMUM_HU, float(hu.min())) < value:
+            continue
+        same = np.pad(hu == value, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        inner = same[:, 1:-1, 1:-1] & same[:, 2:, 1:-1] & same[:, :-2, 1:-1] & same[:, 1:-1, 2:] & same[:, 1:-1, :-2]
+        if inner.mean() > LEAST_FILL:
+            yield Finding(
+                True,
+                f"Areas of the volume ({(hu == value).mean():.0%}) are filled with {value:g} HU, which looks like "
+                f"tissue (padding of a CT that was resampled, registered or masked): set them to {FILL_HU}.",
+            )
+
+
 def _check_hu(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
     """Soft tissue, fat and something at -200 HU or less are in every body CT; MR and rescaled data lack them."""
     low, high = float(hu.min()), float(hu.max())
@@ -224,14 +260,14 @@ def _check_hu(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
         )
         return
     if _within(hu, SHIFTED_SOFT_TISSUE_HU).mean() > LARGEST_SHIFTED_SHARE:
-        yield Finding(
-            True,
-            "The values are about 1000 too high for Hounsfield units (much of the volume lies near 1050, where soft "
-            "tissue would be without its rescale intercept): subtract 1024, or export the CT again.",
-        )
+        yield Finding(True, _reason_of_high_values(hu))
         return
     if low > HIGHEST_MINIMUM_HU:
         yield Finding(True, _reason_of_minimum(hu, low, high))
+        return
+    filled = list(_check_fill(hu, ct))
+    if filled:
+        yield from filled
         return
     body = hu[_within(hu, BODY_HU)]
     if body.size < LEAST_BODY * hu.size or not _within(body, SOFT_TISSUE_HU).any():
@@ -304,8 +340,15 @@ def _check_slices(hu: np.ndarray) -> Iterator[Finding]:
     steps = [max(1, n // SAMPLED_PER_SLICE) for n in hu.shape[1:]]
     sample = np.asarray(hu[:, :: steps[0], :: steps[1]], np.float32).reshape(len(hu), -1)
     empty = np.flatnonzero(np.ptp(sample, axis=1) == 0)
-    if len(empty):
-        yield Finding(False, f"{_slices(empty, 'are')} empty: what belongs there is missing in the mask.")
+    seen = sample[empty, 0] > max(HIGHEST_MINIMUM_HU, float(sample.min()))
+    if not seen.all():
+        yield Finding(False, f"{_slices(empty[~seen], 'are')} empty: what belongs there is missing in the mask.")
+    if seen.any():
+        yield Finding(
+            False,
+            f"{_slices(empty[seen], 'are')} filled with {sample[empty[seen][0], 0]:g} HU, which looks like tissue: the "
+            f"mask may hold what is none; set them to {FILL_HU}.",
+        )
     same = np.flatnonzero((sample[1:] == sample[:-1]).all(axis=1)) + 1
     same = same[~np.isin(same, empty)]
     if len(same):
@@ -350,6 +393,19 @@ def _slices(numbers: np.ndarray, verb: str) -> str:
     if len(numbers) == 1:
         return f"Slice {numbers[0] + 1} {'is' if verb == 'are' else verb + 's'}"
     return f"{len(numbers)} slices (the first: slice {numbers[0] + 1}) {verb}"
+
+
+def _reason_of_high_values(hu: np.ndarray) -> str:
+    # Air and lung stay low where values are scaled; the smallest value may be padding.
+    if _within(hu, (float(hu.min()), HIGHEST_AIR_HU)).mean() > LEAST_LOW:
+        return (
+            "Much of the volume lies near 1050 HU, where no soft tissue is, while air is below "
+            f"{HIGHEST_AIR_HU:.0f}: the values are scaled; check the rescale slope, or export the CT again."
+        )
+    return (
+        "The values are about 1000 too high for Hounsfield units (much of the volume lies near 1050, where soft tissue "
+        "would be without its rescale intercept): subtract 1024, or export the CT again."
+    )
 
 
 def _reason_of_minimum(hu: np.ndarray, low: float, high: float) -> str:

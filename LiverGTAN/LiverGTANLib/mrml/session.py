@@ -119,7 +119,7 @@ class SegmentationResult:
         part of one."""
         if self.masked or self.found.parameters.region:
             return ""
-        ends = measurements.cut_ends(self.found.mask, self.request.job.ct.ijk_to_ras)
+        ends = measurements.cut_ends(self.found.mask, self.request.job.ct)
         return "; ".join(filter(None, (measurements.unusual_size(self.volumeMl), measurements.incomplete(ends))))
 
     @property

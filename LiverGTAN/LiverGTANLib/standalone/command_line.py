@@ -19,7 +19,7 @@ from .cohort.cohort import CohortOptions, segment_cohort
 from .cohort.dask_cluster import KINDS
 from .cohort.page import PAGE
 from .errors import EXPECTED, sentence
-from .file_segmentation import read_file, read_reference, segment_file, write_report
+from .file_segmentation import read_file, read_reference, reference_offset, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
 from .outputs import require_writable
 
@@ -29,7 +29,7 @@ THRESHOLDS = (0.01, 0.99)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 2 a bad input (in a batch: at least one)."""
+    """Exit status: 0 done, 2 a bad input (in a batch: at least one). Ctrl-C is said and raised."""
     try:
         options = _parser().parse_args(arguments)
         options.inputs = _resolved(options.inputs)
@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         if _is_folder(options.output):
             return _segment_many(options, engine)
         return _segment_one(options, engine)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        raise
     except EXPECTED as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return BAD_INPUT
@@ -79,11 +82,21 @@ def _parser() -> argparse.ArgumentParser:
         default=0.5,
         help="probability from which a voxel is liver, 0.01 to 0.99 (%(default)s)",
     )
-    add("--series", type=int, metavar="NUMBER", help="which of several DICOM series; without it they are listed")
+    add(
+        "--series",
+        type=int,
+        metavar="NUMBER",
+        help="which of several DICOM series; without it they are listed with the numbers to give",
+    )
     add("--cluster", default="", help=f"workers for an output folder (needs Dask): {KINDS}")
     add("--report", type=_path, metavar="FILE.json", help="volume, times, student and geometry; several inputs: a list")
     add("--picture", type=_path, metavar="FILE.png", help="slices and a 3-D view (one input; needs matplotlib)")
-    add("--reference", type=_reference, metavar="MASK[:LABEL]", help="print the Dice against a mask on the same grid")
+    add(
+        "--reference",
+        type=_reference,
+        metavar="MASK[:LABEL[+LABEL]]",
+        help="print the Dice against a mask on the same grid",
+    )
     return parser
 
 
@@ -121,10 +134,13 @@ def _probability(text: str) -> float:
     return value
 
 
-def _reference(text: str) -> tuple[Path, int | None]:
-    """PATH or PATH:LABEL; without a label every voxel above zero counts."""
-    path, _, label = text.rpartition(":")
-    return (_path(path), int(label)) if path and label.isdigit() else (_path(text), None)
+def _reference(text: str) -> tuple[Path, list[int]]:
+    """PATH, PATH:LABEL or PATH:LABEL+LABEL."""
+    path, _, chosen = text.rpartition(":")
+    labels = chosen.split("+")
+    if path and all(label.isascii() and label.isdigit() for label in labels):
+        return _path(path), [int(label) for label in labels]
+    return _path(text), []
 
 
 def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
@@ -144,6 +160,7 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     result = segment_file(path, source, seconds, engine, _parameters(options))
     if reference is not None:
         result.report["dice"] = round(measurements.dice(result.mask.full(), reference), 4)
+        result.report["warnings"] += filter(None, [reference_offset(source.ct, options.reference[0])])
     write_mask(options.output, result.mask, source, engine.student)
     if options.report:
         write_report(options.report, result.report)
@@ -178,9 +195,7 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     try:
         result = segment_cohort(chosen, engine)
     except KeyboardInterrupt:
-        print(
-            "Stopped. What is finished is in the output folder; the same command goes on from there.", file=sys.stderr
-        )
+        print("What is finished is in the output folder; the same command goes on from there.", file=sys.stderr)
         raise
     if options.report:
         write_report(options.report, result.reports)

@@ -1,6 +1,7 @@
 """One CT file from reading to mask, and the report on it."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
-from .image_files import CtFile, open_ct, read_labels
+from .image_files import CtFile, open_ct, read_header, read_labels, voxels_apart
+
+LARGEST_OFFSET_VOXELS = 0.02
+"""Positions that are written with few digits differ by less; half a voxel is taken for one grid (`read_labels`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ def segment_file(
     unusual = measurements.unusual_size(volume_ml)
     if unusual and parameters.settings.threshold != PostprocessSettings.threshold:  # what is said else is of this one
         reasons.insert(0, f"At a threshold of {parameters.settings.threshold:g} the liver is {unusual}.")
-    cut = measurements.cut_ends(mask, source.ct.ijk_to_ras)
+    cut = measurements.cut_ends(mask, source.ct)
     seconds = {
         "read": read_seconds,
         **analysis.seconds,
@@ -78,24 +82,38 @@ def segment_file(
     return FileResult(source, mask, report)
 
 
-def read_reference(ct: CtVolume, path: Path, label: int | None) -> np.ndarray:
-    """A mask file as (K, J, I) bool on the CT's grid; without a label every voxel above zero counts.
+def read_reference(ct: CtVolume, path: Path, chosen: Collection[int]) -> np.ndarray:
+    """A mask file as (K, J, I) bool on the CT's grid. chosen: labels that are liver; empty for the only one.
 
-    Raises InputError when the label is not in it, and without a label for a mask of several organs; 1 and 2, liver and
-    tumor, are both liver.
+    Raises InputError when one of them is not in it, when it holds several and none was chosen, or nothing at all.
     """
     labels = read_labels(path, ct)
-    if label is None:
-        held = np.unique(labels[labels > 0])
-        if len(held) > 1 and held.tolist() != [1, 2]:
-            found = ", ".join(str(value) for value in held[:20])
-            raise InputError(f"{path} holds the labels {found}; say which is the liver, as in --reference {path}:5.")
-        return labels > 0
-    reference = labels == label
-    if not reference.any():
-        found = ", ".join(str(value) for value in np.unique(labels)[:20])
-        raise InputError(f"{path} has no label {label}; it holds {found}.")
-    return reference
+    held = np.unique(labels).tolist()
+    found, above = (", ".join(map(str, some[:20])) for some in (held, [label for label in held if label > 0]))
+    if not above:
+        raise InputError(f"{path} is empty: it holds no label above 0; give the mask of this scan.")
+    if 0 in chosen:
+        raise InputError(f"Label 0 of {path} is what is not marked; choose of {above}.")
+    missing = [label for label in chosen if label not in held]
+    if missing:
+        raise InputError(f"{path} has no label {missing[0]}; it holds {found}.")
+    if not chosen and "," in above:
+        raise InputError(
+            f"{path} holds the labels {above}; say which is the liver, as in --reference {path}:1, or :1+2 for liver "
+            "and tumor."
+        )
+    return np.isin(labels, sorted(chosen)) if chosen else labels > 0
+
+
+def reference_offset(ct: CtVolume, path: Path) -> str:
+    """What to say of a reference that does not lie exactly on the CT's grid; empty when it does. Raises InputError."""
+    apart = voxels_apart(read_header(path), ct)
+    if apart <= LARGEST_OFFSET_VOXELS:
+        return ""
+    return (
+        f"{path} lies {apart:.2g} voxels beside the CT's grid; the Dice is that of masks laid upon each other, and "
+        "wrong if the difference is real."
+    )
 
 
 def write_report(path: Path, content: dict[str, Any] | list[dict[str, Any]]) -> None:

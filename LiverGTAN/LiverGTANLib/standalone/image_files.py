@@ -71,7 +71,7 @@ def stem_of(path: Path) -> str:
 def open_ct(path: str | Path, series: int | None = None) -> CtFile:
     """A CT from NIfTI, NRRD, MetaImage or DICOM (a folder, a multi-frame file or a DICOMDIR).
 
-    series: number of the DICOM series in the list that the error shows when there are several.
+    series: number of the DICOM series, as the error lists them when there are several.
     Raises InputError with a sentence when there is no such file, it is damaged or holds no 3-D scalar image.
     """
     path = Path(path)
@@ -124,16 +124,25 @@ def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
     header = read_header(Path(path))
     step = np.linalg.solve(header.ijk_to_ras, ct.ijk_to_ras)
     axes = np.abs(step[:3, :3]).argmax(axis=0)
-    last = np.asarray(ct.shape[::-1], float) - 1
-    corners = np.array([step @ [*(np.array(corner) * last), 1] for corner in np.ndindex(2, 2, 2)])[:, :3]
-    size = np.array(header.shape_ijk) - 1
-    apart = max(np.abs(corners.min(axis=0)).max(), np.abs(corners.max(axis=0) - size).max())
-    if not apart <= 0.5 or len(set(axes)) < 3 or (np.array(header.shape_ijk)[axes] != ct.shape[::-1]).any():
+    if (
+        not voxels_apart(header, ct) <= 0.5
+        or len(set(axes)) < 3
+        or (np.array(header.shape_ijk)[axes] != ct.shape[::-1]).any()
+    ):
         raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
     labels = _whole_numbers(path, read_voxels(header))
     # Axis a of the CT runs along axis axes[a] of the labels; arrays have their axes in the order k, j, i.
     turned = labels.transpose([2 - axis for axis in axes[::-1]])
     return turned[tuple(slice(None, None, -1 if step[axes[a], a] < 0 else None) for a in (2, 1, 0))]
+
+
+def voxels_apart(header: VolumeHeader, ct: CtVolume) -> float:
+    """How far the outermost voxels of an image lie from those of the CT, in voxels along an axis at most."""
+    step = np.linalg.solve(header.ijk_to_ras, ct.ijk_to_ras)
+    last = np.asarray(ct.shape[::-1], float) - 1
+    corners = np.array([step @ [*(np.array(corner) * last), 1] for corner in np.ndindex(2, 2, 2)])[:, :3]
+    size = np.array(header.shape_ijk) - 1
+    return float(max(np.abs(corners.min(axis=0)).max(), np.abs(corners.max(axis=0) - size).max()))
 
 
 def _whole_numbers(path: str | Path, values: np.ndarray) -> np.ndarray:
