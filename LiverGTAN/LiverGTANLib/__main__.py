@@ -2,13 +2,22 @@
 
 import sys
 
-from .standalone.command_line import main
-
 INTERRUPTED = 130
 """What shells give a program that Ctrl-C ended."""
 
-if __name__ == "__main__":
+
+def start() -> int:
+    """Exit status. Loading the libraries takes a second, in which Ctrl-C may come too."""
     try:
-        sys.exit(main())
+        from .standalone.command_line import main
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        print("Stopped.", file=sys.stderr)
+        return INTERRUPTED
+    try:
+        return main()
+    except KeyboardInterrupt:  # `main` said so
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(start())

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from LiverGTANLib.standalone.cohort import case_list, cohort, records
 from LiverGTANLib.standalone.cohort.cases import CohortCase, find_cases
 from LiverGTANLib.standalone.cohort.plan import name_cases
 from LiverGTANLib.standalone.cohort.table import volume_scores
+from support.cases import ROOT
 from support.cohort_cases import LIVER_ML, bandStudent, rowsOf, segment, write_ct
 from support.dicom_cases import ctSlices, save
 
@@ -203,7 +206,7 @@ def test_what_is_finished_is_left_and_what_failed_is_tried_again(again, tmp_path
     write_ct(tmp_path / "in" / "bad.nii.gz")
     written, _ = again()
     assert written == {"bad.seg.nrrd"} and rowsOf(tmp_path / "out")["bad"]["error"] == ""
-    assert "3 cases" in (tmp_path / "out" / "cohort.html").read_text()
+    assert "3 cases" in (tmp_path / "out" / "cohort.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -343,6 +346,28 @@ def test_the_report_holds_every_case_in_order(again, tmp_path):
     reports = json.loads((tmp_path / "report.json").read_text())
     assert [Path(report["input"]).name for report in reports] == ["a.nii.gz", "b.nii.gz", "bad.nii.gz"]
     assert reports[0]["volume_ml"] > 0 and "cannot be read" in reports[2]["error"]
+
+
+# Two at once
+
+
+HOLD = "from LiverGTANLib.standalone.cohort.lock import locked; import sys, time; from pathlib import Path\n"
+HOLD += "with locked(Path(sys.argv[1]), Path(sys.argv[1], 'records')): print('held', flush=True); time.sleep(600)"
+
+
+def test_a_second_run_into_the_same_folder_is_refused_until_the_first_process_is_gone(bandStudent, tmp_path, capsys):
+    top, out = folderOf(tmp_path, "a.nii.gz"), tmp_path / "out"
+    (out / "records").mkdir(parents=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out)], cwd=ROOT / "LiverGTAN", stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+        assert segment(bandStudent, top, "-o", out) == 2
+        error = capsys.readouterr().err
+        assert f"Another run writes into {out} (process {other.pid} on " in error and len(error.splitlines()) == 1
+        assert [path.name for path in out.iterdir()] == ["records"]
+        other.kill()  # without a chance to clean up
+    assert segment(bandStudent, top, "-o", out) == 0
 
 
 # What stands out

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -213,6 +214,33 @@ def test_a_failure_keeps_the_former_output(tmp_path, capsys):
     output.write_text("the former result")
     assert run(make_input("eight_bit", tmp_path), "-o", output) == 2
     assert output.read_text() == "the former result"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to single processes")
+@pytest.mark.parametrize("moment", ["numpy", "LiverGTANLib.standalone.file_segmentation"])
+def test_ctrl_c_while_the_libraries_load_ends_with_one_line_and_status_130(moment):
+    program = (
+        "import builtins, runpy, signal, sys; real = builtins.__import__\n"
+        "def interrupted(name, *others, **more):\n"
+        f"    if {moment!r}.endswith(name.lstrip('.') or '-'): signal.raise_signal(signal.SIGINT)\n"
+        "    return real(name, *others, **more)\n"
+        "builtins.__import__ = interrupted; sys.argv = ['x', 'segment', 'a.nrrd', '-o', 'b.nrrd']\n"
+        "runpy.run_module('LiverGTANLib', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "LiverGTAN", capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
+
+
+def test_ctrl_c_during_a_run_on_one_input_is_said_in_one_line(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "read_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "ct.nrrd", "-o", tmp_path / "liver.nrrd")
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 def test_without_matplotlib_a_picture_is_refused_before_anything_is_written(sample, tmp_path, capsys, monkeypatch):

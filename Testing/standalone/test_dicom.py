@@ -288,7 +288,7 @@ def test_two_phases_that_an_attribute_tells_apart_are_listed_and_chosen_by_numbe
         dataset.AcquisitionTime = f"12{int(dataset.InstanceNumber):04d}"
     folder = save(tmp_path / "ct", joined(first, second))
     message = refusal(folder)
-    assert "2 CT series (several phases in one series); choose one with --series NUMBER" in message
+    assert "2 CT series (several phases in one series); choose one by the number that its line begins with" in message
     assert f"{keyword} {values[1]}" in message
     assertIs(read_dicom(folder, 1), hu)
     chosen = read_dicom(folder, 2)
@@ -327,9 +327,29 @@ def test_several_series_are_listed_with_description_and_size(hu, tmp_path):
     folder = save(tmp_path / "ct", [*thin, *ctSlices(hu)])
     lines = refusal(folder).splitlines()
     assert lines[1:] == [
-        '  1: series 2 "Abdomen", 40 x 30 x 8 voxels of 3 x 4 x 5 mm',
-        '  2: series 7 "thin", 40 x 30 x 12 voxels of 3 x 4 x 5 mm',
+        '  2: series 2 "Abdomen", 40 x 30 x 8 voxels of 3 x 4 x 5 mm',
+        '  7: series 7 "thin", 40 x 30 x 12 voxels of 3 x 4 x 5 mm',
     ]
+
+
+def test_a_number_of_the_list_is_never_the_series_number_of_another(hu, tmp_path):
+    """Two phases of series 1, and series 2: the second of the list is not series 2."""
+    phases = [ctSlices(hu + n, SeriesNumber=1, AcquisitionNumber=n, SeriesInstanceUID="1.2.3") for n in (0, 1)]
+    folder = save(tmp_path / "ct", joined(*phases) + ctSlices(hu + 2, SeriesNumber=2))
+    assert [line.split(",")[0] for line in refusal(folder).splitlines()[1:]] == [
+        '  3: series 1 "Abdomen"',
+        '  4: series 1 "Abdomen"',
+        '  5: series 2 "Abdomen"',
+    ]
+    assert "there is no number 2" in refusal(folder, 2)
+    assertIs(read_dicom(folder, 4), hu + 1)
+    assertIs(read_dicom(folder, 5), hu + 2)
+
+
+@pytest.mark.parametrize("modality", ["MR", "PT", ""])
+def test_ct_images_that_are_said_to_be_of_another_modality_are_told(hu, tmp_path, modality):
+    (note,) = read_dicom(save(tmp_path / "ct", ctSlices(hu, Modality=modality))).notes
+    assert f"no plain Hounsfield units (Modality {modality or 'empty'})" in note
 
 
 def test_a_faulty_series_in_the_list_says_so(hu, tmp_path):
@@ -337,8 +357,8 @@ def test_a_faulty_series_in_the_list_says_so(hu, tmp_path):
     del gap[3]
     folder = save(tmp_path / "ct", [*ctSlices(hu), *gap])
     assert "1 slice is missing" in refusal(folder).splitlines()[2]
-    assertIs(read_dicom(folder, 1), hu)
-    assert "1 slice is missing" in refusal(folder, 2)
+    assertIs(read_dicom(folder, 2), hu)
+    assert "1 slice is missing" in refusal(folder, 9)
 
 
 def test_the_series_of_the_abdomen_is_taken_and_named(hu, tmp_path):

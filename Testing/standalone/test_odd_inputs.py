@@ -90,9 +90,9 @@ def test_a_series_that_is_no_volume_is_refused(sampleCt, tmp_path, output, capsy
 def test_one_of_two_series_is_chosen_by_its_number(sampleCt, sampleLiver, tmp_path, output, capsys):
     folder = save(tmp_path / "ct", [*slicesOf(sampleCt, SeriesNumber=4), *ctSlices(smallHu())])
     error = refused(capsys, folder, output)
-    assert error.splitlines()[1].startswith('  1: series 2 "Abdomen"')
-    assert error.splitlines()[2].startswith('  2: series 4 "Abdomen"')
-    assert segment(folder, "-o", output, "--series", "2") == 0
+    assert error.splitlines()[1].startswith('  2: series 2 "Abdomen"')
+    assert error.splitlines()[2].startswith('  4: series 4 "Abdomen"')
+    assert segment(folder, "-o", output, "--series", "4") == 0
     assert "taken was series 4" in capsys.readouterr().err
     assert dice(output, sampleCt, sampleLiver) > 0.85
     assert "no number 3" in refused(capsys, folder, tmp_path / "other.nrrd", "--series", "3")

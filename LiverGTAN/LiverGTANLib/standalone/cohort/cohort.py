@@ -16,6 +16,7 @@ from . import records
 from .case_segmentation import CaseTask, request_of, segment_case
 from .cases import MASK_SUFFIX, find_cases
 from .dask_cluster import segment_on_cluster
+from .lock import locked
 from .page import PAGE, write_page
 from .plan import Plan, make_plan
 from .records import CaseRecord, read_records
@@ -54,7 +55,8 @@ class CohortResult:
 def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
     """Segment what is not done yet. What one case lacks is said in its record and does not stop the others.
 
-    Raises InputError before anything is changed when a file would be lost or the inputs are not clear. An
+    Raises InputError before anything is changed when a file would be lost, the inputs are not clear or another run
+    writes into the folder. An
     interruption, too, leaves whole masks, records, table and page of what was done till then.
     """
     folder = options.folder
@@ -64,10 +66,17 @@ def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
     plan = make_plan(cases, folder, options.format, options.settings, request, options.engine)
     outputs = [*(folder / name for name in plan.order), folder / TABLE, folder / PAGE, options.report]
     require_writable(outputs, [case.path for case in cases])
-    _announce(plan, repeated)
     (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
+    with locked(folder, folder / records.FOLDER):
+        _announce(plan, repeated)
+        found = _follow(plan, options, engine)
+    return CohortResult([found[name] for name in plan.order], len(plan.done))
+
+
+def _follow(plan: Plan, options: CohortOptions, engine: Engine) -> dict[str, CaseRecord]:
+    """Records of all cases of the plan by the names of their masks; table and page are written in any case."""
+    folder, found = options.folder, dict(plan.done)
     _remove_partial_files(folder)
-    found = dict(plan.done)
     for record in plan.moved:
         record.write(folder)
     try:
@@ -77,7 +86,7 @@ def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
     finally:
         _remove_partial_files(folder)
         _write_overview(folder, plan, found)
-    return CohortResult([found[name] for name in plan.order], len(plan.done))
+    return found
 
 
 def _work(tasks: list[CaseTask], options: CohortOptions, engine: Engine) -> Generator[CaseRecord, None, None]:

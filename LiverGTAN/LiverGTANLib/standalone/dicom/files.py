@@ -110,8 +110,8 @@ class CtImage:
 
     position: (3,) of the first pixel's center in LPS mm. axes: (2, 3) directions along a row and along a column.
     spacing: (2,) mm between rows and between columns. tilt: of the gantry as the header states it, degrees.
-    attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`, RescaleType and
-    `FILE`. fault: what is missing or wrong, empty if nothing.
+    attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`, RescaleType,
+    Modality and `FILE`. fault: what is missing or wrong, empty if nothing.
     """
 
     path: Path
@@ -383,7 +383,7 @@ def _image(path: Path, frame: int | None, dataset: "Dataset") -> CtImage:
 
 
 def _attributes(places: list["Dataset"]) -> dict[str, str]:
-    keywords = (*PHASE_KEYWORDS, *ORIGIN_KEYWORDS, *MIXTURE_KEYWORDS, "RescaleType")
+    keywords = (*PHASE_KEYWORDS, *ORIGIN_KEYWORDS, *MIXTURE_KEYWORDS, "RescaleType", "Modality")
     found = {keyword: _text(_find(places, keyword)) for keyword in keywords}
     if "PatientName" in found:  # one name is written in many ways
         found["PatientName"] = "".join(filter(str.isalnum, found["PatientName"])).casefold()

@@ -21,7 +21,7 @@ class DicomCt:
 def read_dicom(path: Path, number: int | None = None) -> DicomCt:
     """The CT volume in a folder (with all folders below it), a DICOM file or a DICOMDIR.
 
-    number: which one, counted from 1 as in the list that the error shows when there are several.
+    number: which one, as the error lists them when there are several.
     Raises InputError with a sentence that names the fault and the file.
     """
     choice = series.choose(read_content(path), path, number)

@@ -1,5 +1,6 @@
 """A mask as a DICOM segmentation that refers to the images it was drawn on; written and read with highdicom."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,9 @@ def write_segmentation(path: Path, mask: BoxMask, images: list[CtImage], student
         raise InputError(
             f"The headers of the CT do not allow a DICOM segmentation ({brief(error)}); write .nrrd instead."
         ) from error
-    segmentation.save_as(path, enforce_file_format=True)
+    stream = io.BytesIO()  # pydicom adds its traceback to the system's error
+    segmentation.save_as(stream, enforce_file_format=True)
+    path.write_bytes(stream.getbuffer())
 
 
 def _segmentation(sources: list["Dataset"], mask: BoxMask, images: list[CtImage], student: Student) -> "Segmentation":

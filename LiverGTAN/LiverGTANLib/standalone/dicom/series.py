@@ -45,7 +45,7 @@ class Choice:
 
 
 def choose(content: DicomContent, path: Path, number: int | None = None) -> Choice:
-    """The one CT volume, or the one with this number in the list that is shown when there are several.
+    """The one CT volume, or the one with this number (see `_numbered`) when there are several.
 
     Raises InputError when there is none, several, or the one chosen is faulty.
     """
@@ -67,9 +67,10 @@ def _folder(stack: Stack, path: Path) -> Path:
 
 
 def _by_number(stacks: list[Stack], number: int, path: Path) -> Stack:
-    if not 1 <= number <= len(stacks):
+    numbered = _numbered(stacks)
+    if number not in numbered:
         raise InputError(f"{path} holds {len(stacks)} CT series; there is no number {number}.{_listed(stacks)}")
-    return stacks[number - 1]
+    return numbered[number]
 
 
 def _the_only_one(stacks: list[Stack], path: Path) -> Stack:
@@ -82,7 +83,9 @@ def _the_only_one(stacks: list[Stack], path: Path) -> Stack:
     if any(stack.origin for stack in stacks):
         why = " (several patients, studies or frames of reference in one series)"
     raise SeveralSeriesError(
-        f"{path} holds {len(stacks)} CT series{why}; choose one with --series NUMBER.{_listed(stacks)}"
+        f"{path} holds {len(stacks)} CT series{why}; choose one by the number that its line begins with, in --series "
+        "NUMBER for a single input, in the column series of a CSV file of cases for an output folder."
+        f"{_listed(stacks)}"
     )
 
 
@@ -91,7 +94,17 @@ def _shows_abdomen(stack: Stack) -> bool:
 
 
 def _listed(stacks: list[Stack]) -> str:
-    return "".join(f"\n  {number}: {stack.label}" for number, stack in enumerate(stacks, start=1))
+    return "".join(f"\n  {number}: {stack.label}" for number, stack in _numbered(stacks).items())
+
+
+def _numbered(stacks: list[Stack]) -> dict[int, Stack]:
+    """Stacks by the number that chooses them: that of their DICOM series where each has one of its own, otherwise their
+    place in the list, from 1 or, where one would be the series number of another stack, from beyond all of those."""
+    series = [stack.images[0].series_number for stack in stacks]
+    if len(set(series)) == len(series) and min(series) > 0:
+        return dict(zip(series, stacks))
+    unclear = any(place in series and place != own for place, own in enumerate(series, start=1))
+    return dict(enumerate(stacks, start=max(series) + 1 if unclear else 1))
 
 
 def _nothing_found(content: DicomContent, aside: Counter[str], path: Path) -> str:
@@ -134,6 +147,8 @@ def _no_plain_hu(stack: Stack) -> list[str]:
     """What the header says of values that are no Hounsfield units of the tissue at their place."""
     image = stack.images[0].attributes
     kinds = [word for word in image.get("ImageType", "").upper().split("\\") if word in PROJECTIONS]
+    modalities = {one.attributes.get("Modality", "") for one in stack.images} - {"CT"}
+    kinds += [f"Modality {brief(name, LONGEST_LABEL) if name else 'empty'}" for name in sorted(modalities)]
     if image.get("RescaleType", "HU").upper() != "HU":
         kinds.append(f"RescaleType {brief(image['RescaleType'], LONGEST_LABEL)}")
     return [f"The header says that the values may be no plain Hounsfield units ({', '.join(kinds)})."] if kinds else []
