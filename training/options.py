@@ -33,7 +33,7 @@ def _require_least(settings: Any, least: int, *names: str) -> None:
 class AugmentRanges:
     """What a random view of a training volume is drawn from; zero switches an effect off."""
 
-    shift: tuple[int, int, int] = (12, 8, 8)
+    shift: tuple[int, int, int] = (14, 10, 10)
     """Voxels along S, A, R; what leaves the grid is cut like a short scan."""
     offset: float = 0.08
     """Of the half window: 0.05 is 10 HU."""
@@ -92,7 +92,7 @@ class DataSettings:
     leave_out: tuple[str, ...] = ()
     """Patients of `scans` of whom nothing is drawn."""
     views: ViewRanges = field(default_factory=ViewRanges)
-    window: tuple[int, int, int] = (64, 96, 112)
+    window: tuple[int, int, int] = (80, 112, 128)
     """Voxels of a view along S, A, R; a bank beside the scans must have the same."""
     spacing_mm: float = SPACING_MM
     """Voxel size of a view; that of the banks beside the scans."""
@@ -293,7 +293,7 @@ class RealScans:
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     """How often a real CT is drawn compared with the others (1): scans without contrast are few, labels by experts are
     better than others, some scans are of one patient, and without a label a scan says less."""
-    fine_mm: float = 2.0
+    fine_mm: float = SPACING_MM / 1.5
     """Voxel size of the fine grid."""
     hu_window: tuple[float, float] = HU_WINDOW
     seed: int = 0
@@ -335,7 +335,7 @@ class SynthesisConfig(RealScans):
     heads_and_limbs_share: float | None = None
     """Share of volumes that show a drawn head or limb: there is no liver either. By default 0.04, and 0 where labelled
     `datasets` are trained on alone."""
-    shape: tuple[int, int, int] = (64, 96, 112)
+    shape: tuple[int, int, int] = (80, 112, 128)
     """Voxels of a volume along S, A, R."""
     spacing_mm: float = SPACING_MM
     picture: Path | None = None

@@ -39,15 +39,20 @@ FOUND = 0.5
 def write(folder: Path, results: list[dict], times: dict[str, Any]) -> None:
     """`table.json`, `table.md` and `table.png` of the finished designs."""
     times = times | {"load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
-    groups: dict[str, list[dict]] = {}
-    for result in results:
-        groups.setdefault(result["design"]["name"], []).append(result)
-    rows = [row(group, times["designs"][name]) for name, group in groups.items()]
+    rows = table_rows(results, times)
     content = {"results": results, "times": times}
     write_json(folder / "table.json", content)
     with atomic_write(folder / "table.md") as part:
         part.write_text(markdown(rows, results, times), encoding="utf-8")
     plot(rows, folder / "table.png")
+
+
+def table_rows(results: list[dict], times: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a design, of all its runs."""
+    groups: dict[str, list[dict]] = {}
+    for result in results:
+        groups.setdefault(result["design"]["name"], []).append(result)
+    return [row(group, times["designs"][name]) for name, group in groups.items()]
 
 
 def row(group: list[dict], times: dict[str, Any]) -> dict[str, Any]:

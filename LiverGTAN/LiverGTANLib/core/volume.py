@@ -14,8 +14,8 @@ import numpy as np
 
 from .model_grid import ModelGrid
 
-SPACING_MM = 3.0
-"""Side of a cell of the bundled students' grid. Compared with 2.5 and 4 mm in training/results/designs.md."""
+SPACING_MM = 2.5
+"""Side of a cell of the bundled students' grid. Compared with 3, 4 and 5 mm in training/results/designs.md."""
 
 MULTIPLE = 16
 """What the sides of the bundled students' grid are multiples of: four levels halve it (`Student.multiple`)."""
@@ -27,9 +27,9 @@ abdomen and pelvis, level 40 and width 400."""
 AIR = -1.0
 """Scaled value of the window's lower end, and so of everything outside the scan."""
 
-MOST_CELLS = 50_000_000
-"""A scan that takes more cells of the model grid is refused: at 3 mm these hold 800 x 800 x 2,000 mm, the largest field
-of view and scan range of today's scanners, and 0.2 GB for each value of a cell."""
+MOST_CELLS = 85_000_000
+"""A scan that takes more cells of the model grid is refused: at 2.5 mm these hold 800 x 800 x 2,000 mm, the largest
+field of view and scan range of today's scanners, and 0.35 GB for each value of a cell."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM's and ITK's positions (left, posterior, superior) to Slicer's (right, anterior, superior), or back."""
