@@ -11,6 +11,7 @@ from training.paths import DATA_VARIABLE, data_folder
 
 CONSTANTS = "constants of corrective clicks and of the guided filter"
 FIT = "validation of training, fit of the temperature and of what is added to the logits"
+DESIGN = "choice of the design and its grid"
 SEEN = "trial of what is added to the logits"
 
 
@@ -61,7 +62,7 @@ HELD_OUT = (
         "TCIA Colorectal-Liver-Metastases CRLM-CT-1100, HU rebuilt from 8 bits",
         "CC BY 4.0",
         "human-corrected, liver and tumors together",
-        f"{FIT}, choice of the design, {CONSTANTS}",
+        f"{FIT}, {DESIGN}, {CONSTANTS}",
     ),
     *(
         HeldOutCase(
@@ -72,7 +73,10 @@ HELD_OUT = (
             "expert, lesions included",
             watched,
         )
-        for number, watched in (("05", f"{FIT}, {CONSTANTS}"), ("12", f"validation of training, {SEEN}"))
+        for number, watched in (
+            ("05", f"{FIT}, {DESIGN}, {CONSTANTS}"),
+            ("12", f"validation of training, {DESIGN}, {SEEN}"),
+        )
     ),
 )
 BY_NAME = {one.name: one for one in HELD_OUT}
