@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.volume import SPACING_MM
 from training.data import scan_bank
 from training.data.bank import Bank
 from training.data.scan_bank import ScanToStore
@@ -20,7 +21,7 @@ SHAPE = (16, 16, 24)
 
 def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE) -> Path:
     """Six volumes with a bright block as liver; the last has no label."""
-    bank = Bank.create(path, 6, shape, {"spacing_mm": 3.0, "hu_window": [-160, 240], "git": "test"})
+    bank = Bank.create(path, 6, shape, {"spacing_mm": SPACING_MM, "hu_window": [-160, 240], "git": "test"})
     for number in range(6):
         rng = np.random.default_rng(number)
         label = np.zeros(shape, np.float32)
@@ -53,7 +54,7 @@ def makeScans(path: Path) -> Path:
             hu = np.where(label > 0, 100, -60) + noise
             yield ScanToStore(name, patient, 1.0, name, hu, None if name == "three" else label)
 
-    about = {"spacing_mm": 3.0, "hu_window": [-160.0, 240.0], "git": "test", "config": {}}
+    about = {"spacing_mm": SPACING_MM, "hu_window": [-160.0, 240.0], "git": "test", "config": {}}
     scan_bank.write(path, scans(), about)
     return path
 

@@ -108,7 +108,7 @@ def test_batches_depend_on_seed_and_step_alone(folders):
         ({"leave_out": ("z",)}, "--leave-out names z; the patients are a, b"),
         ({"leave_out": ("a", "b")}, "Every patient"),
         ({"window": (16, 16, 16)}, "differ in voxels"),
-        ({"spacing_mm": 4.0}, "cells of 3.0 mm and the settings 4.0 mm"),
+        ({"spacing_mm": 4.0}, "cells of 2.5 mm and the settings 4.0 mm"),
         ({"spacing_mm": 4.0, "scans": None}, "set --spacing-mm"),
         ({"scans": Path("nowhere")}, "python -m training pack"),
     ],

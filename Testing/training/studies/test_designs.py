@@ -114,7 +114,7 @@ def test_the_comparison_writes_table_and_plot(compared):
     assert (
         "2 steps of 2 volumes" in text
         and ", seeds 0, from random weights" in text
-        and "6 volumes of 16 x 16 x 32 at 3 mm (48 x 48 x 96 mm)" in text
+        and "6 volumes of 16 x 16 x 32 at 2.5 mm (40 x 40 x 80 mm)" in text
     )
     assert (folder / "table.png").stat().st_size > 5_000
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
