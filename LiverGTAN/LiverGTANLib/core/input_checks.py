@@ -29,8 +29,8 @@ LARGEST_VOXEL_RATIO = 1.5
 warning. Chosen: in training a body's axes are scaled against each other by up to 1.08 / 0.92 (training/synthesis)."""
 
 MOST_CELLS_UNASKED = 256**3
-"""A scan that takes more is not analyzed before the user asks for it: at 2.5 mm these hold 640 mm in each direction. The
-numpy engine takes 0.3 GB and 5 s for them with student-100k (measured on two busy cores)."""
+"""A scan that takes more is not analyzed before the user asks for it: at 2.5 mm these hold 640 mm in each direction.
+The numpy engine takes 0.3 GB and 5 s for them with student-100k (measured on two busy cores)."""
 
 LEAST_CONTRAST_HU = 50.0
 """All voxels within less than this, and there is nothing to see: fat and liver are 100 HU and more apart."""
