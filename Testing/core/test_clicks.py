@@ -14,6 +14,7 @@ from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings, neighborhoods
+from LiverGTANLib.core.volume import SPACING_MM
 from support.cases import smallCt
 from support.real_cases import RealCase
 
