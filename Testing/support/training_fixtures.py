@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (16, 16, 24)
 
 
-def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE) -> Path:
+def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE, spacing_mm: float = SPACING_MM) -> Path:
     """Six volumes with a bright block as liver; the last has no label."""
-    bank = Bank.create(path, 6, shape, {"spacing_mm": SPACING_MM, "hu_window": [-160, 240], "git": "test"})
+    bank = Bank.create(path, 6, shape, {"spacing_mm": spacing_mm, "hu_window": [-160, 240], "git": "test"})
     for number in range(6):
         rng = np.random.default_rng(number)
         label = np.zeros(shape, np.float32)

@@ -10,7 +10,6 @@ from training.model.nets import STEM, UNet3D
 from training.options import STUDENT_WIDTHS, TEACHER_WIDTHS
 
 LARGE, SMALL = 100_000, 30_000
-FINE_MM, MIDDLE_MM, COARSE_MM = 2.5, 4.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,23 @@ class Design:
 def of_budget(
     budget: int, suffix: str, present: tuple[int, ...], eights: tuple[int, ...], wide: tuple[int, ...]
 ) -> tuple[Design, ...]:
-    """The designs of a budget.
+    """The designs of a budget: the present one, its widths on coarser grids, and others there.
 
-    eights: widths that fill the processor's vectors better. wide: wider at the top, about the time on the middle grid
-    that the present one takes on the fine grid.
+    eights: widths that fill the processor's vectors better. wide: wider at the top, where a coarser grid leaves time.
     """
+
+    def design(name: str, widths: tuple[int, ...], spacing_mm: float, stem: int = STEM) -> Design:
+        return Design(f"{name}-{suffix}", budget, widths, stem, spacing_mm)
+
     return (
-        Design(f"present-{suffix}", budget, present),
-        Design(f"eights-{suffix}", budget, eights),
-        Design(f"overlap-{suffix}", budget, present, stem=3),
-        Design(f"fine-{suffix}", budget, present, spacing_mm=FINE_MM),
-        Design(f"middle-{suffix}", budget, present, spacing_mm=MIDDLE_MM),
-        Design(f"middle-wide-{suffix}", budget, wide, spacing_mm=MIDDLE_MM),
-        Design(f"middle-overlap-{suffix}", budget, present, stem=3, spacing_mm=MIDDLE_MM),
-        Design(f"coarse-{suffix}", budget, present, spacing_mm=COARSE_MM),
-        Design(f"coarse-wide-{suffix}", budget, wide, spacing_mm=COARSE_MM),
+        design("present", present, SPACING_MM),
+        design("grid3", present, 3.0),
+        design("grid3-overlap", present, 3.0, stem=3),
+        design("grid3-eights", eights, 3.0),
+        design("grid4", present, 4.0),
+        design("grid4-wide", wide, 4.0),
+        design("grid5", present, 5.0),
+        design("grid5-wide", wide, 5.0),
     )
 
 

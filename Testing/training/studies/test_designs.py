@@ -87,14 +87,14 @@ def compared(tmp_path_factory):
     from training.synthesis.phantom import write_case
 
     folder = tmp_path_factory.mktemp("designs")
-    config = smallConfig(makeBank(folder / "bank", (16, 16, 32)), steps=2)
+    config = smallConfig(makeBank(folder / "bank", (16, 16, 32), spacing_mm=3.0), steps=2)
     arguments = [
         "designs",
         "--cases",
         write_case(folder, 9),
         "--designs",
-        "overlap-30k",
-        "present-30k",
+        "grid3-overlap-30k",
+        "grid3-30k",
         "--folder",
         str(folder / "table"),
         "--rounds",
@@ -110,48 +110,48 @@ def compared(tmp_path_factory):
 def test_the_comparison_writes_table_and_plot(compared):
     folder, _ = compared
     text = (folder / "table.md").read_text(encoding="utf-8")
-    assert [line.split("|")[1].strip() for line in text.splitlines()[2:4]] == ["overlap-30k", "present-30k"]
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:4]] == ["grid3-overlap-30k", "grid3-30k"]
     assert (
         "2 steps of 2 volumes" in text
         and ", seeds 0, from random weights" in text
-        and "6 volumes of 16 x 16 x 32 at 2.5 mm (40 x 40 x 80 mm)" in text
+        and "6 volumes of 16 x 16 x 32 at 3 mm (48 x 48 x 96 mm)" in text
     )
     assert (folder / "table.png").stat().st_size > 5_000
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     for result in table["results"]:
         times = table["times"]["designs"][result["design"]["name"]]
         assert len(times["torch"]["all"]) == 2 and times["gmac"] > 0
-        assert ("numpy" in times) == (result["design"]["name"] == "present-30k")
+        assert ("numpy" in times) == (result["design"]["name"] == "grid3-30k")
         assert result["seconds"]["cpu"] > 0 and set(result["cases"]) == {"phantom-9"}
 
 
 def test_another_seed_is_another_run_of_the_same_row(compared):
     folder, arguments = compared
-    assert main([*arguments, "--designs", "present-30k", "--seeds", "0", "1"]) == 0
+    assert main([*arguments, "--designs", "grid3-30k", "--seeds", "0", "1"]) == 0
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     assert [result["loop"]["seed"] for result in table["results"]] == [0, 1]
     assert table["results"][0]["network_sha256"] != table["results"][1]["network_sha256"]
-    rows = [line for line in (folder / "table.md").read_text(encoding="utf-8").splitlines() if "| present-30k" in line]
+    rows = [line for line in (folder / "table.md").read_text(encoding="utf-8").splitlines() if "| grid3-30k" in line]
     assert len(rows) == 1 and "seeds 0, 1" in (folder / "table.md").read_text(encoding="utf-8")
 
 
 def test_what_is_finished_is_not_trained_again(compared, capsys):
     folder, arguments = compared
-    before = (folder / "overlap-30k" / "seed-0" / "result.json").stat().st_mtime_ns
-    (folder / "present-30k" / "seed-0" / "result.json").unlink()
+    before = (folder / "grid3-overlap-30k" / "seed-0" / "result.json").stat().st_mtime_ns
+    (folder / "grid3-30k" / "seed-0" / "result.json").unlink()
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "present-30k" in said and "overlap-30k" not in said
-    assert (folder / "overlap-30k" / "seed-0" / "result.json").stat().st_mtime_ns == before
-    assert checkpoint.read(folder / "present-30k" / "seed-0" / "checkpoint.pt")["step"] == 2
+    assert "grid3-30k" in said and "grid3-overlap-30k" not in said
+    assert (folder / "grid3-overlap-30k" / "seed-0" / "result.json").stat().st_mtime_ns == before
+    assert checkpoint.read(folder / "grid3-30k" / "seed-0" / "checkpoint.pt")["step"] == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (["--steps", "3"], "loop.steps: 2 -> 3"),
-        (["--designs", "middle-30k"], "needs a bank of 4.0 mm"),
-        (["--designs", "present-30k", "huge"], "no design huge"),
+        (["--designs", "grid4-30k"], "needs a bank of 4.0 mm"),
+        (["--designs", "grid3-30k", "huge"], "no design huge"),
     ],
 )
 def test_an_unequal_comparison_is_refused(compared, changes, message, capsys):
