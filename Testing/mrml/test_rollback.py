@@ -287,7 +287,7 @@ def test_an_error_while_the_row_is_taken_along_moves_nothing(logic, ct, output, 
     before = snapshot(logic)
     assert not before["undo"][output.GetID()] and not before["redo"][output.GetID()]
     with monkeypatch.context() as patch:
-        inject(patch, table, "put", after)
+        inject(patch, table, "restore", after)
         with pytest.raises(InjectedError):
             getattr(logic.session, direction)()
     same = {key: value for key, value in snapshot(logic).items() if key != "tables" or not after}
