@@ -109,7 +109,7 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
     batch = bool(rng.random() < 0.25)
     words = [
         str(inputs[name]),
-        *([str(inputs["series"])] if batch else []),
+        *([str(inputs["ct.nrrd" if name == "series" else "series"])] if batch else []),
         "-o",
         str(folder / "out" if batch else output),
     ]
@@ -132,7 +132,8 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
     require(status != 2 or "error: " in told, f"no sentence: {told[-300:]!r}")
     require(status == 0 or output.read_bytes() == FORMER or is_mask(output), "a former result was lost")
     require(status != 0 or batch or is_mask(output), "no mask, and no word of it")
-    require(status != 0 or not batch or len(list(output.parent.iterdir())) == 7, "masks or table are missing")
+    written = [*output.parent.glob("*.seg.nrrd"), *output.parent.glob("volumes.csv")]
+    require(status != 0 or not batch or len({*written} - {output}) == 3, "masks or table are missing")
     require_whole(folder, before)
     return READ if status == 0 else REFUSED
 
@@ -190,7 +191,9 @@ def require_whole(folder: Path, before: dict[Path, bytes], any_mask: bool = Fals
             continue
         require(path not in before or folder / "in" not in path.parents, f"the input {path.name} was changed")
         require(not path.name.startswith(".partial"), f"{path.name} was left behind")
-        if path.name == "volumes.csv":
+        if path.name == ".lock":  # of the run, which stays
+            require(content.startswith(b"process "), "the lock names no process")
+        elif path.name == "volumes.csv":
             with path.open(newline="") as stream:
                 require(all(row["error"] or row["output"] for row in csv.DictReader(stream)), "an empty row")
         elif path.suffix == ".html":
