@@ -17,7 +17,7 @@ from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.standalone.cohort.case_segmentation import CaseTask, request_of
 from LiverGTANLib.standalone.cohort.cases import CohortCase
-from LiverGTANLib.standalone.cohort.dask_cluster import LOST_WORKERS, segment_on_cluster
+from LiverGTANLib.standalone.cohort.dask_cluster import segment_on_cluster
 from LiverGTANLib.standalone.image_files import read_header
 from LiverGTANLib.standalone.voxel_data import read_voxels
 from support import band_student
@@ -124,7 +124,7 @@ def test_workers_get_program_and_student_and_a_case_that_kills_them_costs_no_oth
     with strangers(tmp_path) as address:
         records = {record.id: record for record in segment_on_cluster(address, tasks, engine)}
     assert [task.id for task in tasks if records[task.id].error] == ["ct1.nii"]
-    assert f"{LOST_WORKERS + 1} workers ended while it was segmented" in records["ct1.nii"].error
+    assert "ended while it was segmented" in records["ct1.nii"].error
     assert whole(out) == {task.output for task in tasks} - {"ct1.nii.seg.nrrd"}
 
 
@@ -161,7 +161,8 @@ def test_after_ctrl_c_what_is_finished_stays_and_the_next_run_goes_on(bandStuden
     assert finished and (out / "cohort.html").is_file()
     rows = rowsOf(out)
     assert {row["output"] for row in rows.values() if not row["error"]} <= finished
-    assert not [worker.pid for worker in psutil.process_iter() if isLive(worker, process.pid)]
+    workers = [worker for worker in psutil.process_iter() if isLive(worker, process.pid)]
+    assert not psutil.wait_procs(workers, timeout=60)[1]  # the system ends them after their parent
     process = start()
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said

@@ -62,11 +62,22 @@ def segment_on_cluster(cluster: str, tasks: list[CaseTask], engine: Engine) -> G
         futures = client.map(_segment, tasks, student=student, engine=engine.name, pure=False)
         stack.callback(client.cancel, futures)
         waiting = dict(zip([future.key for future in futures], tasks))
+        suspects = []
         for future in distributed.as_completed(futures):
             task = waiting.pop(future.key)
-            error = future.exception()
-            yield _given_up(task, error) if error else _seen(task, future.result())
+            if isinstance(future.exception(), distributed.KilledWorker):
+                suspects.append(task)  # or what ran beside the case that ended the worker
+            else:
+                yield _record(task, future)
             future.release()
+        for task in suspects:  # each alone
+            yield _record(task, client.submit(_segment, task, student=student, engine=engine.name, pure=False))
+
+
+def _record(task: CaseTask, future: Any) -> CaseRecord:
+    """Of a case, once its future is done."""
+    error = future.exception()
+    return _given_up(task, error) if error else _seen(task, future.result())
 
 
 def _identity(student: Student) -> Student:
@@ -93,7 +104,7 @@ def _given_up(task: CaseTask, error: BaseException) -> CaseRecord:
     cause = error.__cause__ or error
     reason = f"unexpected {type(cause).__name__} on a worker ({brief(cause)}); see the log"
     if type(error).__name__ == "KilledWorker":
-        reason = f"{LOST_WORKERS + 1} workers ended while it was segmented, perhaps for lack of memory."
+        reason = "Every worker that was given it ended while it was segmented, perhaps for lack of memory."
     logger.warning("%s: %s", task.case.input, error, exc_info=error)
     record = failed(task, reason)
     record.write(task.folder)
