@@ -384,3 +384,59 @@ def test_large_grids_interpolate_places_without_error(mrmlScene, writer, volumeN
     points, extent = grid.middle()
     np.testing.assert_allclose(points.mean(axis=0), center(liverNode, volumeNode), atol=0.5)
     assert extent == pytest.approx(np.ptp(places(volumeNode)[liver(liverNode, volumeNode)], axis=0).max(), rel=1e-3)
+
+
+def test_the_users_segments_beside_the_parts_outlive_the_plan(plan, volumeNode, mrmlScene):
+    parts, cut = plan.partsNode, plan.cut()
+    tumor = np.zeros(SHAPE, np.uint8)
+    tumor[0, :2, :2] = 1  # beside the liver
+    addSegment(parts, volumeNode, "tumor", tumor)
+    parts.GetSegmentation().CollapseBinaryLabelmaps(False)  # into the label map of the parts
+    plan.remove()
+    assert plan.planeNode is plan.partsNode is plan.tableNode is None
+    assert list(parts.GetSegmentation().GetSegmentIDs()) == ["tumor"] and parts.GetScene() == mrmlScene
+    np.testing.assert_array_equal(voxels(parts, "tumor", volumeNode), tumor)
+    plan.restore(cut)
+    assert plan.partsNode == parts and parts.GetSegmentation().GetNumberOfSegments() == 3
+    requireSplit(plan, volumeNode)
+    np.testing.assert_array_equal(voxels(parts, "tumor", volumeNode), tumor)
+    parts.GetSegmentation().RemoveSegment("tumor")
+    plan.remove()
+    assert parts.GetScene() is None
+
+
+@pytest.mark.parametrize("name", ["partsNode", "planeNode", "tableNode"])
+def test_a_copy_of_a_node_of_the_plan_is_left_to_the_user(plan, volumeNode, mrmlScene, name):
+    original = getattr(plan, name)
+    copy = mrmlScene.AddNewNodeByClass(original.GetClassName())
+    copy.Copy(original)
+    time = copy.GetMTime()
+    mrmlScene.RemoveNode(original)
+    assert getattr(plan, name) is None
+    plan.restore(CutPlane(center(plan.liverNode, volumeNode), OBLIQUE))
+    assert getattr(plan, name) not in (None, copy)
+    requireSplit(plan, volumeNode)
+    plan.remove()
+    assert copy.GetScene() == mrmlScene and copy.GetMTime() == time
+
+
+def test_a_copy_of_the_liver_has_a_plan_of_its_own(plan, liverNode, volumeNode, mrmlScene):
+    copy = mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    copy.Copy(liverNode)
+    other = ResectionPlan(copy)
+    assert other.planeNode is other.partsNode is other.tableNode is None
+    other.place()
+    assert other.partsNode != plan.partsNode
+    other.remove()
+    requireSplit(plan, volumeNode)
+
+
+def test_a_copy_of_a_part_is_left_to_the_user(plan, volumeNode):
+    segmentation = plan.partsNode.GetSegmentation()
+    before = part(plan, "remnant", volumeNode)
+    addSegment(plan.partsNode, volumeNode, "mine", before.astype(np.uint8))
+    segmentation.GetSegment("mine").DeepCopyMetadata(segmentation.GetSegment("remnant"))
+    segmentation.RemoveSegment("remnant")
+    plan.restore(CutPlane(center(plan.liverNode, volumeNode), OBLIQUE))
+    np.testing.assert_array_equal(voxels(plan.partsNode, "mine", volumeNode) > 0, before)
+    requireSplit(plan, volumeNode)

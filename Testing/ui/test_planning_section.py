@@ -429,3 +429,15 @@ def test_a_plan_that_a_script_made_is_followed(panel, segmented):
     requireConsistent(panel, plan, segmented)
     panel.click(panel.ui.undoPlanButton)
     np.testing.assert_array_equal(parts(plan, segmented), before)
+
+
+def test_the_first_drag_after_a_reload_can_be_undone(panel, segmented, placed):
+    before = parts(placed, segmented)
+    panel.widget.onReload()
+    panel.widget = slicer.util.getModuleWidget("LiverGTAN")
+    panel.ui = panel.widget.ui
+    settle(panel)
+    drag(panel, placed, (10, 0, 0))
+    panel.click(panel.ui.undoPlanButton)
+    np.testing.assert_array_equal(parts(placed, segmented), before)
+    assert not panel.ui.undoPlanButton.enabled  # the plan of the scene itself stays

@@ -1,7 +1,7 @@
 """The plan of one resection: the liver, its cut plane, the two parts, and the table of volumes. On the main thread.
 
-Plane, parts and table refer to the segmentation that holds the liver, so they are found again with the scene, and each
-may be deleted on its own.
+The segmentation that holds the liver refers to plane, parts and table, and they refer to it, so they are found again
+with the scene, each may be deleted on its own, and a copy of one of them is the user's own.
 """
 
 import json
@@ -9,7 +9,6 @@ import logging
 from typing import Any
 
 import numpy as np
-import slicer
 
 from ..core.volume import InputError, memory_errors_explained
 from . import cut_plane, liver_parts, remnant, scene
@@ -22,7 +21,12 @@ logger = logging.getLogger(__name__)
 SAME_PLACE_MM = 0.05
 """Planes whose distances from the liver's corners differ by less are the same; what a saved scene rounds is less."""
 
-_ROLE = "LiverGTAN.plannedLiver"
+_PLANE, _PARTS, _TABLE = (f"LiverGTAN.plan.{name}" for name in ("plane", "parts", "table"))
+"""Node references of the segmentation that holds the liver."""
+
+_FORMER_PARTS = "LiverGTAN.plan.formerParts"
+"""Node reference to the segmentation of removed parts, where the user has segments; the next parts go there again."""
+
 _MADE_OF = "LiverGTAN.madeOf"
 """Attribute of the parts: digest of the liver and place of the plane that they were made of, as JSON."""
 
@@ -62,15 +66,15 @@ class ResectionPlan:
 
     @property
     def planeNode(self):
-        return self._find(cut_plane.CLASS)
+        return scene.owned(self.liverNode, _PLANE)
 
     @property
     def partsNode(self):
-        return self._find(liver_parts.CLASS)
+        return scene.owned(self.liverNode, _PARTS)
 
     @property
     def tableNode(self):
-        return self._find(remnant.CLASS)
+        return scene.owned(self.liverNode, _TABLE)
 
     @property
     def exists(self) -> bool:
@@ -107,16 +111,18 @@ class ResectionPlan:
         grid = self.grid()
         if self.planeNode is None:
             size = sizeMm or cut_plane.SIZE * grid.middle()[1]
-            self._own(cut_plane.create(self._scene, f"{self.liverNode.GetName()} cut plane", size))
+            name = f"{self.liverNode.GetName()} cut plane"
+            self._own(_PLANE, cut_plane.create(self.liverNode.GetScene(), name, size))
         cut_plane.write(self.planeNode, cut)
         isNew = self.partsNode is None
         if isNew:
-            self._own(liver_parts.create(self.liverNode))
+            former = scene.owned(self.liverNode, _FORMER_PARTS)
+            self._own(_PARTS, former if former is not None else liver_parts.create(self.liverNode))
         self.split()
         if isNew:
             self.show(True)
         if self.tableNode is None:
-            self._own(remnant.createTable(self.liverNode))
+            self._own(_TABLE, remnant.createTable(self.liverNode))
         self.finish()
 
     def keepOtherSide(self) -> None:
@@ -126,8 +132,15 @@ class ResectionPlan:
             self.restore(cut.keeping(not cut.keepsNormalSide))
 
     def remove(self) -> None:
-        """Remove plane, parts and table, and show the liver again."""
-        for node in (self.partsNode, self.planeNode, self.tableNode):
+        """Remove plane, parts and table, and show the liver again. The user's own segments beside the parts stay."""
+        parts = self.partsNode
+        if parts is not None and liver_parts.hasOthers(parts):
+            liver_parts.removeParts(parts)
+            parts.SetAttribute(_MADE_OF, None)
+            self._own(_FORMER_PARTS, parts)
+            scene.setReference(self.liverNode, _PARTS, None)
+            parts = None
+        for node in (parts, self.planeNode, self.tableNode):
             if node is not None:
                 scene.removeNode(node)
         self.show(False)
@@ -211,22 +224,12 @@ class ResectionPlan:
     def showTable(self):
         """The table node, which is made anew where it was deleted."""
         if self.tableNode is None:
-            self._own(remnant.createTable(self.liverNode))
+            self._own(_TABLE, remnant.createTable(self.liverNode))
         self.measure()
         return self.tableNode
 
-    @property
-    def _scene(self):
-        return self.liverNode.GetScene()
-
-    def _find(self, className: str):
-        for node in slicer.util.getNodesByClass(className, self._scene):
-            if node.GetNodeReference(_ROLE) == self.liverNode:
-                return node
-        return None
-
-    def _own(self, node) -> None:
-        scene.setReference(node, _ROLE, self.liverNode)
+    def _own(self, role: str, node) -> None:
+        scene.setOwned(self.liverNode, role, node)
 
     def _requireCut(self) -> CutPlane:
         cut = self.cut()

@@ -94,6 +94,8 @@ class PlanningSection(VTKObservationMixin):
             self._stop()
             self._plan = ResectionPlan(segmentationNode) if segmentationNode is not None else None
             self._seen = self._plan.key() if self._plan else None
+            if self._plan and self._plan.exists:
+                self._stepsOfPlan()  # of a scene that was loaded; the first one is where the plane is before a drag
             self._observe()
             self._showSaved()
             self._showWeight()
