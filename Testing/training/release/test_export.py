@@ -9,6 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from LiverGTANLib.standalone.image_files import image_of
 from support.training_fixtures import makeBank, measure_like, noValidation, options, runWithBest, smallConfig
 from training.__main__ import main
@@ -42,16 +43,16 @@ def phantomCase(tmp_path_factory):
 
 def write(trained, path):
     net = checkpoint.network(trained)
-    card = student_card.complete(folding.card("student-test", net, 3.0, (-160.0, 240.0)), trained)
+    card = student_card.complete(folding.card("student-test", net, SPACING_MM, HU_WINDOW), trained)
     return net, export.write(net, path, card)
 
 
 def test_folding_changes_nothing(trained):
     net = checkpoint.network(trained)
-    exact = folding.in_memory(net, "net", 3.0, (-160.0, 240.0))
+    exact = folding.in_memory(net, "net", SPACING_MM, HU_WINDOW)
     image = export.probe(net.multiple)
     expected = folding.forward(net, image)
-    assert np.abs(expected).max() > 0.1
+    assert np.abs(expected).max() > 0.05
     for engine in export.exact(exact):
         assert np.abs(engine.forward(image) - expected).max() < 1e-4
 
@@ -331,4 +332,4 @@ def test_a_network_that_cannot_be_halved_is_refused(tmp_path):
     with torch.no_grad():
         net.head.weight.fill_(1e6)
     with pytest.raises(ValueError, match="float16"):
-        export.write(net, tmp_path / "student.npz", folding.card("student", net, 3.0, (-160.0, 240.0)))
+        export.write(net, tmp_path / "student.npz", folding.card("student", net, SPACING_MM, HU_WINDOW))
