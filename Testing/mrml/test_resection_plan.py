@@ -440,3 +440,28 @@ def test_a_copy_of_a_part_is_left_to_the_user(plan, volumeNode):
     plan.restore(CutPlane(center(plan.liverNode, volumeNode), OBLIQUE))
     np.testing.assert_array_equal(voxels(plan.partsNode, "mine", volumeNode) > 0, before)
     requireSplit(plan, volumeNode)
+
+
+def test_the_weight_is_that_of_one_patient(plan, liverNode, volumeNode, writer, mrmlScene):
+    remnant.setWeight(liverNode, 70)
+    other = addVolume(mrmlScene)
+    writer.write(other, ball(), liverNode, "student")
+    assert plan.weightKg() is None and plan.measure().mlPerKg is None
+    remnant.setWeight(liverNode, 50)
+    assert plan.weightKg() == 50
+    mrmlScene.RemoveNode(other)
+    assert plan.weightKg() == 50
+    writer.write(volumeNode, ball(), liverNode, "student")
+    assert plan.weightKg() is None
+
+
+def test_without_a_label_map_nothing_is_measured_and_it_is_told(plan, liverNode):
+    liverNode.GetSegmentation().CreateRepresentation(scene.SURFACE)
+    plan.finish()
+    for node in (liverNode, plan.partsNode):
+        node.GetSegmentation().SetSourceRepresentationName(scene.SURFACE)
+        node.GetSegmentation().RemoveRepresentation(scene.LABELMAP)
+    assert plan.outdated() == "The liver has no label map any more; the parts are those of the liver before."
+    with pytest.raises(InputError, match=r"volume of 'remnant' in '.* parts' cannot be measured, for it has no label"):
+        plan.measure()
+    assert not plan.isEdited()

@@ -441,3 +441,55 @@ def test_the_first_drag_after_a_reload_can_be_undone(panel, segmented, placed):
     panel.click(panel.ui.undoPlanButton)
     np.testing.assert_array_equal(parts(placed, segmented), before)
     assert not panel.ui.undoPlanButton.enabled  # the plan of the scene itself stays
+
+
+def test_an_edit_is_told_until_the_parts_are_made_anew(panel, segmented, placed, tmp_path):
+    array = part(placed, "remnant", segmented).astype(np.uint8)
+    array[: array.shape[0] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, placed.partsNode, "remnant", segmented)
+    settle(panel)
+    panel.ui.weightLineEdit.text = "70"
+    panel.ui.weightLineEdit.editingFinished.emit()
+    said = panel.ui.planLabel.text
+    assert "A part was edited" in said and "mL/kg" in said
+    other, _ = self_test.addPhantom("Other")
+    for volumeNode in (other, segmented):
+        panel.choose(volumeNode)
+        settle(panel)
+    assert panel.ui.planLabel.text == said
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    settle(panel)
+    panel.choose(slicer.mrmlScene.GetFirstNodeByName(segmented.GetName()))
+    settle(panel)
+    assert panel.ui.planLabel.text == said
+    panel.click(panel.ui.placePlaneButton)
+    settle(panel)
+    assert "edited" not in panel.ui.planLabel.text
+
+
+def test_another_patients_liver_in_the_segmentation_takes_the_weight_away(panel, segmented, placed):
+    panel.ui.weightLineEdit.text = "70"
+    panel.ui.weightLineEdit.editingFinished.emit()
+    shared = panel.output
+    panel.choose(self_test.addPhantom("Other")[0])
+    panel.ui.outputSelector.setCurrentNode(shared)
+    panel.segment()
+    settle(panel)
+    assert "Remnant" in panel.ui.planLabel.text and "mL/kg" not in panel.ui.planLabel.text
+    assert panel.ui.weightLineEdit.text == ""
+
+
+def test_a_liver_without_a_label_map_is_told_at_each_refresh(panel, segmented, placed):
+    panel.click(panel.ui.show3DButton)
+    settle(panel)
+    for node in (placed.partsNode, panel.output):
+        node.GetSegmentation().SetSourceRepresentationName(scene.SURFACE)
+        node.GetSegmentation().RemoveRepresentation(scene.LABELMAP)
+        settle(panel)
+    assert "The volume of 'remnant'" in panel.ui.planLabel.text and "cannot be measured" in panel.ui.planLabel.text
+    panel.widget.panel.refresh()
+    settle(panel)
+    assert "The volume of 'liver'" in panel.ui.resultLabel.text and "cannot be measured" in panel.ui.resultLabel.text

@@ -285,12 +285,31 @@ def replaceLiver(liverNode) -> bool:
 
 
 def measuredMl(partsNode) -> tuple[float, float] | None:
-    """Volumes in mL of both parts as they are, also when they were edited; None when one of them was deleted."""
+    """Volumes in mL of both parts as they are, also when they were edited; None when one of them was deleted.
+
+    Raises InputError when they have no label map.
+    """
     segmentIds = [_segmentId(partsNode, name) for name in PARTS]
     if not all(segmentIds):
         return None
     remnant, resected = (segmentMl(partsNode, segmentId) for segmentId in segmentIds)
     return remnant, resected
+
+
+def digest(partsNode) -> str:
+    """Equal for parts of the same shapes; empty when a part or its label map is missing."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in PARTS:
+        segment = partsNode.GetSegmentation().GetSegment(_segmentId(partsNode, name))
+        labelmap = segment.GetRepresentation(LABELMAP) if segment is not None else None
+        if labelmap is None:
+            return ""
+        voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
+        # Slicer crops and pads label maps, also when it saves and loads them
+        box = boxes.bounding_box(voxels)
+        part = voxels[box] if box else voxels[:0]
+        found.update(np.array(part.shape if box else 0).tobytes() + np.packbits(part).tobytes())
+    return found.hexdigest()
 
 
 def _liver(liverNode) -> tuple:

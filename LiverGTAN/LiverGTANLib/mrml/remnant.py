@@ -12,6 +12,7 @@ import vtk
 from slicer.util import NodeModify
 
 from ..core.volume import InputError
+from . import scene
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ COLUMNS = ("Quantity", "mL", "% of liver", "mL/kg", "Source")
 _TEXTS = ("Quantity", "Source")
 
 _WEIGHT = "LiverGTAN.weightKg"
+_WEIGHED_ROLE = "LiverGTAN.weighedVolume"
+"""Node reference of the segmentation with the liver to the volume of the patient whose weight was set."""
+
 _DICOM_WEIGHT = "0010,1030"
 
 
@@ -169,9 +173,13 @@ def requireWeight(kg: float, text: str = "") -> float:
 
 
 def typedWeight(liverNode) -> float | None:
-    """The weight that the user set for the patient of this liver; saved with the scene."""
+    """The weight that the user set for the patient of this liver; saved with the scene.
+
+    None where the liver is another volume's by now.
+    """
     try:
-        return parseWeight(liverNode.GetAttribute(_WEIGHT) or "")
+        kg = parseWeight(liverNode.GetAttribute(_WEIGHT) or "")
+        return kg if (liverNode.GetNodeReferenceID(_WEIGHED_ROLE) or "") == patient(liverNode) else None
     except InputError:
         logger.exception("The weight that was saved with '%s' is left out.", liverNode.GetName())
         return None
@@ -179,7 +187,16 @@ def typedWeight(liverNode) -> float | None:
 
 def setWeight(liverNode, kg: float | None) -> None:
     """None: not known, or what the DICOM header says."""
+    liverNode.RemoveNodeReferenceIDs(_WEIGHED_ROLE)
+    if kg is not None and patient(liverNode):
+        liverNode.SetNodeReferenceID(_WEIGHED_ROLE, patient(liverNode))
     liverNode.SetAttribute(_WEIGHT, None if kg is None else f"{kg:g}")
+
+
+def patient(liverNode) -> str:
+    """ID of the volume whose liver this is, also when it was removed; empty when it is not known."""
+    roles = (scene.LIVER_ROLE, liverNode.GetReferenceImageGeometryReferenceRole())
+    return next(filter(None, map(liverNode.GetNodeReferenceID, roles)), "")
 
 
 def dicomWeight(volumeNode) -> float | None:

@@ -30,6 +30,9 @@ _FORMER_PARTS = "LiverGTAN.plan.formerParts"
 _MADE_OF = "LiverGTAN.madeOf"
 """Attribute of the parts: digest of the liver and place of the plane that they were made of, as JSON."""
 
+_MADE = "LiverGTAN.made"
+"""Attribute of the parts: their digest when they were made."""
+
 
 def split(liverNode, planeNode=None, remnantSide: str | None = None, weightKg: float | None = None) -> "ResectionPlan":
     """See `LiverGTANLogic.splitLiver`."""
@@ -137,6 +140,7 @@ class ResectionPlan:
         if parts is not None and liver_parts.hasOthers(parts):
             liver_parts.removeParts(parts)
             parts.SetAttribute(_MADE_OF, None)
+            parts.SetAttribute(_MADE, None)
             self._own(_FORMER_PARTS, parts)
             scene.setReference(self.liverNode, _PARTS, None)
             parts = None
@@ -185,19 +189,31 @@ class ResectionPlan:
             liver_parts.write(parts, self.liverNode, self._image)
         liver_parts.makeSurfaces(parts, self.liverNode)
         parts.SetAttribute(_MADE_OF, json.dumps([grid.digest, *grid.corners(cut).tolist()]))
+        parts.SetAttribute(_MADE, liver_parts.digest(parts))
         return self._tabulated(self._volumes(exact=True))
 
     def measure(self) -> RemnantVolumes | None:
-        """Volumes of the parts as they are, which go into the table; None when a part is missing."""
+        """Volumes of the parts as they are, which go into the table; None when a part is missing.
+
+        Raises InputError when the parts have no label map.
+        """
         parts = self.partsNode
         found = liver_parts.measuredMl(parts) if parts is not None else None
         return self._tabulated(RemnantVolumes(*found, self.weightKg())) if found else None
+
+    def isEdited(self) -> bool:
+        """Whether a part has other voxels than those that were made."""
+        parts = self.partsNode
+        made = parts.GetAttribute(_MADE) if parts is not None else None
+        return bool(made) and liver_parts.digest(parts) not in ("", made)
 
     def outdated(self) -> str:
         """Why the parts are not those of liver and plane as they are now; empty when they are."""
         parts, cut = self.partsNode, self.cut()
         if parts is None or cut is None:
             return ""
+        if liver_parts.key(self.liverNode) is None and scene.liverSegmentId(self.liverNode):
+            return "The liver has no label map any more; the parts are those of the liver before."
         if liver_parts.key(self.liverNode) is None:
             return "There is no liver any more; the parts are those of the liver before."
         try:

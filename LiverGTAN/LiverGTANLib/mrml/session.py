@@ -335,7 +335,7 @@ class Session:
     def measureEdited(self, segmentationNode, volumeNode) -> float | None:
         """Volume in mL of the volume's liver that was edited after this module wrote it, which its row then says too.
 
-        None where it was not edited, was removed, or is another volume's.
+        None where it was not edited, was removed, or is another volume's. Raises InputError when it has no label map.
         """
         history = self._historyOf(segmentationNode)
         if history is None or history.lastNote is None or history.note is not None:
@@ -467,9 +467,14 @@ def _takeBack(function: Callable, *arguments) -> None:
 
 
 def segmentMl(segmentationNode, segmentId: str) -> float:
-    """Volume in mL of what is really in the segment."""
+    """Volume in mL of what is really in the segment. Raises InputError when it has no label map."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
+    labelmap = segment.GetRepresentation(scene.LABELMAP)
+    if labelmap is None:
+        raise InputError(
+            f"The volume of '{segment.GetName()}' in '{segmentationNode.GetName()}' cannot be measured, for it has no "
+            "label map; make 'Binary labelmap' the source representation in the Segmentations module."
+        )
     if scene.isWarped(segmentationNode):
         voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
         return Warp.ofLabelmap(segmentationNode, labelmap).voxelVolumes.sum_ml(voxels, (0, 0, 0))

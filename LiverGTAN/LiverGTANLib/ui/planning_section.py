@@ -63,6 +63,7 @@ class PlanningSection(VTKObservationMixin):
         self._seen: tuple | None = None
         self._observed: tuple = ()
         self._moving = self._dragging = self._writing = self._edited = False
+        self._patient = ""
         self._toolTips: dict[str, str] = {}
         self._turn = self._timer(0, self._onTurn)
         self._rest = self._timer(REST_MILLISECONDS, self._onRest)
@@ -184,12 +185,15 @@ class PlanningSection(VTKObservationMixin):
             plan.show(False)  # the parts were deleted, else nothing of the liver would be seen
         if self._observed != self._nodes():
             self._observe()
+        if self._patient != remnant.patient(plan.liverNode):
+            self._showWeight()
+            self._showSaved()
         key = plan.key()
         if key != self._seen:
             self._seen = key
             self._split()
         elif self._edited and not self._moving:
-            self._showEdited()
+            self._showSaved()
         elif plan.exists and not self._moving:
             self._followSurface()
         self._edited = False
@@ -347,14 +351,10 @@ class PlanningSection(VTKObservationMixin):
             reason = reason or _("A part was deleted; move the plane, and it is made anew.")
             self._say(reason)
         else:
+            if plan.isEdited():
+                edited = _("A part was edited; when the plane or the liver changes, both are made anew.")
+                reason = " ".join(filter(None, (edited, reason)))
             self._showVolumes(volumes, reason)
-
-    def _showEdited(self) -> None:
-        volumes = self._plan.measure() if self._plan.partsNode is not None else None
-        if volumes is not None:
-            self._showVolumes(volumes, _("A part was edited; when the plane or the liver changes, both are made anew."))
-        else:
-            self._showSaved()
 
     def _showVolumes(self, volumes: RemnantVolumes, reason: str = "") -> None:
         nothing = ""
@@ -370,6 +370,7 @@ class PlanningSection(VTKObservationMixin):
     def _showWeight(self) -> None:
         """The weight that was typed, and faintly the one of the DICOM header, which counts otherwise."""
         field, plan = self._ui.weightLineEdit, self._plan
+        self._patient = remnant.patient(plan.liverNode) if plan else ""
         typed = remnant.typedWeight(plan.liverNode) if plan else None
         known = plan.weightKg() if plan and typed is None else None
         field.text = f"{typed:g}" if typed is not None else ""

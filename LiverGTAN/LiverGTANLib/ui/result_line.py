@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
+from ..core.volume import InputError
 from ..mrml import scene
 from ..mrml.parameters import ChosenParameters
 from ..mrml.session import HistoryMove, SegmentationResult, Session
@@ -69,7 +70,10 @@ class ResultLine:
 
     def _editedLine(self) -> str:
         chosen = self._chosen()
-        volumeMl = self._session.measureEdited(chosen.segmentationNode, chosen.volumeNode)
+        try:
+            volumeMl = self._session.measureEdited(chosen.segmentationNode, chosen.volumeNode)
+        except InputError as error:
+            return str(error)
         if volumeMl is None:
             return ""
         return _("Liver {volume:.0f} mL, edited since it was segmented").format(volume=volumeMl)
