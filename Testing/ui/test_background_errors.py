@@ -104,7 +104,8 @@ def test_an_error_of_undo_and_redo_is_told_and_leaves_both_buttons(panel, segmen
     settle(panel)
     button = panel.ui.undoButton if direction == "undo" else panel.ui.redoButton
     with monkeypatch.context() as patch:
-        patch.setattr(table, "put", lambda *_: 1 / 0)
+        for name in ("put", "restore"):
+            patch.setattr(table, name, lambda *_: 1 / 0)
         panel.click(button)
         settle(panel)
     assert "could not be taken" in panel.host.dialogs.texts("error")[0] and len(panel.host.takeUncaught()) == 1
