@@ -18,6 +18,7 @@ def test_a_scan_with_wrong_spacing_is_refused_and_never_analyzed(recorder, panel
     volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Wrong spacing")
     updateVolumeFromArray(volumeNode, np.zeros((40, 512, 512), np.int16))
     volumeNode.SetSpacing(20, 20, 20)
+    settle(panel)  # the warm-up analyzes a phantom
     recorder.start()
     panel.choose(volumeNode)
     settle(panel)
@@ -28,6 +29,7 @@ def test_a_scan_with_wrong_spacing_is_refused_and_never_analyzed(recorder, panel
 @pytest.mark.slow
 def test_a_large_scan_is_analyzed_when_the_user_asks_and_not_before(recorder, panel, monkeypatch):
     monkeypatch.setattr(input_checks, "MOST_CELLS_UNASKED", 10)
+    settle(panel)  # the warm-up analyzes a phantom
     recorder.start()
     volumeNode, _ = self_test.addPhantom()
     panel.choose(volumeNode)
