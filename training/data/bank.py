@@ -195,17 +195,29 @@ def _end_last_line(path: Path) -> None:
             file.write(b"\n")
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
-    """`bank.json`. Raises BankError unless it has what every bank says of itself."""
+def read_description(file: Path, wanted: str, kind: str, command: str) -> dict[str, Any]:
+    """What a folder of training data says of itself. Raises BankError unless the file has the wanted format.
+
+    kind, command: what such a folder is called, and which command of `python -m training` makes one.
+    """
     try:
-        meta = read_json(path / "bank.json", LARGEST_META)
+        content = read_json(file, LARGEST_META)
     except (OSError, ValueError) as error:
         raise BankError(
-            f"{path} is not a bank ({reason(error)}); make one with `python -m training synthesize`."
+            f"{file.parent} is not {kind} ({reason(error)}); make one with `python -m training {command}`."
         ) from None
-    found = meta.get("format") if isinstance(meta, dict) else None
-    if found != FORMAT:
-        raise BankError(f"{path} has the format {brief(found)!r}, not {FORMAT!r}; synthesize it anew.")
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != wanted:
+        raise BankError(
+            f"{file.parent} has the format {brief(found)!r}, not {wanted!r}; make it anew with "
+            f"`python -m training {command}`."
+        )
+    return content
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """`bank.json`. Raises BankError unless it has what every bank says of itself."""
+    meta = read_description(path / "bank.json", FORMAT, "a bank", "synthesize")
     if not (_is_count(meta.get("count")) and is_triple(meta.get("shape")) and all(map(_is_count, meta["shape"]))):
         raise BankError(f"{path / 'bank.json'} was changed or is damaged: no count and shape; synthesize it anew.")
     return meta

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from LiverGTANLib.core.boxes import triple
-from LiverGTANLib.core.files import brief, read_json
-from training.data.bank import LARGEST_META, BankError
+from LiverGTANLib.core.files import brief
+from training.data.bank import BankError, read_description
 from training.errors import reason
 
 FORMAT = "livergtan-scans/1"
@@ -54,17 +54,9 @@ class ScanBank:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        about = read_description(self.path / INDEX, FORMAT, "a folder of packed scans", "pack")
         try:
-            about: Any = read_json(self.path / INDEX, LARGEST_META)
-        except (OSError, ValueError) as error:
-            raise BankError(
-                f"{path} is not a folder of packed scans ({reason(error)}); make one with `python -m training pack`."
-            ) from None
-        found = about.get("format") if isinstance(about, dict) else None
-        if found != FORMAT:
-            raise BankError(f"{path} has the format {brief(found)!r}, not {FORMAT!r}; pack the scans anew.")
-        try:
-            self.about: dict[str, Any] = about
+            self.about = about
             self.spacing_mm, low, high = map(float, (about["spacing_mm"], *about["hu_window"]))
             self.hu_window = (low, high)
             self.records = [record_of(values) for values in about["scans"]]
