@@ -57,10 +57,7 @@ def mutual(widths: tuple[int, ...], teachers: list[UNet3D], config: Config) -> T
         }
 
     student = initial_network(widths, config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.loop.seed + 1)  # of the same weights both would stay the same
-        peer = clone(student) if config.loop.start else UNet3D(widths)
-    nets = {"student": student, "peer": peer}
+    nets = {"student": student, "peer": clone(student)}  # what they learn from makes them differ
     return TrainingTask("mutual", distillation_record("mutual", teachers, config), nets, objective, frozen, True)
 
 

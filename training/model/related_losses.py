@@ -3,8 +3,8 @@
 Features are what a network's head gets (`dec0`, half the resolution): (B, C, d, h, w), of other widths in student and
 teacher. Where a term needs them to be alike, the linear map from the student's to the teacher's is solved by least
 squares in every batch, in place of a trained projection that would be thrown away.
-Each term is a scalar between 0 and about 1, detached from the teacher; `mask` (the liver) and `near` (liver and a shell
-around it) are B1DHW, 0 or 1, at full resolution.
+Each term is a scalar, the smaller the better, detached from the teacher; `mask` (the liver) and `near` (liver and a
+shell around it) are B1DHW, 0 or 1, at full resolution.
 """
 
 from __future__ import annotations

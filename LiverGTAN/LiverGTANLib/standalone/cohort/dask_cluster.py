@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 KINDS = "local:WORKERS, ssh:HOST,HOST..., slurm:JOBS or tcp://HOST:PORT"
 
 LOST_WORKERS = 1
-"""Workers that a case may lose before it is given up."""
+"""Workers that a case may lose before it is left for the end, where it is tried once more, alone."""
 
 MEMORY = "4GB"
 """Of a job on SLURM, unless Dask's own settings say otherwise. Chosen; what a case needs was not measured."""
