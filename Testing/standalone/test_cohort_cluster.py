@@ -146,7 +146,7 @@ def test_after_ctrl_c_what_is_finished_stays_and_the_next_run_goes_on(bandStuden
             [sys.executable, "-m", "LiverGTANLib", *words],
             cwd=ROOT / "LiverGTAN",
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
 
