@@ -49,6 +49,7 @@ class LiverGTAN(ScriptedLoadableModule):
             "Phys Med Biol 66(23), 2021, doi 10.1088/1361-6560/ac3935."
         )
         slicer.app.connect("startupCompleted()", _registerSampleData)
+        slicer.app.connect("startupCompleted()", _registerEditorEffect)
 
 
 def _registerSampleData():
@@ -56,6 +57,17 @@ def _registerSampleData():
         from LiverGTANLib.mrml import sample_data
 
         sample_data.register()
+
+
+def _registerEditorEffect():
+    """Offer the effect "Liver GTAN" in every Segment Editor."""
+    from pathlib import Path
+
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    effect.setPythonSource(Path(__file__).with_name("SegmentEditorLiverGTANLib").as_posix() + "/SegmentEditorEffect.py")
+    effect.self().register()
 
 
 @parameterNodeWrapper

@@ -73,8 +73,8 @@ def test_loading_and_opening_writes_nothing_connects_nowhere_and_starts_nothing(
 
 
 @pytest.mark.slow
-def test_loading_imports_the_module_file_and_what_says_which_slicer_it_needs(childReport):
-    assert childReport["loaded"] == ["LiverGTAN", "LiverGTANLib"]
+def test_loading_imports_the_module_file_the_editor_effect_and_what_says_which_slicer_it_needs(childReport):
+    assert childReport["loaded"] == ["LiverGTAN", "LiverGTANLib", "SegmentEditorLiverGTANLib"]
 
 
 @pytest.mark.slow
@@ -123,11 +123,11 @@ def inTree(*patterns: str) -> set[str]:
 
 
 def test_every_python_file_is_packaged_and_every_packaged_one_exists():
-    assert cmakeList("MODULE_PYTHON_SCRIPTS") == inTree("*.py", "LiverGTANLib/**/*.py")
+    assert cmakeList("MODULE_PYTHON_SCRIPTS") == inTree("*.py", "*Lib/**/*.py")
 
 
 def test_every_resource_is_packaged_and_every_packaged_one_exists():
-    found = {name for name in inTree("Resources/**/*") if (MODULE / name).is_file()}
+    found = {name for name in inTree("Resources/**/*", "*Lib/*.png") if (MODULE / name).is_file()}
     assert cmakeList("MODULE_PYTHON_RESOURCES") == found
 
 

@@ -11,6 +11,7 @@ is in this package, one concept a file:
 | `real_widgets` | what these widgets have in Slicer, and the refusal of everything else |
 | `scene`, `application` | what Slicer makes at start: scene, logics, `slicer.app` |
 | `scripted_modules`, `parameter_node` | `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` |
+| `segment_editor`, `SegmentEditor` | the Segment Editor with its scripted effects, on Slicer's real logic |
 | `dialogs` | pop-ups: recorded, never shown |
 | `resources` | icons under the names that they have in Slicer |
 | `slicer_command`, `Data` | Slicer's command line, and a module to go to when another one is left |

@@ -21,6 +21,8 @@ from host.slicerhost import SlicerHost
 OTHER_MODULE = Path(__file__).parent / "Data.py"
 """A module beside the one that is tested, under the name of one of Slicer's own."""
 
+SEGMENT_EDITOR = OTHER_MODULE.with_name("SegmentEditor.py")
+
 
 def _options() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -37,6 +39,7 @@ def main() -> int:
         host = SlicerHost(folder)
         slicer.app.testing = options.testing
         host.loadModule(OTHER_MODULE)
+        host.loadModule(SEGMENT_EDITOR)
         for path in options.additional_module_paths:
             host.loadModule(Path(path, f"{Path(path).name}.py"))
         host.completeStartup()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import slicer
 from PySide6 import QtCore, QtTest
 
-from host import parameter_node, real_widgets, scene, scripted_modules
+from host import parameter_node, real_widgets, scene, scripted_modules, segment_editor
 from host.application import Application
 from host.ctk_widgets import ctk
 from host.dialogs import Dialogs
@@ -81,6 +81,7 @@ class SlicerHost:
                 tr=lambda text, context=None: text, translate=lambda context, text: text
             ),
             "slicer.parameterNodeWrapper": parameter_node,
+            **segment_editor.PACKAGES,
         }
         for name, package in packages.items():
             sys.modules[name] = package
@@ -90,6 +91,8 @@ class SlicerHost:
             *MRML_WIDGETS.values(),
             scripted_modules.qSlicerScriptedLoadableModule,
             scripted_modules.qSlicerScriptedLoadableModuleWidget,
+            segment_editor.qMRMLSegmentEditorWidget,
+            segment_editor.qSlicerSegmentEditorAbstractEffect,
         ):
             self._set(slicer, widgetClass.__name__, widgetClass)
 
@@ -173,5 +176,6 @@ class SlicerHost:
         self.processEvents()
         QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
         self.applicationLogic.SetMRMLScene(None)
+        segment_editor.forgetEffects()
         for undo in reversed(self._undo):
             undo()

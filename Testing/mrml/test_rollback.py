@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 STAGES = {
     "display": (scene, "placeBeside"),
     "reference grid": (SegmentWriter, "_adoptReferenceGeometry"),
-    "mask on the grid": (segment_writer, "_onReferenceGrid"),
+    "mask on the grid": (segment_writer, "onReferenceGrid"),
     "editor": (SegmentWriter, "_editorFor"),
     "saved state": (UndoHistory, "begin"),
     "segment": (SegmentWriter, "_modify"),

@@ -6,7 +6,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from host.slicer_command import OTHER_MODULE
+from host.slicer_command import OTHER_MODULE, SEGMENT_EDITOR
 from support.module_fixtures import MODULE_FILE, students
 
 pytestmark = pytest.mark.slow
@@ -14,9 +14,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def application(slicerHost, students, tmp_path):
-    """The application with the module, which is not open yet, and one of its own that can be opened instead."""
+    """The application with the module, which is not open yet, and two of its own that can be opened instead."""
     slicerHost.loadModule(OTHER_MODULE)
+    slicerHost.loadModule(SEGMENT_EDITOR)
     slicerHost.loadModule(MODULE_FILE, engineProvider=students)
+    slicerHost.completeStartup()
     return slicerHost
 
 

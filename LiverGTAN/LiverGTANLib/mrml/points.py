@@ -38,6 +38,27 @@ def create(volumeNode, liver: bool):
     return node
 
 
+def createHidden(mrmlScene, name: str, liver: bool):
+    """A new empty list that belongs to no volume, cannot be dragged, and is not saved with the scene."""
+    node = scene.addHiddenNode(mrmlScene, "vtkMRMLMarkupsFiducialNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetLocked(True)
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetSelectedColor(*_COLORS[liver])
+    display.SetPointLabelsVisibility(False)
+    return node
+
+
+def removeLast(*nodes) -> None:
+    """Remove the point of these lists that was placed last, if there is one."""
+    numberPoints(*nodes)
+    placed = [(_numberOf(text) or 0, node, index) for node in nodes for index, text in enumerate(_texts(node))]
+    if placed:
+        _, node, index = max(placed, key=lambda entry: entry[0])
+        node.RemoveNthControlPoint(index)
+
+
 def assign(volumeNode, node, liver: bool) -> None:
     """Make a list (or None) the one of this volume."""
     scene.setOwned(volumeNode, _ROLES[liver], node)

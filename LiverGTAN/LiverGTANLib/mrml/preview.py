@@ -25,11 +25,14 @@ class PreviewSegment:
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
     @memory_errors_explained()
-    def show(self, preview: Preview, request: SegmentationRequest) -> None:
-        """Show the preview of what was requested in place of the segment where the finished mask will go, if any."""
+    def show(self, preview: Preview, request: SegmentationRequest, segmentId: str = "") -> None:
+        """Show the preview of what was requested in place of the segment where the finished mask will go, if any.
+
+        segmentId: of that segment; empty: the one that belongs to this module.
+        """
         if not self.shown:
             self._node = self._create()
-        self._hide(request.chosen.segmentationNode)
+        self.replace(request.chosen.segmentationNode, segmentId)
         self._node.SetAndObserveTransformNodeID(request.volumeNode.GetTransformNodeID())
         image = scene.orientedImage(preview.mask, request.gridToLocal(preview.ijk_to_ras))
         logic = slicer.vtkSlicerSegmentationsModuleLogic
@@ -40,9 +43,24 @@ class PreviewSegment:
         if self.shown:
             self._scene.RemoveNode(self._node)
         self._node = None
+        self._showHidden()
+
+    def replace(self, segmentationNode, segmentId: str = "") -> None:
+        """Hide another segment from now on, as described in `show`, and show again the one that was hidden before."""
+        segmentId = segmentId or (scene.liverSegmentId(segmentationNode) if segmentationNode else "")
+        display = segmentationNode.GetDisplayNode() if segmentId else None
+        if self._hidden is not None and self._hidden[:2] != (display, segmentId):
+            self._showHidden()
+        if display is not None and self._hidden is None:
+            self._hide(display, segmentId)
+
+    def _showHidden(self) -> None:
         hidden, self._hidden = self._hidden, None
-        if hidden is not None and self._scene.IsNodePresent(hidden[0]):
-            display, segmentId, fill, outline = hidden
+        if hidden is None or not self._scene.IsNodePresent(hidden[0]):
+            return
+        display, segmentId, fill, outline = hidden
+        owner = display.GetDisplayableNode()
+        if owner is not None and owner.GetSegmentation().GetSegment(segmentId) is not None:
             display.SetSegmentVisibility2DFill(segmentId, fill)
             display.SetSegmentVisibility2DOutline(segmentId, outline)
 
@@ -54,11 +72,7 @@ class PreviewSegment:
         node.GetSegmentation().AddEmptySegment(_SEGMENT, _SEGMENT, SEGMENT_COLOR)
         return node
 
-    def _hide(self, segmentationNode) -> None:
-        segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode else ""
-        display = segmentationNode.GetDisplayNode() if segmentId else None
-        if display is None or self._hidden is not None:
-            return
+    def _hide(self, display, segmentId: str) -> None:
         self._hidden = (
             display,
             segmentId,

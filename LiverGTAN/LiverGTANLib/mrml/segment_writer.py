@@ -85,7 +85,7 @@ class SegmentWriter:
         before = References.of(segmentationNode)
         try:
             self._adoptReferenceGeometry(segmentationNode, volumeNode)
-            modifier, self._resampled = _onReferenceGrid(boxMask, volumeNode, segmentationNode)
+            modifier, self._resampled = onReferenceGrid(boxMask, volumeNode, segmentationNode)
             editor = self._editorFor(segmentationNode, volumeNode)
             _saveStateInSegmentEditor(segmentationNode)
             liverId = scene.liverSegmentId(segmentationNode)
@@ -178,14 +178,14 @@ class SegmentWriter:
         """Set the segment to the modifier; True if the write was verified."""
         segmentation = segmentationNode.GetSegmentation()
         segment = segmentation.GetSegment(segmentId)
-        before = _labelmapTime(segment)
+        before = labelmapTime(segment)
         # Setting takes the logic two steps; without this a shown surface would be made after each of them.
         if segmentation.ContainsRepresentation(SURFACE):
             segmentation.RemoveRepresentation(SURFACE)
             self._surfaceRemovedFrom = segmentationNode
         if self.masking:
             # The logic protects by masking only what lies within the image that it is given.
-            modifier = _enlarged(modifier, segment.GetRepresentation(LABELMAP))
+            modifier = enlarged(modifier, segment.GetRepresentation(LABELMAP))
         elif self._replacesFreely and _replaceInPlace(segmentation, segmentId, modifier):
             return True
         else:
@@ -193,7 +193,7 @@ class SegmentWriter:
         self._logic.ModifySegmentByLabelmap(
             segmentationNode, segmentId, modifier, self._logic.ModificationModeSet, False, False
         )
-        if _labelmapTime(segment) <= before:
+        if labelmapTime(segment) <= before:
             return False
         return self.masking or _sampledPlanesMatch(segment, modifier)
 
@@ -260,10 +260,11 @@ def _requireLabelmaps(segmentationNode) -> None:
     segmentation.SetSourceRepresentationName(LABELMAP)
 
 
-def _onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any, bool]:
+def onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any, bool]:
     """The mask as an image under the segmentation's parent transform, and whether it had to be resampled.
 
-    The logic requires it on the segmentation's own grid; usually that is the volume's grid.
+    The logic requires it on the segmentation's own grid; usually that is the volume's grid. Raises WriteError and
+    InputError when it has no place there.
     """
     transform, ijkToLocal = scene.transformBetween(volumeNode, segmentationNode), scene.ijkToLocal(volumeNode)
     matrix, reference = scene.matrixOf(transform), _referenceGeometry(segmentationNode)
@@ -294,7 +295,8 @@ def _sameGrid(segmentationNode, volumeNode) -> bool:
     return np.allclose(scene.imageToWorld(reference), scene.ijkToLocal(volumeNode), atol=1e-4)
 
 
-def _labelmapTime(segment) -> int:
+def labelmapTime(segment) -> int:
+    """When the label map of a segment was changed last, 0 without one."""
     labelmap = segment.GetRepresentation(LABELMAP)
     return labelmap.GetMTime() if labelmap else 0
 
@@ -355,7 +357,7 @@ def _covers(image, other) -> bool:
     return boxes.intersection(_box(image), _box(other)) == _box(other)
 
 
-def _enlarged(image, labelmap):
+def enlarged(image, labelmap):
     """The image enlarged by zeros to cover the label map too."""
     whole = boxes.enclosing(_box(image), _box(labelmap))
     if whole == _box(image):

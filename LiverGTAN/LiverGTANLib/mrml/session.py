@@ -280,7 +280,7 @@ class Session:
         that is there, if the caller knows, so that Undo can set it again. Raises InputError when no liver was
         found and WriteError when it cannot be written. After any error all is as it was before.
         """
-        _requireStillValid(request, found)
+        requireStillValid(request, found)
         start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()
         with ExitStack() as rollback:
             segmentationNode = chosen.segmentationNode
@@ -432,7 +432,8 @@ def _findingsInOutputs(chosen: ChosenParameters) -> Iterator[Finding]:
         yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")
 
 
-def _requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
+def requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
+    """Raises InputError when what was found is not of what is there now, or is nothing."""
     if not request.nodesExist():
         raise InputError("The volume or the segmentation was removed meanwhile; nothing was changed.")
     if not request.imageIsUnchanged():

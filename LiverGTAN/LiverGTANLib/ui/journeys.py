@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
+from slicer.util import (
+    arrayFromSegmentBinaryLabelmap,
+    arrayFromVolume,
+    updateVolumeFromArray,
+    vtkMatrixFromArray,
+)
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core import measurements
@@ -260,6 +265,37 @@ def leaveEnterAndReload(user: PanelUser) -> None:
     user.test.assertLess(np.count_nonzero(user.mask(volumeNode)), np.count_nonzero(before))
 
 
+def segmentInTheSegmentEditor(user: PanelUser) -> None:
+    """Put the liver into a segment of one's own by the effect of the Segment Editor, and undo it there."""
+    test, (volumeNode, truth) = user.test, user.addPhantom()
+    slicer.util.selectModule("SegmentEditor")
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    editor.setSegmentationNode(segmentationNode)
+    editor.setSourceVolumeNode(volumeNode)
+    segmentId = segmentationNode.GetSegmentation().AddEmptySegment()
+    editor.setCurrentSegmentID(segmentId)
+    editor.setActiveEffectByName("Liver GTAN")
+    effect = editor.activeEffect().self()
+    user.wait(lambda: effect.preview.isShown)
+    test.assertTrue(effect.applyButton.enabled, effect.stateLabel.text)
+    _lookAt(volumeNode)
+    user.screenshot("effect")
+    effect.applyButton.click()
+    slicer.app.processEvents()
+    test.assertIsNone(editor.activeEffect())
+    test.assertFalse(_previews())
+    mask = arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
+    test.assertGreater(measurements.dice(mask, truth), 0.8)
+    editor.undo()
+    test.assertFalse(arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode).any())
+    editor.setActiveEffectByName("Liver GTAN")
+    user.wait(lambda: effect.preview.isShown)
+    slicer.util.selectModule(MODULE)  # with a preview on
+    user.settle()
+    test.assertFalse(_previews())
+
+
 def refuseWhatIsNoCt(user: PanelUser) -> None:
     """An image without negative values is refused before anything runs, and the panel says why."""
     volumeNode, _ = user.addPhantom("MR")
@@ -330,6 +366,7 @@ JOURNEYS = (
     segmentAMovedCt,
     segmentAWarpedCt,
     saveCloseAndLoad,
+    segmentInTheSegmentEditor,
     refuseWhatIsNoCt,
     leaveEnterAndReload,
 )
