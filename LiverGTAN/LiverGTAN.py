@@ -257,6 +257,29 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         return resection_plan.split(segmentation, plane, remnantSide, weightKg)
 
+    def review(self, segmentation, segmentId=""):
+        """Go through the slices of a mask in which its border is most uncertain.
+
+        segmentation: segmentation node. segmentId: of the segment; when empty, this module's liver, else the only
+        segment, else one called liver. The network is asked where the segment is this module's and its CT is still
+        there; `order` of the result says so. Otherwise slices whose outline differs most from those beside come first.
+        Returns a Review: `next()` jumps the slice views to the next slice, counts the one before as reviewed, and
+        returns its number, ras and areaCm2, None when all are reviewed; `previous()`, `mark(number, reviewed)`,
+        `undo()`, `reviewed` (slice numbers), `share` (of the volume, 0 to 1). What was reviewed is saved with the
+        scene; a slice whose mask was changed since is not reviewed. Raises InputError when there is no such segment.
+        """
+        from dataclasses import replace
+
+        from LiverGTANLib.mrml import parameters, review, scene
+
+        result, volume = self.session.resultIn(segmentation), scene.liverVolume(segmentation)
+        chosen = (
+            result.request.chosen
+            if result
+            else parameters.forVolume(self._chosen("student-100k", "automatic", None), volume)
+        )
+        return review.begin(self.session, replace(chosen, segmentationNode=segmentation), segmentId)
+
     def prepare(self, parameterNode, moving=None):
         """The request that the parameter node asks for; its job may run in another thread, then comes `apply`.
 

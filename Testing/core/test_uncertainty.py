@@ -50,6 +50,18 @@ def test_the_interval_holds_the_volume_and_follows_the_levels():
     assert str(uncertainty.VolumeInterval(1440.2, 1489, 1530)) == "1489 mL (1440 to 1530)"
 
 
+def test_the_border_is_what_the_ends_of_the_interval_differ_by():
+    analysis = analysis_of(LIVER)
+    for parameters in (DEFAULT_MASK_PARAMETERS, MaskParameters(region=region())):
+        found, mask = uncertainty.border(analysis, parameters), segmenter.coarse_mask(analysis, parameters)
+        volume_ml = analysis.volume_ml(mask.voxels, mask.box)
+        ends = uncertainty.interval(analysis, volume_ml, parameters)
+        assert analysis.volume_ml(found.voxels, found.box) == pytest.approx(ends.high - ends.low)
+        assert 0 < np.count_nonzero(found.full() & mask.full()) < found.voxels.sum()
+    empty = uncertainty.border(analysis, MaskParameters(region=region(center=(900, 900, 900))))
+    assert empty.empty
+
+
 def test_the_interval_moves_with_threshold_region_and_clicks():
     analysis = analysis_of(LIVER)
     plain = interval_of(analysis)

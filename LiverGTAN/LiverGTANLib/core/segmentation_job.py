@@ -137,6 +137,12 @@ class SegmentationJob:
         return uncertainty.overlay(analysis, self.parameters)
 
     @memory_errors_explained()
+    def uncertain_border(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
+        """The cells of the model grid that the ends of the volume differ by."""
+        analysis, _ = self._analysis(progress, cancelled)
+        return Preview(uncertainty.border(analysis, self.parameters), analysis.grid.ijk_to_ras)
+
+    @memory_errors_explained()
     def analyze_ahead(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> None:
         """Fill the cache, so that the first mask and "no liver in view" need no network any more."""
         analysis, _ = self._analysis(progress, cancelled)

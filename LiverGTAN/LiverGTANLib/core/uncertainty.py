@@ -10,6 +10,7 @@ import numpy as np
 
 from . import boxes, segmenter
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters, postprocess_logits
+from .segmenter import BoxMask
 
 LEVELS = (0.25, 0.75)
 """Probabilities between which the border is taken to lie: what is liver with 0.75 belongs to the smallest volume, what
@@ -88,9 +89,7 @@ def interval(
     """
 
     def coarse_ml(level: float) -> float:
-        threshold = _shifted(parameters.settings.threshold, level, analysis.temperature)
-        shifted = replace(parameters, settings=replace(parameters.settings, threshold=threshold))
-        found = segmenter.coarse_mask(analysis, shifted)
+        found = _coarse_mask(analysis, parameters, level)
         return analysis.volume_ml(found.voxels, found.box)
 
     middle = coarse_ml(0.5)
@@ -98,6 +97,26 @@ def interval(
         return VolumeInterval(volume_ml, volume_ml, volume_ml)
     high, low = (volume_ml * coarse_ml(level) / middle for level in levels)
     return VolumeInterval(min(low, volume_ml), volume_ml, max(high, volume_ml))
+
+
+def border(
+    analysis: Analysis,
+    parameters: MaskParameters = DEFAULT_MASK_PARAMETERS,
+    levels: tuple[float, float] = LEVELS,
+) -> BoxMask:
+    """The uncertain border: cells of the model grid in the largest volume of `interval`, but not in the smallest."""
+    high, low = (_coarse_mask(analysis, parameters, level) for level in levels)
+    box = boxes.enclosing(high.box, low.box)
+    voxels = np.zeros(boxes.shape(box), np.uint8)
+    voxels[boxes.relative_to(box, high.box)] = high.voxels
+    voxels[boxes.relative_to(box, low.box)] ^= low.voxels
+    return BoxMask(voxels, boxes.start(box), high.shape)
+
+
+def _coarse_mask(analysis: Analysis, parameters: MaskParameters, level: float) -> BoxMask:
+    threshold = _shifted(parameters.settings.threshold, level, analysis.temperature)
+    shifted = replace(parameters, settings=replace(parameters.settings, threshold=threshold))
+    return segmenter.coarse_mask(analysis, shifted)
 
 
 def _shifted(threshold: float, level: float, temperature: float) -> float:

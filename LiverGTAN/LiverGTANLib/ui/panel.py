@@ -23,6 +23,7 @@ from .measure_section import MeasureSection
 from .place_buttons import PlaceButtons
 from .planning_section import PlanningSection
 from .result_line import ResultLine, setText
+from .review_section import ReviewSection
 from .task_runner import TaskRunner, WorkerTask
 
 SHOW_RUN_AFTER_SECONDS = 0.5
@@ -90,6 +91,7 @@ class Panel(VTKObservationMixin):
             onResult=self._onBatchResult,
             onProgress=self.refresh,
         )
+        self.review = ReviewSection(ui, session, self.runner, lambda: self.chosen, setText)
         self.planning = PlanningSection(ui, setText)
         appearance.complete(ui)
         self._connect()
@@ -195,6 +197,7 @@ class Panel(VTKObservationMixin):
         self._stopped = ""
         self.line.show()
         self._sayOfBatch("")
+        self.review.forget()
         self.planning.forget()
 
     def _disconnect(self) -> None:
@@ -338,6 +341,7 @@ class Panel(VTKObservationMixin):
             self._showChoices()
         self.ui.progressBar.visible = self._runShown
         self.batch.refresh()
+        self.review.refresh()
 
     def _showChoices(self) -> None:
         chosen, ui = self.chosen, self.ui
