@@ -280,6 +280,41 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         )
         return review.begin(self.session, replace(chosen, segmentationNode=segmentation), segmentId)
 
+    def follow(
+        self,
+        loaded=False,
+        volume=None,
+        folder=None,
+        student="student-100k",
+        engine="automatic",
+        settings=None,
+        onChanged=None,
+    ):
+        """Segment unasked, as a preview: CTs that are loaded (loaded), a volume whenever its voxels change, and image
+        files that come into a folder.
+
+        student, engine, settings: see `process`. onChanged: called without arguments when there is something new.
+        Returns a follower with `state` (a sentence), `hasPreview`, `latency` in seconds, `accept()`, which makes the
+        preview a segment in a new segmentation and returns a result as `process` does, `discard()` and `stop()`. It
+        works while the event loop runs, until `stop` or until the scene is closed. Raises InputError when volume or
+        folder is none.
+
+        Example::
+
+            follower = LiverGTANLogic().follow(volume=volumeFromOpenIGTLink)
+            ...
+            print(follower.state)
+            if follower.hasPreview:
+                result = follower.accept()
+        """
+        from LiverGTANLib.ui.follower import Follower
+
+        follower = Follower(self.session, lambda: self._chosen(student, engine, settings), onChanged or (lambda: None))
+        follower.followFolder(folder)
+        follower.followLoaded(loaded)
+        follower.followVolume(volume)
+        return follower
+
     def prepare(self, parameterNode, moving=None):
         """The request that the parameter node asks for; its job may run in another thread, then comes `apply`.
 

@@ -265,6 +265,28 @@ def leaveEnterAndReload(user: PanelUser) -> None:
     user.test.assertLess(np.count_nonzero(user.mask(volumeNode)), np.count_nonzero(before))
 
 
+def followAVolume(user: PanelUser) -> None:
+    """Follow a CT whose voxels change: a preview comes each time, and becomes a segment when it is accepted."""
+    test, ui, (volumeNode, truth) = user.test, user.ui, user.addPhantom("Stream")
+    follower = user.widget.panel.following.follower
+    ui.followCollapsibleButton.collapsed = False
+    user.click("followVolumeCheckBox")
+    user.wait(lambda: follower.hasPreview)
+    updateVolumeFromArray(volumeNode, np.roll(arrayFromVolume(volumeNode), 5, axis=2))
+    user.wait(lambda: follower.isRunning)
+    user.wait(lambda: not follower.isRunning)
+    _lookAt(volumeNode)
+    user.screenshot("followed")
+    test.assertEqual(len(_previews()), 1, ui.followLabel.text)
+    user.click("acceptButton")
+    test.assertFalse(_previews())
+    test.assertGreater(measurements.dice(user.mask(volumeNode), np.roll(truth, 5, axis=2)), 0.8)
+    user.click("followVolumeCheckBox")
+    test.assertFalse(follower.isOn)
+    user.click("undoButton")
+    test.assertEqual(scene.liverSegmentId(user.output), "")
+
+
 def segmentInTheSegmentEditor(user: PanelUser) -> None:
     """Put the liver into a segment of one's own by the effect of the Segment Editor, and undo it there."""
     test, (volumeNode, truth) = user.test, user.addPhantom()
@@ -366,6 +388,7 @@ JOURNEYS = (
     segmentAMovedCt,
     segmentAWarpedCt,
     saveCloseAndLoad,
+    followAVolume,
     segmentInTheSegmentEditor,
     refuseWhatIsNoCt,
     leaveEnterAndReload,

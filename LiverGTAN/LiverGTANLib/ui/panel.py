@@ -18,6 +18,8 @@ from ..mrml.parameters import ChosenParameters
 from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
 from . import appearance
 from .batch_section import BatchSection
+from .follow_section import FollowSection
+from .follower import Follower
 from .live_update import LiveUpdate
 from .measure_section import MeasureSection
 from .place_buttons import PlaceButtons
@@ -93,6 +95,9 @@ class Panel(VTKObservationMixin):
         )
         self.review = ReviewSection(ui, session, self.runner, lambda: self.chosen, setText)
         self.planning = PlanningSection(ui, setText)
+        self.following = FollowSection(
+            ui, Follower(session, lambda: self.chosen), lambda: self.chosen, self._onAccepted
+        )
         appearance.complete(ui)
         self._connect()
 
@@ -181,6 +186,7 @@ class Panel(VTKObservationMixin):
         """The widgets are not touched any more."""
         self._stopFollowing()
         self.planning.close()
+        self.following.close()
         self._refreshTimer.stop()
         self._disconnect()
         self.removeObservers()
@@ -457,6 +463,13 @@ class Panel(VTKObservationMixin):
             self.live.onWritten(result.request)
             self.line.show()
             self.live.updateUncertainty()
+
+    def _onAccepted(self, result: SegmentationResult) -> None:
+        """A preview of a followed volume became a segment: choose it, as the next that the user works on."""
+        if self.parameterNode:
+            self.parameterNode.measurements = result.tableNode
+            self.parameterNode.inputVolume = result.volumeNode
+            self.parameterNode.outputSegmentation = result.segmentation
 
     def _fail(self, error: BaseException) -> None:
         """Show an error to the user."""

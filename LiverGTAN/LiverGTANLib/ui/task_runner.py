@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import qt
 
@@ -51,6 +51,9 @@ class TaskRunner:
     left, onReplaced(name) when another task takes the place of a background task; `BackgroundTasks` sets them.
     """
 
+    _working: ClassVar[set["TaskRunner"]] = set()
+    """Those that have a thread, for which numpy's threads are left."""
+
     def __init__(self, onProgress: Callable[[], None]):
         self._onProgress = onProgress
         self.onIdle: Callable[[], None] = _ignore
@@ -85,6 +88,7 @@ class TaskRunner:
         self.task, self._started = task, time.monotonic()
         if self._worker is None:
             self._worker = Worker()
+            self._working.add(self)
         self._worker.submit(task.work, finishRunning)
         self._timer.start()
 
@@ -103,7 +107,9 @@ class TaskRunner:
         worker, self._worker = self._worker, None
         if worker is not None and not worker.close():
             logger.error("The worker thread did not stop in time; it ends with the work that it has begun.")
-        threads.close()
+        self._working.discard(self)
+        if not self._working:
+            threads.close()
 
     def _onTimer(self) -> None:
         if not self.task.exists():

@@ -1,0 +1,160 @@
+"""What is segmented unasked, for users who want that: volumes that are loaded, one whose voxels change, and image files
+that come into a folder. Main thread only.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
+
+from ..core.volume import InputError
+from . import scene
+from .parameters import ChosenParameters
+from .session import Session
+
+SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
+"""Image files that hold header and voxels in one, so that a file is complete when it does not grow any more."""
+
+
+def obstacle(session: Session, chosen: ChosenParameters) -> str:
+    """Why a volume is not segmented unasked, empty when it is. What its analysis shows is told after that."""
+    reason, _ = session.obstacles(chosen)
+    if reason:
+        return reason
+    if session.isLarge(chosen):
+        return "The scan is large: press Segment to segment it."
+    return ""
+
+
+class VolumeWatch(VTKObservationMixin):
+    """Calls onVolume(node) for volumes that are loaded and for new voxels (or another place) of one volume, perhaps
+    several times for one change, and perhaps before the voxels are there.
+    """
+
+    def __init__(self, mrmlScene, onVolume: Callable):
+        VTKObservationMixin.__init__(self)
+        self._scene, self._onVolume = mrmlScene, onVolume
+        self.loaded = False
+        self.volumeNode = self._key = None
+
+    def watchLoaded(self, on: bool) -> None:
+        self.removeObservers(self._onNodeAdded)
+        self.removeObservers(self._onExpected)
+        self.loaded = on
+        if on:
+            self.addObserver(self._scene, self._scene.NodeAddedEvent, self._onNodeAdded)
+
+    def watchVolume(self, volumeNode) -> None:
+        """None: no volume."""
+        self.removeObservers(self._onImage)
+        self.volumeNode, self._key = volumeNode, None
+        if volumeNode is not None:
+            self._key = scene.imageKey(volumeNode)
+            # Scripts that write voxels tell of it by the node's own event alone (slicer.util.arrayFromVolumeModified).
+            events = volumeNode.ImageDataModifiedEvent, volumeNode.TransformModifiedEvent, vtk.vtkCommand.ModifiedEvent
+            for event in events:
+                self.addObserver(volumeNode, event, self._onImage)
+
+    def expect(self, volumeNode) -> None:
+        """Call onVolume once more for this volume, when it gets its voxels."""
+        if not self.hasObserver(volumeNode, volumeNode.ImageDataModifiedEvent, self._onExpected):
+            self.addObserver(volumeNode, volumeNode.ImageDataModifiedEvent, self._onExpected)
+
+    def _onExpected(self, caller, event) -> None:
+        self.removeObserver(caller, caller.ImageDataModifiedEvent, self._onExpected)
+        self._onVolume(caller)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, caller, event, node) -> None:
+        """Label maps, color images and tensors are of derived classes; what a scene brings along was worked on before.
+        Loading one file is a batch process too, so that this does not tell a scene from a file."""
+        isScan = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+        if isScan and not self._scene.IsImporting() and not self._scene.IsRestoring():
+            self._onVolume(node)
+
+    def _onImage(self, caller, event) -> None:
+        if self._scene.IsClosing() or self._scene.IsImporting():
+            return
+        before, self._key = self._key, scene.imageKey(caller)
+        if self._key != before:  # else another property of the node is another one
+            self._onVolume(caller)
+
+
+def isLoaded(volumeNode) -> bool:
+    """Whether the volume was read from files: others are made by modules (resampled, subtracted, filtered)."""
+    storage = volumeNode.GetStorageNode()
+    return bool((storage and storage.GetFileName()) or volumeNode.GetAttribute("DICOM.instanceUIDs"))
+
+
+class FolderWatch:
+    """The image file that came into a folder last, or was written anew last, since the watch began.
+
+    waiting: name of a file that is still being written, empty when there is none.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Raises InputError when it is no folder that can be read."""
+        self.folder, self.waiting = Path(folder), ""
+        self._candidate: tuple | None = None
+        self._known = self._stamps()
+
+    def poll(self) -> Path | None:
+        """The newest file that is complete, once. It is when it is as it was at the poll before; older ones are left.
+
+        Raises InputError when the folder cannot be read (any more).
+        """
+        found = self._stamps()
+        new = {path: stamp for path, stamp in found.items() if self._known.get(path) != stamp}
+        newest = max(new, key=lambda path: new[path], default=None)
+        before, self._candidate = self._candidate, (newest, new[newest]) if newest else None
+        isComplete = newest is not None and before == self._candidate and new[newest][1] > 0
+        self.waiting = newest.name if newest and not isComplete else ""
+        if not isComplete:
+            return None
+        self._known = found
+        return newest
+
+    def _stamps(self) -> dict[Path, tuple[int, int]]:
+        """File -> (time of the last change, bytes)."""
+        stamps = {}
+        try:
+            for path in self.folder.iterdir():
+                if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
+                    try:
+                        status = path.stat()
+                    except FileNotFoundError:  # removed or renamed since it was listed
+                        continue
+                    stamps[path] = status.st_mtime_ns, status.st_size
+        except OSError as error:
+            raise InputError(f"The folder '{self.folder}' cannot be read: {error.strerror or error}.") from error
+        return stamps
+
+
+class FolderVolumes:
+    """The volumes that were read from a folder's files."""
+
+    def __init__(self):
+        self._nodes: dict[Path, str] = {}  # file -> ID of its node
+        self._kept: set[str] = set()
+
+    def read(self, path: Path):
+        """Read a file into its node, or into a new one where there is none, or a segment was made from that.
+
+        Raises InputError when that fails.
+        """
+        node = slicer.mrmlScene.GetNodeByID(self._nodes.get(path, "")) if path in self._nodes else None
+        if node is not None and node.GetID() not in self._kept and node.GetStorageNode() is not None:
+            done = node.GetStorageNode().ReadData(node)
+        else:
+            node = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), path.name.partition(".")[0])
+            done = node is not None
+        if not done:
+            raise InputError(f"'{path.name}' could not be read; look into the application log.")
+        self._nodes[path] = node.GetID()
+        return node
+
+    def keep(self, volumeNode) -> None:
+        """A segment was made of this volume: its voxels are not to be replaced any more."""
+        self._kept.add(volumeNode.GetID())

@@ -1,0 +1,353 @@
+"""Segments CTs unasked while it is told to: as a preview, which becomes a segment when the user accepts it."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ..core import segmenter
+from ..core.segmentation_job import JobResult, Preview
+from ..core.volume import InputError
+from ..mrml import follow, parameters
+from ..mrml.follow import FolderVolumes, FolderWatch, VolumeWatch
+from ..mrml.parameters import ChosenParameters
+from ..mrml.preview import PreviewSegment
+from ..mrml.session import SegmentationRequest, SegmentationResult, Session
+from .task_runner import TaskRunner, WorkerTask
+
+logger = logging.getLogger(__name__)
+
+GATHER_MILLISECONDS = 30
+"""After the first sign of a change. A choice: Slicer sends several for one, all within one turn of the event loop."""
+
+POLL_MILLISECONDS = 1000
+"""A folder is looked at so often, and a file in it is complete when it did not change in between. Chosen: file systems
+tell times by the second or finer, and changes are not announced on network drives."""
+
+
+def _ignore(*_arguments) -> None:
+    pass
+
+
+class Follower(VTKObservationMixin):
+    """Off until it is told what to follow, and off again when the scene is closed.
+
+    chosen(): student, engine and settings. It calls onChanged() when `state`, the preview or what is followed is
+    another one. The newest change counts: while one image is segmented, only the last of those that come is waiting.
+
+    state: what goes on, for the user. latency: seconds from the last change to its preview.
+    """
+
+    def __init__(
+        self, session: Session, chosen: Callable[[], ChosenParameters], onChanged: Callable[[], None] = _ignore
+    ):
+        VTKObservationMixin.__init__(self)
+        self._session, self._chosen, self.onChanged = session, chosen, onChanged
+        self._scene = slicer.mrmlScene
+        self._watch = VolumeWatch(self._scene, self._onVolume)
+        self._folderWatch: FolderWatch | None = None
+        self._folderVolumes = FolderVolumes()
+        self._preview = PreviewSegment(self._scene)
+        self._runner = TaskRunner(self._onProgress)
+        self._running: SegmentationRequest | None = None
+        self._found: tuple[SegmentationRequest, JobResult] | None = None
+        self._waiting: tuple[Any, float] | None = None  # volume, time of its change
+        self._problem = ""
+        self.state, self.latency = "", 0.0
+        self._gather = qt.QTimer()
+        self._gather.setSingleShot(True)
+        self._gather.setInterval(GATHER_MILLISECONDS)
+        self._gather.connect("timeout()", self._onGathered)
+        self._poll = qt.QTimer()
+        self._poll.setInterval(POLL_MILLISECONDS)
+        self._poll.connect("timeout()", self._onPoll)
+
+    # What is followed
+
+    @property
+    def loaded(self) -> bool:
+        """Whether CTs are segmented when they are loaded."""
+        return self._watch.loaded
+
+    @property
+    def volumeNode(self):
+        """The volume that is segmented again when its voxels change, or None."""
+        return self._watch.volumeNode
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder whose new image files are loaded and segmented, or None."""
+        return self._folderWatch.folder if self._folderWatch else None
+
+    @property
+    def isOn(self) -> bool:
+        return self.loaded or self.volumeNode is not None or self.folder is not None
+
+    @property
+    def isRunning(self) -> bool:
+        return self._running is not None
+
+    def followLoaded(self, on: bool = True) -> None:
+        self._watch.watchLoaded(on)
+        self._update()
+
+    def followVolume(self, volumeNode) -> None:
+        """Segment this volume now, and again when its voxels change; None: none. Raises InputError for no scan."""
+        if volumeNode is not None and volumeNode.GetClassName() != "vtkMRMLScalarVolumeNode":
+            raise InputError(f"'{volumeNode.GetName()}' is no scalar volume; choose a CT.")
+        self._watch.watchVolume(volumeNode)
+        self._update()
+        if volumeNode is not None and volumeNode.GetImageData() is not None:
+            self._onVolume(volumeNode)
+
+    def followFolder(self, folder: str | Path | None) -> None:
+        """Load and segment image files that come into a folder from now on, the newest; None: no folder.
+
+        Raises InputError when it cannot be read.
+        """
+        self._folderWatch = FolderWatch(folder) if folder else None
+        if self._folderWatch:
+            self._poll.start()
+        else:
+            self._poll.stop()
+        self._update()
+
+    def stop(self) -> None:
+        """Follow nothing any more; the preview is removed and all threads end."""
+        self._watch.watchLoaded(False)
+        self._watch.watchVolume(None)
+        self._folderWatch, self._folderVolumes = None, FolderVolumes()
+        self._poll.stop()
+        self._gather.stop()
+        self._runner.close()
+        self._waiting = self._running = None
+        self._removePreview()
+        self._update()
+
+    def _update(self, problem: str = "") -> None:
+        """Tell of what has changed. problem: why the last image has no preview."""
+        self._problem = problem
+        self.removeObservers()
+        if self.isOn or self.hasPreview:
+            self.addObserver(self._scene, self._scene.StartCloseEvent, self._onSceneStartClose)
+            self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
+        self._tell()
+
+    def _onSceneStartClose(self, caller, event) -> None:
+        self.stop()
+
+    def _tell(self) -> None:
+        self.state = " ".join(filter(None, (self._work(), self._problem, self._awaited())))
+        self.onChanged()
+
+    def _work(self) -> str:
+        """What runs or is shown."""
+        if self._running is not None and self._found is None:
+            return _("Segmenting '{name}'...").format(name=self._running.volumeNode.GetName())
+        if self._found is None:
+            return ""
+        request, found = self._found
+        name, interval = request.volumeNode.GetName(), found.interval
+        volume = interval if interval.low > 0 else f"{interval.volume:.0f} mL"
+        text = _("Preview of '{name}': liver {volume}.").format(name=name, volume=volume)
+        if not request.imageIsUnchanged():
+            return f"{text} " + _("It is of the image before the last change.")
+        chosen = replace(request.chosen, segmentationNode=None)
+        return " ".join(filter(None, (text, self._session.obstacles(chosen)[1])))
+
+    def _awaited(self) -> str:
+        """What is waited for."""
+        texts = []
+        if self.volumeNode is not None:
+            texts.append(_("new voxels in '{name}'").format(name=self.volumeNode.GetName()))
+        if self._folderWatch is not None:
+            waiting = self._folderWatch.waiting
+            kind = _("'{name}', which is being written,").format(name=waiting) if waiting else _("a new image file")
+            texts.append(_("{file} in '{folder}'").format(file=kind, folder=self._folderWatch.folder))
+        if self.loaded:
+            texts.append(_("a CT to be loaded"))
+        return _("Waiting for {what}.").format(what=_(" or ").join(texts)) if texts else ""
+
+    # Changes
+
+    def _onVolume(self, volumeNode) -> None:
+        since = self._waiting[1] if self._waiting and self._waiting[0] is volumeNode else time.monotonic()
+        self._waiting = volumeNode, since
+        if not self._gather.active:
+            self._gather.start()
+
+    def _onGathered(self) -> None:
+        if self._waiting is None:
+            return
+        volumeNode = self._waiting[0]
+        if self._running is not None and self._running.volumeNode is volumeNode:
+            self._tell()
+            return  # it ends first: images that come faster than they are segmented would never be seen
+        self._next()
+
+    def _next(self) -> None:
+        """Segment what is waiting, in place of what is running."""
+        if self._waiting is None:
+            return
+        (volumeNode, since), self._waiting = self._waiting, None
+        self._runner.stop()
+        self._running = None
+        if volumeNode.GetScene() is None:
+            return
+        if volumeNode.GetImageData() is None:
+            self._watch.expect(volumeNode)
+            return
+        isFollowed = volumeNode is self.volumeNode
+        if not isFollowed and not follow.isLoaded(volumeNode):
+            return  # made by a module
+        chosen = replace(parameters.forVolume(self._chosen(), volumeNode), segmentationNode=None)
+        try:
+            reason = follow.obstacle(self._session, chosen)
+            if reason:
+                raise InputError(reason)
+            request = self._session.prepare(chosen)
+            if isFollowed:  # its voxels may be overwritten in place meanwhile
+                ct = replace(request.job.ct, hu=request.job.ct.hu.copy())
+                request = replace(request, job=replace(request.job, ct=ct))
+        except (ValueError, MemoryError) as error:  # InputError and OutOfMemory, which say what is wrong
+            self._refuse(volumeNode, str(error))
+            return
+        self._start(request, since)
+
+    def _start(self, request: SegmentationRequest, since: float) -> None:
+        if self._found is not None and self._found[0].volumeNode is not request.volumeNode:
+            self._removePreview()
+        self._running = request
+        self._runner.start(
+            WorkerTask(
+                request.job.segment,
+                lambda found: self._onFound(request, found, since),
+                lambda error: self._onFailed(request, error),
+                request.nodesExist,
+                self._onGone,
+                analysisKey=request.job.analysis_key,
+            )
+        )
+        self._update()
+
+    def _onProgress(self) -> None:
+        pass  # the state says what runs; a percentage of a moment's work would only flicker
+
+    def _onFound(self, request: SegmentationRequest, found: JobResult, since: float) -> None:
+        self._running = None
+        reason = "" if not found.mask.empty else _noLiver(request)
+        if not request.imageIsUnchanged() and request.volumeNode is not self.volumeNode:
+            reason = _("It was changed meanwhile.")
+        if reason:
+            self._refuse(request.volumeNode, reason)
+        else:
+            self._show(request, found, since)
+        self._next()
+
+    def _show(self, request: SegmentationRequest, found: JobResult, since: float) -> None:
+        try:
+            self._preview.show(Preview(found.mask, request.job.ct.ijk_to_ras), request)
+        except MemoryError as error:
+            self._refuse(request.volumeNode, str(error))
+            return
+        self._found = request, found
+        self.latency = time.monotonic() - since
+        self._update()
+
+    def _onFailed(self, request: SegmentationRequest, error: BaseException) -> None:
+        logger.error("'%s' was not segmented.", request.volumeNode.GetName(), exc_info=error)
+        self._running = None
+        self._refuse(request.volumeNode, str(error) or type(error).__name__)
+        self._next()
+
+    def _onGone(self) -> None:
+        self._running = None
+        self._update(_("The volume was removed."))
+        self._next()
+
+    def _refuse(self, volumeNode, reason: str) -> None:
+        """There is no preview of what is there now, and so none at all."""
+        self._removePreview()
+        self._update(_("'{name}' was not segmented: {reason}").format(name=volumeNode.GetName(), reason=reason))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller, event, node) -> None:
+        if node is self.volumeNode:
+            self._watch.watchVolume(None)
+        if self._found is not None and node is self._found[0].volumeNode:
+            self._removePreview()
+        if node.IsA("vtkMRMLVolumeNode"):
+            self._update(self._problem)
+
+    def _removePreview(self) -> None:
+        self._preview.remove()
+        self._found = None
+
+    # Folder
+
+    def _onPoll(self) -> None:
+        waiting = self._folderWatch.waiting
+        try:
+            path = self._folderWatch.poll()
+            if path is not None:
+                self._load(path)
+            elif waiting != self._folderWatch.waiting:
+                self._tell()
+        except InputError as error:
+            if self._problem != str(error):
+                self._update(str(error))
+
+    def _load(self, path: Path) -> None:
+        volumeNode = self._folderVolumes.read(path)
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetActiveVolumeID(volumeNode.GetID())
+        slicer.app.applicationLogic().PropagateVolumeSelection(1)
+        self._onVolume(volumeNode)
+
+    # The preview
+
+    @property
+    def hasPreview(self) -> bool:
+        return self._found is not None
+
+    def accept(self) -> SegmentationResult:
+        """Make the preview a segment, in a new segmentation: nothing is replaced, and one Undo takes it back.
+
+        Raises InputError when there is no preview, or the volume has changed since, and WriteError.
+        """
+        if self._found is None:
+            raise InputError("There is no preview to accept.")
+        request, found = self._found
+        if not request.imageIsUnchanged():
+            raise InputError(
+                f"The preview is of the image of '{request.volumeNode.GetName()}' before its last change. Accept the "
+                "next one; where the images come faster than they are segmented, stop them first."
+            )
+        result = self._session.apply(request, found)
+        self._folderVolumes.keep(request.volumeNode)
+        self._removePreview()
+        self._update()
+        return result
+
+    def discard(self) -> None:
+        """Take the preview away, and stop what runs; what is followed stays followed."""
+        self._waiting = self._running = None
+        self._gather.stop()
+        self._runner.stop()
+        self._removePreview()
+        self._update()
+
+
+def _noLiver(request: SegmentationRequest) -> str:
+    """What the analysis says of a scan in which nothing was found."""
+    analysis = request.job.cache.analyses.get(request.job.analysis_key)
+    found = segmenter.check(analysis) if analysis is not None else []
+    return " ".join(finding.reason for finding in found) or _("No liver was found with what is set.")
