@@ -4,6 +4,7 @@ that come into a folder. Main thread only.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import slicer
 import vtk
@@ -37,7 +38,8 @@ class VolumeWatch(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._scene, self._onVolume = mrmlScene, onVolume
         self.loaded = False
-        self.volumeNode = self._key = None
+        self.volumeNode: Any = None
+        self._key: tuple | None = None
 
     def watchLoaded(self, on: bool) -> None:
         self.removeObservers(self._onNodeAdded)
