@@ -91,6 +91,8 @@ class DataSettings:
     """Share of the volumes that come from `scans`, when there are banks, too."""
     leave_out: tuple[str, ...] = ()
     """Patients of `scans` of whom nothing is drawn."""
+    labelled_only: bool = False
+    """Draw nothing without a label: it teaches a network nothing that has no teacher."""
     views: ViewRanges = field(default_factory=ViewRanges)
     window: tuple[int, int, int] = (80, 112, 128)
     """Voxels of a view along S, A, R; a bank beside the scans must have the same."""

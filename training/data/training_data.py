@@ -35,6 +35,7 @@ class TrainingData:
             raise BankError("There is nothing to train on; name folders with --bank, with --scans, or both.")
         if self.banks:
             require_spacing(self.banks.banks[0], settings)
+        self.stored = self._stored_numbers()
         if self.banks and self.scans:
             self.scans.require_grid(self.banks)
         self.share = 0.0 if self.scans is None else settings.scan_share if self.banks else 1.0
@@ -115,12 +116,20 @@ class TrainingData:
         if self.scans:
             os.stat(self.scans.bank.path / "scans.json")
 
+    def _stored_numbers(self) -> list[int]:
+        """The volumes of the banks that are drawn. Raises BankError when none is left."""
+        numbers = range(len(self.banks)) if self.banks else range(0)
+        drawn = [n for n in numbers if not self.settings.labelled_only or self.banks.record(n)["labelled"]]
+        if numbers and not drawn:
+            raise BankError("No volume of the banks has a label, and --labelled-only leaves out all others.")
+        return drawn
+
     def _stored(self, place: int, position: int, seed: int, device: torch.device) -> Volume:
         """Each epoch visits every stored volume once, in an order of its own."""
         assert self.banks is not None
-        epoch, place = divmod(place, len(self.banks))
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.banks))
-        image, label, labelled = self.banks[int(order[place])]
+        epoch, place = divmod(place, len(self.stored))
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.stored))
+        image, label, labelled = self.banks[self.stored[int(order[place])]]
         view = augment.draw(self.settings.augment, np.random.default_rng([seed, position, 1]))
         seen = augment.apply(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), view)
         return *seen, labelled
@@ -147,10 +156,14 @@ class DrawnScans:
         unknown = sorted(set(settings.leave_out) - patients)
         if unknown:
             raise BankError(f"--leave-out names {', '.join(unknown)}; the patients are {', '.join(sorted(patients))}.")
-        self.numbers = [n for n, record in enumerate(self.bank.records) if record.patient not in settings.leave_out]
+        self.numbers = [
+            n
+            for n, record in enumerate(self.bank.records)
+            if record.patient not in settings.leave_out and (record.labelled or not settings.labelled_only)
+        ]
         self.records = [self.bank.records[n] for n in self.numbers]
         if not self.records:
-            raise BankError(f"Every patient of {settings.scans} is left out.")
+            raise BankError(f"Every patient of {settings.scans} is left out{' or unlabelled' * settings.labelled_only}.")
 
     @cached_property
     def chances(self) -> np.ndarray:

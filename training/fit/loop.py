@@ -88,12 +88,12 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, be
     Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when the folder holds another run, or
     when memory, disk or data fail; the last checkpoint stays usable.
     """
-    fabric = machine.start(config)
-    run = TrainingRun(task, config, fabric, folder / CHECKPOINT)
-    if run.step >= config.loop.steps:
+    fabric, file = machine.start(config), folder / CHECKPOINT
+    if is_finished(task, config, file):
         if fabric.is_global_zero:
-            logger.info("%s has taken all of its %d steps already: nothing is left to train.", run.file, run.step)
-        return run.file
+            logger.info("%s has taken all of its %d steps already: nothing is left to train.", file, config.loop.steps)
+        return file
+    run = TrainingRun(task, config, fabric, file)
     run.begin(began)
     with (
         machine.clear_errors(run.file),
@@ -218,7 +218,7 @@ class TrainingRun:
         self.spent, self.clock = self.spent_until_now(), (time.monotonic(), time.process_time())
         self.saved = self.clock
         if self.fabric.is_global_zero:
-            self._write(self.file, {"window": self.window.pack()})
+            self._write(self.file, {"window": self.window.pack()}, resumable=self.step < self.config.loop.steps)
 
     def save_if_best(self, figures: dict[str, dict[str, float]]) -> None:
         """`best.pt`, when the student (or the only network) never had a better mean Dice on the validation cases."""
@@ -227,7 +227,7 @@ class TrainingRun:
         if dice > self.best and self.trainees[role].finite():
             self.best, self.spent = dice, self.spent_until_now()
             self.clock = (time.monotonic(), time.process_time())
-            self._write(self.best_file, {BEST: {"role": role, "dice": dice, "cases": figures[role]}})
+            self._write(self.best_file, {BEST: {"role": role, "dice": dice, "cases": figures[role]}}, resumable=False)
 
     def spent_until_now(self) -> dict[str, float]:
         """Seconds of wall and CPU time of all parts of the run."""
@@ -237,8 +237,8 @@ class TrainingRun:
             for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)
         }
 
-    def _write(self, file: Path, more: dict[str, Any]) -> None:
-        nets = {role: trainee.pack() for role, trainee in self.trainees.items()}
+    def _write(self, file: Path, more: dict[str, Any], resumable: bool) -> None:
+        nets = {role: trainee.pack(resumable) for role, trainee in self.trainees.items()}
         checkpoint.write(file, nets, self.step, self.record | more, self.spent, self.code)
 
 

@@ -34,6 +34,7 @@ def start(config: Config) -> Fabric:
             "set --batch to a multiple of them."
         )
     torch.use_deterministic_algorithms(config.loop.deterministic)
+    torch.backends.cudnn.benchmark = not config.loop.deterministic  # shapes are the same in every step
     return fabric
 
 

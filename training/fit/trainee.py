@@ -70,14 +70,15 @@ class Trainee:
         """Whether weights and average are numbers."""
         return all(bool(p.isfinite().all()) for net in (self.unwrapped, self.average) for p in net.parameters())
 
-    def pack(self) -> dict[str, Any]:
-        """Everything as plain data for the checkpoint."""
+    def pack(self, resumable: bool) -> dict[str, Any]:
+        """Plain data for the checkpoint; what is not to be resumed holds the average alone, a quarter of the bytes."""
+        average = self.average.state_dict()
         return {
             "widths": self.average.widths,
             "stem": self.average.stem_size,
-            "weights": self.unwrapped.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "weights": self.unwrapped.state_dict() if resumable else average,
+            "average": average,
+            "optimizer": self.optimizer.state_dict() if resumable else {},
             "optimizer_start_step": self.optimizer_start_step,
             "growths": self.growths,
         }

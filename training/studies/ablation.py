@@ -161,6 +161,8 @@ def cell_run(options: Ablate, cell: Cell, teachers: list[Path]) -> CellRun:
     config, start = options.training, starts(options).get(cell.student)
     config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
     method = train.Method.parse(cell.arm)
+    if method.kind == "student":  # of equal numbers of volumes all shall teach it something
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, labelled_only=True))
     roles = dataclasses.replace(options.roles, student_widths=widths_of(cell.student), teacher=tuple(teachers))
     loss = method.configured(config).distill.loss
     # From random weights an assistant does not depend on the student; from a student's weights it does.
