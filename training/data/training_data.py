@@ -163,7 +163,9 @@ class DrawnScans:
         ]
         self.records = [self.bank.records[n] for n in self.numbers]
         if not self.records:
-            raise BankError(f"Every patient of {settings.scans} is left out{' or unlabelled' * settings.labelled_only}.")
+            raise BankError(
+                f"Every patient of {settings.scans} is left out{' or unlabelled' * settings.labelled_only}."
+            )
 
     @cached_property
     def chances(self) -> np.ndarray:

@@ -188,3 +188,8 @@ def test_a_weight_that_is_none_is_refused(tmp_path, weight):
     (folder / "scans.json").write_text(json.dumps(index))
     with pytest.raises(BankError, match=r"changed or is damaged|NaN, which is no JSON"):
         ScanBank(folder)
+
+
+def test_labelled_only_draws_nothing_without_a_label(folders):
+    data = TrainingData(settings(folders, labelled_only=True))
+    assert all(data.volume(position, 0, CPU)[2] for position in range(12))

@@ -12,7 +12,7 @@ import torch
 
 from support.training_fixtures import makeBank, noValidation, smallConfig
 from training.errors import UserError
-from training.fit import checkpoint, loop, methods, network_file
+from training.fit import checkpoint, loop, machine, methods, network_file
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,17 @@ def trained(tmp_path_factory) -> Path:
     config = smallConfig(makeBank(tmp_path_factory.mktemp("bank") / "bank"), steps=1)
     task = methods.supervised("student", (2, 3), config)
     return loop.fit(task, config, tmp_path_factory.mktemp("run"), noValidation)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory) -> Path:
+    config = smallConfig(makeBank(tmp_path_factory.mktemp("bank") / "bank"), steps=2)
+    file = tmp_path_factory.mktemp("run") / "checkpoint.pt"
+    run = loop.TrainingRun(methods.supervised("student", (2, 3), config), config, machine.start(config), file)
+    with loop.Prefetcher(run) as batches:
+        run.update(batches.next())
+    run.save()
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +125,13 @@ def test_weights_that_are_no_numbers_are_refused(trained, tmp_path):
 
 @pytest.mark.parametrize("part", ["weights", "optimizer", "optimizer_start_step", "growths"])
 @pytest.mark.parametrize("value", [None, {}, "text"])
-def test_a_run_is_not_resumed_from_parts_that_do_not_fit(trained, tmp_path, part, value):
-    content = checkpoint.read(trained)
+def test_a_run_is_not_resumed_from_parts_that_do_not_fit(interrupted, tmp_path, part, value):
+    content = checkpoint.read(interrupted)
     content["nets"]["student"][part] = value
     if value == {} and part == "growths":
         del content["nets"]["student"][part]
     bank = Path(content["settings"]["data"]["bank"][0])
-    config = smallConfig(bank, steps=1)
+    config = smallConfig(bank, steps=2)
     file = tmp_path / "checkpoint.pt"
     torch.save(content, file)
     task = methods.supervised("student", (2, 3), config)
@@ -128,6 +139,13 @@ def test_a_run_is_not_resumed_from_parts_that_do_not_fit(trained, tmp_path, part
         return  # a text is a list of letters; nothing is made of them
     with pytest.raises(UserError, match="cannot be resumed"):
         loop.fit(task, config, tmp_path, noValidation)
+
+
+def test_a_finished_run_holds_the_average_alone(trained, interrupted):
+    finished, resumable = (checkpoint.read(file)["nets"]["student"] for file in (trained, interrupted))
+    assert resumable["optimizer"]["state"] and not finished["optimizer"]
+    assert all(finished["weights"][name] is value for name, value in finished["average"].items())
+    assert trained.stat().st_size < interrupted.stat().st_size
 
 
 def test_a_file_that_was_written_before_digests_is_read_and_a_wrong_digest_refused(trained, tmp_path):

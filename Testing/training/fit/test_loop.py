@@ -210,6 +210,11 @@ def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank)
 @pytest.mark.slow
 def test_average_follows_the_weights(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=20, average=0.5)
-    net = checkpoint.read(fit(config, tmp_path))["nets"]["student"]
+    task = methods.supervised("student", WIDTHS, config)
+    run = loop.TrainingRun(task, config, machine.start(config), tmp_path / "checkpoint.pt")
+    with loop.Prefetcher(run) as batches:
+        for _ in range(20):
+            run.update(batches.next())
+    net = run.trainees["student"].pack(resumable=True)
     gaps = [(net["average"][n] - net["weights"][n]).abs().max() for n in net["weights"] if n.endswith("weight")]
     assert 0 < max(gaps) < 0.05

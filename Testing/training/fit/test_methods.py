@@ -8,7 +8,7 @@ import torch
 from support.training_fixtures import logged, makeBank, noValidation, smallConfig
 from training.data.batches import TrainingBatch, voxel_weights
 from training.errors import UserError
-from training.fit import checkpoint, loop, methods, train
+from training.fit import checkpoint, loop, machine, methods, train
 from training.model import losses
 from training.model.nets import UNet3D
 from training.model.related_losses import TERMS
@@ -74,11 +74,15 @@ def test_arms_start_from_the_same_student(smallBank, teacher, tmp_path):
 
 @pytest.mark.slow
 def test_the_assistant_grows_inside_the_run_and_the_student_does_not_notice(smallBank, teacher, tmp_path):
-    config = smallConfig(smallBank, steps=12)
-    file = loop.fit(
-        methods.gtan(ROLES.student_widths, [checkpoint.network(teacher)], config), config, tmp_path, noValidation
-    )
-    nets = checkpoint.read(file)["nets"]
+    config = smallConfig(smallBank, steps=13)
+    task = methods.gtan(ROLES.student_widths, [checkpoint.network(teacher)], config)
+    run = loop.TrainingRun(task, config, machine.start(config), tmp_path / "checkpoint.pt")
+    with loop.Prefetcher(run) as batches:
+        for _ in range(12):
+            run.grow_if_due()
+            run.update(batches.next())
+    run.save()
+    nets = checkpoint.read(run.file)["nets"]
     assert nets["assistant"]["widths"] == ROLES.teacher_widths and nets["student"]["widths"] == ROLES.student_widths
     assert [(entry["step"], entry["widths"]) for entry in nets["assistant"]["growths"]] == [(3, (3, 5)), (6, (4, 8))]
     assert nets["assistant"]["optimizer_start_step"] == 6 and nets["student"]["optimizer_start_step"] == 0
@@ -88,8 +92,6 @@ def test_the_assistant_grows_inside_the_run_and_the_student_does_not_notice(smal
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 3, 4, 7])
 def test_a_growing_run_resumes_bit_for_bit_before_at_and_after_growth(stop, smallBank, teacher, tmp_path):
-    from training.fit import machine
-
     config = smallConfig(smallBank, steps=8)
     net = checkpoint.network(teacher)
     whole = checkpoint.read(
