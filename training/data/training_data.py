@@ -118,9 +118,12 @@ class TrainingData:
 
     def _stored_numbers(self) -> list[int]:
         """The volumes of the banks that are drawn. Raises BankError when none is left."""
-        numbers = range(len(self.banks)) if self.banks else range(0)
-        drawn = [n for n in numbers if not self.settings.labelled_only or self.banks.record(n)["labelled"]]
-        if numbers and not drawn:
+        if self.banks is None:
+            return []
+        drawn = [
+            n for n in range(len(self.banks)) if not self.settings.labelled_only or self.banks.record(n)["labelled"]
+        ]
+        if not drawn:
             raise BankError("No volume of the banks has a label, and --labelled-only leaves out all others.")
         return drawn
 
