@@ -187,7 +187,7 @@ class MachineSettings:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "auto"
-    """auto: bf16-mixed where the processor has it (2x here), else 32-true; or any precision of Fabric."""
+    """auto: bf16-mixed on a processor that has it (2x here), else 32-true; or any precision of Fabric."""
     threads: int = 2
 
     def __post_init__(self) -> None:

@@ -45,7 +45,8 @@ class Batches:
         volumes = (self.data.volume(position, seed, self.device) for position in positions)
         images, labels, labelled = zip(*volumes, strict=True)
         label = torch.stack(labels)[:, None]
-        image = torch.stack(images)[:, None].contiguous(memory_format=torch.channels_last_3d)
+        layout = torch.channels_last_3d if self.device.type == "cpu" else torch.contiguous_format
+        image = torch.stack(images)[:, None].contiguous(memory_format=layout)
         known = torch.tensor(labelled, dtype=torch.float32, device=self.device)
         return TrainingBatch(image, label, voxel_weights(label), known)
 

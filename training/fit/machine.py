@@ -53,9 +53,13 @@ def launched(settings: MachineSettings) -> Fabric:
 
 
 def best_precision() -> str:
-    """bf16-mixed where it is native, else fp32: emulated bf16 is many times slower."""
+    """On the processor bf16-mixed where it is native, else float32: emulated bf16 is many times slower.
+
+    On a GPU float32, of which cuDNN's convolutions make TF32: on an H100 a step of a student of 30,000 parameters took
+    4.7 ms, 7.1 to 9.7 with bf16; one of the teacher 5.7, 6.1 to 6.6 (batch of two volumes of 80 x 112 x 128).
+    """
     if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        return "32-true"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
@@ -81,8 +85,10 @@ def require_computable(nets: Iterable[UNet3D], shape: tuple[int, ...], fabric: F
 
 
 def placed(net: UNet3D, fabric: Fabric) -> UNet3D:
-    """On the device, weights channels-last: oneDNN and cuDNN convolve few channels faster that way."""
-    return cast(UNet3D, cast(Any, net).to(device=fabric.device, memory_format=torch.channels_last_3d))
+    """On the device. Weights lie channels-last on the processor, where oneDNN convolves few channels faster that way;
+    cuDNN does so more slowly (5.7 against 4.7 ms for the step in `best_precision`)."""
+    layout = torch.channels_last_3d if fabric.device.type == "cpu" else torch.contiguous_format
+    return cast(UNet3D, cast(Any, net).to(device=fabric.device, memory_format=layout))
 
 
 def keep_freed_memory() -> None:
