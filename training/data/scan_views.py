@@ -164,16 +164,16 @@ def coordinates(
     axes = [np.linspace(-n / 2 + 0.5, n / 2 - 0.5, m, dtype=np.float32) for n, m in zip(shape, coarse, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ view.matrix.T
     points += np.asarray(view.center, np.float32)
-    field = torch.from_numpy(points).movedim(-1, 0)[None].to(device)
-    field = field + view.bend * bend(view, coarse).to(device)
+    field = torch.from_numpy(points).movedim(-1, 0)[None]
+    field = field + view.bend * bend(view, coarse)  # on the processor: the box is needed before a GPU could answer
     low = [max(0, int(values.min()) - 1) for values in field[0].flatten(1)]
     high = [min(n, int(values.max()) + 3) for n, values in zip(scan_shape, field[0].flatten(1), strict=True)]
     low = [min(start, n - 2) for start, n in zip(low, scan_shape, strict=True)]  # a window beside the scan sees air
     high = [max(end, start + 2) for start, end in zip(low, high, strict=True)]
-    size = torch.tensor([end - start for start, end in zip(low, high, strict=True)], device=device)
-    first = torch.tensor(low, device=device)
+    size = torch.tensor([end - start for start, end in zip(low, high, strict=True)])
+    first = torch.tensor(low)
     field = 2 * (field - first.reshape(1, 3, 1, 1, 1)) / (size.reshape(1, 3, 1, 1, 1) - 1) - 1
-    full = functional.interpolate(field, size=shape, mode="trilinear", align_corners=True)
+    full = functional.interpolate(field.to(device), size=shape, mode="trilinear", align_corners=True)
     return full.movedim(1, -1).flip(-1), tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
@@ -231,4 +231,5 @@ def hide(image: torch.Tensor, label: torch.Tensor, view: ScanView) -> None:
     if view.field is not None:
         y, x = (torch.arange(n, device=image.device) - (n - 1) / 2 for n in image.shape[1:])
         outside = y[:, None] ** 2 + x**2 > view.field**2
-        image[:, outside], label[:, outside] = AIR, 0.0
+        image.masked_fill_(outside, AIR)
+        label.masked_fill_(outside, 0.0)
