@@ -349,6 +349,43 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         table.export(parameters.findOrCreateTable(self.getParameterNode()), path)
 
+    def exportPlan(self, segmentation, path, overwrite=False):
+        """Write the table of a plan (see `splitLiver`) as a CSV file.
+
+        Raises InputError when there is no plan or the file exists and `overwrite` is False, OSError when it cannot be
+        written.
+        """
+        from LiverGTANLib.mrml import resection_plan
+
+        resection_plan.export(segmentation, path, overwrite)
+
+    def exportSurface(self, segmentation, path, overwrite=False):
+        """Write the surface of the liver as STL or OBJ for printing, in mm and LPS.
+
+        Returns path, volumeMl and openEdges (0: watertight). Raises InputError when there is no liver or the file
+        exists and `overwrite` is False, OSError when it cannot be written.
+        """
+        from LiverGTANLib.mrml import export_surface
+
+        return export_surface.exportLiver(segmentation, path, overwrite)
+
+    def exportParts(self, segmentation, path, overwrite=False):
+        """The same for remnant and resected part of the liver's plan: plan.stl becomes plan-remnant.stl and
+        plan-resected.stl. Returns a list."""
+        from LiverGTANLib.mrml import export_surface
+
+        return export_surface.exportParts(segmentation, path, overwrite)
+
+    def exportDicom(self, segmentation, folder):
+        """Write a segmentation as a DICOM segmentation object, through the extension QuantitativeReporting.
+
+        Returns the file. Raises InputError when the extension or the DICOM images of the CT are not there, and OSError
+        when it failed.
+        """
+        from LiverGTANLib.mrml import export_dicom
+
+        return export_dicom.exportDicom(segmentation, folder, self.session.isEdited(segmentation))
+
     def _chosen(self, student, engine, settings, **nodes):
         from LiverGTANLib.core.postprocess import PostprocessSettings
         from LiverGTANLib.mrml.parameters import ChosenParameters

@@ -5,7 +5,9 @@ Long commands run with tiny settings: the command as it is written, with the opt
 in the order of the documents in one scratch folder, so a later one finds what an earlier one wrote.
 """
 
+import ast
 import contextlib
+import html
 import os
 import re
 import shlex
@@ -17,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "training/README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "Docs/scripts.md", "training/README.md", "CONTRIBUTING.md")
 
 NOT_RUN = {
     "make slicer ": "needs the Slicer application",
@@ -170,17 +172,94 @@ def test_every_reason_and_every_tiny_setting_belongs_to_a_command():
         assert any(f"{command} ".startswith(begin) for _, command in SHOWN), begin
 
 
-@pytest.mark.slow
-def test_the_script_of_the_readme_segments(slicerHost):
+@pytest.fixture
+def console(slicerHost, tmp_path, monkeypatch):
+    """The names of Slicer's Python console, in a folder of the user's, with a CT in the scene."""
+    import slicer
+
     from LiverGTANLib.mrml import self_test
     from support.module_fixtures import MODULE_FILE
 
     slicerHost.loadModule(MODULE_FILE)
     volumeNode, _ = self_test.addPhantom()
+    monkeypatch.chdir(tmp_path)
+    return {"slicer": slicer, "volumeNode": volumeNode, "volumeNodes": [volumeNode]}
+
+
+@pytest.mark.slow
+def test_the_script_of_the_readme_segments(console):
     (script,) = codeBlocks("README.md", "python")
-    names = {"volumeNode": volumeNode, "volumeNodes": [volumeNode]}
-    exec(script, names)
-    assert names["result"].volumeMl > names["plan"].volumes.remnantMl > 0
+    exec(script, console)
+    assert console["result"].volumeMl > console["plan"].volumes.remnantMl > 0
+
+
+@pytest.mark.slow
+def test_the_page_for_scripts_does_what_it_says(console, tmp_path, monkeypatch, capsys):
+    *scripts, program = codeBlocks("Docs/scripts.md", "python")
+    for script in scripts:
+        exec(script, console)
+    names = ["liver-plan.csv", "liver-volumes.csv", "liver.stl", "plan-remnant.stl", "plan-resected.stl"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix in (".csv", ".stl")) == names
+    assert "QuantitativeReporting" in capsys.readouterr().out
+    util, ended = console["slicer"].util, []
+    monkeypatch.setattr(util, "loadVolume", lambda path: console["volumeNode"], raising=False)
+    monkeypatch.setattr(util, "exit", lambda: ended.append(True), raising=False)
+    monkeypatch.setattr(sys, "argv", ["liver.py", "ct.nrrd", "other.stl"])
+    exec(program, {})
+    assert ended and (tmp_path / "other.stl").is_file()
+
+
+def test_the_page_for_scripts_shows_every_public_part_of_the_logic():
+    tree = ast.parse((ROOT / "LiverGTAN" / "LiverGTAN.py").read_text(encoding="utf-8"))
+    (logic,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LiverGTANLogic"]
+    names = {node.name for node in logic.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    shown = set(re.findall(r"logic\.(\w+)", "".join(codeBlocks("Docs/scripts.md", "python"))))
+    assert names <= shown, names - shown
+
+
+@pytest.mark.slow
+def test_the_page_of_keys_has_the_keys_that_the_module_registers(slicerHost):
+    from support.module_fixtures import MODULE_FILE
+
+    slicerHost.loadModule(MODULE_FILE)
+    import qt
+    from PySide6 import QtGui
+
+    slicerHost.openModule("LiverGTAN")
+    registered = {shortcut.key.toString() for shortcut in slicerHost.mainWindow.findChildren(QtGui.QShortcut)}
+    page = (ROOT / "Docs" / "shortcuts.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)) == registered
+
+
+SLICERS_OWN = {
+    "Adjust window/level",
+    "CTLiver",
+    "Delete control point",
+    "Edit > Application Settings > Modules > Additional module paths",
+    "Extensions Manager",
+    "File > Save",
+    "Modules > Segmentation > LiverGTAN",
+    "Modify other segments",
+    "QuantitativeReporting",
+    "Segment Editor",
+    "Segmentation",
+    "Show 3D",
+}
+NO_LABELS = {"Bottom left", "Bottom right", "Phys Med Biol", "Top left", "Top right"}
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"Docs/{path.name}" for path in sorted(ROOT.glob("Docs/*.md")))])
+def test_labels_that_a_document_names_are_in_the_panel(document):
+    """What is set in italics with a capital letter: a label of the panel, or one of Slicer's own."""
+    panel = (ROOT / "LiverGTAN" / "Resources" / "UI" / "LiverGTAN.ui").read_text(encoding="utf-8")
+    panel = re.sub(r"<[^>]*>", "\n", html.unescape(panel.replace("&lt;", "<").replace("&gt;", ">")))
+    sources = sorted((ROOT / "LiverGTAN").rglob("*.py"))
+    known = {re.sub(r" \(\w\)$", "", line.strip().rstrip(":")) for line in panel.splitlines()}
+    known |= {word for path in sources for word in re.findall(r'_\("(.+?)"\)', path.read_text(encoding="utf-8"))}
+    text = re.sub(r"```.*?```", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"\*\*(.*?)\*\*", r"\1", text, flags=re.DOTALL)
+    named = {" ".join(name.split()).rstrip(":") for name in re.findall(r"(?<![*\w])\*([A-Z][^*]*)\*", text)}
+    assert named <= known | SLICERS_OWN | NO_LABELS, named - known - SLICERS_OWN - NO_LABELS
 
 
 @pytest.mark.slow
@@ -212,14 +291,25 @@ def test_the_worked_examples_do_what_they_show(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "document", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.md")) + ["training/README.md"]
+    "document",
+    sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("Docs/*.md")))
+    + ["training/README.md"],
 )
 def test_links_lead_to_files_and_headings(document):
     place = (ROOT / document).parent
     text = re.sub(r"```.*?```", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not target.startswith(("https:", "#")):
-            assert (place / target.partition("#")[0]).exists(), target
+        if not target.startswith("https:"):
+            name, _, heading = target.partition("#")
+            path = place / name if name else ROOT / document
+            assert path.exists(), target
+            assert not heading or heading in headingsOf(path), target
+
+
+def headingsOf(path: Path) -> set[str]:
+    """As GitHub names them in links."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "SECURITY.md"])

@@ -1,4 +1,4 @@
-"""The uncertain border, the table of volumes, its export, and what is said when masking changed the segment."""
+"""The uncertain border, the table of volumes, and what is said when masking changed the segment."""
 
 import csv
 
@@ -37,14 +37,6 @@ def sliceView(panel):
     composite.SetForegroundVolumeID(own.GetID())
     composite.SetForegroundOpacity(0.25)
     return composite
-
-
-@pytest.fixture
-def answerSaveDialog(slicerHost, monkeypatch):
-    """Sets what the user answers to the application's file dialog, which would wait for the mouse."""
-    import qt
-
-    return lambda path: monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: path)
 
 
 def overlays() -> list:
@@ -141,22 +133,6 @@ def test_undoing_everything_takes_the_row_away(panel, segmented):
     assert rows(panel) == [] and panel.ui.resultLabel.text == ""
     panel.click(panel.ui.redoButton)
     assert len(rows(panel)) == 1
-
-
-def test_the_table_is_exported_from_the_panel_and_by_a_script(panel, segmented, tmp_path, answerSaveDialog):
-    answerSaveDialog(str(tmp_path / "panel.csv"))
-    panel.click(panel.ui.exportButton)
-    panel.widget.logic.exportTable(tmp_path / "script.csv")
-    texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("panel.csv", "script.csv")]
-    assert texts[0] == texts[1]
-    head, row = csv.reader(texts[0].splitlines())
-    assert head == list(measurements.TITLES.values()) and row[0] == "Phantom" and "nan" not in texts[0]
-    answerSaveDialog("")  # the user cancels
-    panel.click(panel.ui.exportButton)
-    answerSaveDialog(str(tmp_path / "panel.csv" / "t.csv"))  # in a file, as if that were a folder
-    panel.click(panel.ui.exportButton)
-    assert "could not be exported" in panel.host.dialogs.texts("error")[0]
-    assert len(panel.host.takeUncaught()) == 1
 
 
 def test_the_row_of_a_removed_segmentation_stays(panel, segmented):

@@ -62,7 +62,8 @@ def journey(slicerHost, sampleFolder):
 
 
 def drawPanel(panel) -> np.ndarray:
-    panel.ui.resultLabel.text = panel.ui.resultLabel.text.partition("),")[0] + ")"  # the time is never the same
+    result, hasTime, _ = panel.ui.resultLabel.text.partition("),")
+    panel.ui.resultLabel.text = f"{result})" if hasTime else result  # the time is never the same
     panel.host.mainWindow.resize(*SIZE)
     panel.host.processEvents()
     return pixelsOf(panel.host.mainWindow.grab().toImage())

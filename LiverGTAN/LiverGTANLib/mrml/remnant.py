@@ -144,6 +144,10 @@ class RemnantVolumes:
             rows.append((*row[:3], 1000 * line.share, row[4]) if line.ofBodyWeight else row)
         return rows
 
+    def roundedRows(self) -> list[list[str | float | None]]:
+        """`rows` with figures of one decimal."""
+        return [[round(cell, 1) if isinstance(cell, float) else cell for cell in row] for row in self.rows()]
+
     def _row(self, name: str, ml: float | None, source: str):
         share = 100 * ml / self.liverMl if ml is not None and self.liverMl else None
         perKg = ml / self.weightKg if ml is not None and self.weightKg else None
@@ -222,7 +226,7 @@ def createTable(liverNode):
 
 def tabulate(tableNode, volumes: RemnantVolumes) -> None:
     """Replace the rows of the table."""
-    rows = volumes.rows()
+    rows = volumes.roundedRows()
     table = vtk.vtkTable()
     for title in COLUMNS:
         array = vtk.vtkStringArray() if title in _TEXTS else vtk.vtkDoubleArray()
@@ -230,7 +234,7 @@ def tabulate(tableNode, volumes: RemnantVolumes) -> None:
         table.AddColumn(array)
     table.SetNumberOfRows(len(rows))
     for index, (name, *figures, source) in enumerate(rows):
-        cells = [name, *(math.nan if figure is None else round(figure, 1) for figure in figures), source]
+        cells = [name, *(math.nan if figure is None else figure for figure in figures), source]
         for column, cell in enumerate(cells):
             table.GetColumn(column).SetValue(index, cell)
     with NodeModify(tableNode):

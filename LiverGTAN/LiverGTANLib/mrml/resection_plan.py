@@ -6,12 +6,13 @@ with the scene, each may be deleted on its own, and a copy of one of them is the
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.volume import InputError, memory_errors_explained
-from . import cut_plane, liver_parts, remnant, scene
+from . import cut_plane, liver_parts, remnant, scene, table
 from .cut_plane import CutPlane
 from .liver_parts import LiverGrid
 from .remnant import RemnantVolumes
@@ -53,6 +54,27 @@ def split(liverNode, planeNode=None, remnantSide: str | None = None, weightKg: f
         cut = cut.keeping(remnantSide == "normal")
     plan.restore(cut)
     return plan
+
+
+def current(liverNode) -> "ResectionPlan":
+    """The plan of a liver, measured; its parts are those of liver and plane as they are. Raises InputError if not."""
+    plan = ResectionPlan(liverNode)
+    if plan.partsNode is None:
+        raise InputError("There is no plan; place a cut plane first.")
+    if plan.measure() is None:
+        raise InputError("A part was deleted; move the plane, and it is made anew.")
+    if reason := plan.outdated():
+        raise InputError(f"{reason} Update them first.")
+    return plan
+
+
+def export(liverNode, path, overwrite: bool = False) -> None:
+    """See `LiverGTANLogic.exportPlan`."""
+    volumes = current(liverNode).volumes
+    if Path(path).exists() and not overwrite:
+        raise InputError(f"{path} exists already; give another name.")
+    cells = [["" if cell is None else cell for cell in row] for row in volumes.roundedRows()]
+    table.writeCsv(path, [list(remnant.COLUMNS), *cells])
 
 
 class ResectionPlan:

@@ -20,6 +20,12 @@ SEGMENT_TAG = "LiverGTAN"
 """Segment tag of the one segment that belongs to this module. Its value names the student that made it and ends with
 the ID of the segment: a copy of the segment has another ID, and is the user's own."""
 
+ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
+"""Segment tags that Slicer's plugin for DICOM segmentations writes and reads (DICOMSegmentationPlugin.py)."""
+
+LONGEST_ALGORITHM_NAME = 64
+"""Characters of a long string (LO) in DICOM PS3.5, 6.2."""
+
 LIVER_ROLE = "LiverGTAN.volume"
 """Node reference of a segmentation to the volume whose liver its segment is. Where segments had been drawn on another
 volume before, that one stays the reference volume."""
@@ -131,9 +137,18 @@ def orientedImage(boxMask: BoxMask, ijkToRas: np.ndarray) -> vtkOrientedImageDat
     image = vtkOrientedImageData()
     image.SetExtent(*[e for axis in (2, 1, 0) for e in (start[axis], start[axis] + voxels.shape[axis] - 1)])
     image.SetGeometryFromImageToWorldMatrix(vtkMatrixFromArray(ijkToRas))
-    # The VTK array keeps the numpy array alive.
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels, np.uint8).ravel()))
+    image.GetPointData().SetScalars(labelScalars(np.ascontiguousarray(voxels, np.uint8)))
     return image
+
+
+def labelScalars(voxels: np.ndarray):
+    """The voxels of a label map as a VTK array, which shares their memory and keeps it alive.
+
+    It has the name that Slicer gives: its export of DICOM segmentations takes a label map without it for empty.
+    """
+    scalars = numpy_to_vtk(voxels.reshape(-1))
+    scalars.SetName("ImageScalars")
+    return scalars
 
 
 def labelmapArray(image) -> np.ndarray:
@@ -290,17 +305,24 @@ def liverSegmentId(segmentationNode) -> str:
     return ""
 
 
-def copyTag(source, target) -> None:
+def copyTags(source, target) -> None:
     """Mark a segment as ours as another one is marked, or not at all."""
-    if _tagOf(source):
-        target.SetTag(SEGMENT_TAG, _tagOf(source))
-    else:
+    if not _tagOf(source):
         target.RemoveTag(SEGMENT_TAG)
+        return
+    for tag in (SEGMENT_TAG, ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG):
+        if value := _tagOf(source, tag):
+            target.SetTag(tag, value)
 
 
-def _tagOf(segment) -> str:
+def terminologyOf(segment) -> str:
+    """Category, type, modifier and region as Slicer serializes them; empty when none was chosen."""
+    return _tagOf(segment, segment.GetTerminologyEntryTagName())
+
+
+def _tagOf(segment, tag: str = SEGMENT_TAG) -> str:
     value = vtk.reference("")
-    return str(value) if segment.GetTag(SEGMENT_TAG, value) else ""
+    return str(value) if segment.GetTag(tag, value) else ""
 
 
 def liverVolume(segmentationNode):
@@ -312,10 +334,21 @@ def liverVolume(segmentationNode):
     return referenceVolume(segmentationNode)
 
 
-def tagLiver(segmentationNode, segmentId: str, volumeNode, student: str) -> None:
-    """Mark a segment as ours: made by this student, the liver of this volume."""
-    segmentationNode.GetSegmentation().GetSegment(segmentId).SetTag(SEGMENT_TAG, f"{student} {segmentId}")
+def tagLiver(segmentationNode, segmentId: str, volumeNode, student: str, assisted: bool = False) -> None:
+    """Mark a segment as ours: made by this student, the liver of this volume. assisted: by points or an ROI."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    segment.SetTag(SEGMENT_TAG, f"{student} {segmentId}")
+    describeAlgorithm(segment, student, assisted)
     setReference(segmentationNode, LIVER_ROLE, volumeNode)
+
+
+def describeAlgorithm(segment, name: str, assisted: bool) -> None:
+    """What a DICOM segmentation says of the segment's origin; without it, Slicer writes that it was drawn by hand.
+
+    assisted: whether a user had a part in it.
+    """
+    segment.SetTag(ALGORITHM_TYPE_TAG, "SEMIAUTOMATIC" if assisted else "AUTOMATIC")
+    segment.SetTag(ALGORITHM_NAME_TAG, f"{SEGMENT_TAG} {name}"[:LONGEST_ALGORITHM_NAME])
 
 
 def addLiverSegment(segmentationNode) -> str:

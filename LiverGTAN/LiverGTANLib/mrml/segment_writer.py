@@ -73,10 +73,19 @@ class SegmentWriter:
         self._logic = logicClass()
         self._logic.SetMRMLScene(mrmlScene)
 
-    def write(self, volumeNode, boxMask: BoxMask, segmentationNode, student: str, surfaceLater: bool = False) -> str:
+    def write(
+        self,
+        volumeNode,
+        boxMask: BoxMask,
+        segmentationNode,
+        student: str,
+        surfaceLater: bool = False,
+        assisted: bool = False,
+    ) -> str:
         """Make the mask the liver segment of the segmentation and return the segment's ID.
 
         boxMask lies on the volume's voxel grid. student: its name becomes the value of the segment's tag.
+        assisted: whether the user had a part in the mask by points or an ROI.
         surfaceLater: leave a surface that was shown in 3D to the caller's `makeSurface`, as making it takes long.
         """
         _requireLabelmaps(segmentationNode)
@@ -91,7 +100,7 @@ class SegmentWriter:
             liverId = scene.liverSegmentId(segmentationNode)
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
             segmentId = self._setLiver(segmentationNode, editor, modifier)
-            scene.tagLiver(segmentationNode, segmentId, volumeNode, student)
+            scene.tagLiver(segmentationNode, segmentId, volumeNode, student, assisted)
             history.end(segmentId)
             if not surfaceLater:
                 self.makeSurface()

@@ -287,7 +287,10 @@ class Session:
             if segmentationNode is None:
                 segmentationNode = scene.createSegmentation(chosen.volumeNode)
                 rollback.callback(_takeBack, scene.removeNode, segmentationNode)
-            segmentId = writer.write(chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater)
+            assisted = bool(found.parameters.clicks or found.parameters.region)
+            segmentId = writer.write(
+                chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater, assisted
+            )
             rollback.callback(_takeBack, writer.takeBack)
             end = time.monotonic()
             tableNode = chosen.tableNode
@@ -332,19 +335,23 @@ class Session:
         history = self._historyOf(segmentationNode)
         return history.note if history else None
 
+    def isEdited(self, segmentationNode) -> bool:
+        """Whether the liver in a segmentation was edited after this module wrote it, as far as is known."""
+        history = self._historyOf(segmentationNode)
+        return history is not None and history.lastNote is not None and history.note is None
+
     def measureEdited(self, segmentationNode, volumeNode) -> float | None:
         """Volume in mL of the volume's liver that was edited after this module wrote it, which its row then says too.
 
         None where it was not edited, was removed, or is another volume's. Raises InputError when it has no label map.
         """
-        history = self._historyOf(segmentationNode)
-        if history is None or history.lastNote is None or history.note is not None:
+        if not self.isEdited(segmentationNode):
             return None
         if volumeNode is None or scene.liverVolume(segmentationNode) != volumeNode:
             return None
         volumeMl, tableNode = (
             segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode)),
-            history.lastNote.tableNode,
+            self._historyOf(segmentationNode).lastNote.tableNode,
         )
         if tableNode.GetScene() is not None and table.read(tableNode, segmentationNode) is not None:
             table.put(tableNode, segmentationNode, MeasurementRow(volumeNode.GetName(), volumeMl, hint=EDITED))

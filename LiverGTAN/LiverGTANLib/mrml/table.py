@@ -86,7 +86,11 @@ def rows(tableNode) -> list[list[str]]:
 def export(tableNode, path) -> None:
     """Write the table as CSV (UTF-8, comma). Raises OSError when the file cannot be written."""
     _requireOurs(tableNode)
-    lines = rows(tableNode)
+    writeCsv(path, rows(tableNode))
+
+
+def writeCsv(path, lines: list[list]) -> None:
+    """Headings and cells. Raises OSError when the file cannot be written."""
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)
 

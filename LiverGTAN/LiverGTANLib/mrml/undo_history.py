@@ -11,7 +11,6 @@ import numpy as np
 import slicer
 from slicer import vtkOrientedImageData, vtkSegmentationConverter
 from slicer.util import NodeModify
-from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core import boxes
 from ..core.volume import InputError
@@ -94,7 +93,7 @@ class _Voxels:
         segment.SetLabelValue(1)
         labelmap.DeepCopy(self._geometry)
         if self._bits.size:
-            labelmap.GetPointData().SetScalars(numpy_to_vtk(self._array.ravel()))  # which keeps the array alive
+            labelmap.GetPointData().SetScalars(scene.labelScalars(self._array))
         labelmap.Modified()
         self.areIn(segment)
 
@@ -132,7 +131,7 @@ class _SegmentState:
             segment.AddRepresentation(LABELMAP, vtkOrientedImageData())
             segmentation.AddSegment(segment, segmentId)
             segmentation.SetSegmentIndex(segmentId, min(self.index, segmentation.GetNumberOfSegments() - 1))
-        scene.copyTag(self.metadata, segment)
+        scene.copyTags(self.metadata, segment)
         self.voxels.putInto(segmentation, segmentId)
 
 
@@ -223,7 +222,7 @@ class UndoHistory:
             changed = {i: s for i, s in begun.states.items() if not s.isIn(self._segmentation, i)}
             _restore(self._segmentation, {**dict.fromkeys(added), **changed}, begun.surfaces)
             for segmentId, state in begun.states.items():
-                scene.copyTag(state.metadata, self._segmentation.GetSegment(segmentId))
+                scene.copyTags(state.metadata, self._segmentation.GetSegment(segmentId))
             begun.references.restore(self._node)
         self._redraw()
         if self._before is not None:

@@ -18,6 +18,7 @@ from ..mrml.parameters import ChosenParameters
 from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
 from . import appearance
 from .batch_section import BatchSection
+from .export_section import ExportSection
 from .follow_section import FollowSection
 from .follower import Follower
 from .live_update import LiveUpdate
@@ -97,6 +98,14 @@ class Panel(VTKObservationMixin):
         self.planning = PlanningSection(ui, setText)
         self.following = FollowSection(
             ui, Follower(session, lambda: self.chosen), lambda: self.chosen, self._onAccepted
+        )
+        self.export = ExportSection(
+            ui,
+            session,
+            lambda: parameters.findOrCreateTable(self.parameterNode),
+            lambda: self.chosen.segmentationNode,
+            self.planning.settle,
+            setText,
         )
         appearance.complete(ui)
         self._connect()
@@ -205,6 +214,7 @@ class Panel(VTKObservationMixin):
         self._sayOfBatch("")
         self.review.forget()
         self.planning.forget()
+        self.export.forget()
 
     def _disconnect(self) -> None:
         if self.parameterNode:

@@ -238,7 +238,7 @@ class PlanningSection(VTKObservationMixin):
             self._stepsOfPlan().record(plan.cut())
         self._refresh()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """What changed before an action, and is not followed yet, is a step of its own."""
         if self._turn.active:
             self._onTurn()
@@ -270,7 +270,7 @@ class PlanningSection(VTKObservationMixin):
 
     def _act(self, action: Callable) -> None:
         """One action on the plan, which one Undo takes back."""
-        self._settle()
+        self.settle()
         steps = self._stepsOfPlan()
         with slicer.util.tryWithErrorDisplay(_("The resection could not be planned."), waitCursor=True):
             self._do(action)
@@ -279,7 +279,7 @@ class PlanningSection(VTKObservationMixin):
 
     def _go(self, step: int) -> None:
         """Undo (-1) or Redo (1). What was changed without a step of its own is taken back first."""
-        self._settle()
+        self.settle()
         steps = self._stepsOfPlan()
         isUnrecorded = not same(self._plan.cut(), steps.current)
         with slicer.util.tryWithErrorDisplay(_("The step could not be taken."), waitCursor=True):
@@ -308,7 +308,7 @@ class PlanningSection(VTKObservationMixin):
     def _onWeight(self) -> None:
         if self._plan is None:
             return
-        self._settle()
+        self.settle()
         try:
             kg = remnant.parseWeight(self._ui.weightLineEdit.text)
         except InputError as error:

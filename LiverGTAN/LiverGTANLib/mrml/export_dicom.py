@@ -1,0 +1,111 @@
+"""A segmentation as a DICOM segmentation object, through Slicer's own plugin for it. On the main thread.
+
+The plugin comes with the extension QuantitativeReporting. It writes every segment of the node with the codes of its
+terminology and what its tags say of its origin; what it reads has them again, and becomes a segmentation under the
+study of its CT.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import slicer
+
+from ..core.volume import InputError
+from . import scene
+from .scene import LABELMAP
+
+PLUGIN = "DICOMSegmentationPlugin"
+MISSING_PLUGIN = (
+    "Slicer writes DICOM segmentations through its extension QuantitativeReporting, which is not installed: install it "
+    "in the Extensions Manager and restart Slicer. Without it, save the segmentation as .seg.nrrd (File > Save), or "
+    "use LiverGTAN's command line, which writes .dcm."
+)
+
+
+def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False) -> Path:
+    """Write the segmentation into a folder, made if need be, and into Slicer's DICOM database; returns the file.
+
+    editedSince: whether the liver was edited after this module wrote it, which the file then says.
+    Raises InputError when that is not possible (see `obstacle`), and OSError when it failed; no file is left then.
+    """
+    if reason := obstacle(segmentationNode):
+        raise InputError(reason)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = set(folder.iterdir())
+    item = handOver(segmentationNode, editedSince)
+    plugin = slicer.modules.dicomPlugins[PLUGIN]()
+    exportables = plugin.examineForExport(item)
+    for exportable in exportables:
+        exportable.directory = str(folder)
+    try:
+        error = plugin.export(exportables) if exportables else "it is not offered for export"
+    except Exception as raised:
+        error = str(raised) or type(raised).__name__
+    written = sorted(set(folder.iterdir()) - before)
+    if error or len(written) != 1:
+        for path in written:
+            path.unlink()
+        raise OSError(
+            f"'{segmentationNode.GetName()}' could not be written as DICOM: {error or 'no file came of it'}. The "
+            "application log may say more."
+        )
+    return written[0]
+
+
+def handOver(segmentationNode, editedSince: bool = False) -> int:
+    """Let the segmentation be what Slicer's export asks for; returns its item in the subject hierarchy."""
+    segment = segmentationNode.GetSegmentation().GetSegment(scene.liverSegmentId(segmentationNode))
+    if editedSince and segment is not None:
+        segment.SetTag(scene.ALGORITHM_TYPE_TAG, "SEMIAUTOMATIC")
+    scene.placeBeside(segmentationNode, scene.referenceVolume(segmentationNode))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(segmentationNode.GetScene())
+    return hierarchy.GetItemByDataNode(segmentationNode)
+
+
+def obstacle(segmentationNode) -> str:
+    """Why Slicer cannot write the segmentation as DICOM, and what to do; empty when it can."""
+    if segmentationNode is None:
+        return "Segment the liver first."
+    return next(_obstacles(segmentationNode), "")
+
+
+def _obstacles(segmentationNode) -> Iterator[str]:
+    name, volumeNode = segmentationNode.GetName(), scene.referenceVolume(segmentationNode)
+    if PLUGIN not in getattr(slicer.modules, "dicomPlugins", {}):
+        yield MISSING_PLUGIN
+    if volumeNode is None:
+        yield f"'{name}' lies on the grid of no volume; choose its CT as source geometry in the Segmentations module."
+        return
+    uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if not uids:
+        yield (
+            f"'{volumeNode.GetName()}' was not loaded from DICOM, to whose images a DICOM segmentation refers; load "
+            "the CT through Slicer's DICOM module, or save the segmentation as .seg.nrrd (File > Save)."
+        )
+    database = getattr(slicer, "dicomDatabase", None)
+    if database is None or not database.isOpen:
+        yield "Slicer's DICOM database is not open; open the DICOM module first."
+    elif missing := sum(not database.fileForInstance(uid) for uid in uids):
+        yield (
+            f"{missing} of the {len(uids)} DICOM images of '{volumeNode.GetName()}' are not in Slicer's DICOM database "
+            "any more; import them again."
+        )
+    if segmentationNode.GetParentTransformNode() != volumeNode.GetParentTransformNode():
+        yield (
+            f"'{name}' and '{volumeNode.GetName()}' lie under different transforms; a DICOM segmentation lies where "
+            "its CT was scanned: put both under the same one, or under none."
+        )
+    yield from _segmentObstacles(segmentationNode)
+
+
+def _segmentObstacles(segmentationNode) -> Iterator[str]:
+    segmentation = segmentationNode.GetSegmentation()
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    if not segments:
+        yield "Segment the liver first."
+    for segment in segments:
+        if segment.GetRepresentation(LABELMAP) is None or not scene.segmentVoxels(segment):
+            yield f"The segment '{segment.GetName()}' has no voxels, as none in DICOM may be; fill or remove it."
+        if not scene.terminologyOf(segment):
+            yield f"The segment '{segment.GetName()}' has no terminology; double-click its color in the Segment Editor."

@@ -1,0 +1,152 @@
+"""DICOM segmentations through Slicer's plugin: codes, origin and voxels that arrive, and what is refused and why."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+pytest.importorskip("dcmqi", reason="dcmqi is not installed")
+
+from LiverGTANLib.core.phantom import phantom_ct
+from LiverGTANLib.core.volume import InputError
+from LiverGTANLib.mrml import export_dicom, scene, self_test
+from LiverGTANLib.standalone.dicom.reader import read_dicom
+from LiverGTANLib.standalone.dicom.segmentation import read_segmentation
+from support import dicom_plugin
+from support.dicom_cases import ctSlices, save
+from support.module_fixtures import logic, students
+
+pytestmark = pytest.mark.slow
+
+LIVER = {"CodeValue": "10200004", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Liver"}
+ANATOMY = {"CodeValue": "123037004", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Anatomical Structure"}
+
+
+@pytest.fixture
+def dicomCt(slicerHost, tmp_path, monkeypatch):
+    """The phantom as Slicer's DICOM module loads it: a volume whose images lie in the database."""
+    phantom, _ = phantom_ct()
+    slices = ctSlices(phantom.hu, spacing=tuple(phantom.spacing))
+    files = sorted(save(tmp_path / "ct", slices).iterdir())
+    database = dicom_plugin.Database({one.SOPInstanceUID: file for one, file in zip(slices, files)})
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    plugins = {export_dicom.PLUGIN: dicom_plugin.DICOMSegmentationPluginClass}
+    monkeypatch.setattr(slicer.modules, "dicomPlugins", plugins, raising=False)
+    ct, volumeNode = read_dicom(tmp_path / "ct", None).ct, self_test.addPhantom()[0]
+    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ct.ijk_to_ras))
+    slicer.util.updateVolumeFromArray(volumeNode, ct.hu.astype(np.int16))
+    volumeNode.SetAttribute("DICOM.instanceUIDs", " ".join(database.files))
+    return volumeNode
+
+
+def test_the_liver_arrives_with_its_codes_origin_and_voxels(logic, dicomCt, tmp_path):
+    result = logic.process(dicomCt)
+    path = logic.exportDicom(result.segmentation, tmp_path / "out")
+    assert slicer.dicomDatabase.inserted == [path]
+    (segment,) = dicom_plugin.readBack(path, tmp_path)
+    assert segment["SegmentedPropertyTypeCodeSequence"] == LIVER
+    assert segment["SegmentedPropertyCategoryCodeSequence"] == ANATOMY
+    assert (segment["SegmentLabel"], segment["SegmentAlgorithmType"]) == ("liver", "AUTOMATIC")
+    assert segment["SegmentAlgorithmName"] == "LiverGTAN student-100k"
+    written = read_segmentation(path, read_dicom(tmp_path / "ct", None).images)
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, dicomCt)
+    np.testing.assert_array_equal(written > 0, voxels > 0)
+
+
+def test_parts_are_two_segments_that_a_user_had_a_part_in(logic, dicomCt, tmp_path):
+    plan = logic.splitLiver(logic.process(dicomCt).segmentation)
+    segments = dicom_plugin.readBack(logic.exportDicom(plan.partsNode, tmp_path / "out"), tmp_path)
+    assert [segment["SegmentLabel"] for segment in segments] == ["remnant", "resected"]
+    assert {segment["SegmentAlgorithmType"] for segment in segments} == {"SEMIAUTOMATIC"}
+    assert all(segment["SegmentedPropertyTypeCodeSequence"] == LIVER for segment in segments)
+
+
+def typeOf(result) -> str:
+    return dicom_plugin._tag(
+        result.segmentation.GetSegmentation().GetSegment(result.segmentId), scene.ALGORITHM_TYPE_TAG
+    )
+
+
+def test_a_point_makes_it_semiautomatic_and_undo_takes_that_back(logic, dicomCt):
+    result = logic.process(dicomCt)
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    points.AddControlPointWorld(*result.segmentation.GetSegmentCenterRAS(result.segmentId))
+    logic.process(dicomCt, result.segmentation, liverPoints=points)
+    assert typeOf(result) == "SEMIAUTOMATIC"
+    logic.session.undo()
+    assert typeOf(result) == "AUTOMATIC"
+    logic.session.redo()
+    assert typeOf(result) == "SEMIAUTOMATIC"
+
+
+def test_a_liver_edited_by_hand_says_so(logic, dicomCt, tmp_path):
+    result = logic.process(dicomCt)
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, dicomCt)
+    voxels[:40] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, result.segmentation, result.segmentId, dicomCt)
+    (segment,) = dicom_plugin.readBack(logic.exportDicom(result.segmentation, tmp_path / "out"), tmp_path)
+    assert segment["SegmentAlgorithmType"] == "SEMIAUTOMATIC"
+
+
+def hasNoPlugin(volumeNode, segmentationNode, monkeypatch):
+    monkeypatch.setattr(slicer.modules, "dicomPlugins", {})
+    return "QuantitativeReporting"
+
+
+def isNotFromDicom(volumeNode, segmentationNode, monkeypatch):
+    volumeNode.RemoveAttribute("DICOM.instanceUIDs")
+    return "was not loaded from DICOM"
+
+
+def imagesAreGone(volumeNode, segmentationNode, monkeypatch):
+    slicer.dicomDatabase.files.popitem()
+    return "1 of the .* not in Slicer's DICOM database"
+
+
+def databaseIsClosed(volumeNode, segmentationNode, monkeypatch):
+    monkeypatch.setattr(slicer.dicomDatabase, "isOpen", False, raising=False)
+    return "database is not open"
+
+
+def isMoved(volumeNode, segmentationNode, monkeypatch):
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    segmentationNode.SetAndObserveTransformNodeID(transform.GetID())
+    return "different transforms"
+
+
+def volumeIsRemoved(volumeNode, segmentationNode, monkeypatch):
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    return "grid of no volume"
+
+
+def hasAnEmptySegment(volumeNode, segmentationNode, monkeypatch):
+    segmentationNode.GetSegmentation().AddEmptySegment("mine", "mine")
+    return "'mine' has no voxels"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [hasNoPlugin, isNotFromDicom, imagesAreGone, databaseIsClosed, isMoved, volumeIsRemoved, hasAnEmptySegment],
+)
+def test_what_cannot_be_written_is_refused_with_a_reason_and_leaves_nothing(
+    change, logic, dicomCt, tmp_path, monkeypatch
+):
+    result = logic.process(dicomCt)
+    reason = change(dicomCt, result.segmentation, monkeypatch)
+    with pytest.raises(InputError, match=reason):
+        logic.exportDicom(result.segmentation, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not slicer.dicomDatabase.inserted
+
+
+def test_a_failure_of_the_plugin_is_told_and_leaves_no_file(logic, dicomCt, tmp_path, monkeypatch):
+    result = logic.process(dicomCt)
+
+    def fail(self, exportables):
+        (tmp_path / "out" / "half.dcm").write_bytes(b"DICM")
+        return "itkimage2segimage failed"
+
+    monkeypatch.setattr(dicom_plugin.DICOMSegmentationPluginClass, "export", fail)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("")
+    with pytest.raises(OSError, match="itkimage2segimage failed"):
+        logic.exportDicom(result.segmentation, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
