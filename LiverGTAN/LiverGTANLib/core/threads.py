@@ -10,7 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -58,16 +58,41 @@ def shares(count: int, per_thread: int) -> list[slice]:
 
 
 def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Results of `function` over `items`, in order; the first exception is raised here.
+    """Results of `function` over `items`, in order; after an exception no more items are begun, and it is raised here.
 
-    Must not be called from within `function`: the pool is shared and would wait for itself.
+    The calling thread does its share and needs no other to get on, so this may be called within `function`, too.
     """
     items = list(items)
     # Also for one thread: products as small as ours are slower on several, which wait for one another.
     with one_blas_thread():
         if len(items) < 2 or thread_count() == 1:
             return [function(item) for item in items]
-        return list(_executor().map(function, items))
+        return _in_turn(function, items)
+
+
+def _in_turn(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    """This thread works, too: it need not be put to sleep and woken, and its cache holds what it did before."""
+    order, results, failed = iter(range(len(items))), {}, threading.Event()
+
+    def work() -> None:
+        for number in order:  # one iterator for all: a number goes to one thread
+            if failed.is_set():
+                break
+            try:
+                results[number] = function(items[number])
+            except BaseException:
+                failed.set()
+                raise
+
+    helpers = [_executor().submit(work) for _ in range(min(thread_count(), len(items)) - 1)]
+    try:
+        work()
+    finally:
+        started = [helper for helper in helpers if not helper.cancel()]  # the others wait for work of another thread
+        wait(started)
+    for helper in started:
+        helper.result()
+    return [results[number] for number in range(len(items))]
 
 
 def close() -> None:
@@ -106,7 +131,7 @@ def _executor() -> ThreadPoolExecutor:
     global _pool
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="LiverGTAN")
+            _pool = ThreadPoolExecutor(max(1, thread_count() - 1), thread_name_prefix="LiverGTAN")
         return _pool
 
 
