@@ -189,10 +189,11 @@ def segment():
 
 
 @pytest.mark.slow
-def test_48_orientations_of_a_real_ct_give_the_same_liver(sampleCt, segment):
+def test_orientations_of_a_real_ct_give_the_same_liver(sampleCt, segment):
+    """A few, with each order and both directions of the axes; all 48 are tested on the model grid."""
     expected = segment(sampleCt)
     assert expected.any()
-    for axes, flips in ORIENTATIONS:
+    for axes, flips in ORIENTATIONS[::7]:
         found = segment(reoriented(sampleCt, axes, flips))
         back = np.transpose(found, np.argsort(axes))
         for axis in np.flatnonzero(flips):

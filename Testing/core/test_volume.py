@@ -8,7 +8,7 @@ import pytest
 
 from LiverGTANLib.core import volume
 from LiverGTANLib.core.model_grid import AlignedGrid, ModelGrid, ReslicedGrid
-from LiverGTANLib.core.resample import CellAverages, average, interpolation_weights
+from LiverGTANLib.core.resample import CellAverages, EvenBands, average, interpolation_weights
 from LiverGTANLib.core.volume import CtVolume
 from support.cases import smallCt
 
@@ -107,13 +107,17 @@ def averaging_matrix(axis: CellAverages, size: int = 7) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "count, cells, spacing", [(512, 98, 0.57), (20, 34, 5.0), (31, 31, 3.0), (1, 1, 3.0), (1, 4, 11.0)]
+    "count, cells, spacing", [(512, 98, 0.57), (20, 34, 5.0), (3, 41, 40.0), (31, 31, 3.0), (1, 1, 3.0), (1, 4, 11.0)]
 )
 def test_bands_hold_all_that_counts(count, cells, spacing):
     axis = CellAverages(count, cells, spacing, 3.0)
     _, whole = axis.weights(slice(0, cells))
     for size in (1, 4, 32):
         np.testing.assert_allclose(averaging_matrix(axis, size), whole, atol=1e-6)
+    blocks, array = EvenBands.of(axis.matrix), np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    found = blocks.weights @ blocks.windows(np.pad(array, [(blocks.before, blocks.after), (0, 0)]))
+    np.testing.assert_allclose(found.reshape(blocks.rows, 3)[:cells], axis.matrix @ array, atol=1e-5)
+    assert not found.reshape(blocks.rows, 3)[cells:].any()
 
 
 def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
