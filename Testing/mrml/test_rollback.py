@@ -38,6 +38,10 @@ STAGES = {
 }
 
 
+COARSE_MM = (5.0, 5.0, 6.0)
+"""Voxels of the phantom here: few, as every test makes masks and surfaces several times."""
+
+
 class InjectedError(Exception):
     """What goes wrong in these tests."""
 
@@ -57,7 +61,7 @@ def inject(monkeypatch, owner, name: str, after: bool) -> None:
 @pytest.fixture
 def ct(logic):
     """The phantom in a study of the subject hierarchy."""
-    volumeNode, _ = self_test.addPhantom()
+    volumeNode, _ = self_test.addPhantom(spacingMm=COARSE_MM)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volumeNode), study)
@@ -72,7 +76,7 @@ def output(logic, ct):
     change(ct)
     result = logic.process(ct, first.segmentation)
     tumor = np.zeros(arrayFromVolume(ct).shape, np.uint8)
-    tumor[10:14, 20:30, 20:30] = 1
+    tumor[5:7, 8:12, 8:12] = 1
     addSegment(result.segmentation, ct, "tumor", tumor)
     result.segmentation.CreateClosedSurfaceRepresentation()
     return result.segmentation
@@ -81,7 +85,7 @@ def output(logic, ct):
 def change(volumeNode) -> None:
     """The next mask will be another one."""
     array = arrayFromVolume(volumeNode)
-    array[:, :, np.flatnonzero((array > -900).any(axis=(0, 1)))[:12]] = -1000
+    array[:, :, np.flatnonzero((array > -900).any(axis=(0, 1)))[:5]] = -1000
     arrayFromVolumeModified(volumeNode)
 
 
@@ -165,7 +169,7 @@ def test_an_error_while_a_segmentation_is_replaced_changes_nothing(logic, ct, ou
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_error_at_another_scan_keeps_undo_of_the_first(logic, ct, output, stage, after, monkeypatch):
     before = snapshot(logic)
-    other, _ = self_test.addPhantom("Other")
+    other, _ = self_test.addPhantom("Other", COARSE_MM)
     withOther = snapshot(logic)
     if stage == "table":
         slicer.mrmlScene.RemoveNode(logic.table())
@@ -201,7 +205,7 @@ def test_what_cannot_be_shown_in_3d_is_told_and_taken_back(logic, ct, output, mo
 
 
 def test_an_error_in_the_batch_leaves_nothing_of_that_volume(logic, ct, monkeypatch):
-    other, _ = self_test.addPhantom("Other")
+    other, _ = self_test.addPhantom("Other", COARSE_MM)
     put = table.put
     monkeypatch.setattr(table, "put", lambda node, seg, row: put(node, seg, row) if row.name == "Other" else 1 / 0)
     batch = logic.processAll([ct, other])

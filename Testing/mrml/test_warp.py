@@ -25,7 +25,7 @@ DENSE = 45
 @pytest.fixture
 def straight(logic):
     """The phantom with all of its slices."""
-    return self_test.addPhantom("Straight")[0]
+    return self_test.addPhantom("Straight", (4.0, 4.0, 3.0))[0]
 
 
 def unequal(straight):
@@ -109,7 +109,7 @@ def test_a_linear_transform_that_scales_and_shears_is_measured_exactly(logic, st
     straight.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, matrix).GetID())
     result = logic.process(straight)
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, result.segmentId, straight)
-    assert result.volumeMl == pytest.approx(mask.sum() * 12 / 1000 * np.linalg.det(matrix[:3, :3]))
+    assert result.volumeMl == pytest.approx(mask.sum() * 48 / 1000 * np.linalg.det(matrix[:3, :3]))
 
 
 def test_what_the_masking_left_of_a_warped_liver_is_measured_where_it_is(logic, straight):
@@ -128,17 +128,17 @@ def test_what_the_masking_left_of_a_warped_liver_is_measured_where_it_is(logic, 
     above = logic.process(volumeNode, whole.segmentation)
     assert above.masked
     voxels = scene.segmentVoxels(above.segmentation.GetSegmentation().GetSegment(above.segmentId))
-    assert above.volumeMl == pytest.approx(voxels * 36 / 1000, rel=0.03)  # the first of these slices is thinner
+    assert above.volumeMl == pytest.approx(voxels * 144 / 1000, rel=0.03)  # the first of these slices is thinner
 
 
 def test_voxel_volumes_follow_the_slices(logic, straight):
     volumeNode = unequal(straight)
     volumes = Warp.of(volumeNode).voxelVolumes
     k = np.array([1, DENSE - 2, DENSE + 2, DENSE + 10])
-    np.testing.assert_allclose(volumes.at(k, k, k), [0.012, 0.012, 0.036, 0.036], rtol=1e-6)
+    np.testing.assert_allclose(volumes.at(k, k, k), [0.048, 0.048, 0.144, 0.144], rtol=1e-6)
     whole = np.ones(arrayFromVolume(volumeNode).shape, np.uint8)
     slices = 3.0 * (DENSE + 3 * (len(whole) - DENSE)) - 3 - 3  # half a slice more at each end, 3 mm wide
-    assert volumes.sum_ml(whole, (0, 0, 0)) == pytest.approx(whole[0].size * 4 * slices / 1000, rel=0.01)
+    assert volumes.sum_ml(whole, (0, 0, 0)) == pytest.approx(whole[0].size * 16 * slices / 1000, rel=0.01)
 
 
 # Where the mask goes

@@ -40,31 +40,40 @@ def phantom_ct(spacing_mm: tuple[float, float, float] = (2.0, 2.0, 3.0)) -> tupl
     size_mm = (360.0, 260.0, 270.0)
     counts = [round(size / step) for size, step in zip(size_mm, spacing_mm)]
     x, y, z = (sign * (np.arange(n) - (n - 1) / 2) * step for sign, n, step in zip((-1, -1, 1), counts, spacing_mm))
-    inside = _Ellipsoids(x, y, z)
+    place = _Ellipsoids(x, y, z)
     hu = np.full(counts[::-1], -1000, np.int16)
     for value, center, axes in _BODY:
-        hu[inside(center, axes)] = value
-    liver = np.any([inside(center, axes) for center, axes in _LIVER], axis=0)
-    gallbladder = inside(*_GALLBLADDER[1:])
-    hu[liver] = _LIVER_HU
-    hu[gallbladder] = _GALLBLADDER[0]
+        place.paint(hu, value, center, axes)
+    liver = np.zeros(hu.shape, np.uint8)
+    for center, axes in _LIVER:
+        place.paint(liver, 1, center, axes)
+    hu[liver.view(bool)] = _LIVER_HU
+    place.paint(hu, *_GALLBLADDER)
+    place.paint(liver, 0, *_GALLBLADDER[1:])
     noise = np.random.default_rng(0).normal(0, 10, hu.shape)
     corner = (x[0], y[0], z[0])
     return (
         CtVolume((hu + noise).astype(np.int16), _matrix(spacing_mm, corner), "LiverGTAN phantom"),
-        (liver & ~gallbladder).astype(np.uint8),
+        liver,
     )
 
 
 class _Ellipsoids:
-    """Masks of ellipsoids on one grid."""
+    """Ellipsoids on one grid. x, y, z: places of the voxels in mm."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
-        self._axes = (x[None, None, :], y[None, :, None], z[:, None, None])
+        self._places = (z, y, x)
 
-    def __call__(self, center: tuple[float, float, float], axes: tuple[float, float, float]) -> np.ndarray:
-        x, y, z = (((p - c) / a) ** 2 for p, c, a in zip(self._axes, center, axes))
-        return x + y + z < 1
+    def paint(
+        self, array: np.ndarray, value: int, center: tuple[float, float, float], axes: tuple[float, float, float]
+    ) -> None:
+        """Give the voxels of (K, J, I) whose centers lie in the ellipsoid a value."""
+        squares = [((p - c) / a) ** 2 for p, c, a in zip(self._places, center[::-1], axes[::-1])]
+        near = [np.flatnonzero(square < 1) for square in squares]
+        if all(len(indices) for indices in near):
+            box = tuple(slice(indices[0], indices[-1] + 1) for indices in near)
+            z, y, x = (square[part] for square, part in zip(squares, box))
+            array[box][x + y[:, None] + z[:, None, None] < 1] = value
 
 
 def _matrix(spacing_mm: tuple[float, float, float], first_voxel: tuple[float, float, float]) -> np.ndarray:

@@ -10,9 +10,12 @@ from ..core.volume import InputError
 from . import points, roi, scene
 
 
-def addPhantom(name: str = "Phantom"):
-    """Add the generated CT to the scene; returns (volume node, its liver as (K, J, I) uint8)."""
-    ct, liver = phantom_ct()
+def addPhantom(name: str = "Phantom", spacingMm: tuple[float, float, float] = (2.0, 2.0, 3.0)):
+    """Add the generated CT to the scene; returns (volume node, its liver as (K, J, I) uint8).
+
+    spacingMm: voxel size along i, j, k.
+    """
+    ct, liver = phantom_ct(spacingMm)
     volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     volumeNode.SetIJKToRASMatrix(vtkMatrixFromArray(ct.ijk_to_ras))
     updateVolumeFromArray(volumeNode, ct.hu)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from LiverGTANLib.standalone.image_files import image_of
 from support.training_fixtures import makeBank, measure_like, noValidation, options, runWithBest, smallConfig
@@ -35,10 +36,11 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def phantomCase(tmp_path_factory):
-    """A phantom's CT and mask as files."""
-    from training.synthesis.phantom import write_case
-
-    return write_case(tmp_path_factory.mktemp("case"), 7)
+    """A phantom's CT and mask as files; coarse, for a network that has learned little answers with much surface."""
+    folder, (ct, liver) = tmp_path_factory.mktemp("case"), phantom_ct((5.0, 5.0, 5.0))
+    for name, array in (("phantom-7", ct.hu), ("liver", liver)):
+        sitk.WriteImage(image_of(array, ct.ijk_to_ras), str(folder / f"{name}.nii.gz"))
+    return f"{folder / 'phantom-7.nii.gz'}={folder / 'liver.nii.gz'}"
 
 
 def write(trained, path):
