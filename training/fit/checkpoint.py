@@ -200,6 +200,6 @@ def network(file: Path, role: str | None = None) -> UNet3D:
     return net.eval()
 
 
-def network_digest(file: Path) -> str:
+def network_digest(file: Path, role: str | None = None) -> str:
     """`network_file.digest` of the network that `network` takes from a checkpoint."""
-    return network_file.digest(network(file).state_dict())
+    return network_file.digest(network(file, role).state_dict())

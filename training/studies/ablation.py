@@ -25,6 +25,7 @@ from training.fit.loop import CHECKPOINT, Validate
 from training.fit.validate import refuse_trained, validator
 from training.model.nets import GRID, UNet3D, gmac, parameters
 from training.options import STUDENT_WIDTHS, Ablate, Config, Roles
+from training.studies import paired_differences
 from training.studies.stored_results import Result, case_digests, result_of, write_json
 
 HEAD = (
@@ -77,6 +78,7 @@ def ablate(options: Ablate) -> None:
     runs = [cell_run(options, cell, teachers) for cell in cells]
     for run in runs:
         train.require_same_student(run.method, run.roles, run.config, run.folder, run.assistant)
+    measured_teachers = {path: teacher_result(options, path, cases, digests) for path in teachers}
     results = []
     for cell, path in reference_students(options).items():
         file, measure = options.folder / cell.folder / "result.json", partial(measured, cell, path, cases)
@@ -89,7 +91,16 @@ def ablate(options: Ablate) -> None:
         steps = run.config.loop.steps
         measure = partial(measured, run.cell, trained, cases, steps, run.costs)
         results.append(result_of(file, checkpoint.network_digest(trained), digests, measure, about(run.cell, steps)))
-        write(options, results, teachers)
+        write(options, results, measured_teachers)
+
+
+def teacher_result(options: Ablate, path: Path, cases: list[Case], digests: dict[str, str]) -> Result:
+    """The figures of a teacher on the cases."""
+    role, digest = train.teacher_role(path), checkpoint.network_digest(path, train.teacher_role(path))
+    source = f"{path}:{role}" if path.suffix == ".pt" else str(path)
+    cell = Cell("teacher", path.stem, options.seeds[0])
+    measure = partial(measured, cell, source, cases)
+    return result_of(options.folder / "teacher" / f"{digest[:16]}.json", digest, digests, measure, about(cell, None))
 
 
 def about(cell: Cell, steps: int | None) -> dict[str, Any]:
@@ -170,7 +181,9 @@ def cell_run(options: Ablate, cell: Cell, teachers: list[Path]) -> CellRun:
     return CellRun(cell, method, roles, config, options.folder / cell.folder, options.folder / "assistant" / name)
 
 
-def measured(cell: Cell, file: Path, cases: list[Case], steps: int | None = None, costs: Sequence[Path] = ()) -> Result:
+def measured(
+    cell: Cell, file: Path | str, cases: list[Case], steps: int | None = None, costs: Sequence[Path] = ()
+) -> Result:
     """The figures of a checkpoint's student on every case, and what the runs of `costs` took (None: not counted)."""
     rows = [row for row, _ in evaluate.evaluate(str(file), cases, ("numpy",))]
     spent = [checkpoint.read(one)["spent"] for one in costs]
@@ -217,7 +230,7 @@ def widths_of(student: str) -> tuple[int, ...]:
         raise UserError(f"'{student}' is not a student; give {known}, or widths like 5-10-20-30.") from error
 
 
-def write(options: Ablate, results: list[Result], teachers: list[Path]) -> None:
+def write(options: Ablate, results: list[Result], teachers: dict[Path, Result]) -> None:
     """The table so far, to read (Markdown, plot) and for programs (JSON)."""
     write_json(options.folder / "table.json", results)
     shown = dict.fromkeys([START, *options.arms, *(one["cell"]["arm"] for one in results)])
@@ -244,7 +257,7 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     return row
 
 
-def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str:
+def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result]) -> str:
     """The table as Markdown, with what one must know to read it."""
     lines = []
     for row in rows:
@@ -253,7 +266,13 @@ def markdown(rows: list[dict], results: list[dict], teachers: list[Path]) -> str
         costs = [NOT_COUNTED if row[kind] is None else f"{row[kind]:.1f}" for kind in ("wall", "cpu")]
         size = (f"{parameters(net):,}", f"{gmac(net, GRID):.3f}")
         lines.append([row["student"], row["arm"], *size, str(row["seeds"]), *figures, *costs])
-    return "\n".join([markdown_table(HEAD, lines, text_columns=2), "", *notes(results, teachers)]) + "\n"
+    gains = paired_differences.table(results)
+    parts = [
+        markdown_table(HEAD, lines, text_columns=2),
+        *([gains] if gains else []),
+        "\n".join(notes(results, teachers)),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def mean_sd_text(figures: tuple[float, float], digits: int) -> str:
@@ -262,8 +281,8 @@ def mean_sd_text(figures: tuple[float, float], digits: int) -> str:
     return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if math.isfinite(sd) else "")
 
 
-def notes(results: list[dict], teachers: list[Path]) -> list[str]:
-    """Cases, student updates, and what the teacher cost and is."""
+def notes(results: list[dict], teachers: dict[Path, Result]) -> list[str]:
+    """Cases, student updates, and what the teacher cost, is and can do."""
     if not results:
         return []
     cases, steps = results[0]["cases"], sorted({str(result["steps"]) for result in results if result["steps"]})
@@ -274,11 +293,12 @@ def notes(results: list[dict], teachers: list[Path]) -> list[str]:
         "teacher.",
     ]
     lines += list(undefined_figures(results))
-    for path in teachers:
+    for path, result in teachers.items():
         spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, train.teacher_role(path))
         lines.append(
             f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
-            f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU."
+            f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU; Dice on the same cases "
+            f"{result['figures']['dice']:.4f}, HD95 {result['figures']['hd95']:.2f} mm."
         )
     return lines
 

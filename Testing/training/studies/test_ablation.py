@@ -54,15 +54,18 @@ def test_the_ablation_writes_its_table_and_plot(table):
     folder, _ = table
     text = (folder / "table.md").read_text(encoding="utf-8")
     assert arms_and_seeds(text) == [("student", "2"), ("takd:dist", "2")]
-    assert "Every student took 3 steps" in text and "Teacher (4, 6)" in text
+    assert "Every student took 3 steps" in text and "Teacher (4, 6)" in text and "Dice on the same cases" in text
+    gains = text.split("\n\n")[1].splitlines()
+    assert [cell.strip() for cell in gains[2].split("|")][1:4] == ["2-3", "takd:dist", "2"]
     assert (folder / "table.png").stat().st_size > 5_000
     results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     assert len(results) == 4 and all(result["seconds"]["cpu"] > 0 for result in results)
 
 
 def arms_and_seeds(text: str) -> list[tuple[str, str]]:
-    """Two columns of the table."""
-    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
+    """Two columns of the first table."""
+    lines = text.partition("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     return [(row[2], row[5]) for row in rows[2:]]
 
 
