@@ -310,9 +310,13 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         from LiverGTANLib.ui.follower import Follower
 
         follower = Follower(self.session, lambda: self._chosen(student, engine, settings), onChanged or (lambda: None))
-        follower.followFolder(folder)
-        follower.followLoaded(loaded)
-        follower.followVolume(volume)
+        try:
+            follower.followFolder(folder)
+            follower.followVolume(volume)
+            follower.followLoaded(loaded)
+        except Exception:
+            follower.stop()
+            raise
         return follower
 
     def prepare(self, parameterNode, moving=None):

@@ -58,6 +58,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         effect = self.scriptedEffect
         self.stateLabel = qt.QLabel()
         self.stateLabel.wordWrap = True
+        self.stateLabel.textFormat = qt.Qt.PlainText  # names of nodes may look like HTML
         effect.addOptionsWidget(self.stateLabel)
         self.studentComboBox = qt.QComboBox()
         self.studentComboBox.toolTip = _(
@@ -220,7 +221,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         )
 
     def _say(self, text: str):
-        self.stateLabel.text = text
+        from LiverGTANLib.ui.result_line import setText
+
+        setText(self.stateLabel, text)
 
     def _refresh(self):
         if self.preview is None:

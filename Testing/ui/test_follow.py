@@ -14,7 +14,7 @@ from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.core.segmentation_job import SegmentationJob
 from LiverGTANLib.mrml import follow, scene, self_test
 from LiverGTANLib.standalone.nifti import write_nifti
-from support.interactive_cases import previews
+from support.interactive_cases import letTimersFire, previews
 from support.module_fixtures import gate, logic, students
 from support.panel_cases import mask, panel, phantom, segmentations, workers
 
@@ -81,6 +81,27 @@ def test_accepting_never_replaces_a_liver_that_is_there(follower, ctFile, logic)
     second = follower.accept().segmentation
     assert second is not first and len(livers()) == 2
     np.testing.assert_array_equal(mask(first, volumeNode), before)
+
+
+def test_of_several_that_are_loaded_the_newest_counts_and_the_others_are_named(follower, ctFile):
+    follower.followLoaded()
+    load(ctFile, "first")
+    follower.host.wait(lambda: follower.isRunning)
+    load(ctFile, "second")
+    load(ctFile, "third")
+    settle(follower)
+    assert (
+        follower.state.startswith("Preview of 'third'") and "Left for newer ones: 'second', 'first'" in follower.state
+    )
+    follower.discard()
+    assert "first" not in follower.state
+
+
+def test_a_script_that_asks_for_something_wrong_leaves_nothing_on(logic, tmp_path):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    with pytest.raises(ValueError, match="'labels'"):
+        logic.follow(loaded=True, folder=tmp_path, volume=node)
+    assert not workers()
 
 
 def test_nothing_is_followed_before_it_is_asked_for(follower, ctFile):
@@ -368,7 +389,7 @@ def test_the_section_follows_accepts_and_is_off_at_first(panel, ctFile):
     assert scene.liverSegmentId(output) == ""
 
 
-def test_the_chosen_ct_and_a_folder_are_followed_from_the_section(panel, phantom, tmp_path, monkeypatch):
+def test_the_chosen_ct_and_a_folder_are_followed_from_the_section(panel, phantom, students, tmp_path, monkeypatch):
     import qt
 
     ui, following = panel.ui, panel.widget.panel.following
@@ -376,6 +397,12 @@ def test_the_chosen_ct_and_a_folder_are_followed_from_the_section(panel, phantom
     panel.click(ui.followVolumeCheckBox)
     settle(following.follower)
     assert following.follower.volumeNode is phantom and following.follower.hasPreview
+    analyses, forward = [], students.made[-1].forward
+    students.made[-1].forward = lambda *arguments: analyses.append(1) or forward(*arguments)
+    roll(phantom)
+    settle(following.follower)
+    letTimersFire(panel)
+    assert len(analyses) == 1  # the panel does not analyze it a second time
     panel.click(ui.discardButton)
     assert not previews()
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path), raising=False)

@@ -2,7 +2,9 @@
 that come into a folder. Main thread only.
 """
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +124,12 @@ class FolderWatch:
         """File -> (time of the last change, bytes)."""
         stamps = {}
         try:
-            for path in self.folder.iterdir():
-                if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
-                    try:
-                        status = path.stat()
-                    except FileNotFoundError:  # removed or renamed since it was listed
-                        continue
-                    stamps[path] = status.st_mtime_ns, status.st_size
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+                        with suppress(FileNotFoundError):  # removed or renamed since it was listed
+                            status = entry.stat()
+                            stamps[Path(entry.path)] = status.st_mtime_ns, status.st_size
         except OSError as error:
             raise InputError(f"The folder '{self.folder}' cannot be read: {error.strerror or error}.") from error
         return stamps

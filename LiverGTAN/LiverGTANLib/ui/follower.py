@@ -61,6 +61,7 @@ class Follower(VTKObservationMixin):
         self._found: tuple[SegmentationRequest, JobResult] | None = None
         self._waiting: tuple[Any, float] | None = None  # volume, time of its change
         self._problem = ""
+        self._left: list[str] = []  # names of volumes that gave way to newer ones
         self.state, self.latency = "", 0.0
         self._gather = qt.QTimer()
         self._gather.setSingleShot(True)
@@ -129,6 +130,7 @@ class Follower(VTKObservationMixin):
         self._gather.stop()
         self._runner.close()
         self._waiting = self._running = None
+        self._left = []
         self._removePreview()
         self._update()
 
@@ -145,7 +147,9 @@ class Follower(VTKObservationMixin):
         self.stop()
 
     def _tell(self) -> None:
-        self.state = " ".join(filter(None, (self._work(), self._problem, self._awaited())))
+        left = ", ".join(f"'{name}'" for name in self._left)
+        left = _("Left for newer ones: {names}.").format(names=left) if left else ""
+        self.state = " ".join(filter(None, (self._work(), self._problem, left, self._awaited())))
         self.onChanged()
 
     def _work(self) -> str:
@@ -179,10 +183,21 @@ class Follower(VTKObservationMixin):
     # Changes
 
     def _onVolume(self, volumeNode) -> None:
-        since = self._waiting[1] if self._waiting and self._waiting[0] is volumeNode else time.monotonic()
+        since = time.monotonic()
+        if self._waiting is not None:
+            before, first = self._waiting
+            if before is volumeNode:
+                since = first
+            else:
+                self._leave(before)
         self._waiting = volumeNode, since
         if not self._gather.active:
             self._gather.start()
+
+    def _leave(self, volumeNode) -> None:
+        """A volume is not segmented, as a newer one came."""
+        if volumeNode.GetScene() is not None and (volumeNode is self.volumeNode or follow.isLoaded(volumeNode)):
+            self._left = [*(name for name in self._left if name != volumeNode.GetName()), volumeNode.GetName()]
 
     def _onGathered(self) -> None:
         if self._waiting is None:
@@ -198,8 +213,6 @@ class Follower(VTKObservationMixin):
         if self._waiting is None:
             return
         (volumeNode, since), self._waiting = self._waiting, None
-        self._runner.stop()
-        self._running = None
         if volumeNode.GetScene() is None:
             return
         if volumeNode.GetImageData() is None:
@@ -208,6 +221,10 @@ class Follower(VTKObservationMixin):
         isFollowed = volumeNode is self.volumeNode
         if not isFollowed and not follow.isLoaded(volumeNode):
             return  # made by a module
+        self._runner.stop()
+        if self._running is not None:
+            self._leave(self._running.volumeNode)
+        self._running = None
         chosen = replace(parameters.forVolume(self._chosen(), volumeNode), segmentationNode=None)
         try:
             reason = follow.obstacle(self._session, chosen)
@@ -332,6 +349,7 @@ class Follower(VTKObservationMixin):
                 "next one; where the images come faster than they are segmented, stop them first."
             )
         result = self._session.apply(request, found)
+        self._left = []
         self._folderVolumes.keep(request.volumeNode)
         self._removePreview()
         self._update()
@@ -339,6 +357,7 @@ class Follower(VTKObservationMixin):
 
     def discard(self) -> None:
         """Take the preview away, and stop what runs; what is followed stays followed."""
+        self._left = []
         self._waiting = self._running = None
         self._gather.stop()
         self._runner.stop()

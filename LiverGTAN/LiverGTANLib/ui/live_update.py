@@ -5,6 +5,7 @@ scans are analyzed ahead of the first click.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import qt
 
@@ -41,6 +42,8 @@ class LiveUpdate:
         self._session, self._chosen = session, chosen
         self._write, self._fail, self._say, self._refresh = write, fail, say, refresh
         self._preview, self._overlay = PreviewSegment(mrmlScene), UncertaintyOverlay(mrmlScene)
+        self.isAnalyzedElsewhere: Callable[[Any], bool] = lambda volumeNode: False
+        """Whether this volume is analyzed at each change by something else, so that doing it here would do it twice."""
         self._isOpen = False
         self._dragged: dict[str, float] = {}
         self._stateOfMask: SetState | None = None
@@ -269,7 +272,7 @@ class LiveUpdate:
             return None
         if chosen.engine == "torch" and "torch" not in sys.modules:
             return None  # importing it takes seconds, which nobody asked for yet
-        if self._session.isLarge(chosen):
+        if self._session.isLarge(chosen) or self.isAnalyzedElsewhere(chosen.volumeNode):
             return None  # the analysis takes long, too
         return None if self._session.isAnalyzed(chosen) else self._request()
 

@@ -107,6 +107,7 @@ class Panel(VTKObservationMixin):
             self.planning.settle,
             setText,
         )
+        self.live.isAnalyzedElsewhere = lambda volumeNode: volumeNode is self.following.follower.volumeNode
         appearance.complete(ui)
         self._connect()
 
