@@ -31,6 +31,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         VTKObservationMixin.__init__(self)
         self.preview = None
         self._target = self._session = None
+        self._isWanted = False  # whether the preview follows what is set: not after Cancel
         self._obstacle = ""  # why nothing could be segmented into the target
         self._points = {}  # liver or not -> hidden list of points
 
@@ -110,7 +111,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
             blocked = widget.blockSignals(True)
             setattr(widget, name, value)
             widget.blockSignals(blocked)
-        if self.preview is not None and (self.preview.isShown or self.preview.isRunning):
+        if self.preview is not None and self._isWanted:
             self._start()
 
     def updateMRMLFromGUI(self):
@@ -162,6 +163,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
 
     def _onSceneAboutToChange(self, caller, event):
         """Nothing of the preview is saved, nor left behind in a closed scene or under a loaded one."""
+        self._isWanted = False
         self.preview.stop(_("Press Preview to look for the liver."))
         self._removePoints()
 
@@ -199,10 +201,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
     # Preview
 
     def _start(self, asked: bool = True):
+        self._isWanted = True
         if self._target.obstacle:
             self.preview.stop(self._target.obstacle)
         elif not self.preview.isOf(self._chosen()):
-            self.preview.start(self._target, self._chosen(), asked)
+            self._isWanted = self.preview.start(self._target, self._chosen(), asked)
 
     def _chosen(self):
         from LiverGTANLib.core.postprocess import PostprocessSettings
@@ -238,6 +241,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._start()
 
     def onCancel(self):
+        self._isWanted = False
         self.preview.stop(_("Canceled; the segment is as it was. Press Preview to look for the liver."))
         self._removePoints()
         self._refresh()

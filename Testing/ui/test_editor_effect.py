@@ -230,6 +230,19 @@ def test_sliders_and_scripts_change_the_preview_and_what_is_applied(active):
     assert 0 < active.mask().sum() < whole and not active.errors
 
 
+def test_a_setting_that_leaves_nothing_is_told_and_can_be_taken_back_but_not_after_cancel(active):
+    effect = active.widget.effectByName("Liver GTAN")
+    for threshold, shown in ((0.95, 0), (0.5, 1)):
+        effect.setParameter("Smoothing", 6.0 if threshold > 0.9 else 0.0)
+        effect.setParameter("Threshold", threshold)
+        active.wait()
+        assert len(previews()) == shown, active.state
+    active.effect.cancelButton.click()
+    effect.setParameter("Threshold", 0.6)
+    active.wait()
+    assert not previews()
+
+
 def test_a_click_takes_a_place_out_and_its_undo_brings_it_back(active):
     inside = np.argwhere(active.truth)
     kji = inside[np.linalg.norm(inside - inside.mean(axis=0), axis=1).argmin()]

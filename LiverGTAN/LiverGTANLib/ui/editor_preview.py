@@ -49,10 +49,10 @@ class EditorPreview:
         same = request.chosen.volumeNode == chosen.volumeNode and request.chosen.student == chosen.student
         return same and request.asked.key == chosen.maskParameters().key and request.imageIsUnchanged()
 
-    def start(self, target: EditorSegment, chosen: ChosenParameters, asked: bool = True) -> None:
+    def start(self, target: EditorSegment, chosen: ChosenParameters, asked: bool = True) -> bool:
         """Find the liver and show it; what was shown before stays until then.
 
-        asked: whether the user asked for it, so that it may take long.
+        asked: whether the user asked for it, so that it may take long; False where it would and is left.
         """
         self._target, self._found = target, None
         try:
@@ -60,10 +60,10 @@ class EditorPreview:
             isLarge = not asked and self._session.isLarge(chosen) and not self._session.isAnalyzed(chosen)
         except (ValueError, MemoryError) as error:  # InputError and OutOfMemory, which say what to do
             self.stop(str(error))
-            return
+            return True
         if isLarge:
             self.stop(_("The scan is large: press Preview to segment it."))
-            return
+            return False
         self._say(_("Looking for the liver..."))
         self._runner.start(
             WorkerTask(
@@ -76,6 +76,7 @@ class EditorPreview:
             )
         )
         self._onChanged()
+        return True
 
     def result(self, target: EditorSegment, chosen: ChosenParameters) -> tuple[SegmentationRequest, JobResult]:
         """What is to be written for what is chosen now: what is shown, or found here if that takes place only now.
