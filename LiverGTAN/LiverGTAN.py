@@ -257,6 +257,31 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         return resection_plan.split(segmentation, plane, remnantSide, weightKg)
 
+    def segmentSequence(self, volume, student="student-100k", engine="automatic", settings=None, replace=False):
+        """Segment every frame of a sequence of CTs (perfusion, gated) into a sequence in the same browser.
+
+        volume: the volume in which a browser of the Sequences module shows the CT, or the browser. replace: allow that
+        segmentations which were made of these frames before are replaced. ROI and points belong to one frame and are
+        not used. The browser stays at its frame; what is edited there goes into the frame.
+        Returns a result with segmentations (the sequence), segmentation (the node that shows the selected frame),
+        tableNode, chartNode, points (one a frame: volumeMl, lowMl, highMl, meanHu, dice, hint), problems (number of the
+        frame from 1, reason), flicker (ml and percent, see LiverGTANLib.mrml.volume_curve.flicker; None for fewer than
+        three volumes) and undo(), which takes all of it back. Raises InputError, after which all is as before.
+        """
+        from LiverGTANLib.mrml.sequence_segmentation import FrameSegmentation
+
+        frames = FrameSegmentation(self.session, volume, self._chosen(student, engine, settings), replace)
+        return frames.apply(frames.segment())
+
+    def measureSequence(self, volume):
+        """Measure the masks of all frames as they are by now, and bring table and chart up to date.
+
+        volume: see `segmentSequence`. Returns one point a frame, none where the frames were not segmented.
+        """
+        from LiverGTANLib.mrml import sequence_segmentation
+
+        return sequence_segmentation.measure(sequence_segmentation.CtSequence.of(volume))
+
     def review(self, segmentation, segmentId=""):
         """Go through the slices of a mask in which its border is most uncertain.
 

@@ -179,11 +179,17 @@ def console(slicerHost, tmp_path, monkeypatch):
 
     from LiverGTANLib.mrml import self_test
     from support.module_fixtures import MODULE_FILE
+    from support.sequence_cases import addPhantomSequence
 
     slicerHost.loadModule(MODULE_FILE)
     volumeNode, _ = self_test.addPhantom()
     monkeypatch.chdir(tmp_path)
-    return {"slicer": slicer, "volumeNode": volumeNode, "volumeNodes": [volumeNode]}
+    return {
+        "slicer": slicer,
+        "volumeNode": volumeNode,
+        "volumeNodes": [volumeNode],
+        "sequenceVolume": addPhantomSequence(3)[1],
+    }
 
 
 @pytest.mark.slow

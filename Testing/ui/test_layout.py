@@ -16,7 +16,7 @@ from support.module_fixtures import students
 from support.panel_cases import Panel, panel, phantom
 
 NARROW = 360  # pixels, as narrow as Slicer's panel is made on a laptop
-SECTIONS = ("correct", "region", "measure", "review", "planning", "export", "batch", "follow", "advanced")
+SECTIONS = ("correct", "region", "measure", "review", "planning", "export", "batch", "sequence", "follow", "advanced")
 ORDER = [
     "inputSelector",
     "outputSelector",

@@ -200,7 +200,7 @@ class Session:
             scene.imageKey(chosen.volumeNode),
             self._cache,
             chosen.student,
-            _engineName(chosen.engine),
+            engineName(chosen.engine),
             inScan,
         )
         return SegmentationRequest(state, job, started)
@@ -216,7 +216,7 @@ class Session:
     def warmUp(self, student: str, engine: str, cancelled: IsCancelled | None = None) -> None:
         """Load what a first click would otherwise wait for; safe in any thread. torch is not loaded for this."""
         if engine != "torch":
-            self._cache.warm_up(student, _engineName(engine), cancelled)
+            self._cache.warm_up(student, engineName(engine), cancelled)
 
     def _read(self, volumeNode) -> CtVolume:
         """Where a transform bends space, it is measured once for each state of an image."""
@@ -261,7 +261,7 @@ class Session:
         return [] if analysis is None else segmenter.check(analysis)
 
     def _analysis(self, chosen: ChosenParameters) -> segmenter.Analysis | None:
-        key = scene.imageKey(chosen.volumeNode), chosen.student, _engineName(chosen.engine)
+        key = scene.imageKey(chosen.volumeNode), chosen.student, engineName(chosen.engine)
         return self._cache.analyses.get(key)
 
     # After a run
@@ -490,6 +490,6 @@ def segmentMl(segmentationNode, segmentId: str) -> float:
     return scene.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
 
 
-def _engineName(choice: str) -> str:
+def engineName(choice: str) -> str:
     """The panel's word for an engine as the engines know it."""
     return factory.AUTOMATIC if choice == parameters.AUTOMATIC else choice

@@ -15,6 +15,7 @@ from ..core.segmentation_job import JobResult
 from ..core.terminology import INTENDED_USE
 from ..mrml import parameters, roi, sample_data, scene
 from ..mrml.parameters import ChosenParameters
+from ..mrml.sequence_segmentation import SequenceResult
 from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
 from . import appearance
 from .batch_section import BatchSection
@@ -27,6 +28,7 @@ from .place_buttons import PlaceButtons
 from .planning_section import PlanningSection
 from .result_line import ResultLine, setText
 from .review_section import ReviewSection
+from .sequence_section import SequenceSection
 from .task_runner import TaskRunner, WorkerTask
 
 SHOW_RUN_AFTER_SECONDS = 0.5
@@ -92,6 +94,15 @@ class Panel(VTKObservationMixin):
             lambda: self.chosen,
             say=self._sayOfBatch,
             onResult=self._onBatchResult,
+            onProgress=self.refresh,
+        )
+        self.sequence = SequenceSection(
+            ui,
+            session,
+            self.runner,
+            lambda: self.chosen,
+            setText,
+            onResult=self._onSequenceResult,
             onProgress=self.refresh,
         )
         self.review = ReviewSection(ui, session, self.runner, lambda: self.chosen, setText)
@@ -213,6 +224,7 @@ class Panel(VTKObservationMixin):
         self._stopped = ""
         self.line.show()
         self._sayOfBatch("")
+        self.sequence.forget()
         self.review.forget()
         self.planning.forget()
         self.export.forget()
@@ -358,6 +370,7 @@ class Panel(VTKObservationMixin):
             self._showChoices()
         self.ui.progressBar.visible = self._runShown
         self.batch.refresh()
+        self.sequence.refresh()
         self.review.refresh()
 
     def _showChoices(self) -> None:
@@ -480,6 +493,11 @@ class Panel(VTKObservationMixin):
         if self.parameterNode:
             self.parameterNode.measurements = result.tableNode
             self.parameterNode.inputVolume = result.volumeNode
+            self.parameterNode.outputSegmentation = result.segmentation
+
+    def _onSequenceResult(self, result: SequenceResult) -> None:
+        """Choose the segmentation that shows the frame of the CT, if that is still chosen."""
+        if self.parameterNode and result.source.proxyNode == self.chosen.volumeNode:
             self.parameterNode.outputSegmentation = result.segmentation
 
     def _fail(self, error: BaseException) -> None:

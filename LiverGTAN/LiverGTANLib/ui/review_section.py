@@ -73,11 +73,13 @@ class ReviewSection:
     # Buttons
 
     def _act(self, action: Callable) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The review could not go on.")):
-            self._follow()
-            if self._review is not None:
-                action()
-        self.refresh()
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The review could not go on.")):
+                self._follow()
+                if self._review is not None:
+                    action()
+        finally:
+            self.refresh()
 
     def _onNext(self) -> None:
         """The network may still have to look at the CT, for instance after a scene was loaded."""
@@ -107,8 +109,11 @@ class ReviewSection:
         )
 
     def _onFailed(self, error: BaseException) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The review could not go on.")):
-            raise error
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The review could not go on.")):
+                raise error
+        finally:
+            self.refresh()
 
     def _useNetwork(self, asked: Review, request: SegmentationRequest, border=None) -> None:
         asked.useNetwork(border if border is not None else request.job.uncertain_border(), request)

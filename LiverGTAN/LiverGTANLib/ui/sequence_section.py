@@ -1,0 +1,189 @@
+"""The section "Sequence": the liver in every frame of a sequence of CTs, its volume over time, and Undo of a run."""
+
+from collections.abc import Callable
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..core.volume import InputError
+from ..mrml import sequence_segmentation, volume_curve
+from ..mrml.parameters import ChosenParameters
+from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentation, SequenceResult
+from ..mrml.session import Session
+from .task_runner import TaskRunner, WorkerTask
+
+BUTTONS = ("segmentFramesButton", "undoFramesButton", "showCurveButton")
+
+
+class SequenceSection:
+    """ui: the widgets of the .ui file by name. chosen(): the CT, student, engine and settings for a new run.
+    setText(label, text) shows a text that may have long words. While the section is collapsed nothing is looked at.
+
+    It calls onResult(result) when a run is in the scene, and onProgress() when a run begins or ends.
+    """
+
+    def __init__(
+        self,
+        ui,
+        session: Session,
+        runner: TaskRunner,
+        chosen: Callable[[], ChosenParameters],
+        setText: Callable,
+        *,
+        onResult: Callable[[SequenceResult], None],
+        onProgress: Callable[[], None],
+    ):
+        self._ui, self._session, self._runner = ui, session, runner
+        self._chosen, self._setText = chosen, setText
+        self._onResult, self._onProgress = onResult, onProgress
+        self._task: WorkerTask | None = None
+        self._results: dict[str, SequenceResult] = {}  # ID of the sequence -> its last run that can be undone
+        self._said = ""
+        self._toolTips = {name: getattr(ui, name).toolTip for name in BUTTONS}
+        ui.segmentFramesButton.connect("clicked(bool)", lambda: self._onSegment())
+        ui.undoFramesButton.connect("clicked(bool)", lambda: self._onUndo())
+        ui.showCurveButton.connect("clicked(bool)", lambda: self._onShowCurve())
+        ui.sequenceCollapsibleButton.connect("contentsCollapsed(bool)", lambda collapsed: self.refresh())
+
+    @property
+    def running(self) -> bool:
+        return self._task is not None and self._runner.task is self._task
+
+    def forget(self) -> None:
+        """The scene was closed."""
+        self._results, self._said = {}, ""
+
+    def refresh(self) -> None:
+        """Show what is true of the chosen CT by now."""
+        if self._ui.sequenceCollapsibleButton.collapsed:
+            return
+        source, reason = self._source()
+        if self.running:
+            self._enable("segmentFramesButton", "", _("Cancel"), _("Stop; nothing is changed."))
+        else:
+            running = _("Not while the liver is being segmented.") if self._runner.running else ""
+            self._enable("segmentFramesButton", reason or running, _("Segment all frames"))
+        result = self._results.get(source.sequenceNode.GetID()) if source else None
+        canUndo = result is not None and source.segmentations == result.segmentations
+        self._enable("undoFramesButton", self._busy() or ("" if canUndo else _("There is nothing to undo.")))
+        isMade = source is not None and source.segmentations is not None
+        self._enable("showCurveButton", self._busy() or ("" if isMade else _("Segment the frames first.")))
+        self._setText(self._ui.sequenceLabel, self._said or reason or self._about(source))
+
+    def _busy(self) -> str:
+        return _("Not while frames are being segmented.") if self.running else ""
+
+    def _source(self) -> tuple[CtSequence | None, str]:
+        """The sequence of the chosen CT, and why there is none."""
+        try:
+            return CtSequence.of(self._chosen().volumeNode), ""
+        except InputError as error:
+            return None, str(error)
+
+    def _about(self, source: CtSequence) -> str:
+        return _("{count} frames in '{name}'.").format(count=source.count, name=source.sequenceNode.GetName())
+
+    # A run
+
+    def _onSegment(self) -> None:
+        if self.running:
+            self._runner.stop()
+            self._say(_("Canceled; nothing was changed."))
+            self._onProgress()
+        elif not self._runner.running:
+            with slicer.util.tryWithErrorDisplay(_("The frames could not be segmented."), waitCursor=True):
+                self._start()
+
+    def _start(self) -> None:
+        source = CtSequence.of(self._chosen().volumeNode)
+        if source.segmentations is not None and not slicer.util.confirmOkCancelDisplay(
+            sequence_segmentation.replacing(source) + " " + _("Replace them? Undo brings them back."),
+            windowTitle=_("Segment all frames"),
+        ):
+            return
+        frames = FrameSegmentation(self._session, source.proxyNode, self._chosen(), mayReplace=True)
+        self._say("")
+        self._task = WorkerTask(
+            frames.segment,
+            lambda results: self._onDone(frames, results),
+            self._onFailed,
+            lambda: frames.nodesExist,
+            self._onGone,
+        )
+        self._runner.start(self._task)
+        self._onProgress()
+
+    def _onDone(self, frames: FrameSegmentation, results: list[FrameResult]) -> None:
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The frames could not be segmented."), waitCursor=True):
+                result = frames.apply(results)
+                self._results[result.source.sequenceNode.GetID()] = result
+                self._onResult(result)
+                self._say(" ".join([volume_curve.summary(result.points), *self._remarks(result)]))
+        finally:
+            self._onProgress()
+
+    def _remarks(self, result: SequenceResult) -> list[str]:
+        chosen, said = self._chosen(), []
+        if result.problems:
+            number, reason = result.problems[0]
+            said.append(
+                _("Without a liver: {count}, first frame {n}. {reason}").format(
+                    count=len(result.problems), n=number, reason=reason
+                )
+            )
+        if chosen.roiNode or chosen.liverNode or chosen.notLiverNode:
+            said.append(_("ROI and points belong to one frame and were not used."))
+        return said
+
+    def _onFailed(self, error: BaseException) -> None:
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The frames could not be segmented.")):
+                raise error
+        finally:
+            self._onProgress()
+
+    def _onGone(self) -> None:
+        self._say(_("Canceled: the sequence, its browser or its volume was removed; nothing was changed."))
+        self._onProgress()
+
+    def _onUndo(self) -> None:
+        source, _reason = self._source()
+        if source is None:
+            return
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The step could not be taken.")):
+                self._results[source.sequenceNode.GetID()].undo()
+                del self._results[source.sequenceNode.GetID()]
+                self._say(_("The segmentations of the frames are as they were before."))
+        finally:
+            self._onProgress()
+
+    def _onShowCurve(self) -> None:
+        source, _reason = self._source()
+        with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
+            self._say(volume_curve.summary(sequence_segmentation.measure(source)))
+            _table, chart = sequence_segmentation.curveNodes(source)
+            logic = slicer.app.applicationLogic()
+            logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
+            logic.PropagatePlotChartSelection()
+            slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+
+    # What is shown
+
+    def _say(self, text: str) -> None:
+        self._said = text
+        self.refresh()
+
+    def _enable(self, name: str, reason: str, text: str = "", toolTip: str = "") -> None:
+        """Enable a button, or disable it for this reason; with another text or tool tip, if they are given."""
+        self._set(name, "enabled", not reason)
+        self._set(name, "toolTip", reason or toolTip or self._toolTips[name])
+        if text:
+            self._set(name, "text", text)
+
+    def _set(self, name: str, attribute: str, value) -> None:
+        """Most refreshes change nothing, and setting costs more than asking."""
+        widget = getattr(self._ui, name)
+        if getattr(widget, attribute) != value:
+            setattr(widget, attribute, value)

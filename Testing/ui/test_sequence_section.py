@@ -1,0 +1,171 @@
+"""The section "Sequence": a run over all frames, Cancel, the question before something is replaced, Undo, the curve."""
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from LiverGTANLib.mrml import scene, self_test
+from LiverGTANLib.mrml.sequence_segmentation import CtSequence
+from support.interactive_cases import addRoi, settle
+from support.module_fixtures import gate, students
+from support.panel_cases import panel
+from support.sequence_cases import addBrowser, addPhantomSequence, addSequence, addVolumes, phantomFrames
+
+pytestmark = pytest.mark.slow
+
+BUTTONS = ("segmentFramesButton", "undoFramesButton", "showCurveButton")
+
+
+def enabled(panel) -> list[str]:
+    return [name for name in BUTTONS if getattr(panel.ui, name).enabled]
+
+
+@pytest.fixture
+def frames(panel):
+    """The panel with the first of three frames chosen and the section open; returns (browser, volume)."""
+    browser, volume = addPhantomSequence(3)
+    panel.choose(volume)
+    panel.ui.sequenceCollapsibleButton.collapsed = False
+    settle(panel)
+    return browser, volume
+
+
+def segmentAll(panel) -> None:
+    panel.click(panel.ui.segmentFramesButton)
+    settle(panel)
+
+
+def counts(volume) -> list[int]:
+    made = CtSequence.of(volume).segmentations
+    nodes = [made.GetNthDataNode(n) for n in range(made.GetNumberOfDataNodes())] if made else []
+    return [scene.segmentVoxels(node.GetSegmentation().GetNthSegment(0)) for node in nodes]
+
+
+def test_a_run_from_the_panel_its_curve_and_its_undo(panel, frames):
+    browser, volume = frames
+    browser.SetSelectedItemNumber(1)
+    assert panel.ui.sequenceLabel.text == "3 frames in 'CT'." and enabled(panel) == ["segmentFramesButton"]
+    segmentAll(panel)
+    assert len(counts(volume)) == 3 and min(counts(volume)) > 1000
+    assert panel.ui.sequenceLabel.text.startswith("3 of 3 frames: ") and "flicker" in panel.ui.sequenceLabel.text
+    assert browser.GetSelectedItemNumber() == 1 and scene.liverVolume(panel.output) == volume
+    panel.click(panel.ui.showCurveButton)
+    chart = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
+    assert slicer.mrmlScene.GetNodeByID(chart).IsA("vtkMRMLPlotChartNode")
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
+    panel.click(panel.ui.undoFramesButton)
+    settle(panel)
+    assert counts(volume) == [] and panel.output is None and enabled(panel) == ["segmentFramesButton"]
+    assert not panel.host.dialogs.messages
+
+
+def test_cancel_leaves_nothing(panel, frames, gate):
+    panel.widget.panel.showRunAfter = 0.0
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    panel.click(panel.ui.segmentFramesButton)
+    panel.host.wait(lambda: panel.ui.progressBar.visible and "Frame 1 of 3" in panel.ui.progressBar.format)
+    assert panel.ui.segmentFramesButton.text == "Cancel" and not panel.ui.undoFramesButton.enabled
+    panel.click(panel.ui.segmentFramesButton)
+    gate.set()
+    settle(panel)
+    assert panel.ui.sequenceLabel.text == "Canceled; nothing was changed."
+    assert panel.ui.segmentFramesButton.text == "Segment all frames"
+    assert slicer.mrmlScene.GetNumberOfNodes() == count and not panel.host.dialogs.messages
+
+
+def test_the_main_button_cancels_too_and_another_module_ends_the_run(panel, frames, gate):
+    panel.widget.panel.showRunAfter = 0.0
+    panel.click(panel.ui.segmentFramesButton)
+    panel.host.wait(lambda: panel.ui.applyButton.text == "Cancel")
+    panel.click(panel.ui.applyButton)
+    assert panel.ui.segmentFramesButton.text == "Segment all frames"
+    panel.click(panel.ui.segmentFramesButton)
+    panel.host.leaveModule()
+    gate.set()
+    panel.host.openModule("LiverGTAN")
+    settle(panel)
+    assert counts(frames[1]) == [] and enabled(panel) == ["segmentFramesButton"]
+
+
+@pytest.mark.parametrize("what", ["sequence", "browser", "volume"])
+def test_nodes_removed_in_the_middle_end_the_run(panel, frames, gate, what):
+    browser, volume = frames
+    panel.click(panel.ui.segmentFramesButton)
+    nodes = {"sequence": browser.GetMasterSequenceNode(), "browser": browser, "volume": volume}
+    slicer.mrmlScene.RemoveNode(nodes[what])
+    gate.set()
+    settle(panel)
+    assert "removed" in panel.ui.sequenceLabel.text and not panel.host.dialogs.messages
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+
+
+def test_what_is_there_is_replaced_only_after_a_question(panel, frames):
+    _browser, volume = frames
+    segmentAll(panel)
+    there = counts(volume)
+    panel.ui.thresholdSlider.value = 0.6
+    settle(panel)
+    moved = counts(volume)
+    assert moved[0] < there[0] and moved[1:] == there[1:]  # as set for the frame that is shown
+    from host.pythonqt import qt
+
+    panel.host.dialogs.answer = qt.QMessageBox.Cancel
+    segmentAll(panel)
+    assert counts(volume) == moved and "segmented already" in panel.host.dialogs.texts("question")[0]
+    panel.host.dialogs.answer = qt.QMessageBox.Ok
+    segmentAll(panel)
+    assert all(new < old for new, old in zip(counts(volume), there))
+    panel.click(panel.ui.undoFramesButton)
+    assert counts(volume) == moved
+
+
+def test_a_frame_can_be_corrected_after_the_run_and_its_step_undone(panel, frames):
+    browser, volume = frames
+    segmentAll(panel)
+    there = counts(volume)
+    browser.SetSelectedItemNumber(2)
+    settle(panel)
+    panel.segment()
+    panel.ui.thresholdSlider.value = 0.6
+    settle(panel)
+    assert counts(volume)[2] < there[2] and counts(volume)[:2] == there[:2]
+    panel.click(panel.ui.showCurveButton)
+    assert "3 of 3 frames" in panel.ui.sequenceLabel.text
+    panel.click(panel.ui.undoFramesButton)
+    assert "edited since" in panel.host.dialogs.texts("error")[0] and len(counts(volume)) == 3
+    panel.host.takeUncaught()
+
+
+def test_frames_that_fail_are_named_and_roi_and_points_are_said_to_be_left_out(panel):
+    (first, matrix), (last, _) = phantomFrames(2)
+    _browser, volume = addBrowser(addSequence(addVolumes([(first, matrix), (np.clip(last, 0, None), matrix)])))
+    panel.choose(volume)
+    panel.ui.sequenceCollapsibleButton.collapsed = False
+    addRoi(panel)
+    segmentAll(panel)
+    said = panel.ui.sequenceLabel.text.replace("\u200b", "")
+    assert said.startswith("1 of 2 frames: ") and "Without a liver: 1, first frame 2." in said and "Hounsfield" in said
+    assert "ROI and points belong to one frame" in said
+
+
+def test_a_run_without_any_liver_is_an_error_that_changes_nothing(panel):
+    values, matrix = phantomFrames(1)[0]
+    _browser, volume = addBrowser(addSequence(addVolumes([(np.clip(values, 0, None), matrix)] * 2)))
+    panel.choose(volume)
+    segmentAll(panel)
+    assert "No frame holds a liver" in panel.host.dialogs.texts("error")[0] and counts(volume) == []
+    assert panel.ui.segmentFramesButton.enabled and panel.ui.segmentFramesButton.text == "Segment all frames"
+    panel.host.takeUncaught()
+
+
+def test_a_ct_that_is_no_frame_and_no_ct_are_told(panel):
+    panel.ui.sequenceCollapsibleButton.collapsed = False
+    settle(panel)
+    assert enabled(panel) == [] and panel.ui.sequenceLabel.text == "Choose a CT of a sequence."
+    volume, _ = self_test.addPhantom()
+    panel.choose(volume)
+    settle(panel)
+    assert enabled(panel) == [] and "no frame of a sequence" in panel.ui.segmentFramesButton.toolTip
+    slicer.mrmlScene.Clear(0)
+    settle(panel)
+    assert enabled(panel) == [] and not panel.host.dialogs.messages
