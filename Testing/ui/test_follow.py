@@ -240,6 +240,18 @@ def test_voxels_that_are_overwritten_in_place_do_not_get_into_a_running_one(foll
     np.testing.assert_array_equal(follower._running.job.ct.hu, running)
 
 
+def test_what_is_unusual_of_a_liver_is_told_with_its_preview(follower, stream):
+    updateVolumeFromArray(stream, arrayFromVolume(stream)[:35].copy())
+    settle(follower)
+    assert "mL (unusually small, look at the mask)" in follower.state
+
+
+def test_an_image_that_is_taken_away_takes_its_preview_along(follower, stream):
+    stream.SetAndObserveImageData(None)
+    settle(follower)
+    assert not previews() and "'stream' was not segmented: It holds no image" in follower.state
+
+
 def test_a_change_that_leaves_no_ct_takes_the_preview_away_and_says_why(follower, stream):
     updateVolumeFromArray(stream, np.zeros_like(arrayFromVolume(stream)))
     settle(follower)

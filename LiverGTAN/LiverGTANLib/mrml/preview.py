@@ -2,14 +2,22 @@
 
 import slicer
 
-from ..core.segmentation_job import Preview
+from ..core.segmentation_job import JobResult, Preview
 from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import memory_errors_explained
 from . import scene
-from .session import SegmentationRequest
+from .session import SegmentationRequest, remarkOn
 
 _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
+
+
+def volumeOf(request: SegmentationRequest, found: JobResult) -> str:
+    """The volume of a mask that is not written yet, and what is to be said of it, for the user."""
+    interval = found.interval
+    volume = str(interval) if interval.low > 0 else f"{interval.volume:.0f} mL"
+    remark = remarkOn(request, found, interval.volume)
+    return f"{volume} ({remark})" if remark else volume
 
 
 class PreviewSegment:

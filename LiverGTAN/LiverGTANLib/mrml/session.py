@@ -115,12 +115,8 @@ class SegmentationResult:
 
     @cached_property
     def remark(self) -> str:
-        """What to say of a liver that is smaller or larger than livers are, or cut by an end of the scan; empty for a
-        part of one."""
-        if self.masked or self.found.parameters.region:
-            return ""
-        ends = measurements.cut_ends(self.found.mask, self.request.job.ct)
-        return "; ".join(filter(None, (measurements.unusual_size(self.volumeMl), measurements.incomplete(ends))))
+        """See `remarkOn`; empty where masking changed what was found."""
+        return "" if self.masked else remarkOn(self.request, self.found, self.volumeMl)
 
     @property
     def engine(self) -> str:
@@ -437,6 +433,15 @@ def _findingsInOutputs(chosen: ChosenParameters) -> Iterator[Finding]:
     if chosen.tableNode is not None and not table.isOurs(chosen.tableNode):
         name = chosen.tableNode.GetName()
         yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")
+
+
+def remarkOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -> str:
+    """What to say of a liver that is smaller or larger than livers are, or cut by an end of the scan; empty for a part
+    of one."""
+    if found.parameters.region:
+        return ""
+    ends = measurements.cut_ends(found.mask, request.job.ct)
+    return "; ".join(filter(None, (measurements.unusual_size(volumeMl), measurements.incomplete(ends))))
 
 
 def requireStillValid(request: SegmentationRequest, found: JobResult) -> None:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from ..core.segmentation_job import JobResult, Preview
 from ..mrml.editor_segment import EditorSegment
 from ..mrml.parameters import ChosenParameters
-from ..mrml.preview import PreviewSegment
+from ..mrml.preview import PreviewSegment, volumeOf
 from ..mrml.session import SegmentationRequest, Session, requireStillValid
 from .task_runner import TaskRunner, WorkerTask
 
@@ -132,8 +132,7 @@ class EditorPreview:
             self.stop(str(error))
             return
         self._found = request, found
-        interval = found.interval
-        volume = interval if interval.low > 0 else f"{interval.volume:.0f} mL"
+        volume = volumeOf(request, found)
         unusual = self._session.obstacles(replace(request.chosen, segmentationNode=None))[1]
         self._say(" ".join(filter(None, (_("Preview: liver {volume}.").format(volume=volume), unusual))))
         self._onChanged()

@@ -19,7 +19,7 @@ from ..core.volume import InputError
 from ..mrml import follow, parameters
 from ..mrml.follow import FolderVolumes, FolderWatch, VolumeWatch
 from ..mrml.parameters import ChosenParameters
-from ..mrml.preview import PreviewSegment
+from ..mrml.preview import PreviewSegment, volumeOf
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .task_runner import TaskRunner, WorkerTask
 
@@ -59,6 +59,7 @@ class Follower(VTKObservationMixin):
         self._runner = TaskRunner(self._onProgress)
         self._running: SegmentationRequest | None = None
         self._found: tuple[SegmentationRequest, JobResult] | None = None
+        self._volume = ""  # of the preview, as told to the user
         self._waiting: tuple[Any, float] | None = None  # volume, time of its change
         self._problem = ""
         self._left: list[str] = []  # names of volumes that gave way to newer ones
@@ -158,10 +159,9 @@ class Follower(VTKObservationMixin):
             return _("Segmenting '{name}'...").format(name=self._running.volumeNode.GetName())
         if self._found is None:
             return ""
-        request, found = self._found
-        name, interval = request.volumeNode.GetName(), found.interval
-        volume = interval if interval.low > 0 else f"{interval.volume:.0f} mL"
-        text = _("Preview of '{name}': liver {volume}.").format(name=name, volume=volume)
+        request, _found = self._found
+        name = request.volumeNode.GetName()
+        text = _("Preview of '{name}': liver {volume}.").format(name=name, volume=self._volume)
         if not request.imageIsUnchanged():
             return f"{text} " + _("It is of the image before the last change.")
         chosen = replace(request.chosen, segmentationNode=None)
@@ -216,7 +216,10 @@ class Follower(VTKObservationMixin):
         if volumeNode.GetScene() is None:
             return
         if volumeNode.GetImageData() is None:
-            self._watch.expect(volumeNode)
+            if volumeNode is self.volumeNode:
+                self._refuse(volumeNode, _("It holds no image now."))
+            else:
+                self._watch.expect(volumeNode)
             return
         isFollowed = volumeNode is self.volumeNode
         if not isFollowed and not follow.isLoaded(volumeNode):
@@ -275,7 +278,7 @@ class Follower(VTKObservationMixin):
         except MemoryError as error:
             self._refuse(request.volumeNode, str(error))
             return
-        self._found = request, found
+        self._found, self._volume = (request, found), volumeOf(request, found)
         self.latency = time.monotonic() - since
         self._update()
 
