@@ -251,7 +251,7 @@ SLICERS_OWN = {
     "Segmentation",
     "Show 3D",
 }
-NO_LABELS = {"Bottom left", "Bottom right", "Phys Med Biol", "Top left", "Top right"}
+NO_LABELS = {"Bottom left", "Bottom right", "Code > Download ZIP", "Phys Med Biol", "Top left", "Top right"}
 
 
 @pytest.mark.parametrize("document", ["README.md", *(f"Docs/{path.name}" for path in sorted(ROOT.glob("Docs/*.md")))])

@@ -88,8 +88,19 @@ class Walk:
         uncertain = self.view.picture()
         assert not np.array_equal(uncertain, self.before)
         self.draw("4-look", drawSection(self.panel, self.panel.ui.measureCollapsibleButton), uncertain)
-        self.panel.click(self.panel.ui.uncertaintyCheckBox)
         self.panel.ui.measureCollapsibleButton.collapsed = True
+
+    def review(self) -> None:
+        ui = self.panel.ui
+        ui.reviewCollapsibleButton.collapsed = False
+        for _ in range(3):
+            self.panel.click(ui.nextSliceButton)
+        settle(self.panel)
+        assert ui.reviewBar.value > 0
+        self.draw("5-review", drawSection(self.panel, ui.reviewCollapsibleButton), self.view.picture())
+        ui.reviewCollapsibleButton.collapsed = True
+        self.panel.click(ui.uncertaintyCheckBox)
+        self.view.sliceNode.JumpSliceByOffsetting(*self.error.ras)
 
     def correct(self) -> None:
         ui = self.panel.ui
@@ -97,7 +108,7 @@ class Walk:
         after = self.view.picture()
         self.view.close()
         assert not np.array_equal(after, self.before)
-        self.draw("5-correct", self.before, after)
+        self.draw("6-correct", self.before, after)
 
     def plan(self) -> None:
         ui = self.panel.ui
@@ -109,9 +120,9 @@ class Walk:
         ui.weightLineEdit.editingFinished.emit()
         settle(self.panel)
         section = drawSection(self.panel, ui.planningCollapsibleButton)
-        self.draw("6-plan", section, drawSlice(self.volumeNode, "Axial", plan.planeNode.GetOriginWorld()))
+        self.draw("7-plan", section, drawSlice(self.volumeNode, "Axial", plan.planeNode.GetOriginWorld()))
         plan.planeNode.GetDisplayNode().SetHandlesInteractive(False)
-        self.draw("7-parts", drawSlice(self.volumeNode, "Coronal", plan.planeNode.GetOriginWorld()), draw3D())
+        self.draw("8-parts", drawSlice(self.volumeNode, "Coronal", plan.planeNode.GetOriginWorld()), draw3D())
         ui.planningCollapsibleButton.collapsed = True
 
     def export(self) -> None:
@@ -126,7 +137,7 @@ class Walk:
         assert not self.panel.host.dialogs.messages
         ui.exportLabel.text = ui.exportLabel.text.partition(" into ")[0]  # the folder is never the same
         section = drawSection(self.panel, ui.exportCollapsibleButton)
-        self.draw("8-export", section, drawFiles(sorted(self.folder.glob("liver-plan-*.stl"))))
+        self.draw("9-export", section, drawFiles(sorted(self.folder.glob("liver-plan-*.stl"))))
 
 
 def smaller(tile: np.ndarray) -> np.ndarray:
@@ -191,7 +202,8 @@ def test_the_tutorial_can_be_followed_and_its_pictures_show_what_one_sees(
     files.mkdir()
     answer = lambda path: monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(path))  # noqa: E731
     walk = Walk(slicerHost, files, answer)
-    for step in (walk.load, walk.segment, walk.show3D, walk.look, walk.correct, walk.plan, walk.export):
+    steps = (walk.load, walk.segment, walk.show3D, walk.look, walk.review, walk.correct, walk.plan, walk.export)
+    for step in steps:
         step()
     names = ["liver-plan-remnant.stl", "liver-plan-resected.stl", "liver-plan.csv", "liver-volumes.csv"]
     assert sorted(path.name for path in files.iterdir()) == names

@@ -37,16 +37,16 @@ class ExportedSurface:
 
     def __str__(self) -> str:
         closed = "watertight" if not self.openEdges else f"not watertight: {self.openEdges} open edges"
-        return f"{self.path.name}: {self.volumeMl:.0f} mL, {closed}"
+        return f"{self.path.name} (encloses {self.volumeMl:.0f} mL, {closed})"
 
 
 def exportLiver(liverNode, path: str | Path, overwrite: bool = False) -> ExportedSurface:
-    """The liver of a segmentation into one file, whose suffix is the format.
+    """The liver of a segmentation, as `liver_parts.liverSegmentId` finds it, into a file whose suffix is the format.
 
     Raises InputError when there is no liver, the name stands for no format, or the file exists and `overwrite` is
     False, and OSError when it cannot be written. After an error no file is left, and one that was there is as before.
     """
-    (exported,) = _export(liverNode, {scene.liverSegmentId(liverNode): Path(path)}, overwrite)
+    (exported,) = _export(liverNode, {liver_parts.liverSegmentId(liverNode): Path(path)}, overwrite)
     return exported
 
 

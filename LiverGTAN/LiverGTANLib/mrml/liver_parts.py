@@ -14,7 +14,7 @@ from slicer.util import NodeModify, vtkMatrixFromArray
 
 from ..core import boxes, measurements, threads
 from ..core.boxes import Box
-from ..core.terminology import TERMINOLOGY
+from ..core.terminology import SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import InputError, VoxelVolumes
 from . import scene
 from .cut_plane import CutPlane
@@ -36,6 +36,14 @@ SAMPLED_VOXELS = 20_000
 _TAG = "LiverGTAN.part."
 """Segment tag of a part, followed by its name in `PARTS`. Its value is the segment's ID: a copy of the segment has
 another ID, and is the user's own."""
+
+
+def _codeOf(terminology: str) -> list[str]:
+    """Scheme and value of the type in a terminology entry as Slicer serializes it."""
+    return terminology.split("~")[2].split("^")[:2] if terminology.count("~") > 2 else []
+
+
+_LIVER = _codeOf(TERMINOLOGY)
 
 _HIDDEN = "LiverGTAN.partsShown"
 """Attribute of the segmentation with the liver, while parts are shown in its place."""
@@ -228,6 +236,20 @@ def holds(partsNode, labelmap, array: np.ndarray) -> bool:
     return now.shape == array.shape and np.shares_memory(now, array)
 
 
+def liverSegmentId(segmentationNode) -> str:
+    """ID of the segment that is planned with, empty when there is none: this module's liver, else the only segment with
+    the code of the liver, else the only one called liver, which was drawn or read from a file. It is never changed.
+    """
+    own = scene.liverSegmentId(segmentationNode)
+    if own or any(segmentIds(segmentationNode)):
+        return own
+    segmentation = segmentationNode.GetSegmentation()
+    segments = {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
+    coded = [segmentId for segmentId, segment in segments.items() if _codeOf(scene.terminologyOf(segment)) == _LIVER]
+    called = [segmentId for segmentId, segment in segments.items() if segment.GetName().strip().lower() == SEGMENT_NAME]
+    return next((found[0] for found in (coded, called) if len(found) == 1), "")
+
+
 def hasOthers(partsNode) -> bool:
     """Whether there are segments of the user beside the parts."""
     return bool({*partsNode.GetSegmentation().GetSegmentIDs()} - {*segmentIds(partsNode)})
@@ -275,7 +297,7 @@ def makeSurfaces(partsNode, liverNode) -> None:
 
 def show(partsNode, liverNode, shown: bool) -> None:
     """Show the parts in place of the liver, or the liver in place of the parts (None: there are none)."""
-    display, segmentId = liverNode.GetDisplayNode(), scene.liverSegmentId(liverNode)
+    display, segmentId = liverNode.GetDisplayNode(), liverSegmentId(liverNode)
     if display is not None and segmentId:
         display.SetSegmentVisibility(segmentId, not shown)
     liverNode.SetAttribute(_HIDDEN, "1" if shown else None)
@@ -317,7 +339,7 @@ def digest(partsNode) -> str:
 
 def _liver(liverNode) -> tuple:
     """(segment, label map) of the liver, each None when there is none."""
-    segmentId = scene.liverSegmentId(liverNode)
+    segmentId = liverSegmentId(liverNode)
     segment = liverNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
     return segment, segment.GetRepresentation(LABELMAP) if segment is not None else None
 

@@ -234,7 +234,7 @@ class ResectionPlan:
         parts, cut = self.partsNode, self.cut()
         if parts is None or cut is None:
             return ""
-        if liver_parts.key(self.liverNode) is None and scene.liverSegmentId(self.liverNode):
+        if liver_parts.key(self.liverNode) is None and liver_parts.liverSegmentId(self.liverNode):
             return "The liver has no label map any more; the parts are those of the liver before."
         if liver_parts.key(self.liverNode) is None:
             return "There is no liver any more; the parts are those of the liver before."
@@ -253,7 +253,10 @@ class ResectionPlan:
     def weightKg(self) -> float | None:
         """Of the body: as it was set, else as the DICOM header of the liver's volume says."""
         typed = remnant.typedWeight(self.liverNode)
-        return typed if typed is not None else remnant.dicomWeight(scene.liverVolume(self.liverNode))
+        if typed is not None:
+            return typed
+        isOwn = scene.liverSegmentId(self.liverNode)
+        return remnant.dicomWeight((scene.liverVolume if isOwn else scene.referenceVolume)(self.liverNode))
 
     def show(self, shown: bool) -> None:
         """Show the parts in place of the liver, or the other way round."""

@@ -121,8 +121,8 @@ class ExportSection:
         return str(path) if not existing or slicer.util.confirmYesNoDisplay(question) else ""
 
     def _tell(self, surfaces: list[export_surface.ExportedSurface]) -> None:
-        texts = "; ".join(map(str, surfaces))
-        self._say(_("Wrote {files} (mm, LPS) into {folder}.").format(files=texts, folder=surfaces[0].path.parent))
+        texts = ", ".join(map(str, surfaces))
+        self._say(_("Wrote {files} in mm and LPS into {folder}.").format(files=texts, folder=surfaces[0].path.parent))
 
     def _say(self, text: str) -> None:
         self._setText(self._ui.exportLabel, text)
