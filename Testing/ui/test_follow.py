@@ -45,7 +45,7 @@ def follower(logic, slicerHost):
 
 
 def settle(follower) -> None:
-    follower.host.wait(lambda: not follower.isRunning and follower._waiting is None and not follower._gather.active)
+    follower.host.wait(lambda: not follower.isRunning and not follower._waiting and not follower._gather.active)
 
 
 def roll(volumeNode, voxels: int = 5) -> None:
@@ -95,6 +95,32 @@ def test_of_several_that_are_loaded_the_newest_counts_and_the_others_are_named(f
     )
     follower.discard()
     assert "first" not in follower.state
+
+
+def test_a_localizer_that_is_loaded_with_a_ct_does_not_take_its_place(follower, ctFile, tmp_path):
+    ct, _ = phantom_ct()
+    write_nifti(tmp_path / "localizer.nii", ct.hu[:2], ct.ijk_to_ras)
+    follower.followLoaded()
+    load(ctFile, "CT")
+    load(tmp_path / "localizer.nii", "localizer")
+    settle(follower)
+    assert "Preview of 'CT'" in follower.state and "'localizer' was not segmented: " in follower.state
+    load(tmp_path / "localizer.nii", "second")
+    settle(follower)
+    assert "Preview of 'CT'" in follower.state and "'second' was not segmented: " in follower.state
+
+
+def test_a_localizer_that_is_loaded_while_a_ct_is_segmented_does_not_stop_it(follower, ctFile, tmp_path, gate):
+    ct, _ = phantom_ct()
+    write_nifti(tmp_path / "localizer.nii", ct.hu[:2], ct.ijk_to_ras)
+    follower.followLoaded()
+    load(ctFile, "CT")
+    follower.host.wait(lambda: follower.isRunning)
+    load(tmp_path / "localizer.nii", "localizer")
+    follower.host.wait(lambda: not follower._waiting)
+    gate.set()
+    settle(follower)
+    assert "Preview of 'CT'" in follower.state and "'localizer' was not segmented: " in follower.state
 
 
 def test_a_script_that_asks_for_something_wrong_leaves_nothing_on(logic, tmp_path):

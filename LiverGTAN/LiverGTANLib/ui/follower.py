@@ -60,14 +60,14 @@ class Follower(VTKObservationMixin):
         self._running: SegmentationRequest | None = None
         self._found: tuple[SegmentationRequest, JobResult] | None = None
         self._volume = ""  # of the preview, as told to the user
-        self._waiting: tuple[Any, float] | None = None  # volume, time of its change
+        self._waiting: list[tuple[Any, float]] = []  # volume, time of its first change; the newest comes last
         self._problem = ""
         self._left: list[str] = []  # names of volumes that gave way to newer ones
         self.state, self.latency = "", 0.0
         self._gather = qt.QTimer()
         self._gather.setSingleShot(True)
         self._gather.setInterval(GATHER_MILLISECONDS)
-        self._gather.connect("timeout()", self._onGathered)
+        self._gather.connect("timeout()", self._next)
         self._poll = qt.QTimer()
         self._poll.setInterval(POLL_MILLISECONDS)
         self._poll.connect("timeout()", self._onPoll)
@@ -130,19 +130,22 @@ class Follower(VTKObservationMixin):
         self._poll.stop()
         self._gather.stop()
         self._runner.close()
-        self._waiting = self._running = None
-        self._left = []
+        self._waiting, self._running, self._left = [], None, []
         self._removePreview()
         self._update()
 
     def _update(self, problem: str = "") -> None:
-        """Tell of what has changed. problem: why the last image has no preview."""
+        """Tell of what has changed. problem: why the last images have no preview."""
         self._problem = problem
+        self._observe()
+        self._tell()
+
+    def _observe(self) -> None:
+        """Observe the scene while there is something to look after."""
         self.removeObservers()
         if self.isOn or self.hasPreview:
             self.addObserver(self._scene, self._scene.StartCloseEvent, self._onSceneStartClose)
             self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
-        self._tell()
 
     def _onSceneStartClose(self, caller, event) -> None:
         self.stop()
@@ -183,14 +186,9 @@ class Follower(VTKObservationMixin):
     # Changes
 
     def _onVolume(self, volumeNode) -> None:
-        since = time.monotonic()
-        if self._waiting is not None:
-            before, first = self._waiting
-            if before is volumeNode:
-                since = first
-            else:
-                self._leave(before)
-        self._waiting = volumeNode, since
+        since = next((since for waiting, since in self._waiting if waiting is volumeNode), time.monotonic())
+        others = [one for one in self._waiting if one[0] is not volumeNode]
+        self._waiting = [*others, (volumeNode, since)]
         if not self._gather.active:
             self._gather.start()
 
@@ -199,35 +197,40 @@ class Follower(VTKObservationMixin):
         if volumeNode.GetScene() is not None and (volumeNode is self.volumeNode or follow.isLoaded(volumeNode)):
             self._left = [*(name for name in self._left if name != volumeNode.GetName()), volumeNode.GetName()]
 
-    def _onGathered(self) -> None:
-        if self._waiting is None:
-            return
-        volumeNode = self._waiting[0]
-        if self._running is not None and self._running.volumeNode is volumeNode:
-            self._tell()
-            return  # it ends first: images that come faster than they are segmented would never be seen
-        self._next()
-
     def _next(self) -> None:
-        """Segment what is waiting, in place of what is running."""
-        if self._waiting is None:
-            return
-        (volumeNode, since), self._waiting = self._waiting, None
+        """Segment the newest of what is waiting that can be, in place of what is running; the others are left."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._problem = ""
+        while waiting:
+            volumeNode, since = waiting.pop()
+            if self._running is not None and self._running.volumeNode is volumeNode:
+                # That ends first: images that come faster than they are segmented would never be seen.
+                self._waiting = [(volumeNode, since)]
+                request = self._running
+            else:
+                request = self._requestFor(volumeNode)
+            if request is not None:
+                for left, _since in waiting:
+                    self._leave(left)
+                if request is not self._running:
+                    self._start(request, since)
+                break
+        self._tell()
+
+    def _requestFor(self, volumeNode) -> SegmentationRequest | None:
+        """None where a volume is not to be segmented; why is told, but for what nobody asked for."""
         if volumeNode.GetScene() is None:
-            return
+            return None
+        isFollowed = volumeNode is self.volumeNode
         if volumeNode.GetImageData() is None:
-            if volumeNode is self.volumeNode:
+            if isFollowed:
                 self._refuse(volumeNode, _("It holds no image now."))
             else:
                 self._watch.expect(volumeNode)
-            return
-        isFollowed = volumeNode is self.volumeNode
+            return None
         if not isFollowed and not follow.isLoaded(volumeNode):
-            return  # made by a module
-        self._runner.stop()
-        if self._running is not None:
-            self._leave(self._running.volumeNode)
-        self._running = None
+            return None  # made by a module
         chosen = replace(parameters.forVolume(self._chosen(), volumeNode), segmentationNode=None)
         try:
             reason = follow.obstacle(self._session, chosen)
@@ -239,10 +242,12 @@ class Follower(VTKObservationMixin):
                 request = replace(request, job=replace(request.job, ct=ct))
         except (ValueError, MemoryError) as error:  # InputError and OutOfMemory, which say what is wrong
             self._refuse(volumeNode, str(error))
-            return
-        self._start(request, since)
+            return None
+        return request
 
     def _start(self, request: SegmentationRequest, since: float) -> None:
+        if self._running is not None:
+            self._leave(self._running.volumeNode)
         if self._found is not None and self._found[0].volumeNode is not request.volumeNode:
             self._removePreview()
         self._running = request
@@ -256,7 +261,7 @@ class Follower(VTKObservationMixin):
                 analysisKey=request.job.analysis_key,
             )
         )
-        self._update()
+        self._observe()
 
     def _onProgress(self) -> None:
         pass  # the state says what runs; a percentage of a moment's work would only flicker
@@ -280,7 +285,7 @@ class Follower(VTKObservationMixin):
             return
         self._found, self._volume = (request, found), volumeOf(request, found)
         self.latency = time.monotonic() - since
-        self._update()
+        self._observe()
 
     def _onFailed(self, request: SegmentationRequest, error: BaseException) -> None:
         logger.error("'%s' was not segmented.", request.volumeNode.GetName(), exc_info=error)
@@ -289,14 +294,15 @@ class Follower(VTKObservationMixin):
         self._next()
 
     def _onGone(self) -> None:
-        self._running = None
-        self._update(_("The volume was removed."))
+        self._running, self._problem = None, _("The volume was removed.")
         self._next()
 
     def _refuse(self, volumeNode, reason: str) -> None:
-        """There is no preview of what is there now, and so none at all."""
-        self._removePreview()
-        self._update(_("'{name}' was not segmented: {reason}").format(name=volumeNode.GetName(), reason=reason))
+        """There is no preview of what is in this volume now; that of another one stays."""
+        if self._found is not None and self._found[0].volumeNode is volumeNode:
+            self._removePreview()
+        told = _("'{name}' was not segmented: {reason}").format(name=volumeNode.GetName(), reason=reason)
+        self._problem = f"{self._problem} {told}".strip()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, caller, event, node) -> None:
@@ -360,8 +366,7 @@ class Follower(VTKObservationMixin):
 
     def discard(self) -> None:
         """Take the preview away, and stop what runs; what is followed stays followed."""
-        self._left = []
-        self._waiting = self._running = None
+        self._waiting, self._running, self._left = [], None, []
         self._gather.stop()
         self._runner.stop()
         self._removePreview()
