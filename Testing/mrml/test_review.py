@@ -113,6 +113,45 @@ def test_an_edit_takes_back_the_slice_that_it_changed_and_no_other(segmentationN
     assert found.share == 1
 
 
+def test_each_of_several_masks_of_a_slice_is_remembered(segmentationNode, volumeNode):
+    """As in the frames of a sequence, which have one node and one place to remember it."""
+    first, second = ball().full(), np.roll(ball().full(), 2, axis=2)
+    found = drawn(segmentationNode, volumeNode, first)
+    found.mark(9)
+    put(found, volumeNode, second)
+    assert found.reviewed == set()
+    found.mark(9)
+    found.mark(12)
+    put(found, volumeNode, first)
+    assert found.reviewed == {8, 9, 10}
+    found.startOver()
+    put(found, volumeNode, second)
+    assert found.reviewed == {8, 9, 10, 11, 12, 13}
+
+
+def test_a_label_map_with_more_margin_has_the_same_slices(segmentationNode, volumeNode):
+    mask = ball().full()
+    found = drawn(segmentationNode, volumeNode, mask)
+    found.mark(9)
+    larger = scene.orientedImage(BoxMask(mask, (0, 0, 0), SHAPE), scene.ijkToLocal(volumeNode))
+    shifted = scene.orientedImage(
+        BoxMask(mask[2:, 3:, 4:], (0, 0, 0), SHAPE), scene.ijkToLocal(volumeNode) @ moved(4, 3, 2)
+    )
+    for image in (larger, shifted):
+        segmentationNode.GetSegmentation().GetSegment(found.segmentId).AddRepresentation(scene.LABELMAP, image)
+        assert len(found.reviewed) == 3
+        assert found.share == pytest.approx(mask[8:11].sum() / mask.sum())
+    found.mark(8)  # is 10 on the lattice before
+    segmentationNode.GetSegmentation().GetSegment(found.segmentId).AddRepresentation(scene.LABELMAP, larger)
+    assert found.reviewed == {8, 9, 10, 11}
+
+
+def moved(*ijk) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = ijk
+    return matrix
+
+
 def test_erased_slices_and_other_segments_do_not_touch_the_rest(segmentationNode, volumeNode):
     mask = ball().full()
     found = drawn(segmentationNode, volumeNode, mask)

@@ -10,6 +10,7 @@ from LiverGTANLib.core.engines.engine import Cancelled
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import scene, sequence_segmentation, volume_curve
 from LiverGTANLib.mrml.parameters import ChosenParameters
+from LiverGTANLib.mrml.review import Review
 from LiverGTANLib.mrml.sequence_segmentation import CtSequence, FrameSegmentation
 from LiverGTANLib.mrml.session import EDITED
 from support.module_fixtures import logic, students
@@ -226,6 +227,44 @@ def test_a_frame_segmented_again_alone_can_be_undone_alone(logic, slicerHost):
     browser.SetSelectedItemNumber(0)
     logic.session.undo(result.segmentation)
     assert masks(result) == there
+
+
+def test_a_frame_that_is_added_later_shows_no_other_frames_mask_and_can_be_segmented(logic, slicerHost):
+    browser, volume = addPhantomSequence(2)
+    result = logic.segmentSequence(volume)
+    there = masks(result)
+    (node,) = addVolumes(phantomFrames(4)[3:])
+    result.source.sequenceNode.SetDataNodeAtValue(node, "9")
+    slicer.mrmlScene.RemoveNode(node)
+    browser.SetSelectedItemNumber(2)
+    assert scene.liverSegmentId(result.segmentation) == ""
+    browser.SetSelectedItemNumber(0)
+    assert masks(result) == [*there, None] and logic.measureSequence(volume)[2].volumeMl is None
+    browser.SetSelectedItemNumber(2)
+    alone = logic.process(volume, result.segmentation)
+    browser.SetSelectedItemNumber(1)
+    assert masks(result)[:2] == there
+    assert logic.measureSequence(volume)[2].volumeMl == pytest.approx(alone.volumeMl)
+
+
+def test_a_recording_browser_is_refused(logic, slicerHost):
+    browser, volume = addPhantomSequence(2)
+    browser.SetRecordingActive(True)
+    with pytest.raises(InputError, match="recording"):
+        logic.segmentSequence(volume)
+
+
+def test_each_frame_has_a_review_of_its_own(logic, slicerHost):
+    browser, volume = addPhantomSequence(2)
+    result = logic.segmentSequence(volume)
+    found = Review(result.segmentation, jump=lambda ras: None)
+    found.mark(found.next().number)
+    share = found.share
+    browser.SetSelectedItemNumber(1)
+    assert found.share < share
+    found.mark(found.next().number)
+    browser.SetSelectedItemNumber(0)
+    assert found.share == pytest.approx(share) and share > 0
 
 
 def test_a_turned_and_larger_scan_is_measured_in_the_world(logic, slicerHost):

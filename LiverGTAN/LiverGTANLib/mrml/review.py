@@ -1,7 +1,8 @@
 """Review of a mask slice by slice: where its border is most uncertain, and what was reviewed. On the main thread.
 
-Which slices were reviewed is an attribute of the segmentation, with a digest of each slice's mask: it is saved with the
-scene, a slice whose mask was changed since counts as not reviewed, and after Undo it counts again.
+Which slices were reviewed is an attribute of the segmentation, with digests of each slice's masks: it is saved with the
+scene, a slice whose mask was changed since counts as not reviewed, and after Undo, or when a browser of a sequence goes
+back to the frame, it counts again.
 """
 
 import hashlib
@@ -34,6 +35,10 @@ enough for a vessel or a lesion at the border, and small enough to be seen at on
 
 SAME_PLACE_VOXELS = 0.05
 """Places that differ by less, which is more than a saved scene rounds, are the same."""
+
+MOST_MASKS = 50
+"""Masks of one slice of which is remembered that they were reviewed, the last ones; more than frames that one goes
+through slice by slice. A choice."""
 
 _REVIEWED = "LiverGTAN.reviewed"
 """Attribute of the segmentation: what was reviewed, as JSON."""
@@ -159,6 +164,19 @@ class SegmentSlices:
         return shift.astype(int)[list(self.axes)] if fits.all() else None
 
 
+@dataclass(frozen=True, eq=False)
+class _SavedReview:
+    """What is saved of a review.
+
+    ijkToLocal: (4, 4) of the lattice on which it was begun. shift: see `SegmentSlices.shiftFrom`. digests: of the masks
+    that were reviewed, by the numbers that slices have now.
+    """
+
+    ijkToLocal: np.ndarray
+    shift: np.ndarray
+    digests: dict[int, list[str]]
+
+
 class Review:
     """The review of one segment.
 
@@ -172,6 +190,7 @@ class Review:
         self._key: Any = None
         self._slices: SegmentSlices | None = None
         self._border: tuple[np.ndarray, float] | None = None
+        self._areas: dict[int, float] | None = None
         self._known: tuple = ()
         self._path: list[int] = []  # slices shown one after the other; the last one is shown now
         self._left: set[int] = set()  # slices that the user left open, or passed, in this round
@@ -199,7 +218,7 @@ class Review:
         time = transform.GetTransformToWorldMTime() if transform else 0
         key = labelmap, labelmap.GetMTime() if labelmap else 0, segment.GetLabelValue(), transform, time
         if key != self._key:
-            self._slices, self._known = SegmentSlices.of(self.node, self.segmentId), ()
+            self._slices, self._known, self._areas = SegmentSlices.of(self.node, self.segmentId), (), None
             self._key = key
         return self._slices
 
@@ -210,11 +229,11 @@ class Review:
         points = cells @ matrix[:3, :3].T + matrix[:3, 3]
         if len(points):
             points = scene.transformed(scene.transformBetween(request.volumeNode, self.node), points)
-        self._border = points, abs(float(np.linalg.det(matrix[:3, :3])))
+        self._border, self._areas = (points, abs(float(np.linalg.det(matrix[:3, :3])))), None
 
     def useOutline(self) -> None:
         """Order slices by the change of the outline, for want of an answer of the network."""
-        self._border = None
+        self._border = self._areas = None
 
     @property
     def order(self) -> str:
@@ -223,6 +242,11 @@ class Review:
     def areas(self) -> dict[int, float]:
         """cm² of what slices are ordered by, for each slice that has something to be looked at."""
         slices = self.slices
+        if self._areas is None:
+            self._areas = self._measured(slices)
+        return self._areas
+
+    def _measured(self, slices: SegmentSlices) -> dict[int, float]:
         if self._border is None:
             cm2 = float(np.prod(slices.spacing[1:])) / 100
             return {number: float(slices.change(number).sum()) * cm2 for number in slices.numbers}
@@ -267,24 +291,28 @@ class Review:
         """Numbers of the slices that were reviewed and whose mask is the same as then."""
         text = self.node.GetAttribute(_REVIEWED) if self.exists else None
         slices = self.slices
-        if not text:
-            return set()
         if self._known[:1] != (text,):
-            self._known = text, self._read(text, slices)
+            saved = self._saved()
+            numbers = {n for n, digests in saved.digests.items() if slices.digest(n, saved.shift) in digests}
+            self._known = text, numbers
         return set(self._known[1])
 
-    def _read(self, text: str, slices: SegmentSlices) -> set[int]:
+    def _saved(self) -> _SavedReview:
+        text, slices = self.node.GetAttribute(_REVIEWED), self.slices
+        none = _SavedReview(slices.ijkToLocal, np.zeros(3, int), {})
+        if not text:
+            return none
         try:
             saved = json.loads(text)
-            shift = slices.shiftFrom(np.array(saved["ijkToLocal"], float).reshape(4, 4))
-            digests = {int(number): str(digest) for number, digest in saved["slices"].items()}
+            ijkToLocal = np.array(saved["ijkToLocal"], float).reshape(4, 4)
+            shift = slices.shiftFrom(ijkToLocal)
+            digests = {int(number): [str(one) for one in some] for number, some in saved["slices"].items()}
             if saved["segment"] != self.segmentId or saved["axis"] != slices.axes[0] or shift is None:
-                return set()
+                return none
         except (ValueError, KeyError, TypeError, AttributeError, np.linalg.LinAlgError):
             logger.exception("What was reviewed in '%s' cannot be read.", self.node.GetName())
-            return set()
-        numbers = {number - int(shift[0]): digest for number, digest in digests.items()}
-        return {number for number, digest in numbers.items() if slices.digest(number, shift) == digest}
+            return none
+        return _SavedReview(ijkToLocal, shift, {n - int(shift[0]): some for n, some in digests.items()})
 
     @property
     def share(self) -> float | None:
@@ -303,25 +331,30 @@ class Review:
         """Say that a slice, with those within REACH_MM, was reviewed or is to be looked at again."""
         reach = int(REACH_MM / self.slices.spacing[0] + 1e-6)
         near = set(range(number - reach, number + reach + 1))
-        self._write(self.reviewed | near if reviewed else self.reviewed - near)
+        self._write(near if reviewed else set(), set() if reviewed else near)
         if not reviewed:
             self._left |= near
 
     def startOver(self) -> None:
-        """Nothing counts as reviewed any more."""
-        self._write(set())
+        """Nothing of this mask counts as reviewed any more."""
+        self._write(set(), self.reviewed)
         self._left, self._path, self._isNew = set(), [], False
 
-    def _write(self, numbers: set[int]) -> None:
-        slices = self.slices
-        noShift = np.zeros(3, int)
+    def _write(self, added: set[int], removed: set[int]) -> None:
+        """Add the present masks of some slices, and remove those of others."""
+        slices, saved = self.slices, self._saved()
+        kept = dict(saved.digests)
+        for number in sorted(added | removed):
+            digest = slices.digest(number, saved.shift)
+            others = [one for one in kept.get(number, []) if one != digest]
+            kept[number] = [*others, digest][-MOST_MASKS:] if number in added else others
         found = {
             "segment": self.segmentId,
             "axis": slices.axes[0],
-            "ijkToLocal": slices.ijkToLocal.ravel().tolist(),
-            "slices": {str(number): slices.digest(number, noShift) for number in sorted(numbers)},
+            "ijkToLocal": saved.ijkToLocal.ravel().tolist(),
+            "slices": {str(n + int(saved.shift[0])): some for n, some in sorted(kept.items()) if some},
         }
-        before, text = self.node.GetAttribute(_REVIEWED), json.dumps(found) if numbers else None
+        before, text = self.node.GetAttribute(_REVIEWED), json.dumps(found) if found["slices"] else None
         if text != before:
             self._steps.append(before)
             self.node.SetAttribute(_REVIEWED, text)

@@ -179,6 +179,8 @@ class FrameSegmentation:
     def __init__(self, session: Session, node, chosen: ChosenParameters, mayReplace: bool = False):
         self.source, self._chosen = CtSequence.of(node), chosen
         source = self.source
+        if source.browserNode.GetRecordingActive():
+            raise InputError(f"'{source.browserNode.GetName()}' is recording; stop that first.")
         if not source.count:
             raise InputError(f"The sequence '{source.sequenceNode.GetName()}' has no frames.")
         if source.sequenceNode.GetDataNodeClassName() != VOLUME_CLASS:
@@ -206,10 +208,10 @@ class FrameSegmentation:
             report(0.0, "")
             if cancelled and cancelled():
                 raise Cancelled
-            results.append(self._segment(frame, number, results[-1] if results else None, report, cancelled))
+            results.append(self._segment(frame, number, results, report, cancelled))
         return results
 
-    def _segment(self, frame: Frame, number: int, before: FrameResult | None, progress, cancelled) -> FrameResult:
+    def _segment(self, frame: Frame, number: int, done: list[FrameResult], progress, cancelled) -> FrameResult:
         if frame.ct is None:
             return FrameResult(frame, None, CurvePoint(frame.index, hint=frame.problem))
         findings = input_checks.check(frame.ct)
@@ -223,7 +225,8 @@ class FrameSegmentation:
         hints = [finding.reason for finding in findings + segmenter.check(self._cache.analyses.get(job.analysis_key))]
         if found.mask.empty:
             return FrameResult(frame, None, CurvePoint(frame.index, hint=" ".join(hints) or "No liver was found."))
-        ends = measurements.cut_ends(found.mask, frame.ct) if before is None else []
+        isFirst = all(one.found is None for one in done)
+        ends = measurements.cut_ends(found.mask, frame.ct) if isFirst else []
         hints += filter(None, (measurements.unusual_size(found.interval.volume), measurements.incomplete(ends)))
         isSure = found.interval.low > 0
         point = CurvePoint(
@@ -232,7 +235,7 @@ class FrameSegmentation:
             found.interval.low if isSure else None,
             found.interval.high if isSure else None,
             found.attenuation.mean_hu if found.attenuation else None,
-            _dice(before, frame, found.mask),
+            _dice(done[-1], frame, found.mask) if done else None,
             int(np.count_nonzero(found.mask.voxels)),
             "; ".join(hints),
         )
@@ -395,9 +398,9 @@ def _readFrame(sequenceNode, number: int, reader, warps: dict) -> Frame:
         return Frame(index, None, np.eye(4), str(error))
 
 
-def _dice(before: FrameResult | None, frame: Frame, mask: BoxMask) -> float | None:
+def _dice(before: FrameResult, frame: Frame, mask: BoxMask) -> float | None:
     """Overlap with the mask of the frame before, None where that has none or another grid."""
-    if before is None or before.found is None or before.frame.ct is None or frame.ct is None:
+    if before.found is None or before.frame.ct is None or frame.ct is None:
         return None
     other = before.found.mask
     sameGrid = other.shape == mask.shape and np.allclose(before.frame.ijkToLocal, frame.ijkToLocal, atol=1e-4)
@@ -452,7 +455,7 @@ def _show(source: CtSequence, made, proxyNode) -> None:
         scene.setReference(proxyNode, scene.LIVER_ROLE, source.proxyNode)
         browser.AddSynchronizedSequenceNodeID(made.GetID())
         browser.AddProxyNode(proxyNode, made, False)
-        browser.SetMissingItemMode(made, browser.MissingItemSetToDefault)
+        browser.SetMissingItemMode(made, browser.MissingItemCreateFromDefault)  # not the mask of another frame
         browser.SetOverwriteProxyName(made, False)
         browser.SetSaveChanges(made, True)
 
@@ -466,9 +469,12 @@ def _hide(source: CtSequence, made) -> None:
         made.GetScene().RemoveNode(made)
 
 
-def _maskTimes(made) -> list:
-    """Changes when the mask of a frame does."""
-    return [_labelmapState(made.GetNthDataNode(n)) for n in range(made.GetNumberOfDataNodes())]
+def _maskTimes(made) -> dict:
+    """Changes when the mask of a frame does; frames without segments, which browsing adds for new CTs, are left out."""
+    states = {
+        made.GetNthIndexValue(n): _labelmapState(made.GetNthDataNode(n)) for n in range(made.GetNumberOfDataNodes())
+    }
+    return {index: state for index, state in states.items() if state}
 
 
 def _labelmapState(node) -> tuple:

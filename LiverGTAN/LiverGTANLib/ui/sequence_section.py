@@ -132,6 +132,13 @@ class SequenceSection:
                     count=len(result.problems), n=number, reason=reason
                 )
             )
+        hints = [
+            (n, point.hint) for n, point in enumerate(result.points, 1) if point.hint and point.volumeMl is not None
+        ]
+        if hints:
+            number, hint = hints[0]
+            text = _("Hints: {count} frames (see the table), first frame {n}: {hint}.")
+            said.append(text.format(count=len(hints), n=number, hint=hint.rstrip(".")))
         if chosen.roiNode or chosen.liverNode or chosen.notLiverNode:
             said.append(_("ROI and points belong to one frame and were not used."))
         return said
