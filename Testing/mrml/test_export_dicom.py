@@ -141,12 +141,13 @@ def test_a_failure_of_the_plugin_is_told_and_leaves_no_file(logic, dicomCt, tmp_
     result = logic.process(dicomCt)
 
     def fail(self, exportables):
-        (tmp_path / "out" / "half.dcm").write_bytes(b"DICM")
+        (tmp_path / "out" / "subject_hierarchy_export.SEG2.dcm").write_bytes(b"DICM")
+        (tmp_path / "out" / "meanwhile.txt").write_text("")
         return "itkimage2segimage failed"
 
     monkeypatch.setattr(dicom_plugin.DICOMSegmentationPluginClass, "export", fail)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("")
+    (tmp_path / "out" / "SEG1.dcm").write_bytes(b"mine")
     with pytest.raises(OSError, match="itkimage2segimage failed"):
         logic.exportDicom(result.segmentation, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["SEG1.dcm", "meanwhile.txt"]

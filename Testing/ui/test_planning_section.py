@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.mrml import liver_parts, remnant, scene, self_test
 from LiverGTANLib.mrml.resection_plan import ResectionPlan
 from support.interactive_cases import letTimersFire, liver, segmented, settle
 from support.module_fixtures import students
-from support.mrml_cases import addTransform, addWarp, rotation
+from support.mrml_cases import addSegment, addTransform, addWarp, rotation
 from support.panel_cases import panel, phantom
 
 pytestmark = pytest.mark.slow
@@ -493,3 +494,23 @@ def test_a_liver_without_a_label_map_is_told_at_each_refresh(panel, segmented, p
     panel.widget.panel.refresh()
     settle(panel)
     assert "The volume of 'liver'" in panel.ui.resultLabel.text and "cannot be measured" in panel.ui.resultLabel.text
+
+
+def test_a_liver_that_was_read_from_a_file_is_planned_when_it_is_chosen(panel, phantom):
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "from the archive")
+    own.CreateDefaultDisplayNodes()
+    own.SetReferenceImageGeometryParameterFromVolumeNode(phantom)
+    addSegment(own, phantom, "Liver", phantom_ct()[1])
+    before = slicer.util.arrayFromSegmentBinaryLabelmap(own, "Liver", phantom)
+    panel.ui.outputSelector.setCurrentNode(own)
+    settle(panel)
+    panel.click(panel.ui.placePlaneButton)
+    settle(panel)
+    plan = ResectionPlan(own)
+    found = parts(plan, phantom)
+    np.testing.assert_array_equal(found > 0, before > 0)
+    assert f"Remnant {np.count_nonzero(found == 1) * ML:.0f} mL" in panel.ui.planLabel.text
+    panel.segment()  # beside it, and then it is the module's own that is planned
+    settle(panel)
+    np.testing.assert_array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(own, "Liver", phantom), before)
+    assert liver_parts.liverSegmentId(own) == scene.liverSegmentId(own) != "Liver"

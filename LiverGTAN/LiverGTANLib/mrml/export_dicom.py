@@ -15,6 +15,9 @@ from . import scene
 from .scene import LABELMAP
 
 PLUGIN = "DICOMSegmentationPlugin"
+WRITTEN = "*SEG*.dcm"
+"""Names of the files that the plugin writes; whatever else comes into the folder meanwhile is not its."""
+
 MISSING_PLUGIN = (
     "Slicer writes DICOM segmentations through its extension QuantitativeReporting, which is not installed: install it "
     "in the Extensions Manager and restart Slicer. Without it, save the segmentation as .seg.nrrd (File > Save), or "
@@ -32,7 +35,7 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
         raise InputError(reason)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    before = set(folder.iterdir())
+    before = set(folder.glob(WRITTEN))
     item = handOver(segmentationNode, editedSince)
     plugin = slicer.modules.dicomPlugins[PLUGIN]()
     exportables = plugin.examineForExport(item)
@@ -42,7 +45,7 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
         error = plugin.export(exportables) if exportables else "it is not offered for export"
     except Exception as raised:
         error = str(raised) or type(raised).__name__
-    written = sorted(set(folder.iterdir()) - before)
+    written = sorted(set(folder.glob(WRITTEN)) - before)
     if error or len(written) != 1:
         for path in written:
             path.unlink()

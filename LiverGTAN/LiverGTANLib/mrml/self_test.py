@@ -1,5 +1,8 @@
 """The scenarios of `LiverGTANTest`: what a user does first, checked on a generated CT in a running Slicer."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import slicer
 from slicer.util import arrayFromSegmentBinaryLabelmap, arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
@@ -86,4 +89,16 @@ def restrictAndCorrect(test, logic) -> None:
     test.assertEqual(logic.table().GetNumberOfRows(), 1)
 
 
-SCENARIOS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect)
+def exportForPrinting(test, logic) -> None:
+    """Split the liver and write both parts as surfaces, in a folder that is removed again."""
+    result = logic.process(addPhantom()[0])
+    plan = logic.splitLiver(result.segmentation)
+    with tempfile.TemporaryDirectory() as folder:
+        parts = logic.exportParts(result.segmentation, Path(folder) / "plan.stl")
+        for part, volumeMl in zip(parts, (plan.volumes.remnantMl, plan.volumes.resectedMl)):
+            test.assertEqual(part.openEdges, 0)
+            test.assertAlmostEqual(part.volumeMl / volumeMl, 1, delta=0.05)
+            test.assertTrue(part.path.is_file())
+
+
+SCENARIOS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect, exportForPrinting)
