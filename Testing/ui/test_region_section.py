@@ -6,7 +6,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 
-from LiverGTANLib.mrml import roi, self_test
+from LiverGTANLib.mrml import roi, scene, self_test
 from support.call_recorder import recorder
 from support.interactive_cases import (
     MaskCounter,
@@ -76,6 +76,58 @@ def test_the_liver_segment_hides_behind_the_preview_and_comes_back(panel, segmen
     settle(panel)
     assert display.GetSegmentVisibility2DFill(segmentId) and display.GetSegmentVisibility2DOutline(segmentId)
     assert not slicer.mrmlScene.GetNodesByName("LiverGTAN preview").GetNumberOfItems()
+
+
+def test_in_3d_the_preview_takes_the_place_of_the_surface_and_follows(panel, segmented):
+    roiNode, output = addRoi(panel), panel.output
+    display, segmentId = output.GetDisplayNode(), output.GetSegmentation().GetNthSegmentID(0)
+    output.CreateClosedSurfaceRepresentation()
+    whole = heightOfSurface(output)
+    display.SetOpacity3D(0.5)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    heights = []
+    for size in (120, 60):
+        roiNode.SetSizeWorld(200, 200, size)
+        settlePreview(panel)
+        (shown,) = previews()
+        assert shown.GetDisplayNode().GetVisibility3D() and not display.GetSegmentVisibility3D(segmentId)
+        heights.append(heightOfSurface(shown))
+    assert shown.GetDisplayNode().GetOpacity3D() == 0.5
+    assert whole > heights[0] > heights[1] > 50
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert not previews() and display.GetSegmentVisibility3D(segmentId)
+    assert heightOfSurface(output) == pytest.approx(heights[1], abs=5)
+
+
+def heightOfSurface(segmentationNode) -> float:
+    """Along S, of the first segment's surface, in mm."""
+    segment = segmentationNode.GetSegmentation().GetNthSegment(0)
+    bounds = segment.GetRepresentation(scene.SURFACE).GetBounds()
+    return bounds[5] - bounds[4]
+
+
+def settlePreview(panel) -> None:
+    """Until what is dragged is previewed."""
+    background = panel.widget.panel.live.background
+    panel.host.wait(lambda: not background.pending and panel.widget.panel.runner.task is None)
+    panel.host.processEvents()
+
+
+def test_where_the_segment_is_not_seen_in_3d_neither_is_the_preview(panel, segmented):
+    roiNode, output = addRoi(panel), panel.output
+    display, segmentId = output.GetDisplayNode(), output.GetSegmentation().GetNthSegmentID(0)
+    output.CreateClosedSurfaceRepresentation()
+    display.SetSegmentVisibility3D(segmentId, False)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [20, 0, 0]))
+    panel.host.wait(previews)
+    (shown,) = previews()
+    assert not shown.GetDisplayNode().GetVisibility3D()
+    assert not shown.GetSegmentation().ContainsRepresentation(scene.SURFACE)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert not display.GetSegmentVisibility3D(segmentId)
 
 
 def test_let_go_where_it_was_nothing_is_written(panel, segmented):

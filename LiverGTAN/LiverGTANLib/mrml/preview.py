@@ -1,5 +1,7 @@
 """The mask while something is dragged: coarse, in a hidden segmentation that is never saved and is removed after."""
 
+from typing import Any, NamedTuple
+
 import slicer
 
 from ..core.segmentation_job import JobResult, Preview
@@ -20,13 +22,40 @@ def volumeOf(request: SegmentationRequest, found: JobResult) -> str:
     return f"{volume} ({remark})" if remark else volume
 
 
+class _Hidden(NamedTuple):
+    """How a segment was shown before: filled and outlined in slice views, and in 3D."""
+
+    display: Any
+    segmentId: str
+    fill: bool
+    outline: bool
+    visible3D: bool
+
+    @classmethod
+    def of(cls, display, segmentId: str) -> "_Hidden":
+        slices = display.GetSegmentVisibility2DFill(segmentId), display.GetSegmentVisibility2DOutline(segmentId)
+        return cls(display, segmentId, *slices, display.GetSegmentVisibility3D(segmentId))
+
+    @property
+    def hasSurface(self) -> bool:
+        """Whether the segment was seen in 3D."""
+        segmentation = self.display.GetDisplayableNode().GetSegmentation()
+        shown = self.visible3D and self.display.GetVisibility() and self.display.GetVisibility3D()
+        return bool(shown and segmentation.ContainsRepresentation(scene.SURFACE))
+
+    def showAs(self, fill: bool, outline: bool, visible3D: bool) -> None:
+        self.display.SetSegmentVisibility2DFill(self.segmentId, fill)
+        self.display.SetSegmentVisibility2DOutline(self.segmentId, outline)
+        self.display.SetSegmentVisibility3D(self.segmentId, visible3D)
+
+
 class PreviewSegment:
-    """Shows a preview in place of the liver segment in slice views; the surface in 3D stays as it is."""
+    """Shows a preview in place of the liver segment, in slice views and, where that has a surface, in 3D."""
 
     def __init__(self, mrmlScene):
         self._scene = mrmlScene
         self._node = None
-        self._hidden = None
+        self._hidden: _Hidden | None = None
 
     @property
     def shown(self) -> bool:
@@ -45,6 +74,15 @@ class PreviewSegment:
         image = scene.orientedImage(preview.mask, request.gridToLocal(preview.ijk_to_ras))
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         logic.SetBinaryLabelmapToSegment(image, self._node, _SEGMENT, logic.MODE_REPLACE)
+        self._showSurface(self._hidden is not None and self._hidden.hasSurface and not preview.mask.empty)
+
+    def _showSurface(self, wanted: bool) -> None:
+        """Have a surface in 3D, which takes 7 ms for a liver on cells of 2.5 mm; once made, it follows the voxels."""
+        segmentation, display = self._node.GetSegmentation(), self._node.GetDisplayNode()
+        if wanted and not segmentation.ContainsRepresentation(scene.SURFACE):
+            display.SetOpacity3D(self._hidden.display.GetOpacity3D())
+            segmentation.CreateRepresentation(scene.SURFACE)
+        display.SetVisibility3D(wanted)
 
     def remove(self) -> None:
         """Remove the preview and show the liver segment again as it was shown before."""
@@ -60,32 +98,22 @@ class PreviewSegment:
         if self._hidden is not None and self._hidden[:2] != (display, segmentId):
             self._showHidden()
         if display is not None and self._hidden is None:
-            self._hide(display, segmentId)
+            self._hidden = _Hidden.of(display, segmentId)
+            self._hidden.showAs(False, False, False)
 
     def _showHidden(self) -> None:
         hidden, self._hidden = self._hidden, None
-        if hidden is None or not self._scene.IsNodePresent(hidden[0]):
+        if hidden is None or not self._scene.IsNodePresent(hidden.display):
             return
-        display, segmentId, fill, outline = hidden
-        owner = display.GetDisplayableNode()
-        if owner is not None and owner.GetSegmentation().GetSegment(segmentId) is not None:
-            display.SetSegmentVisibility2DFill(segmentId, fill)
-            display.SetSegmentVisibility2DOutline(segmentId, outline)
+        owner = hidden.display.GetDisplayableNode()
+        if owner is not None and owner.GetSegmentation().GetSegment(hidden.segmentId) is not None:
+            hidden.showAs(hidden.fill, hidden.outline, hidden.visible3D)
 
     def _create(self):
         node = scene.addHiddenNode(self._scene, "vtkMRMLSegmentationNode", _NAME)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetSaveWithScene(False)
         node.GetDisplayNode().SetVisibility3D(False)
+        scene.chooseSurfaces(node)
         node.GetSegmentation().AddEmptySegment(_SEGMENT, _SEGMENT, SEGMENT_COLOR)
         return node
-
-    def _hide(self, display, segmentId: str) -> None:
-        self._hidden = (
-            display,
-            segmentId,
-            display.GetSegmentVisibility2DFill(segmentId),
-            display.GetSegmentVisibility2DOutline(segmentId),
-        )
-        display.SetSegmentVisibility2DFill(segmentId, False)
-        display.SetSegmentVisibility2DOutline(segmentId, False)

@@ -36,9 +36,10 @@ _OUTPUT_ROLE = "LiverGTAN.segmentation"
 _OWNER_ROLE = "LiverGTAN.owner"
 """Node references of an ROI or a list of points to the volumes that it belongs to, of a plan to the liver's node."""
 
-# Measured on the sample CT (122x101x112 voxels, reference mask): surface nets take 19 ms of processor time where the
-# default takes 34 ms, and look as smooth. (With their own smoothing they are faster still but leave terraces.)
-_SURFACE_NETS = "1"
+SURFACE_SMOOTHING = "0.8"
+"""How strongly surface nets smooth as they are made, from 0 to 1. On a liver of 303x323x53 voxels of 0.6 x 0.7 x 2.6 mm
+this takes 77 ms of processor time, with smoothing afterwards 231, and by default 408. Points lie 0.16 mm from the faces
+of the voxels on average and 0.85 at most (0.15 and 0.82, 0.16 and 0.81); terraces are seen with 0.5, not with 0.8."""
 
 
 def readCt(volumeNode) -> CtVolume:
@@ -183,13 +184,20 @@ def createSegmentation(volumeNode):
         segmentationNode.CreateDefaultDisplayNodes()
         segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
         segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-        method = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetConversionMethodParameterName()
-        segmentationNode.GetSegmentation().SetConversionParameter(method, _SURFACE_NETS)
+        chooseSurfaces(segmentationNode)
         placeBeside(segmentationNode, volumeNode)
     except BaseException:
         removeNode(segmentationNode)
         raise
     return segmentationNode
+
+
+def chooseSurfaces(segmentationNode) -> None:
+    """Have surfaces made the way that is fastest and smooth: as surface nets that smooth themselves."""
+    rule, segmentation = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule, segmentationNode.GetSegmentation()
+    segmentation.SetConversionParameter(rule.GetConversionMethodParameterName(), "1")
+    segmentation.SetConversionParameter(rule.GetSurfaceNetInternalSmoothingParameterName(), "1")
+    segmentation.SetConversionParameter(rule.GetSmoothingFactorParameterName(), SURFACE_SMOOTHING)
 
 
 def removeNode(node) -> None:
