@@ -39,9 +39,9 @@ class _Hidden(NamedTuple):
     @property
     def hasSurface(self) -> bool:
         """Whether the segment was seen in 3D."""
-        segmentation = self.display.GetDisplayableNode().GetSegmentation()
+        owner = self.display.GetDisplayableNode()
         shown = self.visible3D and self.display.GetVisibility() and self.display.GetVisibility3D()
-        return bool(shown and segmentation.ContainsRepresentation(scene.SURFACE))
+        return bool(owner and shown and owner.GetSegmentation().ContainsRepresentation(scene.SURFACE))
 
     def showAs(self, fill: bool, outline: bool, visible3D: bool) -> None:
         self.display.SetSegmentVisibility2DFill(self.segmentId, fill)
