@@ -103,6 +103,7 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         "SHA-256": lambda c: f"`{c['sha256']}`",
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
         "Method": lambda c: MethodRecord.of(c["training"]["method"]).sentence,
+        "Teacher": lambda c: teacher(c["training"]),
         "Added to each logit": lambda c: f"{c['training'].get('logit_shift', 0.0):g}",
         "Steps": lambda c: steps(c["training"]),
         "Seeds": lambda c: seeds(c["training"]),
@@ -117,6 +118,17 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
     for title, cell in rows.items():
         yield [title, *(cell(sheet.card) for sheet in ordered)]
     yield ["Weight file", *(f"{sheet.size:,} bytes, float16" for sheet in ordered)]
+
+
+def teacher(training: Part) -> str:
+    """What the first teacher is: a committed file, or by what is known of it."""
+    part = training["teacher"]
+    if not part:
+        return "none"
+    if "file" in part:
+        return f"`{part['file']}`, SHA-256 `{part['sha256']}`"
+    name, widths = part.get("origin", "a network that is not committed"), "-".join(map(str, part["widths"]))
+    return f"{name}, widths {widths}, digest of its weights {part.get('weights_sha256', NOT_RECORDED)}"
 
 
 def steps(training: Part) -> str:

@@ -109,7 +109,8 @@ def start_part(file: Path) -> dict[str, Any]:
 
 
 def teacher_part(content: dict[str, Any]) -> dict[str, Any]:
-    """The first teacher, with its own training if it is the committed one; {} without a teacher."""
+    """The first teacher, with its own training if it is the committed one, by the digest of its weights if not; {}
+    without a teacher."""
     first = next(iter(content["teachers"].values()), None)
     if first is None:
         return {}
@@ -122,7 +123,7 @@ def teacher_part(content: dict[str, Any]) -> dict[str, Any]:
                 "sha256": network_file.sha256(TEACHER_FILE),
                 "watched_dice": committed["watched"],
             } | committed["training"]
-    return {"widths": first["widths"]}
+    return {"widths": first["widths"], "weights_sha256": first["sha256"]}
 
 
 def minutes(spent: dict[str, float]) -> dict[str, float]:

@@ -122,6 +122,13 @@ def test_the_card_names_the_committed_teacher_and_all_compute(name):
         assert all(minutes > 0 for minutes in part["minutes"].values()) and "dirty" not in part["code"]
 
 
+def test_the_card_of_the_30k_says_that_the_100k_taught_it():
+    student, known = (weight_file.load(name) for name in ("student-30k", "student-100k"))
+    part = student.card["training"]["teacher"]
+    assert part["widths"] == list(known.widths) and f"student-100k (weights {known.sha256[:12]})" in part["origin"]
+    assert part["origin"] in model_card.file().read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_says_of_the_teacher_what_its_own_file_says(name):
     committed, digest = checkpoint.read(student_card.TEACHER_FILE), network_file.sha256(student_card.TEACHER_FILE)

@@ -202,7 +202,12 @@ def test_samples_that_are_absent_forbid_it(extension, measured, monkeypatch, cas
 def test_a_teacher_that_is_not_the_committed_one_is_not_made_up(extension, trained, monkeypatch):
     monkeypatch.setattr(student_card, "TEACHER_FILE", trained.with_name("absent.safetensors"))
     part = student_card.training(trained, "student-30k")
-    assert part["teacher"] == {"widths": [3, 5, 7]} and "runs/teacher/checkpoint.pt" in part["command"]
+    (digest,) = (one["sha256"] for one in checkpoint.read(trained)["teachers"].values())
+    assert (
+        part["teacher"] == {"widths": [3, 5, 7], "weights_sha256": digest}
+        and "runs/teacher/checkpoint.pt" in part["command"]
+    )
+    assert digest in model_card.teacher(part) and model_card.teacher({"teacher": {}}) == "none"
     assert "not the committed one" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
 
 
