@@ -1,8 +1,10 @@
-"""How well mirrored scans are told from scans as they are: the figures of `LiverGTANLib.core.orientation_check`.
+"""How well scans that are mirrored, or have their axes in another order, are told from scans as they are: the figures
+of `LiverGTANLib.core.orientation_check`.
 
 On every CT of the data folder that has a liver mask (only to know that a liver is in view), and on the two samples.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +15,9 @@ from LiverGTANLib.core.orientation_check import (
     FIRST_MIRRORINGS,
     LEAST_RATIO,
     OTHER_MIRRORINGS,
+    liver_score,
     mirrored_copy,
+    suspected_orders,
 )
 from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.volume import CtVolume
@@ -23,6 +27,7 @@ from training.paths import data_folder
 
 Axes = tuple[int, ...]
 MIRRORINGS = (*FIRST_MIRRORINGS, *OTHER_MIRRORINGS)
+ORDERS = tuple(itertools.permutations(range(3)))[1:]
 MASKS = ("_liver.nii.gz", "_liver_pseudo.nii.gz")
 
 
@@ -52,6 +57,17 @@ def told(of: dict[Axes, float]) -> int:
     )
 
 
+def told_of_order(analysis: Analysis, engine: NumpyEngine) -> int:
+    """Of how many of the five other orders in which its axes may be stored there is a finding."""
+    score = liver_score(analysis.logits)
+    found = 0
+    for order in ORDERS:
+        right = tuple(int(n) for n in np.argsort(order))
+        suspected = right in suspected_orders(analysis.image.transpose(order))
+        found += suspected and score > mirrored_copy(analysis, engine, (), order).score
+    return found
+
+
 def both(first: Axes, second: Axes) -> Axes:
     """Mirrored one way and then another."""
     return tuple(sorted({*first} ^ {*second}))
@@ -61,12 +77,20 @@ def main() -> None:
     cts = list(scans())
     for name in weight_file.available():
         engine = NumpyEngine(weight_file.load(name))
-        found = [scores(segmenter.analyze(ct, engine), engine) for ct in cts]
+        analyses = [segmenter.analyze(ct, engine) for ct in cts]
+        found = [scores(analysis, engine) for analysis in analyses]
         ratio = np.max([best_copy(one) for one in found])
         count = sum(map(told, found))
         print(
             f"{name}, {len(cts)} CTs: best mirrored copy at most {ratio:.2f} times as much as the scan as it is; "
             f"told of {count} of {len(MIRRORINGS) * len(cts)} scans stored mirrored.",
+            flush=True,
+        )
+        suspected = sum(bool(suspected_orders(analysis.image)) for analysis in analyses)
+        orders = sum(told_of_order(analysis, engine) for analysis in analyses)
+        print(
+            f"axes in another order: suspected in {suspected} scans as they are; told of {orders} of "
+            f"{len(ORDERS) * len(cts)} scans stored so.",
             flush=True,
         )
 

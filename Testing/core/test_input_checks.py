@@ -121,6 +121,25 @@ def test_a_real_ct_whose_background_is_zero_is_refused(sampleCt):
     assert finding.blocking and "filled with 0 HU" in finding.reason
 
 
+@pytest.mark.parametrize(
+    "value, low, words",
+    [(0, 0.52, "0 HU, which looks like tissue"), (-100, 0.4, "-100 HU, which looks like fat"), (-500, 0.4, "")],
+)
+def test_thin_wedges_and_fills_that_look_like_fat_are_told(sampleCt, value, low, words):
+    k, j, i = (index / n - 0.5 for index, n in zip(np.indices(sampleCt.shape), sampleCt.shape))
+    wedge = abs(i + 0.1 * j) > low
+    findings = input_checks.check(CtVolume(np.where(wedge, value, sampleCt.hu), sampleCt.ijk_to_ras))
+    assert len(findings) == bool(words)
+    assert all(not finding.blocking and words in finding.reason for finding in findings)
+
+
+def test_a_part_that_was_painted_over_is_told(sampleCt):
+    hu = sampleCt.hu.copy()
+    hu[40:60, 40:60, 40:60] = 30
+    (finding,) = input_checks.check(CtVolume(hu, sampleCt.ijk_to_ras))
+    assert not finding.blocking and "nothing but 30 HU" in finding.reason and "painted over" in finding.reason
+
+
 def test_one_slice_filled_with_tissue_is_not_called_missing(sampleCt):
     hu = sampleCt.hu.copy()
     hu[51] = 0

@@ -43,3 +43,23 @@ def test_it_is_the_body_that_counts_not_the_order_of_the_voxels(sampleCt, engine
     matrix = sampleCt.ijk_to_ras @ np.diag([-1.0, 1, 1, 1])
     matrix[:3, 3] += sampleCt.ijk_to_ras[:3, 0] * (sampleCt.shape[2] - 1)
     assert findings(CtVolume(np.flip(sampleCt.hu, 2), matrix), engine) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "order, words",
+    [
+        ((1, 0, 2), "head and feet lie where front and back should"),
+        ((0, 2, 1), "front and back lie where left and right should"),
+        ((2, 1, 0), "head and feet lie where left and right should"),
+    ],
+)
+def test_exchanged_axes_are_named(sampleCt, engine, order, words):
+    stored = CtVolume(sampleCt.hu.transpose(order), sampleCt.ijk_to_ras)
+    (reason,) = findings(stored, engine)
+    assert words in reason
+
+
+@pytest.mark.slow
+def test_axes_that_are_stored_in_another_order_and_say_so_are_right(sampleCt, engine):
+    assert findings(CtVolume(sampleCt.hu.transpose(1, 0, 2), sampleCt.ijk_to_ras[:, [0, 2, 1, 3]]), engine) == []

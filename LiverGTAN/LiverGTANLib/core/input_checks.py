@@ -103,6 +103,12 @@ scan to be refused. On the CTs of the training's data folder no value above `HIG
 of the voxels of the sides; turned by 2 degrees and more or padded by eight voxels with 0, three of them had 3 % and
 more of it, and all were refused."""
 
+FLAT_NEIGHBORS = tuple((j, i) for j in range(-2, 3) for i in range(-2, 3) if 0 < j * j + i * i <= 4)
+FLAT_SLICES, LEAST_FLAT = 16, 0.0005
+"""A voxel is in a flat area when these around it (rows, columns) hold its very value. Looked at in so many slices; the
+least share of them that one value fills so for it to be told. In the CTs of the data folder and the samples no value
+above the lower end of the window, but for the largest, fills more than 0.00001 (one of 8 bits); in most none does."""
+
 SAMPLED_PER_AXIS = 64
 """Voxels per axis that the values are checked on: up to half a million in all, read in a few milliseconds."""
 
@@ -204,7 +210,7 @@ def _check_values(ct: CtVolume) -> Iterator[Finding]:
     if ct.hu.dtype.kind == "f" and not np.isfinite(ct.hu).all():
         yield Finding(True, "The volume has voxels that are NaN or infinite; replace them (air is -1000 HU) first.")
         return
-    found = list(_check_hu(_sample(ct.hu), ct))
+    found = list(_check_hu(_sample(ct.hu), ct)) or list(_check_flat(ct.hu))
     yield from found
     if not any(finding.blocking for finding in found):
         yield from _check_slices(ct.hu)
@@ -239,6 +245,34 @@ def _check_fill(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
                 f"Areas of the volume ({(hu == value).mean():.0%}) are filled with {value:g} HU, which looks like "
                 f"tissue (padding of a CT that was resampled, registered or masked): set them to {FILL_HU}.",
             )
+
+
+def flat_values(hu: np.ndarray) -> dict[float, float]:
+    """Value -> share of the scan (K, J, I) that is in flat areas of it, for values that the network does not take for
+    air. What was measured is nowhere flat, for its noise."""
+    slices = hu[:: max(1, len(hu) // FLAT_SLICES)]
+    sample = np.pad(slices, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    k, j, i = np.nonzero((slices > HU_WINDOW[0]) & (slices < hu.max()) & (slices == sample[:, 2:-2, 3:-1]))
+    values = slices[k, j, i]
+    for rows, columns in FLAT_NEIGHBORS:
+        same = sample[k, j + 2 + rows, i + 2 + columns] == values
+        k, j, i, values = k[same], j[same], i[same], values[same]
+    found, counts = np.unique(values, return_counts=True)
+    shares = zip(found.tolist(), (counts / slices.size).tolist())
+    return {value: share for value, share in shares if share > LEAST_FLAT}
+
+
+def _check_flat(hu: np.ndarray) -> Iterator[Finding]:
+    """Flat areas that are too small, or too dark, to be refused as padding."""
+    flat = {value: share for value, share in flat_values(hu).items() if value > hu.min()}
+    if flat:
+        value = max(flat, key=lambda one: flat[one])
+        yield Finding(
+            False,
+            f"Areas of the volume ({flat[value]:.1%}) hold nothing but {value:g} HU, which looks like "
+            f"{'fat' if value < HIGHEST_MINIMUM_HU else 'tissue'} and was not measured (padding, or voxels that were "
+            f"painted over): the mask may be wrong there; set padding to {FILL_HU}.",
+        )
 
 
 def _check_hu(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:

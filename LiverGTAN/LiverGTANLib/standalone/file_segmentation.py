@@ -14,6 +14,7 @@ from ..core.files import atomic_write, real_path, to_json
 from ..core.input_checks import check
 from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters, PostprocessSettings
+from ..core.proportion_check import check_proportions
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
 from .image_files import CtFile, open_ct, read_header, read_labels, voxels_apart
@@ -53,7 +54,11 @@ def segment_file(
     analyzed = time.perf_counter()
     mask = segmenter.mask(analysis, source.ct, parameters)
     masked = time.perf_counter()
-    findings = [*check(source.ct), *segmenter.check(analysis), *check_orientation(analysis, engine)]
+    findings = [
+        *check(source.ct),
+        *segmenter.check(analysis),
+        *(check_orientation(analysis, engine) or check_proportions(analysis, engine)),
+    ]
     reasons = [finding.reason for finding in findings]
     volume_ml = measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras)
     unusual = measurements.unusual_size(volume_ml)

@@ -1,0 +1,124 @@
+"""Is the body as long as the voxel size says? A wrong distance of slices or a wrong pixel size draws it out, or presses
+it together, and makes the liver larger or smaller.
+
+Over 10 to 20 mm all bodies change less from head to feet than across, by about the same ratio; one that is stored too
+long changes less still. The network, which knows livers of the right shape, is then asked for a longer and a shorter
+copy of the scan. Together they say by how much a scan is too long: log2 of the factor, right to 0.18 (standard
+deviation) in the CTs of the data folder with a liver in view and the samples (`make benchmark-proportions`).
+"""
+
+import numpy as np
+
+from .engines.engine import Engine
+from .input_checks import Finding
+from .orientation_check import TISSUE, liver_score
+from .postprocess import Analysis
+from .volume import AIR
+
+POOLED_MM = 5.0
+"""Side of the cells that the scan is averaged in, so that noise and the blur of thick slices matter little."""
+
+DISTANCES_MM = (10.0, 15.0, 20.0)
+LEAST_PAIRS = 200
+"""Of cells within the body, so far apart; fewer say nothing."""
+
+BODY_ALONE = (-0.85, -2.59)
+BODY_AND_NETWORK = (-0.67, -1.70, -0.54)
+"""Weights of 1, of the body's ratio and of the network's preference in log2 of the factor: least squares on the 35 CTs
+as they are and with slices 0.5 to 2 times as far apart, with student-100k."""
+
+LARGEST_PREFERENCE = 0.8
+"""A larger one counts as so much: next to no liver is left then, and the logarithm means little."""
+
+WORTH_ASKING = 0.2
+"""The network is asked where the body alone makes a scan longer or shorter by more, log2: so for a third of the CTs."""
+
+LARGEST_DEVIATION = 0.5
+"""log2 of the factor from which a scan is called too long or too short; see the table of the benchmark."""
+
+AROUND_LIVER_MM = 80.0
+"""So much above and below the liver is in the copies, which bounds their size. Chosen: more than the network sees from
+one cell."""
+
+LEAST_LIVER_ML = 400.0
+"""The network sees more of a part of a liver that is drawn out: a dome of 298 mL was the one error on the CTs."""
+
+
+def check_proportions(analysis: Analysis, engine: Engine) -> list[Finding]:
+    """A finding when the body looks longer or shorter than its voxel size says; at most two runs of the network, of
+    half and of twice the size."""
+    body = body_ratio(analysis.image, analysis.spacing_mm)
+    if body is None or analysis.network_volume_ml < LEAST_LIVER_ML:
+        return []
+    alone = float(np.dot(BODY_ALONE, [1, body]))
+    if abs(alone) < WORTH_ASKING:
+        return []
+    together = float(np.dot(BODY_AND_NETWORK, [1, body, preference(analysis, engine)]))
+    if abs(together) < LARGEST_DEVIATION or together * alone < 0:
+        return []
+    return [
+        Finding(
+            False,
+            f"The body looks about {2 ** abs(together):.1f} times too {'long' if together > 0 else 'short'} from "
+            "head to feet for its width: compare the distance of slices and the pixel size with the original scan; if "
+            "one is wrong, so is the liver's volume.",
+        )
+    ]
+
+
+def body_ratio(image: np.ndarray, spacing_mm: float) -> float | None:
+    """log of how much the body changes from head to feet, over what it does across; None where too little is in view.
+
+    image: (D, H, W), axes S, A, R, scaled to [-1, 1].
+    """
+    size = max(1, round(POOLED_MM / spacing_mm))
+    values, inside = _pooled(image, size)
+    changes = [
+        [_change(values, inside, axis, max(1, round(distance / (size * spacing_mm)))) for distance in DISTANCES_MM]
+        for axis in range(3)
+    ]
+    if np.isnan(changes).any():
+        return None
+    along, front, side = np.log(np.maximum(changes, 1e-6))
+    return float((along - (front + side) / 2).mean())
+
+
+def _pooled(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of cubes of cells, and whether all cells of a cube are tissue."""
+    shape = [n // size for n in image.shape]
+    cubes = image[tuple(slice(n * size) for n in shape)].reshape(shape[0], size, shape[1], size, shape[2], size)
+    return cubes.mean((1, 3, 5), dtype=np.float32), cubes.min(axis=(1, 3, 5)) > TISSUE
+
+
+def _change(values: np.ndarray, inside: np.ndarray, axis: int, cells: int) -> float:
+    """Mean difference of two places in the body that are so many cells apart; NaN for too few."""
+    values, inside = np.moveaxis(values, axis, 0), np.moveaxis(inside, axis, 0)
+    both = inside[cells:] & inside[:-cells]
+    if np.count_nonzero(both) < LEAST_PAIRS:
+        return float("nan")
+    return float(np.abs(values[cells:] - values[:-cells])[both].mean())
+
+
+def preference(analysis: Analysis, engine: Engine) -> float:
+    """log of how much liver the network sees in a copy of twice the length over one of half, for the same body."""
+    longer, shorter = (
+        liver_score(engine.forward(copy)) for copy in lengthened_and_shortened(analysis, engine.student.multiple)
+    )
+    found = np.log(max(longer, 1.0) / 2) - np.log(max(shorter, 1.0) * 2)
+    return float(np.clip(found, -LARGEST_PREFERENCE, LARGEST_PREFERENCE))
+
+
+def lengthened_and_shortened(analysis: Analysis, multiple: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scan around what the network takes for liver, twice and half as long; with air up to a multiple of cells."""
+    levels = np.flatnonzero((analysis.logits > 0).any(axis=(1, 2)))
+    around = round(AROUND_LIVER_MM / analysis.spacing_mm)
+    image = _padded(analysis.image[max(0, levels[0] - around) : levels[-1] + 1 + around], multiple)
+    longer = np.repeat(image, 2, axis=0)
+    longer[1:-1:2] = image[:-1] * np.float32(0.75) + image[1:] * np.float32(0.25)
+    longer[2::2] = image[1:] * np.float32(0.75) + image[:-1] * np.float32(0.25)
+    shorter = image.reshape(len(image) // 2, 2, *image.shape[1:]).mean(axis=1, dtype=np.float32)
+    return longer, _padded(shorter, multiple)
+
+
+def _padded(image: np.ndarray, multiple: int) -> np.ndarray:
+    return np.pad(image, ((0, -len(image) % multiple), (0, 0), (0, 0)), constant_values=AIR)
