@@ -716,3 +716,51 @@ def test_floating_point_pixels_and_a_range_of_padding_are_read(hu, tmp_path):
     found = read_dicom(save(tmp_path / "range", slices))
     assert (found.ct.hu[:, :3] == -1024).all()
     np.testing.assert_array_equal(found.ct.hu[:, 3:], hu[:, 3:])
+
+
+@pytest.mark.parametrize(
+    "attributes, words",
+    [
+        ({"SpacingBetweenSlices": 10}, "5 mm apart by their positions and 10 mm by SpacingBetweenSlices"),
+        ({"SpacingBetweenSlices": -5, "SliceThickness": 5}, ""),
+        ({"SliceThickness": 10}, ""),
+        ({"SliceThickness": 2.5}, "Slices 2.5 mm thick lie 5 mm apart"),
+        ({"ReconstructionDiameter": 60}, "120 mm wide by PixelSpacing and 60 mm by ReconstructionDiameter"),
+        ({"ReconstructionDiameter": 120}, ""),
+        ({"ReconstructionDiameter": 500}, ""),
+        ({"SpacingBetweenSlices": "", "SliceThickness": "", "ReconstructionDiameter": 0}, ""),
+    ],
+)
+def test_sizes_that_contradict_each_other_are_told(tmp_path, attributes, words):
+    notes = read_dicom(save(tmp_path / "ct", ctSlices(smallHu(), **attributes))).notes
+    assert len(notes) == bool(words)
+    assert all(words in note for note in notes)
+
+
+@pytest.mark.parametrize("step, told", [(5, False), (-5, False), (2.5, True), (0, False)])
+def test_slice_locations_that_contradict_the_positions_are_told(tmp_path, step, told):
+    slices = ctSlices(smallHu())
+    for k, dataset in enumerate(slices):
+        dataset.SliceLocation = 30 + step * k
+    notes = read_dicom(save(tmp_path / "ct", slices)).notes
+    assert ["2.5 mm by SliceLocation" in note for note in notes] == [True] * told
+
+
+@pytest.mark.parametrize(
+    "attributes, words",
+    [
+        ({"SeriesDescription": "Abdomen 70 keV"}, "70 KEV"),
+        ({"SeriesDescription": "DE_Iodine 5.0"}, "IODINE"),
+        ({"SeriesDescription": "VNC 3.0 liver"}, "VNC"),
+        ({"SeriesDescription": "Monoenergetic Plus"}, "MONOENERGETIC"),
+        ({"SeriesDescription": "Zeffective"}, "ZEFFECTIVE"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"]}, "MAT_SPECIFIC"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VMI"]}, "VMI"),
+        ({"SeriesDescription": "Portal venous 3.0 I40f 120 kV"}, ""),
+        ({"SeriesDescription": "Abdomen venous Br40 KMONO"}, ""),
+        ({"SeriesDescription": "Venenphase 120 kV AXIAL/TRANSFORMATION"}, ""),
+    ],
+)
+def test_images_of_other_quantities_than_plain_hounsfield_units_are_told(tmp_path, attributes, words):
+    notes = read_dicom(save(tmp_path / "ct", ctSlices(smallHu(), **attributes))).notes
+    assert [f"no plain Hounsfield units ({words}" in note for note in notes] == [True] * bool(words)

@@ -190,6 +190,17 @@ def test_a_fourth_axis_of_one_is_dropped(hu, tmp_path):
     assertReads(tmp_path / "a.nii", hu, OBLIQUE)
 
 
+@pytest.mark.parametrize(
+    "second, told",
+    [("3_Liver.1_Tilt_1", True), ("3_Liver.1_Tilt_Eq_1", True), ("3_Liver.1_Eq", True), ("3_Liver.1_ROI1", False)],
+)
+def test_a_file_that_dcm2niix_made_again_for_its_geometry_is_named(hu, tmp_path, second, told):
+    first = withNibabel(tmp_path / "3_Liver.1.nii.gz", hu, turned())
+    again = withNibabel(tmp_path / f"{second}.nii.gz", hu, turned())
+    assert [again.name in note for note in open_ct(first).notes] == [True] * told
+    assert open_ct(again).notes == []
+
+
 @pytest.mark.parametrize("unit, scale", [("meter", 1e-3), ("micron", 1e3), ("unknown", 1), ("mm", 1)])
 def test_positions_are_millimeters_whatever_the_unit(hu, tmp_path, unit, scale):
     matrix = turned()

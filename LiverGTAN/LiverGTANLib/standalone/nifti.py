@@ -4,8 +4,10 @@ nibabel knows both versions, either byte order and pairs of .hdr and .img, and k
 SimpleITK refuses a slightly sheared one and changes it when it writes.
 """
 
+import glob
 import gzip
 import importlib
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -22,6 +24,10 @@ SAME_PLACE_MM = 1.0
 
 XFORM_CODES = range(6)
 """0: none stored; otherwise what positions refer to (nifti1.h, and 5 for other templates, which nibabel knows too)."""
+
+REMADE = re.compile(r"_(Tilt|Eq|Tilt_Eq)(_\d+)?")
+"""What dcm2niix adds to the name of a second file where the first cannot hold the geometry of the series: there the
+slices of a tilted gantry are straightened, or unevenly spaced ones made even."""
 
 GZIP = b"\x1f\x8b"
 UNITS_IN_MM = {1: 1000.0, 3: 0.001}
@@ -46,6 +52,7 @@ def read_nifti_header(path: Path) -> VolumeHeader:
     if not 0 <= offset <= LARGEST_OFFSET:
         raise InputError(f"{path} has a damaged header (its voxels would begin at byte {offset}); copy it again.")
     matrix, notes = _matrix(path, header, shape)
+    notes += _remade(path)
     compressed = _begins(file) == GZIP
     return VolumeHeader(
         path,
@@ -60,6 +67,22 @@ def read_nifti_header(path: Path) -> VolumeHeader:
         intercept=0.0 if intercept is None else float(intercept),
         notes=notes,
     )
+
+
+def _remade(path: Path) -> list[str]:
+    """A second file of the same series beside this one, which dcm2niix made because this one is wrong."""
+    ending = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:])
+    stem = path.name.removesuffix(ending)
+    names = sorted(
+        other.name
+        for other in path.parent.glob(f"{glob.escape(stem)}_*")
+        if other.name.endswith(ending) and REMADE.fullmatch(other.name[len(stem) : -len(ending)])
+    )
+    return [
+        f"Beside {path.name} lies {name}: dcm2niix writes it where the slices of a series are tilted or unevenly "
+        "spaced, which the first file does not show; segment the second."
+        for name in names[-1:]
+    ]
 
 
 def write_nifti(path: Path, array_kji: np.ndarray, ijk_to_ras: np.ndarray) -> None:

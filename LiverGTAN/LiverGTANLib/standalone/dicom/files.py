@@ -72,6 +72,9 @@ MIXTURE_KEYWORDS = (
 )
 """What the images of one volume share in general; where they do not, the user is to know."""
 
+GEOMETRY_KEYWORDS = ("SpacingBetweenSlices", "SliceThickness", "SliceLocation", "ReconstructionDiameter")
+"""What says the size of voxels again, beside positions and PixelSpacing."""
+
 FILE = "File"
 """The file of a frame, which may tell phases apart too."""
 
@@ -101,6 +104,7 @@ HEADER_KEYWORDS = (
     *PHASE_KEYWORDS,
     *ORIGIN_KEYWORDS,
     *MIXTURE_KEYWORDS,
+    *GEOMETRY_KEYWORDS,
 )
 
 
@@ -110,8 +114,8 @@ class CtImage:
 
     position: (3,) of the first pixel's center in LPS mm. axes: (2, 3) directions along a row and along a column.
     spacing: (2,) mm between rows and between columns. tilt: of the gantry as the header states it, degrees.
-    attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`, RescaleType,
-    Modality and `FILE`. fault: what is missing or wrong, empty if nothing.
+    attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`,
+    `GEOMETRY_KEYWORDS`, RescaleType, Modality and `FILE`. fault: what is missing or wrong, empty if nothing.
     """
 
     path: Path
@@ -383,7 +387,14 @@ def _image(path: Path, frame: int | None, dataset: "Dataset") -> CtImage:
 
 
 def _attributes(places: list["Dataset"]) -> dict[str, str]:
-    keywords = (*PHASE_KEYWORDS, *ORIGIN_KEYWORDS, *MIXTURE_KEYWORDS, "RescaleType", "Modality")
+    keywords = (
+        *PHASE_KEYWORDS,
+        *ORIGIN_KEYWORDS,
+        *MIXTURE_KEYWORDS,
+        *GEOMETRY_KEYWORDS,
+        "RescaleType",
+        "Modality",
+    )
     found = {keyword: _text(_find(places, keyword)) for keyword in keywords}
     if "PatientName" in found:  # one name is written in many ways
         found["PatientName"] = "".join(filter(str.isalnum, found["PatientName"])).casefold()

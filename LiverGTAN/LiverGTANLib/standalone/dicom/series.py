@@ -1,6 +1,7 @@
 """From CT images to the one volume to segment: series and phases told apart, and one of them chosen."""
 
 import filecmp
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -28,8 +29,23 @@ ABDOMEN_WORDS = ("ABD", "LIVER", "HEPAT", "BODY", "TRUNK", "TAP", "CAP", "PELVIS
 MOST_MIXED = 4
 """What has more values differs from slice to slice, as acquisition numbers of scans without a spiral do."""
 
-PROJECTIONS = ("MIP", "MAX_IP", "MIN_IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "IODINE", "MATERIAL")
-"""Words of ImageType for images whose values are not those of the tissue at their place."""
+NO_PLAIN_HU = re.compile(
+    r"(?<![A-Z])(MIP|MAX_IP|MIN_IP|MINIP|PROJECTION IMAGE|SUBTRACT(ION|ED)|IODINE|MATERIAL|VMI|MAT_[A-Z_]+|"
+    r"EFF_ATOMIC_NUM|ELECTRON[_ ]DENSITY|VNC|VUE|VIRTUAL[_ ]?(NON|UNENH)[A-Z_ ]*|MONO(CHROM|ENERG)[A-Z]*|"
+    r"MONO(E|\+|PLUS)|Z[-_ ]?EFF(ECTIVE)?|[0-9]{2,3} ?KEV|CALCIUM SUPPRESSED|FAT FRACTION|BLOOD (FLOW|VOLUME))(?![A-Z])"
+)
+"""Words of ImageType (DICOM PS3.3, C.8.2.1.1.1 and, for several energies, C.8.15.3.1.5) and of scanners' descriptions
+for images whose values are not those of the tissue at their place, at the energies of an ordinary CT."""
+
+LARGEST_DISAGREEMENT = 1.2
+"""Two sizes of a voxel that differ by a larger factor contradict each other: SliceLocation follows the table, which a
+gantry tilted by 30 degrees makes 1.15 times as large."""
+
+LARGEST_GAP = 1.5
+"""Slices that lie farther apart, in parts of their thickness, leave out what lies between."""
+
+RECONSTRUCTED = (512, 768, 1024)
+"""Columns of images as scanners reconstruct them; of another number, an image may have been cropped."""
 
 
 class SeveralSeriesError(InputError):
@@ -55,7 +71,8 @@ def choose(content: DicomContent, path: Path, number: int | None = None) -> Choi
     chosen = _by_number(stacks, number, path) if number is not None else _the_only_one(stacks, path)
     if chosen.fault:
         raise InputError(f"{_folder(chosen, path)}: {chosen.fault}")
-    notes = _left_out(content, aside) + _hidden_tilt(chosen) + _mixtures(chosen) + _no_plain_hu(chosen)
+    notes = _left_out(content, aside) + _hidden_tilt(chosen) + _contradictions(chosen)
+    notes += _mixtures(chosen) + _no_plain_hu(chosen)
     if len(stacks) > 1:
         notes.insert(0, f"{len(stacks)} CT series were found; taken was {chosen.label}.")
     return Choice(chosen, notes)
@@ -130,6 +147,53 @@ def _hidden_tilt(stack: Stack) -> list[str]:
     ]
 
 
+def _contradictions(stack: Stack) -> list[str]:
+    """What the header says of the size of voxels beside positions and PixelSpacing, where it is something else."""
+    image = stack.images[0]
+    step, wide = (float(np.linalg.norm(stack.ijk_to_ras[:3, axis])) for axis in (2, 0))
+    stated = {
+        "SpacingBetweenSlices": abs(_number(image, "SpacingBetweenSlices")),
+        "SliceLocation": _step_of_locations(stack.images),
+    }
+    notes = [
+        f"The slices lie {step:.3g} mm apart by their positions and {other:.3g} mm by {keyword}: one is wrong, or "
+        "slices were left out; if it is the positions, the liver's volume is wrong, too."
+        for keyword, other in stated.items()
+        if other > 0 and not 1 / LARGEST_DISAGREEMENT < step / other < LARGEST_DISAGREEMENT
+    ]
+    thickness = _number(image, "SliceThickness")
+    if not notes and 0 < thickness * LARGEST_GAP < step:
+        notes.append(
+            f"Slices {thickness:.3g} mm thick lie {step:.3g} mm apart: what lies between was not scanned, slices were "
+            "left out, or the positions are wrong; the liver's volume may be, too."
+        )
+    field, shown = _number(image, "ReconstructionDiameter"), wide * image.size[1]
+    cropped = image.size[1] not in RECONSTRUCTED and shown < field
+    if field > 0 and not cropped and not 1 / LARGEST_DISAGREEMENT < shown / field < LARGEST_DISAGREEMENT:
+        notes.append(
+            f"The image is {shown:.0f} mm wide by PixelSpacing and {field:.0f} mm by ReconstructionDiameter: one is "
+            "wrong; if it is PixelSpacing, the liver's volume is wrong, too."
+        )
+    return notes
+
+
+def _number(image: CtImage, keyword: str) -> float:
+    """0 where there is none."""
+    try:
+        value = float(image.attributes.get(keyword, ""))
+    except ValueError:
+        return 0.0
+    return value if np.isfinite(value) else 0.0
+
+
+def _step_of_locations(images: list[CtImage]) -> float:
+    """Distance of slices by SliceLocation; 0 where not all have one of their own."""
+    locations = [_number(image, "SliceLocation") for image in images]
+    if len(set(locations)) < len(images):
+        return 0.0
+    return float(np.median(np.abs(np.diff(locations))))
+
+
 def _mixtures(stack: Stack) -> list[str]:
     """Attributes that differ between slices of one volume, which may be parts of several."""
     parts = []
@@ -146,7 +210,8 @@ def _mixtures(stack: Stack) -> list[str]:
 def _no_plain_hu(stack: Stack) -> list[str]:
     """What the header says of values that are no Hounsfield units of the tissue at their place."""
     image = stack.images[0].attributes
-    kinds = [word for word in image.get("ImageType", "").upper().split("\\") if word in PROJECTIONS]
+    told = f"{image.get('ImageType', '')} {stack.images[0].description}".upper()
+    kinds = list(dict.fromkeys(match.group() for match in NO_PLAIN_HU.finditer(told)))
     modalities = {one.attributes.get("Modality", "") for one in stack.images} - {"CT"}
     kinds += [f"Modality {brief(name, LONGEST_LABEL) if name else 'empty'}" for name in sorted(modalities)]
     if image.get("RescaleType", "HU").upper() != "HU":
