@@ -14,11 +14,12 @@ import numpy as np
 from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.proportion_check import (
-    LARGEST_DEVIATION,
-    LEAST_LIVER_ML,
+    TOO_LONG,
+    TOO_SHORT,
     body_ratio,
     check_proportions,
     preference,
+    shows_length,
 )
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone.image_files import read_ct
@@ -61,7 +62,7 @@ def measure(name: str, ct: CtVolume, factor: float, engine: NumpyEngine) -> Meas
     analysis = segmenter.analyze(ct, engine, checked=True)
     patient = next((key for key, names in SAME_PATIENT.items() if names.match(name)), name)
     body = body_ratio(analysis.image, analysis.spacing_mm)
-    usable = body is not None and analysis.network_volume_ml >= LEAST_LIVER_ML
+    usable = body is not None and shows_length(analysis)
     return Measured(
         patient,
         factor,
@@ -88,18 +89,20 @@ def estimates_for_the_left_out(measured: list[Measured]) -> Iterator[tuple[float
 
 
 def main() -> None:
+    cts = list(scans())
     for name in weight_file.available():
         engine = NumpyEngine(weight_file.load(name))
-        measured = [measure(*scan, factor, engine) for scan in scans() for factor in FACTORS]
+        measured = [measure(*scan, factor, engine) for scan in cts for factor in FACTORS]
         left_out = list(estimates_for_the_left_out(measured))
         print(f"{name}, {len(measured) // len(FACTORS)} CTs")
         for factor in FACTORS:
             here = [one for one in measured if one.factor == factor]
             others = np.array([estimate for one, estimate in left_out if one == factor])
             print(
-                f"slices {factor:.2f} times as far apart: told of {sum(one.told for one in here)}, nothing to go by in "
-                f"{sum(one.body is None for one in here)}; with weights of other patients {others.min():.2f} to "
-                f"{others.max():.2f}, beyond the limit in {np.count_nonzero(np.abs(others) >= LARGEST_DEVIATION)}.",
+                f"slices {factor:.2f} times as far apart: told of {sum(one.told for one in here)}, nothing to go by "
+                f"in {sum(one.body is None for one in here)}; with weights of other patients {others.min():.2f} to "
+                f"{others.max():.2f}, beyond a limit in "
+                f"{np.count_nonzero((others <= TOO_SHORT) | (others >= TOO_LONG))}.",
                 flush=True,
             )
         print(f"weights that fit all: {np.round(fitted(measured), 2).tolist()}")

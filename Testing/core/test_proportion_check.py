@@ -16,19 +16,30 @@ def engine(request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "sides, words",
-    [
-        ((1, 1, 1), ""),
-        ((1, 1, 2), "times too long from head to feet"),
-        ((1, 1, 0.5), "times too short from head to feet"),
-    ],
-)
-def test_a_body_of_the_wrong_length_is_told(sampleCt, engine, sides, words):
-    ct = CtVolume(sampleCt.hu, np.diag([*sides, 1.0]) @ sampleCt.ijk_to_ras)
+@pytest.mark.parametrize("factor, words", [(1, ""), (2, "times too long from head to feet")])
+def test_a_body_that_is_too_long_is_told(sampleCt, engine, factor, words):
+    ct = CtVolume(sampleCt.hu, np.diag([1, 1, factor, 1.0]) @ sampleCt.ijk_to_ras)
     reasons = [finding.reason for finding in check_proportions(segmenter.analyze(ct, engine), engine)]
     assert len(reasons) == bool(words)
     assert all(words in reason for reason in reasons)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sides, words", [((1, 1, 1), ""), ((1, 1, 0.5), "times too short"), ((0.6, 0.6, 1), "times too long")]
+)
+def test_a_slice_distance_or_a_pixel_size_that_is_wrong_is_told(engine, sharedData, sides, words):
+    ct = read_ct(sharedData / "ct" / "hcc_tace_seg_048.nii.gz")
+    scaled = CtVolume(ct.hu, np.diag([*sides, 1.0]) @ ct.ijk_to_ras)
+    reasons = [finding.reason for finding in check_proportions(segmenter.analyze(scaled, engine), engine)]
+    assert len(reasons) == bool(words)
+    assert all(words in reason for reason in reasons)
+
+
+@pytest.mark.slow
+def test_half_a_dome_says_nothing_of_its_length(engine, sharedData):
+    ct = read_ct(sharedData / "ct" / "rider_pilot_0117.nii.gz")
+    assert check_proportions(segmenter.analyze(ct, engine), engine) == []
 
 
 @pytest.mark.slow
