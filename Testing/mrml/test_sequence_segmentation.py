@@ -146,6 +146,29 @@ def test_a_browser_with_two_cts_asks_which(logic, slicerHost):
     assert logic.segmentSequence(browser.GetProxyNode(other)).source.sequenceNode == other
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_ct_that_is_not_what_the_browser_goes_by(logic, slicerHost, fits):
+    """Another sequence with fewer items is the master, or one with an item at which there is no CT."""
+    browser, volume = addPhantomSequence(3)
+    cts = browser.GetMasterSequenceNode()
+    nodes = [addTransform(slicer.mrmlScene, rotation(0, n)) for n in range(2)]
+    other = addSequence(nodes, name="table", times=["0", "3" if fits else "4"])
+    browser.AddSynchronizedSequenceNodeID(other.GetID())
+    browser.SetAndObserveMasterSequenceNodeID(other.GetID())
+    assert browser.GetSequenceNode(volume) == cts
+    browser.SetSelectedItemNumber(1)
+    if not fits:
+        with pytest.raises(InputError, match="master sequence"):
+            logic.segmentSequence(volume)
+        return
+    result = logic.segmentSequence(volume)
+    assert len(masks(result)) == 3
+    for item, frame in ((1, 2), (0, 0), (1, 2)):
+        browser.SetSelectedItemNumber(item)
+        assert np.count_nonzero(shown(result)) == masks(result)[frame]
+    assert len(masks(result)) == 3 and None not in masks(result)
+
+
 def test_text_indices_keep_their_frames(logic, slicerHost):
     _browser, volume = addBrowser(addSequence(addVolumes(phantomFrames(3)), ["systole", "diastole", "rest"]))
     result = logic.segmentSequence(volume)

@@ -26,14 +26,18 @@ def addVolumes(frames, className="vtkMRMLScalarVolumeNode") -> list:
     return nodes
 
 
-def addSequence(nodes, indices=None, name="CT"):
-    """A sequence of copies of nodes, which leave the scene, without a browser. indices: texts that are no numbers."""
+def addSequence(nodes, indices=None, name="CT", times=None):
+    """A sequence of copies of nodes, which leave the scene, without a browser.
+
+    indices: texts that are no numbers, else times: texts that are, by default each 1.5 s.
+    """
+    numbers = indices or times or [f"{1.5 * number:g}" for number in range(len(nodes))]
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
     sequence.SetIndexName("time")
     sequence.SetIndexUnit("s")
     sequence.SetIndexType(sequence.TextIndex if indices else sequence.NumericIndex)
     for number, node in enumerate(nodes):
-        sequence.SetDataNodeAtValue(node, indices[number] if indices else f"{1.5 * number:g}")
+        sequence.SetDataNodeAtValue(node, numbers[number])
         slicer.mrmlScene.RemoveNode(node)
     return sequence
 

@@ -185,6 +185,7 @@ class FrameSegmentation:
             raise InputError(f"The sequence '{source.sequenceNode.GetName()}' has no frames.")
         if source.sequenceNode.GetDataNodeClassName() != VOLUME_CLASS:
             raise InputError(f"'{source.sequenceNode.GetName()}' is no sequence of CTs; choose one of scalar volumes.")
+        _requireOwnIndex(source)
         _requireFixedTransforms(source)
         self._replaced = source.segmentations
         if self._replaced is not None and not mayReplace:
@@ -355,6 +356,18 @@ def replacing(source: CtSequence) -> str:
     )
 
 
+def _requireOwnIndex(source: CtSequence) -> None:
+    """Raise InputError where the browser also selects items at which there is no frame of the CT: no mask belongs
+    there, but the CT of the item before is shown."""
+    master, sequence = source.browserNode.GetMasterSequenceNode(), source.sequenceNode
+    indices = (master.GetNthIndexValue(n) for n in range(master.GetNumberOfDataNodes()))
+    if master != sequence and any(sequence.GetItemNumberFromIndexValue(index, True) < 0 for index in indices):
+        raise InputError(
+            f"'{sequence.GetName()}' has other items than '{master.GetName()}', by which "
+            f"'{source.browserNode.GetName()}' is browsed; make it the browser's master sequence in Sequences first."
+        )
+
+
 def _requireFixedTransforms(source: CtSequence) -> None:
     """Raise InputError where a transform above the CT is one of the frames of a sequence itself."""
     transform = source.proxyNode.GetParentTransformNode()
@@ -447,7 +460,7 @@ def _show(source: CtSequence, made, proxyNode) -> None:
     browser, mrmlScene = source.browserNode, source.sequenceNode.GetScene()
     if made.GetScene() is None:
         mrmlScene.AddNode(made)
-    index = source.sequenceNode.GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
+    index = browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
     shown = made.GetDataNodeAtValue(index)
     with NodeModify(browser):
         if shown is not None:  # so that nothing else can be saved as this frame's
