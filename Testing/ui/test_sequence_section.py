@@ -136,6 +136,16 @@ def test_a_frame_can_be_corrected_after_the_run_and_its_step_undone(panel, frame
     panel.host.takeUncaught()
 
 
+def test_a_deleted_sequence_leaves_nothing_to_show_or_undo(panel, frames):
+    segmentAll(panel)
+    assert set(enabled(panel)) == set(BUTTONS)
+    slicer.mrmlScene.RemoveNode(CtSequence.of(frames[1]).segmentations)
+    panel.host.processEvents()
+    assert enabled(panel) == ["segmentFramesButton"]
+    segmentAll(panel)
+    assert len(counts(frames[1])) == 3 and not panel.host.dialogs.messages
+
+
 def test_frames_that_fail_are_named_and_roi_and_points_are_said_to_be_left_out(panel):
     (first, matrix), (last, _) = phantomFrames(2)
     _browser, volume = addBrowser(addSequence(addVolumes([(first, matrix), (np.clip(last, 0, None), matrix)])))

@@ -101,4 +101,42 @@ def exportForPrinting(test, logic) -> None:
             test.assertTrue(part.path.is_file())
 
 
-SCENARIOS = (segmentPhantom, segmentTwiceAndUndo, refuseWhatIsNoCt, restrictAndCorrect, exportForPrinting)
+def reviewByUncertainty(test, logic) -> None:
+    """Go to the most uncertain slice and to the next, which counts the first as reviewed."""
+    result = logic.process(addPhantom()[0])
+    review = logic.review(result.segmentation)
+    first, second = review.next(), review.next()
+    test.assertGreaterEqual(first.areaCm2, second.areaCm2)
+    test.assertIn(first.number, review.reviewed)
+    test.assertTrue(0 < review.share < 1)
+    review.undo()
+    test.assertEqual(review.share, 0)
+
+
+def segmentFrames(test, logic) -> None:
+    """Segment a sequence of two CTs in a browser, look at both frames, and undo."""
+    volumeNode, _ = addPhantom()
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "CT sequence")
+    for index in ("0", "1"):
+        sequence.SetDataNodeAtValue(volumeNode, index)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "CT browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    result = logic.segmentSequence(browser)
+    test.assertEqual(len(result.points), 2)
+    for number in (1, 0):
+        browser.SetSelectedItemNumber(number)
+        segment = result.segmentation.GetSegmentation().GetSegment(scene.liverSegmentId(result.segmentation))
+        test.assertEqual(scene.segmentVoxels(segment), result.points[number].voxels)
+    result.undo()
+    test.assertEqual(browser.GetNumberOfSynchronizedSequenceNodes(True), 1)
+
+
+SCENARIOS = (
+    segmentPhantom,
+    segmentTwiceAndUndo,
+    refuseWhatIsNoCt,
+    restrictAndCorrect,
+    exportForPrinting,
+    reviewByUncertainty,
+    segmentFrames,
+)

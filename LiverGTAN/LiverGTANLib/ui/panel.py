@@ -322,6 +322,7 @@ class Panel(VTKObservationMixin):
         if self.parameterNode:  # None while the scene is closed, which removes every node
             self.places.onNodeRemoved(node)
             self.batch.refresh()
+            self.sequence.refresh()
 
     def _observeImage(self) -> None:
         self.removeObservers(self.onImageChanged)

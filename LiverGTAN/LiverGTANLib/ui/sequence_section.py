@@ -168,6 +168,9 @@ class SequenceSection:
 
     def _onShowCurve(self) -> None:
         source, _reason = self._source()
+        if source is None or source.segmentations is None:  # deleted since
+            self.refresh()
+            return
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
             self._say(volume_curve.summary(sequence_segmentation.measure(source)))
             _table, chart = sequence_segmentation.curveNodes(source)
