@@ -4,9 +4,11 @@ from typing import Any, NamedTuple
 
 import slicer
 
+from ..core.engines.engine import IsCancelled, Progress
 from ..core.segmentation_job import JobResult, Preview
 from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import memory_errors_explained
+from ..core.worker import Work
 from . import scene
 from .session import SegmentationRequest, remarkOn
 
@@ -14,8 +16,19 @@ _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
 
 
-def volumeOf(request: SegmentationRequest, found: JobResult) -> str:
-    """The volume of a mask that is not written yet, and what is to be said of it, for the user."""
+def segmentAndDescribe(request: SegmentationRequest) -> Work:
+    """Work for any thread that finds the liver; gives the result, and its volume as it is told to the user before it is
+    written, with what is to be said of it (empty for an empty mask).
+    """
+
+    def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, str]:
+        found = request.job.segment(progress, cancelled)
+        return found, "" if found.mask.empty else _volume(request, found)
+
+    return work
+
+
+def _volume(request: SegmentationRequest, found: JobResult) -> str:
     interval = found.interval
     volume = str(interval) if interval.low > 0 else f"{interval.volume:.0f} mL"
     remark = remarkOn(request, found, interval.volume)

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from ..core.segmentation_job import JobResult, Preview
 from ..mrml.editor_segment import EditorSegment
 from ..mrml.parameters import ChosenParameters
-from ..mrml.preview import PreviewSegment, volumeOf
+from ..mrml.preview import PreviewSegment, segmentAndDescribe
 from ..mrml.session import SegmentationRequest, Session, requireStillValid
 from .task_runner import TaskRunner, WorkerTask
 
@@ -67,8 +67,8 @@ class EditorPreview:
         self._say(_("Looking for the liver..."))
         self._runner.start(
             WorkerTask(
-                request.job.segment,
-                lambda found: self._onFound(request, found),
+                segmentAndDescribe(request),
+                lambda outcome: self._onFound(request, *outcome),
                 self._onFailed,
                 request.nodesExist,
                 lambda: self.stop(_("The volume or the segmentation was removed.")),
@@ -123,7 +123,7 @@ class EditorPreview:
             fraction, text = self._runner.progress
             self._say(f"{text} {100 * fraction:.0f} %")
 
-    def _onFound(self, request: SegmentationRequest, found: JobResult) -> None:
+    def _onFound(self, request: SegmentationRequest, found: JobResult, volume: str) -> None:
         try:
             requireStillValid(request, found)
             mask = Preview(found.mask, request.job.ct.ijk_to_ras)
@@ -132,7 +132,6 @@ class EditorPreview:
             self.stop(str(error))
             return
         self._found = request, found
-        volume = volumeOf(request, found)
         unusual = self._session.obstacles(replace(request.chosen, segmentationNode=None))[1]
         self._say(" ".join(filter(None, (_("Preview: liver {volume}.").format(volume=volume), unusual))))
         self._onChanged()

@@ -19,7 +19,7 @@ from ..core.volume import InputError
 from ..mrml import follow, parameters
 from ..mrml.follow import FolderVolumes, FolderWatch, VolumeWatch
 from ..mrml.parameters import ChosenParameters
-from ..mrml.preview import PreviewSegment, volumeOf
+from ..mrml.preview import PreviewSegment, segmentAndDescribe
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .task_runner import TaskRunner, WorkerTask
 
@@ -253,8 +253,8 @@ class Follower(VTKObservationMixin):
         self._running = request
         self._runner.start(
             WorkerTask(
-                request.job.segment,
-                lambda found: self._onFound(request, found, since),
+                segmentAndDescribe(request),
+                lambda outcome: self._onFound(request, outcome[0], outcome[1], since),
                 lambda error: self._onFailed(request, error),
                 request.nodesExist,
                 self._onGone,
@@ -266,7 +266,7 @@ class Follower(VTKObservationMixin):
     def _onProgress(self) -> None:
         pass  # the state says what runs; a percentage of a moment's work would only flicker
 
-    def _onFound(self, request: SegmentationRequest, found: JobResult, since: float) -> None:
+    def _onFound(self, request: SegmentationRequest, found: JobResult, volume: str, since: float) -> None:
         self._running = None
         reason = "" if not found.mask.empty else _noLiver(request)
         if not request.imageIsUnchanged() and request.volumeNode is not self.volumeNode:
@@ -274,16 +274,16 @@ class Follower(VTKObservationMixin):
         if reason:
             self._refuse(request.volumeNode, reason)
         else:
-            self._show(request, found, since)
+            self._show(request, found, volume, since)
         self._next()
 
-    def _show(self, request: SegmentationRequest, found: JobResult, since: float) -> None:
+    def _show(self, request: SegmentationRequest, found: JobResult, volume: str, since: float) -> None:
         try:
             self._preview.show(Preview(found.mask, request.job.ct.ijk_to_ras), request)
         except MemoryError as error:
             self._refuse(request.volumeNode, str(error))
             return
-        self._found, self._volume = (request, found), volumeOf(request, found)
+        self._found, self._volume = (request, found), volume
         self.latency = time.monotonic() - since
         self._observe()
 
