@@ -5,10 +5,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.mrml import scene, self_test
-from LiverGTANLib.mrml.sequence_segmentation import CtSequence
+from LiverGTANLib.mrml.sequence_segmentation import CtSequence, curveNodes
+from LiverGTANLib.mrml.session import EDITED
 from support.interactive_cases import addRoi, settle
 from support.module_fixtures import gate, students
-from support.panel_cases import panel
+from support.panel_cases import mask, panel
 from support.sequence_cases import addBrowser, addPhantomSequence, addSequence, addVolumes, phantomFrames
 
 pytestmark = pytest.mark.slow
@@ -134,6 +135,28 @@ def test_a_frame_can_be_corrected_after_the_run_and_its_step_undone(panel, frame
     panel.click(panel.ui.undoFramesButton)
     assert "edited since" in panel.host.dialogs.texts("error")[0] and len(counts(volume)) == 3
     panel.host.takeUncaught()
+
+
+def test_the_curve_follows_what_is_edited_and_the_line_what_is_chosen(panel, frames):
+    _browser, volume = frames
+    segmentAll(panel)
+    before = panel.ui.sequenceLabel.text
+    array = mask(panel.output, volume).copy()
+    array[: len(array) // 2] = 0
+    segmentId = scene.liverSegmentId(panel.output)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, panel.output, segmentId, volume)
+    settle(panel)
+    assert panel.ui.sequenceLabel.text != before
+    table = curveNodes(CtSequence.of(volume))[0].GetTable()
+    hints = [table.GetColumnByName("Hint").GetValue(n) for n in range(3)]
+    assert hints == [EDITED, "", ""] and table.GetColumnByName("Voxels").GetValue(0) == array.sum()
+    other, _ = self_test.addPhantom()
+    panel.choose(other)
+    settle(panel)
+    assert "no frame of a sequence" in panel.ui.sequenceLabel.text
+    panel.choose(volume)
+    settle(panel)
+    assert "3 of 3 frames" in panel.ui.sequenceLabel.text
 
 
 def test_a_deleted_sequence_leaves_nothing_to_show_or_undo(panel, frames):

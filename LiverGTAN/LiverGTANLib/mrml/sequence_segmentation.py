@@ -326,7 +326,7 @@ class _Undo:
     def __init__(self, source: CtSequence, made, replaced, newProxy, restore: Callable[[], None]):
         self._source, self._made, self._replaced = source, made, replaced
         self._newProxy, self._restore = newProxy, restore
-        self._state = _maskTimes(made)
+        self._state = maskTimes(made)
 
     def undo(self) -> None:
         source, made = self._source, self._made
@@ -334,7 +334,7 @@ class _Undo:
             raise InputError(
                 "The sequence or its segmentations were removed or replaced since; there is nothing to undo."
             )
-        if _maskTimes(made) != self._state:
+        if maskTimes(made) != self._state:
             raise InputError(
                 "A frame was edited since, which Undo would lose; to give it up, delete "
                 f"'{made.GetName()}' in the Data module."
@@ -482,7 +482,7 @@ def _hide(source: CtSequence, made) -> None:
         made.GetScene().RemoveNode(made)
 
 
-def _maskTimes(made) -> dict:
+def maskTimes(made) -> dict:
     """Changes when the mask of a frame does; frames without segments, which browsing adds for new CTs, are left out."""
     states = {
         made.GetNthIndexValue(n): _labelmapState(made.GetNthDataNode(n)) for n in range(made.GetNumberOfDataNodes())
@@ -543,10 +543,11 @@ def _tableCopy(tableNode):
     return table
 
 
-def measure(source: CtSequence) -> list[CurvePoint]:
+def measure(source: CtSequence, changed: set[str] | None = None) -> list[CurvePoint]:
     """The curve of the masks as they are by now, which table and chart then show; empty where nothing is segmented.
 
-    Of a frame that was edited since, the volume alone is known, and not even that under a transform that bends space.
+    changed: indices of the frames that may have other masks than the table says, None: all may. Of a frame that was
+    edited since, the volume alone is known, and not even that under a transform that bends space.
     """
     made, table = source.segmentations, scene.owned(source.sequenceNode, _TABLE)
     if made is None:
@@ -556,14 +557,16 @@ def measure(source: CtSequence) -> list[CurvePoint]:
     points = []
     for number in range(made.GetNumberOfDataNodes()):
         index = made.GetNthIndexValue(number)
-        points.append(_measured(source, made.GetNthDataNode(number), saved.get(volume_curve.indexKey(index)), index))
+        point = saved.get(volume_curve.indexKey(index))
+        if point is None or changed is None or index in changed:
+            point = _measured(source, made.GetNthDataNode(number), point, index)
+        points.append(replace(point, index=index))
     if points != read or None in curveNodes(source):
         writeCurve(source, points)
     return points
 
 
 def _measured(source: CtSequence, node, saved: CurvePoint | None, index: str) -> CurvePoint:
-    saved = replace(saved, index=index) if saved is not None else None
     segment = node.GetSegmentation().GetSegment(scene.liverSegmentId(node))
     voxels = scene.segmentVoxels(segment) if segment is not None else 0
     if saved is not None and saved.voxels == voxels:

@@ -322,7 +322,7 @@ class Panel(VTKObservationMixin):
         if self.parameterNode:  # None while the scene is closed, which removes every node
             self.places.onNodeRemoved(node)
             self.batch.refresh()
-            self.sequence.refresh()
+            self.scheduleRefresh()  # later, for a browser of sequences that loses a node must not be asked now
 
     def _observeImage(self) -> None:
         self.removeObservers(self.onImageChanged)
@@ -499,7 +499,8 @@ class Panel(VTKObservationMixin):
     def _onSequenceResult(self, result: SequenceResult) -> None:
         """Choose the segmentation that shows the frame of the CT, if that is still chosen."""
         if self.parameterNode and result.source.proxyNode == self.chosen.volumeNode:
-            self.parameterNode.outputSegmentation = result.segmentation
+            with self.live.restoring():  # an ROI and points that were not used are not to be used for one frame now
+                self.parameterNode.outputSegmentation = result.segmentation
 
     def _fail(self, error: BaseException) -> None:
         """Show an error to the user."""

@@ -10,6 +10,7 @@ from ..mrml import sequence_segmentation, volume_curve
 from ..mrml.parameters import ChosenParameters
 from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentation, SequenceResult
 from ..mrml.session import Session
+from ..mrml.volume_curve import CurvePoint
 from .task_runner import TaskRunner, WorkerTask
 
 BUTTONS = ("segmentFramesButton", "undoFramesButton", "showCurveButton")
@@ -38,7 +39,8 @@ class SequenceSection:
         self._onResult, self._onProgress = onResult, onProgress
         self._task: WorkerTask | None = None
         self._results: dict[str, SequenceResult] = {}  # ID of the sequence -> its last run that can be undone
-        self._said = ""
+        self._said: tuple[object, str] = (None, "")  # the volume that it is about, and the text
+        self._measured: dict[str, dict] = {}  # ID of the sequence -> state of the masks that the curve is of
         self._toolTips = {name: getattr(ui, name).toolTip for name in BUTTONS}
         ui.segmentFramesButton.connect("clicked(bool)", lambda: self._onSegment())
         ui.undoFramesButton.connect("clicked(bool)", lambda: self._onUndo())
@@ -51,13 +53,15 @@ class SequenceSection:
 
     def forget(self) -> None:
         """The scene was closed."""
-        self._results, self._said = {}, ""
+        self._results, self._measured, self._said = {}, {}, (None, "")
 
     def refresh(self) -> None:
         """Show what is true of the chosen CT by now."""
         if self._ui.sequenceCollapsibleButton.collapsed:
             return
         source, reason = self._source()
+        if source is not None:
+            self._measureEdited(source)
         if self.running:
             self._enable("segmentFramesButton", "", _("Cancel"), _("Stop; nothing is changed."))
         else:
@@ -68,7 +72,23 @@ class SequenceSection:
         self._enable("undoFramesButton", self._busy() or ("" if canUndo else _("There is nothing to undo.")))
         isMade = source is not None and source.segmentations is not None
         self._enable("showCurveButton", self._busy() or ("" if isMade else _("Segment the frames first.")))
-        self._setText(self._ui.sequenceLabel, self._said or reason or self._about(source))
+        volume, text = self._said
+        said = text if volume == self._chosen().volumeNode else ""
+        self._setText(self._ui.sequenceLabel, said or reason or self._about(source))
+
+    def _measureEdited(self, source: CtSequence) -> None:
+        """Measure frames that were edited since the curve was made, which it would no longer be of."""
+        made, before = source.segmentations, self._measured.get(source.sequenceNode.GetID())
+        now = sequence_segmentation.maskTimes(made) if made is not None and before is not None else before
+        if now == before:
+            return
+        changed = {index for index in {*now, *before} if now.get(index) != before.get(index)}
+        self._showCurve(source, sequence_segmentation.measure(source, changed))
+
+    def _showCurve(self, source: CtSequence, points: list[CurvePoint], *remarks: str) -> None:
+        """Say what the curve shows, and remember of which masks it is."""
+        self._measured[source.sequenceNode.GetID()] = sequence_segmentation.maskTimes(source.segmentations)
+        self._said = source.proxyNode, " ".join([volume_curve.summary(points), *remarks])
 
     def _busy(self) -> str:
         return _("Not while frames are being segmented.") if self.running else ""
@@ -119,7 +139,7 @@ class SequenceSection:
                 result = frames.apply(results)
                 self._results[result.source.sequenceNode.GetID()] = result
                 self._onResult(result)
-                self._say(" ".join([volume_curve.summary(result.points), *self._remarks(result)]))
+                self._showCurve(result.source, result.points, *self._remarks(result))
         finally:
             self._onProgress()
 
@@ -162,6 +182,7 @@ class SequenceSection:
             with slicer.util.tryWithErrorDisplay(_("The step could not be taken.")):
                 self._results[source.sequenceNode.GetID()].undo()
                 del self._results[source.sequenceNode.GetID()]
+                self._measured.pop(source.sequenceNode.GetID(), None)
                 self._say(_("The segmentations of the frames are as they were before."))
         finally:
             self._onProgress()
@@ -172,17 +193,18 @@ class SequenceSection:
             self.refresh()
             return
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
-            self._say(volume_curve.summary(sequence_segmentation.measure(source)))
+            self._showCurve(source, sequence_segmentation.measure(source))
             _table, chart = sequence_segmentation.curveNodes(source)
             logic = slicer.app.applicationLogic()
             logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
             logic.PropagatePlotChartSelection()
             slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+        self.refresh()
 
     # What is shown
 
     def _say(self, text: str) -> None:
-        self._said = text
+        self._said = self._chosen().volumeNode, text
         self.refresh()
 
     def _enable(self, name: str, reason: str, text: str = "", toolTip: str = "") -> None:
