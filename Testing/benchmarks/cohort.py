@@ -2,9 +2,9 @@
 
 `make benchmark-cohort [ARGUMENTS=CASES]`: that many crops of the sample CT, the program started anew for each way. "CTs
 a minute" is of a whole run, with its start, table and page; "each further CT" is the slope between a run over one CT
-and one over all. Memory is the largest sum over the program and its workers, where what they share counts once for
-each. "again" is a second run over the same folder, where all is done: what going on after a stop costs. Other processes
-lengthen all of it; the load is printed.
+and one over all, as is the processor time, which other processes hardly lengthen. Memory is the largest sum over the
+program and its workers, where what they share counts once for each. "again" is a second run over the same folder, where
+all is done: what going on after a stop costs. Other processes lengthen the rest; the load is printed.
 """
 
 import os
@@ -32,6 +32,7 @@ PERIOD_S = 0.05
 @dataclass(frozen=True)
 class Measured:
     seconds: float
+    processor_seconds: float
     megabytes: float
 
 
@@ -39,7 +40,7 @@ def measure(inputs: Path, output: Path, options: tuple[str, ...]) -> Measured:
     """Start the program, and look at its memory until it ends. Raises RuntimeError when it fails."""
     words = [sys.executable, "-m", "LiverGTANLib", "segment", str(inputs), "-o", str(output), "--engine", "numpy"]
     with tempfile.TemporaryFile() as said:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), processor_seconds()
         process = subprocess.Popen(
             [*words, *options], cwd=LIBRARY, stdout=said, stderr=said, env=os.environ | {"PYTHONPATH": str(LIBRARY)}
         )
@@ -51,7 +52,13 @@ def measure(inputs: Path, output: Path, options: tuple[str, ...]) -> Measured:
         if process.returncode:
             said.seek(0)
             raise RuntimeError(said.read().decode(errors="replace"))
-    return Measured(seconds, most / 2**20)
+    return Measured(seconds, processor_seconds() - before, most / 2**20)
+
+
+def processor_seconds() -> float:
+    """Of all processes that have ended by now, and that they had started."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def memory(pid: int) -> int:
@@ -89,14 +96,16 @@ def main() -> None:
             f"{processor()}, {os.cpu_count()} processors (load {os.getloadavg()[0]:.1f}); {count} CTs of about {size} "
             "voxels"
         )
-        print(f"{'':18}{'CTs a minute':>14}{'each further CT':>17}{'memory':>10}{'again':>9}")
+        print(f"{'':18}{'CTs a minute':>14}{'each further CT':>17}{'processor':>12}{'memory':>10}{'again':>9}")
         for number, (way, options) in enumerate(WAYS.items()):
             one = measure(single, folder / f"single-{number}", options)
             every = measure(cases, folder / f"out-{number}", options)
             again = measure(cases, folder / f"out-{number}", options)
             further = (every.seconds - one.seconds) / (count - 1)
+            processor_time = (every.processor_seconds - one.processor_seconds) / (count - 1)
             print(
-                f"{way:18}{60 * count / every.seconds:14.0f}{further:15.2f} s{every.megabytes:7.0f} MB"
+                f"{way:18}{60 * count / every.seconds:14.0f}{further:15.2f} s{processor_time:10.2f} s"
+                f"{every.megabytes:7.0f} MB"
                 f"{again.seconds:7.2f} s"
             )
 
