@@ -352,6 +352,19 @@ def test_a_folder_tells_of_the_newest_file_when_it_is_complete(tmp_path):
     assert watch.poll() is None and watch.poll() == tmp_path / "old.nrrd"
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_nifti_file_that_ends_too_early_is_waited_for_though_slicer_would_read_it(tmp_path, name):
+    ct, _ = phantom_ct((6.0, 6.0, 6.0))
+    (tmp_path / "whole").mkdir()
+    write_nifti(tmp_path / "whole" / name, ct.hu, ct.ijk_to_ras)
+    whole = (tmp_path / "whole" / name).read_bytes()
+    watch = follow.FolderWatch(tmp_path)
+    for part in (whole[:100], whole[:-20], whole):
+        (tmp_path / name).write_bytes(part)
+        found = [watch.poll() for _ in range(3)]
+        assert (tmp_path / name in found) == (part is whole) and bool(watch.waiting) == (part is not whole)
+
+
 def _touch(path, seconds: int) -> None:
     later = time.time() + seconds
     os.utime(path, (later, later))

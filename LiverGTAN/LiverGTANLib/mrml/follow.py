@@ -2,7 +2,11 @@
 that come into a folder. Main thread only.
 """
 
+import gzip
+import math
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -102,6 +106,7 @@ class FolderWatch:
         """Raises InputError when it is no folder that can be read."""
         self.folder, self.waiting = Path(folder), ""
         self._candidate: tuple | None = None
+        self._partial: tuple | None = None  # a file that ends too early, and its stamp
         self._known = self._stamps()
 
     def poll(self) -> Path | None:
@@ -113,12 +118,23 @@ class FolderWatch:
         new = {path: stamp for path, stamp in found.items() if self._known.get(path) != stamp}
         newest = max(new, key=lambda path: new[path], default=None)
         before, self._candidate = self._candidate, (newest, new[newest]) if newest else None
-        isComplete = newest is not None and before == self._candidate and new[newest][1] > 0
+        isComplete = newest is not None and before == self._candidate and self._isWhole(newest, new[newest])
         self.waiting = newest.name if newest and not isComplete else ""
         if not isComplete:
             return None
         self._known = found
         return newest
+
+    def _isWhole(self, path: Path, stamp: tuple[int, int]) -> bool:
+        """Whether a file ends where it should, as far as that is told beforehand: Slicer reads NIfTI files that end too
+        early, with zeros for what is missing. Other files it refuses.
+        """
+        if stamp[1] == 0 or self._partial == (path, stamp):
+            return False
+        if path.name.lower().endswith((".nii", ".nii.gz")) and not _isWholeNifti(path):
+            self._partial = path, stamp
+            return False
+        return True
 
     def _stamps(self) -> dict[Path, tuple[int, int]]:
         """File -> (time of the last change, bytes)."""
@@ -133,6 +149,43 @@ class FolderWatch:
         except OSError as error:
             raise InputError(f"The folder '{self.folder}' cannot be read: {error.strerror or error}.") from error
         return stamps
+
+
+def _isWholeNifti(path: Path) -> bool:
+    """Whether a NIfTI file holds as many bytes as its header says; True where that cannot be known."""
+    packed = path.name.lower().endswith(".gz")
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            needed = _niftiBytes(file.read(176))
+            if not packed:
+                return path.stat().st_size >= needed
+            while chunk := file.read(1 << 24):
+                needed -= len(chunk)
+            return needed <= 176
+    except (EOFError, zlib.error):  # the stream ends within a block
+        return False
+    except OSError:  # cannot be read, or is no gzip file: Slicer says so
+        return True
+
+
+def _niftiBytes(header: bytes) -> int:
+    """Bytes of a NIfTI-1 or NIfTI-2 file with header and voxels, 0 where the header is of neither (nifti1.h, nifti2.h
+    of nifti.nimh.nih.gov)."""
+    for order in "<>":
+        size = struct.unpack_from(f"{order}i", header.ljust(4, b"\0"))[0]
+        if size in (348, 540) and len(header) < 176:
+            return size
+        if size == 348:
+            dim, bits = struct.unpack_from(f"{order}8h", header, 40), struct.unpack_from(f"{order}h", header, 72)[0]
+            return int(struct.unpack_from(f"{order}f", header, 108)[0]) + _voxelBytes(dim, bits)
+        if size == 540:
+            dim, bits = struct.unpack_from(f"{order}8q", header, 16), struct.unpack_from(f"{order}h", header, 14)[0]
+            return struct.unpack_from(f"{order}q", header, 168)[0] + _voxelBytes(dim, bits)
+    return 0
+
+
+def _voxelBytes(dim: tuple[int, ...], bits: int) -> int:
+    return math.prod(max(1, n) for n in dim[1 : 1 + max(0, min(7, dim[0]))]) * bits // 8
 
 
 class FolderVolumes:
