@@ -100,6 +100,27 @@ def test_nodes_removed_in_the_middle_end_the_run(panel, frames, gate, what):
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
 
 
+def test_a_scene_closed_in_the_middle_ends_the_run(panel, frames, gate):
+    panel.click(panel.ui.segmentFramesButton)
+    slicer.mrmlScene.Clear(0)
+    gate.set()
+    settle(panel)
+    assert enabled(panel) == [] and panel.ui.sequenceLabel.text == "Choose a CT of a sequence."
+    assert slicer.util.getNodesByClass("vtkMRMLSequenceNode") == [] and not panel.host.dialogs.messages
+
+
+def test_removed_after_the_run_each_node_leaves_the_rest_in_order(panel, frames):
+    """The sequence of CTs, its browser, the node that shows a mask: Slicer's own nodes are not asked while they go."""
+    browser, volume = frames
+    segmentAll(panel)
+    source = CtSequence.of(volume)
+    for node in (panel.output, source.segmentations, browser, source.sequenceNode, volume):
+        slicer.mrmlScene.RemoveNode(node)
+        panel.host.processEvents()
+        panel.widget.panel.sequence.refresh()
+    assert enabled(panel) == [] and not panel.host.dialogs.messages
+
+
 def test_what_is_there_is_replaced_only_after_a_question(panel, frames):
     _browser, volume = frames
     segmentAll(panel)
