@@ -26,6 +26,7 @@ from LiverGTANLib.core.files import read_json
 from LiverGTANLib.core.input_checks import Finding, check
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume
+from training.data.copy_checks import sketch
 from training.data.mask_checks import check_geometry, check_mask
 from training.data.scans import Scan, ScanError, content_hash
 from training.data.student_check import check_against_student
@@ -34,10 +35,10 @@ from training.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Of the entries and of what was checked before they were written."""
 LARGEST_ENTRY = 2**20
-"""Bytes of an entry's record, which has 1 KB."""
+"""Bytes of an entry's record, which has 5 KB."""
 HU_RANGE = (-1024.0, 2000.0)
 """From air to dense bone; the cache stores no more."""
 
@@ -46,7 +47,7 @@ HU_RANGE = (-1024.0, 2000.0)
 class CachedScan:
     """A prepared scan. content: hash of its HU as they are in the file. sha256: of hu and label as they are here.
 
-    notes: what a user should know of it.
+    notes: what a user should know of it. sketch: hashes that copies of it share, see `copy_checks`.
     """
 
     scan: Scan
@@ -55,6 +56,7 @@ class CachedScan:
     spacing_mm: float
     sha256: str
     notes: tuple[str, ...] = ()
+    sketch: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -220,6 +222,7 @@ def _write(
     entry = {
         "name": scan.name,
         "content": content_hash(ct),
+        "sketch": sketch(ct),
         "sha256": hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest(),
         "spacing_mm": spacing_mm,
         "hu_range": HU_RANGE,
@@ -238,6 +241,7 @@ def _entry(scan: Scan, folder: Path) -> CachedScan:
     try:
         about = read_json(folder / "entry.json", LARGEST_ENTRY)
         facts = (about["content"], float(about["spacing_mm"]), about["sha256"], tuple(about.get("notes", ())))
+        facts += (tuple(about["sketch"]),)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The cache of {scan.name} is damaged ({reason(error)}); delete {folder}, then it is made anew."

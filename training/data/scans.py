@@ -162,6 +162,12 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 def content_hash(ct: CtVolume) -> str:
     """SHA-256 of the HU in a fixed order of axes: the same scan under another name, format or voxel order matches."""
+    values = np.ascontiguousarray(in_order_of_axes(ct))
+    return hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def in_order_of_axes(ct: CtVolume) -> np.ndarray:
+    """HU (S, A, R) as int16, -1024 at least, of a scan whose axes lie nearest to these."""
     columns = np.asarray(ct.ijk_to_ras, float)[:3, :3]
     nearest = np.abs(columns).argmax(axis=0)
     turned = np.asarray(ct.hu)
@@ -171,8 +177,7 @@ def content_hash(ct: CtVolume) -> str:
         turned = turned.transpose([2 - a for a in axes])[flips]
     values = np.clip(np.round(turned), -32768, 32767).astype("<i2")
     # Padding values below air differ between exports of one scan.
-    values = np.ascontiguousarray(np.maximum(values, -1024))
-    return hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()
+    return np.maximum(values, -1024)
 
 
 def _size(array: np.ndarray) -> str:

@@ -62,6 +62,13 @@ class TrainingData:
         stored = {content: name for bank in self._banks for name, content in bank.meta.get("contents", {}).items()}
         return stored | ({record.content: record.name for record in self.scans.records} if self.scans else {})
 
+    @cached_property
+    def sketches(self) -> dict[str, list[str]]:
+        """Name -> sketch (`copy_checks`) of the CTs that volumes come from, where it is recorded."""
+        stored = {name: hashes for bank in self._banks for name, hashes in bank.meta.get("sketches", {}).items()}
+        packed = self.scans.bank.about.get("sketches", {}) if self.scans else {}
+        return stored | {name: packed[name] for name in self.sources & set(packed)}
+
     @property
     def unhashed(self) -> list[Path]:
         """Banks with volumes of real CTs that do not record what these hold."""

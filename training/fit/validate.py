@@ -15,6 +15,7 @@ import torch
 from LiverGTANLib.core.measurements import dice
 from LiverGTANLib.core.volume import HU_WINDOW, CtVolume
 from training.data.cases import Case, on_model_grid, parse_cases
+from training.data.copy_checks import copies_of, sketch
 from training.data.scans import Scan, content_hash
 from training.data.splits import validation_scans
 from training.data.training_data import TrainingData
@@ -104,17 +105,21 @@ def reader(scan: Scan) -> ReadCase:
 
 
 def refuse_trained(cases: list[Case], trained: TrainingData) -> None:
-    """Raises UserError for a case from which volumes or views are made, known by its voxels or by its name."""
-    refuse({case.name: content_hash(dataclasses.replace(case).ct) for case in cases}, trained)
+    """Raises UserError for a case from which volumes or views are made, known by its voxels, or a part of them, or by
+    its name."""
+    cts = {case.name: dataclasses.replace(case).ct for case in cases}
+    copies = copies_of({name: sketch(ct) for name, ct in cts.items()}, trained.sketches) if trained.sketches else {}
+    refuse({name: content_hash(ct) for name, ct in cts.items()}, trained, copies)
 
 
-def refuse(contents: dict[str, str], trained: TrainingData) -> None:
-    """The same for the hashes of cases by name."""
+def refuse(contents: dict[str, str], trained: TrainingData, copies: dict[str, str] | None = None) -> None:
+    """The same for the hashes of cases by name. copies: what each is a copy of."""
     names, known = trained.sources, trained.contents
+    same = {name: known[content] for name, content in contents.items() if content in known} | (copies or {})
     found = [
-        name if name in names else f"{name} (there as {known[content]})"
-        for name, content in sorted(contents.items())
-        if name in names or content in known
+        name if name in names else f"{name} (there as {same[name]})"
+        for name in sorted(contents)
+        if name in names or name in same
     ]
     if found:
         raise UserError(

@@ -153,6 +153,7 @@ def create(config: SynthesisConfig, alone: bool, sources: Sources, labels: dict[
         "shares": {name: getattr(settled, name) for name in SHARES},
         "sources": sources.digests(),
         "contents": {entry.name: entry.content for entry in entries},
+        "sketches": {entry.name: list(entry.sketch) for entry in entries},
         "notes": {entry.name: entry.notes for entry in entries if entry.notes},
         "left_out": sources.reals.left_out,
         "set_aside": sources.reals.set_aside,

@@ -35,6 +35,7 @@ def pack(config: Pack, report: Callable[[str], None] = print) -> ScanBank:
         "left_out": reals.left_out,
         "set_aside": reals.set_aside,
         "notes": {entry.name: entry.notes for entry in reals.entries if entry.notes},
+        "sketches": {entry.name: list(entry.sketch) for entry in reals.entries},
     }
     if labels:
         about["labels"] = labels

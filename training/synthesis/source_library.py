@@ -13,6 +13,7 @@ from training import paths
 from training.data import held_out, layouts
 from training.data.bank import LARGEST_META
 from training.data.cache import CachedScan, prepare
+from training.data.copy_checks import contents_with_copies
 from training.data.scans import Part, Scan
 from training.data.splits import recorded, recorded_split, refuse_shared_content, split
 from training.errors import UserError, reason
@@ -133,7 +134,8 @@ def prepare_reals(
     usable = [scan for scan in scans if scan.name in contents]
     parts: dict[str, Part] = {scan.name: part for scan, part in own.items()}
     parts |= split(usable, config.validation_share, config.seed, known)
-    for names in refuse_shared_content(contents, parts):
+    alike = contents_with_copies(contents, {entry.name: entry.sketch for entry in entries})
+    for names in refuse_shared_content(alike, parts):
         report(f"The same scan under several names, all in one part: {', '.join(names)}")
     trained = [entry for entry in entries if parts[entry.name] == "train"]
     if scans:

@@ -6,11 +6,13 @@ import logging
 import numpy as np
 import pytest
 
+from LiverGTANLib.core.volume import CtVolume
 from support.training_fixtures import logged, makeBank, options, smallConfig
 from support.volumes import write_image
 from training.__main__ import main
 from training.data.bank import Bank
 from training.data.cases import Case, on_model_grid, parse_cases
+from training.data.copy_checks import sketch
 from training.data.scans import ScanError, content_hash
 from training.errors import UserError
 from training.fit import validate
@@ -143,3 +145,18 @@ def test_a_reference_of_several_organs_needs_the_name_of_one(tmp_path, body, cap
         Case.parse("=".join(map(str, files))).read()
     assert np.array_equal(Case.parse("=".join(map(str, files)) + ":5").mask, mask)
     assert not Case.parse("=".join(map(str, files)) + ":6").mask.any() and "label 6 does not occur" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["cropped", "one voxel changed"])
+def test_a_case_that_is_a_part_of_a_trained_ct_is_refused(tmp_path, body, change):
+    ct, mask = body
+    hu = np.random.default_rng(0).normal(50, 15, ct.shape).astype(np.int16)
+    bank = bank_of(tmp_path / "bank", contents={}, sketches={"trained": sketch(CtVolume(hu, ct.ijk_to_ras))})
+    if change == "cropped":
+        part, mask = CtVolume(hu[1:-2], ct.ijk_to_ras), mask[1:-2]
+    else:
+        hu[0, 0, 0] += 1
+        part = CtVolume(hu, ct.ijk_to_ras)
+    case = "=".join(map(str, write_case(tmp_path, "renamed", (part, mask))))
+    with pytest.raises(UserError, match=r"renamed \(there as trained\) is in the training data"):
+        validator(DataSettings((bank,), (case,)))
