@@ -108,7 +108,7 @@ def scratch(tmp_path_factory):
     from support.dicom_cases import ctSlices, save
 
     folder = tmp_path_factory.mktemp("documents")
-    ct, liver = phantom_ct()
+    ct, liver = phantom_ct((4.0, 4.0, 4.0))
     (folder / "LiverGTAN" / "cases").mkdir(parents=True)
     for name in ("scan", "ct", "other", "LiverGTAN/scan", "LiverGTAN/cases/a", "LiverGTAN/cases/b"):
         write_nifti(folder / f"{name}.nii.gz", ct.hu, ct.ijk_to_ras)

@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import itertools
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,9 @@ def stages(ct: CtVolume, student: str) -> dict[str, Callable[[], object]]:
     }
 
 
+QUIET_LOAD = 0.5
+"""Load average below which nothing else runs to speak of. Chosen."""
+
 ARGUMENTS = ("logits", "image", "grid", "spacing_mm", "student", "engine", "temperature", "hu_window", "noise_hu")
 """Of an analysis, but for its cache."""
 
@@ -173,6 +177,7 @@ def sizes_mb() -> dict[str, float]:
 
 def measure(runs: int, slices: int) -> dict:
     """Every group, with what one must know of the machine."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     samples.fetch()
     sample = large(image_files.read_ct(samples.CT))
     scan = CtVolume(sample.hu, sample.ijk_to_ras, "512x512x129")
@@ -197,6 +202,7 @@ def measure(runs: int, slices: int) -> dict:
     return {
         "machine": f"{processor()}, {threads.thread_count()} threads; {versions}",
         "runs": runs,
+        "load_average_before": load and round(load, 1),
         "limits": limits(),
         "million_multiplications": {n: round(multiplications(n, image.shape) / 1e6) for n in weight_file.available()},
         "size_mb": sizes_mb(),
@@ -223,7 +229,7 @@ def report(found: dict) -> str:
 
 Written by `make benchmark-speed ARGUMENTS=--write`. Medians of {found["runs"]} runs, taken in turn with the others of
 their group, of processor time over all threads and of wall time; ratio: processor time to that of the group's first.
-{found["machine"]}.
+{found["machine"]}. {loaded(found)}
 
 Limits of one thread: {machine["sgemm_gflops"]} GFLOP/s in a square product, {machine["copy_gb_s"]} GB/s in a copy.
 At that rate 512x512x129 voxels take {floors}.
@@ -234,6 +240,19 @@ On disk, MB: {", ".join(f"{name} {size:g}" for name, size in found["size_mb"].it
 
 {growth(found)}
 """
+
+
+def loaded(found: dict) -> str:
+    """Whether other programs ran beside the benchmark, in a sentence."""
+    load = found["load_average_before"]
+    if load is None:
+        return "How busy the machine was is not known."
+    if load < QUIET_LOAD:
+        return f"Load average {load:g} before: the machine was quiet."
+    return (
+        f"Load average {load:g} before: other programs ran beside it, so that wall times say little; processor times "
+        "and ratios are to be compared."
+    )
 
 
 def growth(found: dict) -> str:

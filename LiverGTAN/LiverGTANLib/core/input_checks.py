@@ -130,11 +130,13 @@ def check(ct: CtVolume) -> list[Finding]:
     return sorted(findings, key=lambda finding: not finding.blocking)
 
 
-def require_usable(ct: CtVolume) -> None:
-    """Raise `InputError` with every blocking reason, if there is one."""
-    reasons = [finding.reason for finding in check(ct) if finding.blocking]
+def require_usable(ct: CtVolume) -> list[Finding]:
+    """What `check` finds; raises `InputError` with every blocking reason, if there is one."""
+    findings = check(ct)
+    reasons = [finding.reason for finding in findings if finding.blocking]
     if reasons:
         raise InputError(" ".join(reasons))
+    return findings
 
 
 def _check_shape(ct: CtVolume) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..core import measurements, segmenter, terminology
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write, real_path, to_json
-from ..core.input_checks import check
+from ..core.input_checks import require_usable
 from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.proportion_check import check_proportions
@@ -50,12 +50,15 @@ def segment_file(
     path: Path, source: CtFile, read_seconds: float, engine: Engine, parameters: MaskParameters
 ) -> FileResult:
     """Find the liver in a CT that was read. Raises InputError or EngineError with a sentence."""
-    analysis = segmenter.analyze(source.ct, engine)
+    start = time.perf_counter()
+    about_scan = require_usable(source.ct)
+    checking = time.perf_counter() - start
+    analysis = segmenter.analyze(source.ct, engine, checked=True)
     analyzed = time.perf_counter()
     mask = segmenter.mask(analysis, source.ct, parameters)
     masked = time.perf_counter()
     findings = [
-        *check(source.ct),
+        *about_scan,
         *segmenter.check(analysis),
         *(check_orientation(analysis, engine) or check_proportions(analysis, engine)),
     ]
@@ -69,7 +72,7 @@ def segment_file(
         "read": read_seconds,
         **analysis.seconds,
         "mask": masked - analyzed,
-        "check": time.perf_counter() - masked,
+        "check": checking + time.perf_counter() - masked,
     }
     report = {
         "input": str(path),
