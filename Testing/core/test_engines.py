@@ -146,6 +146,18 @@ def test_buffers_are_made_once_for_all_tiles_and_scans_of_a_size(monkeypatch):
     assert len(made) == 1
 
 
+def test_a_pass_is_few_calls_each_on_much(monkeypatch):
+    """Threads that made many short calls of numpy would wait for each other."""
+    made, matmul = [], np.matmul
+    engine, x = NumpyEngine(randomStudent((5, 10, 20, 30))), noise(32, 48, 64)
+    engine.forward(x)
+    monkeypatch.setattr(np, "matmul", lambda a, b, out: made.append(a.shape) or matmul(a, b, out=out))
+    engine.forward(x)
+    planes = [16, 8, 4, 2]  # of the levels
+    decoders = [n // 2 for n in planes[:3]]
+    assert len(made) <= 16 // 4 + sum(planes) + sum(planes[1:]) + sum(decoders)
+
+
 def test_a_trunk_of_1500_slices_is_computed_in_one_pass():
     assert len(tiles((1312, 112, 128), 16, numpy_engine.MOST_CELLS_AT_ONCE)) == 1
 

@@ -8,7 +8,7 @@ import pytest
 
 from LiverGTANLib.core import volume
 from LiverGTANLib.core.model_grid import AlignedGrid, ModelGrid, ReslicedGrid
-from LiverGTANLib.core.resample import CellAverages, EvenBands, average, interpolation_weights
+from LiverGTANLib.core.resample import PLANES_AT_ONCE, CellAverages, EvenBands, average, interpolation_weights
 from LiverGTANLib.core.volume import CtVolume
 from support.cases import smallCt
 
@@ -121,24 +121,28 @@ def test_bands_hold_all_that_counts(count, cells, spacing):
 
 
 def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
-    """Twice the slices, twice the multiplications and no larger arrays on the way: linear in voxels."""
+    """Ten times the slices, ten times the multiplications and no larger arrays on the way: linear in voxels.
+
+    A slice takes two calls: threads that made many short ones would wait for each other.
+    """
     multiplied, matmul = [], np.matmul
     monkeypatch.setattr(
         np, "matmul", lambda a, b, out: multiplied.append(a.size * b.shape[-1]) or matmul(a, b, out=out)
     )
 
-    def work(slices: int) -> tuple[int, int]:
+    def work(slices: int) -> tuple[int, int, int]:
         multiplied.clear()
         axes = [CellAverages(n, c, s, 3.0) for n, c, s in ((slices, slices // 3, 1.0), (48, 16, 1.0), (64, 21, 1.0))]
         tracemalloc.start()
         average(np.zeros((slices, 48, 64), np.int16), axes, (-160, 240))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return sum(multiplied), peak
+        return sum(multiplied), peak, len(multiplied)
 
     short, long = work(300), work(3000)
     assert long[0] == pytest.approx(10 * short[0], rel=0.05)
     assert long[1] < 11 * short[1]
+    assert long[2] == 2 * 3000 + 1000 // PLANES_AT_ONCE
 
 
 def test_matrices_are_weights():
