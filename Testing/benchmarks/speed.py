@@ -229,7 +229,8 @@ def report(found: dict) -> str:
 
 Written by `make benchmark-speed ARGUMENTS=--write`. Medians of {found["runs"]} runs, taken in turn with the others of
 their group, of processor time over all threads and of wall time; ratio: processor time to that of the group's first.
-{found["machine"]}. {loaded(found)}
+{found["machine"]}.
+{loaded(found)}
 
 Limits of one thread: {machine["sgemm_gflops"]} GFLOP/s in a square product, {machine["copy_gb_s"]} GB/s in a copy.
 At that rate 512x512x129 voxels take {floors}.
@@ -250,8 +251,8 @@ def loaded(found: dict) -> str:
     if load < QUIET_LOAD:
         return f"Load average {load:g} before: the machine was quiet."
     return (
-        f"Load average {load:g} before: other programs ran beside it, so that wall times say little; processor times "
-        "and ratios are to be compared."
+        f"Load average {load:g} before: other programs ran beside it, so that wall times say little;\n"
+        "processor times and ratios are to be compared."
     )
 
 

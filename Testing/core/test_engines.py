@@ -129,7 +129,9 @@ def test_tiles_cover_every_plane_once_and_are_alike(depth, planes):
     parts = tiles((depth, 48, 32), 16, planes * 48 * 32)
     covered = np.concatenate([np.arange(depth)[core] for core, _ in parts])
     np.testing.assert_array_equal(covered, np.arange(depth))
-    assert {around.stop - around.start for _, around in parts} == {min(depth, max(planes, 144))}
+    (size,) = {around.stop - around.start for _, around in parts}
+    assert size <= min(depth, max(planes, 144))
+    assert (size - 16) * len(parts) < depth + 128 * (len(parts) - 1)  # a multiple less would not do
     for core, around in parts:
         assert around.start == 0 or around.start <= core.start - 64
         assert around.stop == depth or around.stop >= core.stop + 64

@@ -73,9 +73,12 @@ def tiles(shape: tuple[int, int, int], multiple: int, most_cells: int) -> list[t
     cells), so that margins of 4 multiples change nothing but rounding.
     """
     depth, margin = shape[0], 4 * multiple
-    size = max(most_cells // (shape[1] * shape[2]) // multiple, 9) * multiple
-    if depth <= size:
+    largest = max(most_cells // (shape[1] * shape[2]) // multiple, 9) * multiple
+    if depth <= largest:
         return [(slice(0, depth), slice(0, depth))]
+    count = -(-(depth - 2 * margin) // (largest - 2 * margin))
+    # No larger than so many need: two that were just too large for one would compute nearly all of it twice.
+    size = -(-(depth + 2 * margin * (count - 1)) // (count * multiple)) * multiple
     starts = [0, *range(size - margin, depth - margin, size - 2 * margin)]
     firsts = [max(0, min(start - margin, depth - size)) for start in starts]
     stops = [*starts[1:], depth]
