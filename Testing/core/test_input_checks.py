@@ -126,7 +126,7 @@ def test_a_real_ct_whose_background_is_zero_is_refused(sampleCt):
     [(0, 0.52, "0 HU, which looks like tissue"), (-100, 0.4, "-100 HU, which looks like fat"), (-500, 0.4, "")],
 )
 def test_thin_wedges_and_fills_that_look_like_fat_are_told(sampleCt, value, low, words):
-    k, j, i = (index / n - 0.5 for index, n in zip(np.indices(sampleCt.shape), sampleCt.shape))
+    _, j, i = (index / n - 0.5 for index, n in zip(np.indices(sampleCt.shape), sampleCt.shape))
     wedge = abs(i + 0.1 * j) > low
     findings = input_checks.check(CtVolume(np.where(wedge, value, sampleCt.hu), sampleCt.ijk_to_ras))
     assert len(findings) == bool(words)
