@@ -181,24 +181,38 @@ def cut_ends(mask: BoxMask, ct: CtVolume) -> list[str]:
 def surface_at_padding(mask: BoxMask, ct: CtVolume) -> float:
     """Part of the mask's surface, 0 to 1, beside which the scan holds padding: one value, lower than that of air."""
     values = fill_values(ct.hu)
-    reach = [1 + round(PADDING_REACH_MM / spacing) for spacing in ct.spacing[::-1]]
-    box = boxes.grown(mask.box, max(reach), mask.shape)
-    padding = np.isin(ct.hu[box], values[values < HIGHEST_PADDING_HU])
-    if not padding.any():
+    values = values[values < HIGHEST_PADDING_HU]
+    if not len(values):
         return 0.0
-    inside = np.zeros(padding.shape, bool)
+    box = boxes.grown(mask.box, 1, mask.shape)
+    inside = np.zeros(boxes.shape(box), bool)
     inside[boxes.relative_to(box, mask.box)] = mask.voxels
     total = padded = 0.0
-    for axis, (steps, spacing) in enumerate(zip(reach, ct.spacing[::-1])):
-        for direction in (1, -1):
-            body, beyond = (np.moveaxis(array, axis, 0)[::direction] for array in (inside, padding))
-            faces = body[:-1] > body[1:]
-            near = beyond[1:].copy()
-            for step in range(1, min(steps, len(near))):
-                near[:-step] |= beyond[1 + step :]
-            total += np.count_nonzero(faces) / spacing
-            padded += np.count_nonzero(faces & near) / spacing
+    for axis, spacing in enumerate(ct.spacing[::-1]):
+        voxels, direction = faces(inside, axis)
+        voxels += boxes.start(box)
+        near = np.zeros(len(voxels), bool)
+        for step in range(1, 2 + round(PADDING_REACH_MM / spacing)):
+            beyond = voxels.copy()
+            beyond[:, axis] += step * direction
+            there = np.flatnonzero((beyond[:, axis] >= 0) & (beyond[:, axis] < mask.shape[axis]))
+            near[there] |= np.isin(ct.hu[tuple(beyond[there].T)], values)
+        total += len(voxels) / spacing
+        padded += np.count_nonzero(near) / spacing
     return padded / total if total else 0.0
+
+
+def faces(inside: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Faces of a boolean mask across an axis: (N, 3) indices of their voxels, and (N,) -1 or 1, where outside is.
+
+    Those on the border of the array are none.
+    """
+    low, high = ([slice(None)] * axis + [part] for part in (slice(None, -1), slice(1, None)))
+    changes = inside[tuple(low)] != inside[tuple(high)]
+    places = np.stack(np.unravel_index(np.flatnonzero(changes), changes.shape), axis=1)
+    direction = np.where(inside[tuple(places.T)], 1, -1)
+    places[:, axis] += direction < 0
+    return places, direction
 
 
 def incomplete(ends: list[str]) -> str:
