@@ -48,15 +48,23 @@ class LiverGTAN(ScriptedLoadableModule):
             "The network is trained by knowledge distillation through a growing teacher assistant, after Xu et al., "
             "Phys Med Biol 66(23), 2021, doi 10.1088/1361-6560/ac3935."
         )
-        slicer.app.connect("startupCompleted()", _registerSampleData)
+        slicer.app.connect("startupCompleted()", _onStartupCompleted)
         slicer.app.connect("startupCompleted()", _registerEditorEffect)
 
 
-def _registerSampleData():
+def _onStartupCompleted():
+    slicer.mrmlScene.AddObserver(slicer.mrmlScene.EndImportEvent, _onSceneLoaded)
     if hasattr(slicer.modules, "sampledata"):
         from LiverGTANLib.mrml import sample_data
 
         sample_data.register()
+
+
+def _onSceneLoaded(caller, event):
+    """Also when the module was not opened yet."""
+    from LiverGTANLib.mrml import overlay
+
+    overlay.restoreForegrounds(caller)
 
 
 def _registerEditorEffect():
@@ -246,11 +254,13 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     def splitLiver(self, segmentation, plane=None, remnantSide=None, weightKg=None):
         """Split the liver in a segmentation into remnant and resected part, which become a segmentation of their own.
 
-        plane: markups plane node that says where; None: the plan's own plane, at first a sagittal one that halves the
-        liver. remnantSide: "normal" for the side that the plane's normal points to, "opposite" for the other one, None
-        to leave it (at first "normal", the patient's left). weightKg: of the body; None: as set before, else as the
-        DICOM header says. The liver segment and all others stay as they are.
-        Returns a ResectionPlan with partsNode, planeNode, tableNode and volumes (remnantMl, resectedMl, percent,
+        plane: markups plane or open markups curve that says where; None: the plan's own cut, at first a sagittal plane
+        that halves the liver. A curve goes on straight beyond its ends, and across the plane that it lies in.
+        remnantSide: "normal" for the side that the plane's normal points to, or to the left of the curve as seen from
+        the head (where the curve's plane stands upright: from the front, else from the left), "opposite" for the other
+        one, None to leave it (at first "normal", the patient's left). weightKg: of the body; None: as set before, else
+        as the DICOM header says. The liver segment and all others stay as they are.
+        Returns a ResectionPlan with partsNode, cutNode, tableNode and volumes (remnantMl, resectedMl, percent,
         mlPerKg). Raises InputError when there is no liver, or the plane or the weight is none.
         """
         from LiverGTANLib.mrml import resection_plan
@@ -369,14 +379,22 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         table.put(parameters.findOrCreateTable(self.getParameterNode()), result.segmentation, result.row())
 
     def table(self):
-        """The table node with one row per segmentation, None before the first result."""
-        return self.getParameterNode().measurements
+        """The table node with one row per segmentation, None before the first result.
+
+        Where a liver was changed or removed since, its row says so, and its volume is measured again.
+        """
+        from LiverGTANLib.mrml import row_check
+
+        tableNode = self.getParameterNode().measurements
+        if tableNode is not None:
+            row_check.refresh(tableNode, self.session.resultIn)
+        return tableNode
 
     def exportTable(self, path):
-        """Write the table as a CSV file. Raises OSError when that is not possible."""
-        from LiverGTANLib.mrml import parameters, table
+        """Write the table, as `table` gives it, as a CSV file. Raises OSError when that is not possible."""
+        from LiverGTANLib.mrml import parameters, row_check
 
-        table.export(parameters.findOrCreateTable(self.getParameterNode()), path)
+        row_check.export(parameters.findOrCreateTable(self.getParameterNode()), path, self.session.resultIn)
 
     def exportPlan(self, segmentation, path, overwrite=False):
         """Write the table of a plan (see `splitLiver`) as a CSV file.
@@ -423,7 +441,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             student=student,
             engine=engine,
             settings=settings or PostprocessSettings(),
-            tableNode=self.table(),
+            tableNode=self.getParameterNode().measurements,
             **nodes,
         )
 

@@ -41,7 +41,7 @@ class Bench:
         self.rest()
         self.panel.ui.placePlaneButton.click()
         self.plan = ResectionPlan(self.panel.chosen.segmentationNode)
-        self.origin = np.array(self.plan.planeNode.GetOriginWorld())
+        self.origin = np.array(self.plan.cutNode.GetOriginWorld())
         self.random = np.random.default_rng(0)
 
     def rest(self) -> None:
@@ -57,9 +57,9 @@ class Bench:
         normal = self.random.normal(0, 0.3, 3) + [-1, 0, 0]
         place = self.origin + self.random.uniform(-30, 30, 3)
         start, cpu = time.perf_counter(), time.thread_time()
-        self.plan.planeNode.SetOriginWorld(*place)
-        self.plan.planeNode.SetNormalWorld(*normal)
-        while self.panel.planning._turn.active:
+        self.plan.cutNode.SetOriginWorld(*place)
+        self.plan.cutNode.SetNormalWorld(*normal)
+        while self.panel.planning._chosen._turn.active:
             self.host.processEvents()
         if picture is not None:
             picture()
@@ -67,7 +67,7 @@ class Bench:
 
     def drag(self, steps: int, picture=None) -> tuple[np.ndarray, tuple[float, float]]:
         """((steps, 2) of each step, the same of the release)."""
-        plane = self.plan.planeNode
+        plane = self.plan.cutNode
         plane.InvokeCustomModifiedEvent(plane.PointStartInteractionEvent)
         times = np.array([self.step(picture) for _ in range(steps)])
         start, cpu = time.perf_counter(), time.thread_time()

@@ -9,7 +9,7 @@ from LiverGTANLib.core.phantom import phantom_ct
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.terminology import TERMINOLOGY
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.mrml import liver_parts, scene, self_test
+from LiverGTANLib.mrml import liver_grid, liver_parts, scene, self_test
 from LiverGTANLib.standalone import image_files
 from support.module_fixtures import logic, students
 from support.mrml_cases import addSegment
@@ -73,12 +73,12 @@ def test_the_liver_of_this_module_goes_before_and_of_two_others_none_is_taken(lo
     with pytest.raises(InputError, match="has no voxels; segment it first"):
         logic.splitLiver(segmentationNode)
     segmentationNode.GetSegmentation().RemoveSegment(first)
-    assert liver_parts.liverSegmentId(segmentationNode) == "b"
+    assert liver_grid.liverSegmentId(segmentationNode) == "b"
     result = logic.process(volumeNode, segmentationNode)
-    assert liver_parts.liverSegmentId(segmentationNode) == result.segmentId != "b"
+    assert liver_grid.liverSegmentId(segmentationNode) == result.segmentId != "b"
 
 
 def test_a_part_of_a_plan_is_no_liver_to_plan_with(logic, case):
     plan = logic.splitLiver(logic.process(case[1]).segmentation)
     plan.partsNode.GetSegmentation().RemoveSegment(liver_parts.segmentIds(plan.partsNode)[1])
-    assert liver_parts.liverSegmentId(plan.partsNode) == ""
+    assert liver_grid.liverSegmentId(plan.partsNode) == ""

@@ -8,10 +8,10 @@ import vtk
 from slicer.util import vtkMatrixFromArray
 
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.mrml import cut_plane, liver_parts, remnant, resection_plan, scene
+from LiverGTANLib.mrml import cut_plane, liver_grid, liver_parts, remnant, resection_plan, scene
 from LiverGTANLib.mrml.cut_plane import CutPlane
-from LiverGTANLib.mrml.liver_parts import LiverGrid
-from LiverGTANLib.mrml.resection_plan import ResectionPlan
+from LiverGTANLib.mrml.liver_grid import LiverGrid
+from LiverGTANLib.mrml.resection_plan import PlanState, ResectionPlan
 from support.mrml_cases import (
     GEOMETRIES,
     SHAPE,
@@ -50,8 +50,12 @@ def plan(liverNode):
     return made
 
 
+def planeAt(origin, axes, keepsNormalSide: bool = True) -> PlanState:
+    return PlanState(CutPlane(origin, axes, keepsNormalSide))
+
+
 def part(plan, name: str, volume) -> np.ndarray:
-    return voxels(plan.partsNode, liver_parts._segmentId(plan.partsNode, name), volume) > 0
+    return voxels(plan.partsNode, liver_grid.partId(plan.partsNode, name), volume) > 0
 
 
 def liver(node, volume) -> np.ndarray:
@@ -85,7 +89,7 @@ def requireSplit(plan, volume, toleranceMm: float = 1e-3) -> None:
 def test_every_voxel_is_on_its_side(mrmlScene, writer, name, keepsNormalSide):
     volume = addVolume(mrmlScene, GEOMETRIES[name])
     plan = ResectionPlan(segmented(writer, volume))
-    plan.restore(CutPlane(center(plan.liverNode, volume) + [1.3, -2.1, 0.7], OBLIQUE, keepsNormalSide))
+    plan.restore(planeAt(center(plan.liverNode, volume) + [1.3, -2.1, 0.7], OBLIQUE, keepsNormalSide))
     requireSplit(plan, volume)
     total = np.count_nonzero(liver(plan.liverNode, volume))
     ml = abs(np.linalg.det(GEOMETRIES[name][:3, :3])) / 1000
@@ -98,13 +102,13 @@ def test_the_first_plane_halves_the_liver_and_leaves_the_left(plan, volumeNode):
     left = places(volumeNode)[part(plan, "remnant", volumeNode)]
     right = places(volumeNode)[part(plan, "resected", volumeNode)]
     assert left[:, 0].max() <= right[:, 0].min()  # x grows to the patient's right
-    assert min(plan.planeNode.GetSize()) > np.ptp(places(volumeNode)[liver(plan.liverNode, volumeNode)], axis=0).max()
+    assert min(plan.cutNode.GetSize()) > np.ptp(places(volumeNode)[liver(plan.liverNode, volumeNode)], axis=0).max()
 
 
 def test_liver_and_other_segments_stay_untouched(plan, liverNode, volumeNode):
     addSegment(liverNode, volumeNode, "tumor", np.ones(SHAPE, np.uint8))
     before, tumor = liver(liverNode, volumeNode), voxels(liverNode, "tumor", volumeNode)
-    plan.restore(CutPlane(center(liverNode, volumeNode), OBLIQUE))
+    plan.restore(planeAt(center(liverNode, volumeNode), OBLIQUE))
     plan.keepOtherSide()
     np.testing.assert_array_equal(liver(liverNode, volumeNode), before)
     np.testing.assert_array_equal(voxels(liverNode, "tumor", volumeNode), tumor)
@@ -126,7 +130,7 @@ def test_parts_have_color_code_and_the_livers_grid(plan, volumeNode):
 
 
 def test_a_plane_beside_the_liver_leaves_one_part_empty(plan, volumeNode):
-    plan.restore(CutPlane(np.array([0.0, 0.0, 5000.0]), np.eye(3)))
+    plan.restore(planeAt(np.array([0.0, 0.0, 5000.0]), np.eye(3)))
     assert plan.volumes.remnantMl == 0 and plan.volumes.resectedMl > 0 and plan.volumes.percent == 0
     plan.keepOtherSide()
     assert plan.volumes.resectedMl == 0 and plan.volumes.percent == 100
@@ -162,7 +166,7 @@ def test_liver_under_a_transform_is_cut_where_it_is_seen(plan, liverNode, volume
     transform = addTransform(mrmlScene, matrix)
     for node in (volumeNode, liverNode):
         node.SetAndObserveTransformNodeID(transform.GetID())
-    plan.restore(CutPlane(center(liverNode, volumeNode) + [2, 1, 0], OBLIQUE))
+    plan.restore(planeAt(center(liverNode, volumeNode) + [2, 1, 0], OBLIQUE))
     assert plan.partsNode.GetTransformNodeID() == transform.GetID()
     requireSplit(plan, volumeNode)
 
@@ -172,7 +176,7 @@ def test_liver_under_a_warp_is_cut_where_it_is_seen_and_measured_by_true_volumes
     warp = addWarp(mrmlScene, lambda ras: np.c_[0.0008 * ras[:, 2] ** 2, ras[:, 1] * 0, 0.1 * ras[:, 2]])
     volume.SetAndObserveTransformNodeID(warp.GetID())
     plan = ResectionPlan(segmented(writer, volume))
-    plan.restore(CutPlane(center(plan.liverNode, volume), OBLIQUE))
+    plan.restore(planeAt(center(plan.liverNode, volume), OBLIQUE))
     requireSplit(plan, volume, toleranceMm=0.3)
     stretched = 1.1 * np.count_nonzero(part(plan, "remnant", volume)) * 0.7421875**2 * 2.5 / 1000
     assert plan.volumes.remnantMl == pytest.approx(stretched, rel=0.02)
@@ -182,11 +186,11 @@ def test_liver_under_a_warp_is_cut_where_it_is_seen_and_measured_by_true_volumes
 
 
 def test_the_plane_may_lie_under_a_transform(plan, volumeNode, mrmlScene):
-    plan.planeNode.SetAndObserveTransformNodeID(addTransform(mrmlScene, rotation(0, 20)).GetID())
+    plan.cutNode.SetAndObserveTransformNodeID(addTransform(mrmlScene, rotation(0, 20)).GetID())
     plan.split()
     requireSplit(plan, volumeNode)
     cut = CutPlane(center(plan.liverNode, volumeNode), OBLIQUE)
-    plan.restore(cut)
+    plan.restore(PlanState(cut))
     np.testing.assert_allclose(plan.cut().origin, cut.origin, atol=1e-6)
     np.testing.assert_allclose(plan.cut().axes, cut.axes, atol=1e-6)
 
@@ -195,37 +199,37 @@ def test_a_liver_segmented_again_is_told_and_followed(plan, liverNode, volumeNod
     assert plan.outdated() == ""
     writer.write(volumeNode, ball((3, 6, 8)), liverNode, "student")
     assert plan.outdated() == "The parts are those of an older liver."
-    plan.restore(plan.cut())
+    plan.restore(PlanState(plan.cut()))
     assert plan.outdated() == ""
     requireSplit(plan, volumeNode)
-    plan.planeNode.SetOriginWorld(*(plan.cut().origin + [0, 0, 3.0]))
-    plan.planeNode.SetNormalWorld(0, 0, 1)
-    assert plan.outdated() == "The parts are those of another place of the plane."
+    plan.cutNode.SetOriginWorld(*(plan.cut().origin + [0, 0, 3.0]))
+    plan.cutNode.SetNormalWorld(0, 0, 1)
+    assert plan.outdated() == "The parts are those of another place of the cut."
     liverNode.GetSegmentation().RemoveSegment(scene.liverSegmentId(liverNode))
     assert plan.outdated().startswith("There is no liver any more")
 
 
 def test_what_was_made_of_it_follows_liver_and_plane_that_move_together(plan, liverNode, volumeNode, mrmlScene):
     transform = addTransform(mrmlScene, rotation(1, 10))
-    for node in (volumeNode, liverNode, plan.planeNode):
+    for node in (volumeNode, liverNode, plan.cutNode):
         node.SetAndObserveTransformNodeID(transform.GetID())
     assert plan.outdated() == ""
 
 
 def test_deleted_nodes(plan, liverNode, volumeNode, mrmlScene):
-    mrmlScene.RemoveNode(plan.planeNode)
+    mrmlScene.RemoveNode(plan.cutNode)
     assert plan.cut() is None and not plan.exists
     with pytest.raises(InputError, match="place it again"):
         plan.split()
     plan.place()
     moved = CutPlane(plan.cut().origin + [4, 0, 0], OBLIQUE)
-    plan.restore(moved)
+    plan.restore(PlanState(moved))
     mrmlScene.RemoveNode(plan.partsNode)
     plan.place()  # a plane without parts stays where it is
     np.testing.assert_allclose(plan.cut().axes, OBLIQUE, atol=1e-6)
     plan.partsNode.GetSegmentation().RemoveSegment("resected")
     assert plan.measure() is None
-    plan.restore(plan.cut())
+    plan.restore(PlanState(plan.cut()))
     requireSplit(plan, volumeNode)
     mrmlScene.RemoveNode(plan.tableNode)
     plan.split()
@@ -242,7 +246,7 @@ def test_remove_leaves_nothing_and_shows_the_liver(mrmlScene, plan, liverNode):
     plan.show(True)
     plan.remove()
     assert display.GetSegmentVisibility(segmentId)
-    assert plan.planeNode is plan.partsNode is plan.tableNode is None
+    assert plan.cutNode is plan.partsNode is plan.tableNode is None
     for name in ("vtkMRMLMarkupsPlaneDisplayNode", "vtkMRMLTableNode", "vtkMRMLMarkupsPlaneNode"):
         assert mrmlScene.GetNumberOfNodesByClass(name) == 0, name
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
@@ -255,7 +259,7 @@ def test_parts_have_surfaces_when_the_liver_has_one_and_keep_them_while_the_plan
     before = liver_parts.surfaces(plan.partsNode)
     assert {s.GetNumberOfPoints() > 0 for s in before.values()} == {True}
     right = before["remnant"].GetBounds()[1]
-    plan.planeNode.SetOriginWorld(*(plan.cut().origin + [2, 0, 0]))
+    plan.cutNode.SetOriginWorld(*(plan.cut().origin + [2, 0, 0]))
     plan.split()
     assert liver_parts.surfaces(plan.partsNode) == before and before["remnant"].GetBounds()[1] == right
     plan.finish()
@@ -266,7 +270,7 @@ def test_parts_have_surfaces_when_the_liver_has_one_and_keep_them_while_the_plan
 
 
 def test_saved_and_loaded_all_is_found_again(plan, liverNode, volumeNode, mrmlScene, tmp_path):
-    plan.restore(CutPlane(center(liverNode, volumeNode), OBLIQUE, False))
+    plan.restore(planeAt(center(liverNode, volumeNode), OBLIQUE, False))
     remnant.setWeight(liverNode, 71.5)
     saved, kept = plan.measure(), part(plan, "remnant", volumeNode)
     assert mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
@@ -292,11 +296,11 @@ def test_from_a_script(liverNode, volumeNode, mrmlScene):
     plane.SetOriginWorld(*center(liverNode, volumeNode))
     plane.SetNormalWorld(0, 0, 1)
     made = resection_plan.split(liverNode, plane, "opposite", weightKg=50)
-    assert made.planeNode != plane and made.volumes.mlPerKg == pytest.approx(made.volumes.remnantMl / 50)
+    assert made.cutNode != plane and made.volumes.mlPerKg == pytest.approx(made.volumes.remnantMl / 50)
     requireSplit(made, volumeNode)
     assert places(volumeNode)[part(made, "remnant", volumeNode)][:, 2].max() <= plane.GetOriginWorld()[2] + 1e-3
     again = resection_plan.split(liverNode, remnantSide="normal")
-    assert again.planeNode == made.planeNode and again.partsNode == made.partsNode
+    assert again.cutNode == made.cutNode and again.partsNode == made.partsNode
     assert again.volumes.resectedMl == pytest.approx(made.volumes.remnantMl) and again.volumes.weightKg == 50
 
 
@@ -329,15 +333,23 @@ def test_words_judge_nothing(plan):
 
 
 @pytest.mark.parametrize(
-    ("text", "kg"), [("72", 72), (" 72,5 kg", 72.5), ("72.5", 72.5), ("", None), ("  ", None), ("1e2", 100)]
+    ("text", "kg"), [("72", 72), (" 72,5 kg", 72.5), ("72.5", 72.5), ("", None), ("  ", None), ("100 KG", 100)]
 )
 def test_a_weight_is_read_as_it_is_typed(text, kg):
     assert remnant.parseWeight(text) == kg
 
 
-@pytest.mark.parametrize("text", ["seventy", "0", "-70", "70000", "nan", "inf", "7 0", "154 lb"])
+@pytest.mark.parametrize(
+    "text", ["seventy", "0", "-70", "70000", "nan", "inf", "7 0", "154 lb", "1_0", "1e2", "70.", "+70", "７０", "7O"]
+)
 def test_what_is_no_weight_is_refused(text):
     with pytest.raises(InputError, match="is no body weight in kg"):
+        remnant.parseWeight(text)
+
+
+@pytest.mark.parametrize("text", ["1.000", "1,000", "72.500", "1.000.000", "70,000 kg"])
+def test_a_weight_that_could_be_a_thousand_times_as_much_is_refused(text):
+    with pytest.raises(InputError, match="a thousand times as much; type the weight in kg with at most two decimals"):
         remnant.parseWeight(text)
 
 
@@ -380,7 +392,7 @@ def test_a_saved_weight_that_is_none_is_left_out(plan, liverNode):
 
 def test_large_grids_interpolate_places_without_error(mrmlScene, writer, volumeNode, liverNode):
     grid = LiverGrid.of(liverNode)
-    assert grid.lattice.shape == (2, 2, 2, 3)
+    assert grid.lattice.places.shape == (2, 2, 2, 3)
     points, extent = grid.middle()
     np.testing.assert_allclose(points.mean(axis=0), center(liverNode, volumeNode), atol=0.5)
     assert extent == pytest.approx(np.ptp(places(volumeNode)[liver(liverNode, volumeNode)], axis=0).max(), rel=1e-3)
@@ -393,10 +405,10 @@ def test_the_users_segments_beside_the_parts_outlive_the_plan(plan, volumeNode, 
     addSegment(parts, volumeNode, "tumor", tumor)
     parts.GetSegmentation().CollapseBinaryLabelmaps(False)  # into the label map of the parts
     plan.remove()
-    assert plan.planeNode is plan.partsNode is plan.tableNode is None
+    assert plan.cutNode is plan.partsNode is plan.tableNode is None
     assert list(parts.GetSegmentation().GetSegmentIDs()) == ["tumor"] and parts.GetScene() == mrmlScene
     np.testing.assert_array_equal(voxels(parts, "tumor", volumeNode), tumor)
-    plan.restore(cut)
+    plan.restore(PlanState(cut))
     assert plan.partsNode == parts and parts.GetSegmentation().GetNumberOfSegments() == 3
     requireSplit(plan, volumeNode)
     np.testing.assert_array_equal(voxels(parts, "tumor", volumeNode), tumor)
@@ -405,7 +417,7 @@ def test_the_users_segments_beside_the_parts_outlive_the_plan(plan, volumeNode, 
     assert parts.GetScene() is None
 
 
-@pytest.mark.parametrize("name", ["partsNode", "planeNode", "tableNode"])
+@pytest.mark.parametrize("name", ["partsNode", "cutNode", "tableNode"])
 def test_a_copy_of_a_node_of_the_plan_is_left_to_the_user(plan, volumeNode, mrmlScene, name):
     original = getattr(plan, name)
     copy = mrmlScene.AddNewNodeByClass(original.GetClassName())
@@ -413,7 +425,7 @@ def test_a_copy_of_a_node_of_the_plan_is_left_to_the_user(plan, volumeNode, mrml
     time = copy.GetMTime()
     mrmlScene.RemoveNode(original)
     assert getattr(plan, name) is None
-    plan.restore(CutPlane(center(plan.liverNode, volumeNode), OBLIQUE))
+    plan.restore(planeAt(center(plan.liverNode, volumeNode), OBLIQUE))
     assert getattr(plan, name) not in (None, copy)
     requireSplit(plan, volumeNode)
     plan.remove()
@@ -424,7 +436,7 @@ def test_a_copy_of_the_liver_has_a_plan_of_its_own(plan, liverNode, volumeNode, 
     copy = mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.Copy(liverNode)
     other = ResectionPlan(copy)
-    assert other.planeNode is other.partsNode is other.tableNode is None
+    assert other.cutNode is other.partsNode is other.tableNode is None
     other.place()
     assert other.partsNode != plan.partsNode
     other.remove()
@@ -437,7 +449,7 @@ def test_a_copy_of_a_part_is_left_to_the_user(plan, volumeNode):
     addSegment(plan.partsNode, volumeNode, "mine", before.astype(np.uint8))
     segmentation.GetSegment("mine").DeepCopyMetadata(segmentation.GetSegment("remnant"))
     segmentation.RemoveSegment("remnant")
-    plan.restore(CutPlane(center(plan.liverNode, volumeNode), OBLIQUE))
+    plan.restore(planeAt(center(plan.liverNode, volumeNode), OBLIQUE))
     np.testing.assert_array_equal(voxels(plan.partsNode, "mine", volumeNode) > 0, before)
     requireSplit(plan, volumeNode)
 
@@ -465,3 +477,88 @@ def test_without_a_label_map_nothing_is_measured_and_it_is_told(plan, liverNode)
     with pytest.raises(InputError, match=r"volume of 'remnant' in '.* parts' cannot be measured, for it has no label"):
         plan.measure()
     assert not plan.isEdited()
+
+
+# A curve
+
+
+def addCurve(mrmlScene, points, className: str = "vtkMRMLMarkupsCurveNode"):
+    node = mrmlScene.AddNewNodeByClass(className, "own curve")
+    for point in points:
+        node.AddControlPointWorld(*point)
+    return node
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_a_curve_in_a_slice_cuts_straight_through_all_slices(mrmlScene, writer, name):
+    volume = addVolume(mrmlScene, GEOMETRIES[name])
+    node = segmented(writer, volume)
+    middle = center(node, volume)
+    offsets = [(0, -40, 0), (3, -6, 0), (-2, 0, 0), (4, 7, 0), (0, 40, 0)]
+    curve = addCurve(mrmlScene, middle + np.array(offsets, float))
+    curve.SetCurveTypeToLinear()
+    plan = resection_plan.split(node, curve)
+    assert plan.cutNode != curve and plan.cutNode.GetNumberOfControlPoints() == 5
+    isLiver = liver(node, volume)
+    seen = places(volume)[isLiver] - middle
+    border = np.interp(seen[:, 1], [o[1] for o in offsets], [o[0] for o in offsets])
+    clear = np.abs(seen[:, 0] - border) > 1.3  # corners are rounded off between places 3 mm apart
+    isLeft = seen[:, 0] < border  # of the curve, which runs to the front, as seen from the head
+    np.testing.assert_array_equal(part(plan, "remnant", volume)[isLiver][clear], isLeft[clear])
+    assert plan.outdated() == "" and 0.2 < isLeft.mean() < 0.8
+    assert resection_plan.split(node, remnantSide="opposite").volumes.remnantMl == pytest.approx(
+        plan.volumes.resectedMl
+    )
+
+
+@pytest.mark.parametrize("moved", ["together", "curve"])
+def test_a_curve_follows_transforms(plan, liverNode, volumeNode, mrmlScene, moved):
+    plan.bend()
+    plan.cutNode.SetNthControlPointPositionWorld(2, *(plan.cut().controls[2] + [6, 0, 0]))
+    plan.split()
+    plan.finish()
+    before = part(plan, "remnant", volumeNode)
+    transform = addTransform(mrmlScene, rotation(0, 25)).GetID()
+    for node in (volumeNode, liverNode, plan.cutNode) if moved == "together" else (plan.cutNode,):
+        node.SetAndObserveTransformNodeID(transform)
+    assert (plan.outdated() == "") == (moved == "together")
+    plan.restore(PlanState(plan.cut()))
+    assert plan.outdated() == ""
+    changed = np.count_nonzero(part(plan, "remnant", volumeNode) != before)
+    assert changed < 0.01 * before.sum() if moved == "together" else changed > 0.03 * before.sum()
+
+
+def test_a_bent_plane_cuts_like_the_plane_under_a_warp_too(mrmlScene, writer):
+    volume = addVolume(mrmlScene)
+    volume.SetAndObserveTransformNodeID(addWarp(mrmlScene).GetID())
+    plan = ResectionPlan(segmented(writer, volume))
+    plan.restore(planeAt(center(plan.liverNode, volume), OBLIQUE * np.sign(np.linalg.det(OBLIQUE))))
+    before = part(plan, "remnant", volume)
+    plan.bend()
+    assert np.count_nonzero(part(plan, "remnant", volume) != before) <= 0.002 * before.sum()
+    plan.bend()
+    assert plan.cut().isFlat and np.count_nonzero(part(plan, "remnant", volume) != before) <= 0.002 * before.sum()
+
+
+def test_curves_that_cannot_cut_are_refused(liverNode, volumeNode, mrmlScene):
+    middle = center(liverNode, volumeNode)
+    arc = middle + np.array([(-20, 0, 0), (0, 9, 0), (20, 0, 0)], float)
+    closed = addCurve(mrmlScene, arc, "vtkMRMLMarkupsClosedCurveNode")
+    straight = addCurve(mrmlScene, middle + np.array([(-20, 0, 0), (0, 0, 0), (20, 0, 0)], float))
+    loop = addCurve(mrmlScene, middle + np.array([(-9, 0, 0), (20, 0, 0), (20, 15, 0), (0, 15, 0), (0, -30, 0)], float))
+    loop.SetCurveTypeToLinear()
+    short = addCurve(mrmlScene, arc[:1])
+    onSurface = addCurve(mrmlScene, arc)
+    onSurface.SetCurveTypeToShortestDistanceOnSurface()
+    line = mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "own line")
+    for node, words in (
+        (closed, "is a closed curve"),
+        (straight, "is straight"),
+        (loop, "crosses itself"),
+        (short, "has no place yet"),
+        (onSurface, "runs on the surface of a model"),
+        (line, "neither a markups plane nor a markups curve"),
+    ):
+        with pytest.raises(InputError, match=words):
+            resection_plan.split(liverNode, node)
+    assert ResectionPlan(liverNode).nodes == [] and mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1

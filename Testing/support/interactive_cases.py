@@ -47,10 +47,14 @@ def atRest(panel) -> bool:
         live._imageRest,
         shown.runner._timer,
         shown._refreshTimer,
-        planning._turn,
-        planning._rest,
+        shown.measure._turn,
     )
-    return shown.runner.task is None and not live.background.pending and not any(t.active for t in timers)
+    return (
+        shown.runner.task is None
+        and not planning.isActive
+        and not live.background.pending
+        and not any(t.active for t in timers)
+    )
 
 
 def settle(panel) -> None:

@@ -186,3 +186,36 @@ def test_the_overlay_is_seen_in_a_slice_view_and_gone_after(panel, segmented):
         view.close()
     changed = np.abs(during - before).max(axis=2) > 20
     assert 0.005 < changed.mean() < 0.5 and np.abs(after - before).max() <= 1
+
+
+@pytest.mark.parametrize("hadForeground", [True, False])
+def test_a_scene_that_is_saved_meanwhile_is_loaded_with_its_own_foreground(
+    panel, segmented, sliceView, tmp_path, hadForeground
+):
+    if not hadForeground:
+        sliceView.SetForegroundVolumeID(None)
+    panel.host.completeStartup()
+    panel.click(panel.ui.uncertaintyCheckBox)
+    settle(panel)
+    (overlay,) = overlays()
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    assert sliceView.GetForegroundVolumeID() == overlay.GetID()
+    panel.host.leaveModule()
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    (composite,) = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert composite.GetForegroundOpacity() == 0.25
+    shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+    assert shown.GetName() == "own foreground" if hadForeground else composite.GetForegroundVolumeID() is None
+
+
+def test_a_foreground_that_the_user_chose_over_the_overlay_stays(panel, segmented, sliceView):
+    panel.click(panel.ui.uncertaintyCheckBox)
+    settle(panel)
+    sliceView.SetForegroundVolumeID(segmented.GetID())
+    panel.ui.smoothingSlider.value = 5
+    settle(panel)
+    panel.click(panel.ui.uncertaintyCheckBox)
+    settle(panel)
+    assert sliceView.GetForegroundVolumeID() == segmented.GetID()

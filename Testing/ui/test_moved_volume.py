@@ -8,7 +8,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.mrml import scene
 from support.interactive_cases import segmented, settle
 from support.module_fixtures import students
-from support.mrml_cases import addTransform
+from support.mrml_cases import addTransform, rotation
 from support.panel_cases import panel, phantom
 
 pytestmark = pytest.mark.slow
@@ -48,3 +48,20 @@ def test_an_uncertain_border_that_was_found_before_the_move_is_not_shown(panel, 
     before = scene.ijkToWorld(overlay())
     live._onUncertainty(request, found)
     np.testing.assert_array_equal(scene.ijkToWorld(overlay()), before)
+
+
+@pytest.mark.parametrize(("matrix", "isTrue"), [(rotation(2, 20), True), (np.diag([1.0, 1.2, 1, 1]), False)])
+def test_a_scan_and_its_liver_that_are_moved_together_have_not_changed(panel, segmented, matrix, isTrue):
+    said = panel.ui.resultLabel.text
+    transform = addTransform(slicer.mrmlScene, matrix)
+    for node in (segmented, panel.output):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    settle(panel)
+    assert ("since" not in panel.ui.resultLabel.text) == isTrue
+    for node in (segmented, panel.output):
+        node.SetAndObserveTransformNodeID(None)
+    settle(panel)
+    assert panel.ui.resultLabel.text.partition(",")[0] == said.partition(",")[0]
+    panel.output.SetAndObserveTransformNodeID(transform.GetID())
+    settle(panel)
+    assert panel.ui.resultLabel.text.endswith("The CT or its liver was moved since: segment it again.")

@@ -192,15 +192,15 @@ def test_the_picture_of_a_plan_shows_plane_parts_and_volumes(journey):
     panel.click(panel.ui.placePlaneButton)
     settle(panel)
     plan = ResectionPlan(panel.output)
-    plan.planeNode.SetNormalWorld(-0.9, -0.35, 0.15)
+    plan.cutNode.SetNormalWorld(-0.9, -0.35, 0.15)
     panel.ui.weightLineEdit.text = "72"
     panel.ui.weightLineEdit.editingFinished.emit()
     settle(panel)
-    center = plan.planeNode.GetOriginWorld()
+    center = plan.cutNode.GetOriginWorld()
     slices = [drawSlice(volumeNode, orientation, center) for orientation in ("Axial", "Coronal")]
     for picture in slices:
         assert min(partColored(picture, name) for name in ("remnant", "resected")) > 500
-    plan.planeNode.GetDisplayNode().SetHandlesInteractive(False)
+    plan.cutNode.GetDisplayNode().SetHandlesInteractive(False)
     view = views.ThreeDView(SIZE, background=(0.75, 0.77, 0.9))
     surface = view.picture()
     view.close()

@@ -5,7 +5,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core.phantom import phantom_ct
-from LiverGTANLib.mrml import liver_parts, remnant, scene, self_test
+from LiverGTANLib.mrml import liver_grid, liver_parts, remnant, scene, self_test
 from LiverGTANLib.mrml.resection_plan import ResectionPlan
 from support.interactive_cases import letTimersFire, liver, segmented, settle
 from support.module_fixtures import students
@@ -26,7 +26,7 @@ def placed(panel, segmented):
 
 
 def part(plan, name: str, volumeNode) -> np.ndarray:
-    segmentId = liver_parts._segmentId(plan.partsNode, name)
+    segmentId = liver_grid.partId(plan.partsNode, name)
     return slicer.util.arrayFromSegmentBinaryLabelmap(plan.partsNode, segmentId, volumeNode) > 0
 
 
@@ -37,15 +37,15 @@ def parts(plan, volumeNode) -> np.ndarray:
 
 def move(panel, plan, mm, steps: int = 5) -> None:
     """Drag the plane by its handle, while the event loop runs, without letting it go."""
-    plan.planeNode.InvokeCustomModifiedEvent(plan.planeNode.PointStartInteractionEvent)
-    start = np.array(plan.planeNode.GetOriginWorld())
+    plan.cutNode.InvokeCustomModifiedEvent(plan.cutNode.PointStartInteractionEvent)
+    start = np.array(plan.cutNode.GetOriginWorld())
     for step in range(1, steps + 1):
-        plan.planeNode.SetOriginWorld(*(start + np.array(mm) * step / steps))
+        plan.cutNode.SetOriginWorld(*(start + np.array(mm) * step / steps))
         panel.host.processEvents()
 
 
 def release(panel, plan) -> None:
-    plan.planeNode.InvokeCustomModifiedEvent(plan.planeNode.PointEndInteractionEvent)
+    plan.cutNode.InvokeCustomModifiedEvent(plan.cutNode.PointEndInteractionEvent)
     settle(panel)
 
 
@@ -104,7 +104,7 @@ def test_the_parts_follow_while_the_plane_is_dragged(panel, segmented, placed):
     during = parts(placed, segmented)
     assert not np.array_equal(during, before) and panel.ui.planLabel.text != text
     letTimersFire(panel)  # the mouse rests, but the button is held
-    assert panel.widget.panel.planning._moving
+    assert panel.widget.panel.planning.isActive
     release(panel, placed)
     np.testing.assert_array_equal(parts(placed, segmented), during)
     np.testing.assert_array_equal(liver(panel, segmented), liverBefore)
@@ -112,7 +112,7 @@ def test_the_parts_follow_while_the_plane_is_dragged(panel, segmented, placed):
 
 
 def test_a_plane_moved_by_a_script_is_followed_too(panel, segmented, placed):
-    placed.planeNode.SetNormalWorld(0.3, 0.2, 0.9)
+    placed.cutNode.SetNormalWorld(0.3, 0.2, 0.9)
     settle(panel)
     requireConsistent(panel, placed, segmented)
     assert panel.ui.undoPlanButton.enabled
@@ -130,7 +130,7 @@ def test_one_undo_for_each_action_and_redo(panel, segmented, placed):
         np.testing.assert_array_equal(parts(placed, segmented), state)
         requireConsistent(panel, placed, segmented)
     panel.click(panel.ui.undoPlanButton)
-    assert placed.planeNode is placed.partsNode is None and not panel.ui.undoPlanButton.enabled
+    assert placed.cutNode is placed.partsNode is None and not panel.ui.undoPlanButton.enabled
     assert panel.ui.planLabel.text == "" and panel.output.GetDisplayNode().GetSegmentVisibility(
         scene.liverSegmentId(panel.output)
     )
@@ -173,7 +173,7 @@ def test_remove_and_its_undo(panel, segmented, placed):
     before = parts(placed, segmented)
     panel.click(panel.ui.removePlanButton)
     settle(panel)
-    assert placed.planeNode is placed.partsNode is placed.tableNode is None
+    assert placed.cutNode is placed.partsNode is placed.tableNode is None
     assert panel.ui.planLabel.text == "" and not panel.ui.removePlanButton.enabled
     panel.click(panel.ui.undoPlanButton)
     np.testing.assert_array_equal(parts(placed, segmented), before)
@@ -199,7 +199,7 @@ def test_a_plane_outside_of_the_liver_is_told(panel, segmented, placed):
 def test_deleting_the_plane_is_told_and_can_be_undone(panel, segmented, placed):
     drag(panel, placed, (7, 0, 0))
     before = parts(placed, segmented)
-    slicer.mrmlScene.RemoveNode(placed.planeNode)
+    slicer.mrmlScene.RemoveNode(placed.cutNode)
     settle(panel)
     assert "The cut plane was removed; the parts stay as they were." in panel.ui.planLabel.text
     np.testing.assert_array_equal(parts(placed, segmented), before)
@@ -234,9 +234,9 @@ def test_deleting_one_part_and_editing_one_is_told(panel, segmented, placed):
 
 def test_a_plane_without_a_place_is_told(panel, segmented, placed):
     before = parts(placed, segmented)
-    placed.planeNode.RemoveAllControlPoints()
+    placed.cutNode.RemoveAllControlPoints()
     settle(panel)
-    assert "The cut plane has no place; press Place plane." in panel.ui.planLabel.text
+    assert "The cut has no place; press Place plane." in panel.ui.planLabel.text
     np.testing.assert_array_equal(parts(placed, segmented), before)
     panel.click(panel.ui.placePlaneButton)
     requireConsistent(panel, placed, segmented)
@@ -245,7 +245,7 @@ def test_a_plane_without_a_place_is_told(panel, segmented, placed):
 def test_removing_the_segmentation_or_closing_the_scene_in_a_drag(panel, segmented, placed):
     move(panel, placed, (5, 0, 0))
     slicer.mrmlScene.RemoveNode(panel.output)
-    release(panel, placed) if placed.planeNode is not None else settle(panel)
+    release(panel, placed) if placed.cutNode is not None else settle(panel)
     assert not panel.ui.placePlaneButton.enabled and panel.ui.planLabel.text == ""
     panel.segment()
     settle(panel)
@@ -272,7 +272,7 @@ def test_each_volume_has_its_own_plan(panel, segmented, placed):
     settle(panel)
     assert panel.ui.planLabel.text == "" and not panel.ui.undoPlanButton.enabled
     panel.click(panel.ui.placePlaneButton)
-    assert ResectionPlan(panel.output).planeNode != placed.planeNode
+    assert ResectionPlan(panel.output).cutNode != placed.cutNode
     panel.choose(segmented)
     settle(panel)
     assert panel.ui.planLabel.text == text and panel.ui.undoPlanButton.enabled
@@ -281,7 +281,7 @@ def test_each_volume_has_its_own_plan(panel, segmented, placed):
 
 def test_leaving_the_module_the_parts_still_follow(panel, segmented, placed):
     panel.host.leaveModule()
-    placed.planeNode.SetNormalWorld(0, 0.5, 0.8)
+    placed.cutNode.SetNormalWorld(0, 0.5, 0.8)
     settle(panel)
     requireConsistent(panel, placed, segmented)
     panel.host.openModule("LiverGTAN")
@@ -361,11 +361,15 @@ def test_weight_typed_right_and_wrong(panel, segmented, placed):
     assert f"{ml / 70.5:.1f} mL/kg" in panel.ui.planLabel.text and "mL/kg" not in panel.ui.planLinesLabel.text
     assert f"{0.005 * 70.5 * 1000:.0f} mL" in panel.ui.planLinesLabel.text
     assert remnant.typedWeight(panel.output) == 70.5
-    for wrong in ("heavy", "-4", "70000"):
+    for wrong in ("heavy", "-4", "70000", "1_0"):
         field.text = wrong
         field.editingFinished.emit()
         assert f"'{wrong}' is no body weight" in panel.ui.planLabel.text and field.text == wrong
         assert remnant.typedWeight(panel.output) is None
+    field.text = "1.000"
+    field.editingFinished.emit()
+    assert "'1.000' could be 1 or a thousand times as much" in panel.ui.planLabel.text
+    assert remnant.typedWeight(panel.output) is None
     field.text = ""
     field.editingFinished.emit()
     assert "mL/kg" not in panel.ui.planLabel.text and "no body weight" not in panel.ui.planLabel.text
@@ -374,7 +378,7 @@ def test_weight_typed_right_and_wrong(panel, segmented, placed):
 def test_what_is_not_followed_yet_is_followed_before_an_action(panel, segmented, placed):
     states = [parts(placed, segmented)]
     for act in ("weight", "otherSideButton"):
-        placed.planeNode.SetOriginWorld(*(np.array(placed.planeNode.GetOriginWorld()) + [5, 0, 0]))
+        placed.cutNode.SetOriginWorld(*(np.array(placed.cutNode.GetOriginWorld()) + [5, 0, 0]))
         if act == "weight":
             panel.ui.weightLineEdit.text = "70"
             panel.ui.weightLineEdit.editingFinished.emit()
@@ -415,7 +419,7 @@ def test_segmenting_again_into_the_same_segmentation_and_reload_of_the_module(pa
 def test_a_script_and_the_panel_share_one_plan(panel, segmented, placed):
     plan = panel.widget.logic.splitLiver(panel.output, remnantSide="opposite", weightKg=80)
     settle(panel)
-    assert plan.planeNode == placed.planeNode and plan.volumes.weightKg == 80
+    assert plan.cutNode == placed.cutNode and plan.volumes.weightKg == 80
     requireConsistent(panel, placed, segmented)
     panel.click(panel.ui.undoPlanButton)
     requireConsistent(panel, placed, segmented)
@@ -513,4 +517,4 @@ def test_a_liver_that_was_read_from_a_file_is_planned_when_it_is_chosen(panel, p
     panel.segment()  # beside it, and then it is the module's own that is planned
     settle(panel)
     np.testing.assert_array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(own, "Liver", phantom), before)
-    assert liver_parts.liverSegmentId(own) == scene.liverSegmentId(own) != "Liver"
+    assert liver_grid.liverSegmentId(own) == scene.liverSegmentId(own) != "Liver"

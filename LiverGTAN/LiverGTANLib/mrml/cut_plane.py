@@ -14,7 +14,7 @@ OPACITY = 0.3
 SIZE = 1.2
 """Times the liver's largest extent, so that the plane's outline lies outside of it; a choice."""
 
-_SIDE = "LiverGTAN.remnantSide"
+SIDE = "LiverGTAN.remnantSide"
 """Attribute of the plane; "opposite" where the remnant lies on the side that the normal does not point to."""
 
 
@@ -29,6 +29,9 @@ class CutPlane:
     axes: np.ndarray
     keepsNormalSide: bool = True
 
+    nodeClass = CLASS
+    isFlat = True
+
     @property
     def key(self) -> bytes:
         """Equal for planes that cut alike and are drawn alike."""
@@ -37,6 +40,13 @@ class CutPlane:
     def distances(self, points: np.ndarray) -> np.ndarray:
         """Of (N, 3) points in RAS mm from the plane, in mm; positive on the side that its normal points to."""
         return (points - self.origin) @ self.axes[2]
+
+    def relation(self, corners: np.ndarray) -> list[float]:
+        """Numbers in mm that are equal, but for rounding, where plane and liver lie to each other as before.
+
+        corners: (N, 3) of the liver's box, RAS mm in the world.
+        """
+        return [*self.distances(corners).tolist(), 1000.0 * self.keepsNormalSide]
 
     def keeping(self, normalSide: bool) -> "CutPlane":
         """The same plane with this side remaining."""
@@ -53,9 +63,19 @@ def create(mrmlScene, name: str, sizeMm: float):
     """A new plane of this side length, which handles move and turn; it is nowhere until `write`."""
     planeNode = mrmlScene.AddNewNodeByClass(CLASS, mrmlScene.GenerateUniqueName(name))
     try:
-        planeNode.CreateDefaultDisplayNodes()
         planeNode.SetSizeMode(planeNode.SizeModeAbsolute)
         planeNode.SetSize(sizeMm, sizeMm)
+        reveal(planeNode)
+    except BaseException:
+        scene.removeNode(planeNode)
+        raise
+    return planeNode
+
+
+def reveal(planeNode) -> None:
+    """Show the plane, with handles that move and turn it, where it was hidden or has no display node any more."""
+    if planeNode.GetDisplayNode() is None:
+        planeNode.CreateDefaultDisplayNodes()
         display = planeNode.GetDisplayNode()
         display.SetSelectedColor(*COLOR)
         display.SetOpacity(OPACITY)
@@ -65,10 +85,7 @@ def create(mrmlScene, name: str, sizeMm: float):
         display.SetTranslationHandleVisibility(True)
         display.SetRotationHandleVisibility(True)
         display.SetScaleHandleVisibility(False)
-    except BaseException:
-        scene.removeNode(planeNode)
-        raise
-    return planeNode
+    planeNode.GetDisplayNode().SetVisibility(True)
 
 
 def read(planeNode) -> CutPlane | None:
@@ -82,7 +99,7 @@ def read(planeNode) -> CutPlane | None:
     if not (np.isfinite(origin).all() and np.isfinite(rows).all() and length > 0):
         return None
     rows[2] /= length  # a parent transform may scale it
-    return CutPlane(origin, rows, planeNode.GetAttribute(_SIDE) != "opposite")
+    return CutPlane(origin, rows, planeNode.GetAttribute(SIDE) != "opposite")
 
 
 def write(planeNode, cut: CutPlane) -> None:
@@ -93,4 +110,4 @@ def write(planeNode, cut: CutPlane) -> None:
     planeNode.SetOrigin(*origin)
     planeNode.SetAxesWorld(*(list(axis) for axis in cut.axes))
     planeNode.SetOrigin(*origin)  # axes turn about the plane's center
-    planeNode.SetAttribute(_SIDE, None if cut.keepsNormalSide else "opposite")
+    planeNode.SetAttribute(SIDE, None if cut.keepsNormalSide else "opposite")

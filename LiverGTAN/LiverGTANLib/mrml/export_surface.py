@@ -13,7 +13,7 @@ import vtk
 
 from ..core.files import atomic_write
 from ..core.volume import LPS_TO_RAS, InputError, memory_errors_explained
-from . import liver_parts, resection_plan, scene
+from . import liver_grid, liver_parts, resection_plan, scene
 from .scene import LABELMAP, SURFACE
 
 SUFFIXES = (".stl", ".obj")
@@ -49,7 +49,7 @@ def exportLiver(liverNode, path: str | Path, overwrite: bool = False) -> Exporte
     Raises InputError when there is no liver, the name stands for no format, or the file exists and `overwrite` is
     False, and OSError when it cannot be written. After an error no file is left, and one that was there is as before.
     """
-    (exported,) = _export(liverNode, {liver_parts.liverSegmentId(liverNode): Path(path)}, overwrite)
+    (exported,) = _export(liverNode, {liver_grid.liverSegmentId(liverNode): Path(path)}, overwrite)
     return exported
 
 
@@ -66,7 +66,7 @@ def exportParts(liverNode, path: str | Path, overwrite: bool = False) -> list[Ex
 def partPaths(path: str | Path) -> list[Path]:
     """Files of the parts for a chosen name: plan.stl becomes plan-remnant.stl and plan-resected.stl."""
     path = Path(path)
-    return [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in liver_parts.PARTS]
+    return [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in liver_grid.PARTS]
 
 
 @memory_errors_explained()

@@ -1,6 +1,8 @@
 """Where the border is uncertain, as a colored layer over the slices. On the main thread.
 
-While shown it is the foreground layer of all slice views; the foreground that was there before is restored after.
+While shown it is the foreground layer of all slice views; the foreground that was there before is restored after. A
+scene may be saved meanwhile, without any event before: each view keeps what it showed before as a reference of its own,
+so that it is restored when the scene is loaded.
 """
 
 import slicer
@@ -14,6 +16,9 @@ from .session import SegmentationRequest
 _NAME = "LiverGTAN uncertain border"
 _COLORS = "vtkMRMLColorTableNodeWarm1"
 _OPACITY = 0.7
+FOREGROUND = "LiverGTAN.foreground"
+"""Node reference of a slice composite node to the foreground that the overlay replaces, and attribute: its opacity."""
+
 SHOWN_FROM_PERCENT = 20
 """Uncertainty 1 - |2p - 1| of a cell whose probability of liver is 0.1 or 0.9; what is more certain is not shown."""
 
@@ -25,7 +30,6 @@ class UncertaintyOverlay:
         self._scene = mrmlScene
         self._node = None
         self._request: SegmentationRequest | None = None
-        self._replaced: dict = {}  # composite node -> ID and opacity of the foreground that it had
 
     @property
     def shown(self) -> bool:
@@ -45,11 +49,8 @@ class UncertaintyOverlay:
 
     def remove(self) -> None:
         """Remove the overlay and restore the foregrounds that it replaced."""
-        replaced, self._replaced = self._replaced, {}
-        for composite, (foregroundId, opacity) in replaced.items():
-            if self._scene.IsNodePresent(composite) and composite.GetForegroundVolumeID() == self._id:
-                composite.SetForegroundVolumeID(foregroundId)
-                composite.SetForegroundOpacity(opacity)
+        for composite in _compositeNodes(self._scene):
+            _restore(composite, isShown=self.shown and composite.GetForegroundVolumeID() == self._node.GetID())
         if self.shown:
             display = self._node.GetDisplayNode()
             self._scene.RemoveNode(self._node)
@@ -61,15 +62,12 @@ class UncertaintyOverlay:
         if self.shown and not (self._request.nodesExist() and self._request.imageIsUnchanged()):
             self.remove()
 
-    @property
-    def _id(self) -> str:
-        return self._node.GetID() if self._node is not None else ""
-
     def _putInFront(self) -> None:
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene):
-            if composite not in self._replaced:  # else the user has put another volume in front since
-                self._replaced[composite] = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
-                composite.SetForegroundVolumeID(self._id)
+        for composite in _compositeNodes(self._scene):
+            if composite.GetAttribute(FOREGROUND) is None:  # else the user has put another volume in front since
+                composite.SetNodeReferenceID(FOREGROUND, composite.GetForegroundVolumeID())
+                composite.SetAttribute(FOREGROUND, str(composite.GetForegroundOpacity()))
+                composite.SetForegroundVolumeID(self._node.GetID())
                 composite.SetForegroundOpacity(_OPACITY)
 
     def _create(self):
@@ -84,3 +82,26 @@ class UncertaintyOverlay:
         display.SetThreshold(SHOWN_FROM_PERCENT, 100)
         display.ApplyThresholdOn()
         return node
+
+
+def restoreForegrounds(mrmlScene) -> None:
+    """After a scene was loaded: restore the foregrounds that an overlay had replaced when it was saved."""
+    for composite in _compositeNodes(mrmlScene):
+        _restore(composite, isShown=mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "") is None)
+
+
+def _compositeNodes(mrmlScene) -> list:
+    return slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", mrmlScene)
+
+
+def _restore(composite, isShown: bool) -> None:
+    """isShown: whether the overlay is still the foreground; what the user has put there since stays."""
+    opacity = composite.GetAttribute(FOREGROUND)
+    if opacity is None:
+        return
+    if isShown:
+        foreground = composite.GetNodeReference(FOREGROUND)
+        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+        composite.SetForegroundOpacity(float(opacity))
+    composite.RemoveNodeReferenceIDs(FOREGROUND)
+    composite.RemoveAttribute(FOREGROUND)

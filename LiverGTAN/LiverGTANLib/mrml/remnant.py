@@ -5,6 +5,7 @@ The lines stand beside the figures; nothing is called safe or unsafe. On the mai
 
 import logging
 import math
+import re
 from dataclasses import dataclass
 
 import slicer
@@ -24,7 +25,13 @@ ML_OF_ONE_KG = 1000.0
 """The ratio of remnant and body weight takes 1 mL of liver for 1 g, as Truant et al. do."""
 
 COLUMNS = ("Quantity", "mL", "% of liver", "mL/kg", "Source")
+MEASURED = ("Liver", "Remnant", "Resected")
+"""Quantities that are measured on the parts."""
+
 _TEXTS = ("Quantity", "Source")
+
+_DECIMAL = r"[0-9]{1,3}([.,][0-9]{1,2})?"
+_GROUPED = r"[0-9]{1,3}([.,][0-9]{3})+"
 
 _WEIGHT = "LiverGTAN.weightKg"
 _WEIGHED_ROLE = "LiverGTAN.weighedVolume"
@@ -95,6 +102,10 @@ EXPLANATION = (
 )
 
 
+Row = tuple[str, float | None, float | None, float | None, str]
+"""By `COLUMNS`; None is an empty cell."""
+
+
 @dataclass(frozen=True)
 class RemnantVolumes:
     """Volumes of the parts in mL. weightKg: of the body, None when it is not known."""
@@ -133,10 +144,10 @@ class RemnantVolumes:
             lines.append(f"{volume}: {line.name} ({line.source.partition(',')[0]})")
         return "\n".join(lines)
 
-    def rows(self) -> list[tuple[str, float | None, float | None, float | None, str]]:
-        """For the table, by `COLUMNS`: the liver, its parts, and the reference lines; None is an empty cell."""
-        measured = "this segmentation"
-        figures = [("Liver", self.liverMl), ("Remnant", self.remnantMl), ("Resected", self.resectedMl)]
+    def rows(self, remark: str = "") -> list["Row"]:
+        """For the table: the liver, its parts with a remark on them, and the reference lines."""
+        measured = f"the parts; {remark}" if remark else "the parts"
+        figures = zip(MEASURED, (self.liverMl, self.remnantMl, self.resectedMl))
         rows = [self._row(name, ml, measured) for name, ml in figures]
         for line in LINES:
             row = self._row(line.name, line.ml(self.liverMl, self.weightKg), f"{line.source}; divides by {line.of}")
@@ -144,9 +155,9 @@ class RemnantVolumes:
             rows.append((*row[:3], 1000 * line.share, row[4]) if line.ofBodyWeight else row)
         return rows
 
-    def roundedRows(self) -> list[list[str | float | None]]:
+    def roundedRows(self, remark: str = "") -> list[list[str | float | None]]:
         """`rows` with figures of one decimal."""
-        return [[round(cell, 1) if isinstance(cell, float) else cell for cell in row] for row in self.rows()]
+        return [[round(cell, 1) if isinstance(cell, float) else cell for cell in row] for row in self.rows(remark)]
 
     def _row(self, name: str, ml: float | None, source: str):
         share = 100 * ml / self.liverMl if ml is not None and self.liverMl else None
@@ -155,15 +166,31 @@ class RemnantVolumes:
 
 
 def parseWeight(text: str) -> float | None:
-    """kg as typed, with point or comma; None for an empty text. Raises InputError when that is no weight."""
-    text = text.strip().removesuffix("kg").strip()
-    if not text:
+    """kg as typed, with point or comma and at most two decimals; None for an empty text.
+
+    Raises InputError when that is no weight, or could be two: 1.000 is one kilogram in some countries, a thousand in
+    others.
+    """
+    typed = text.strip()
+    typed = (typed[:-2] if typed.lower().endswith("kg") else typed).strip()
+    if not typed:
         return None
+    if re.fullmatch(_GROUPED, typed):
+        raise InputError(
+            f"'{typed}' could be {float(re.split('[.,]', typed)[0]):g} or a thousand times as much; type the weight in "
+            "kg with at most two decimals."
+        )
+    return requireWeight(float(typed.replace(",", ".")) if re.fullmatch(_DECIMAL, typed) else math.nan, typed)
+
+
+def readWeight(text: str) -> float | None:
+    """kg as a file holds it (DICOM's decimal string, an attribute); None when it is empty. Raises InputError."""
     try:
-        kg = float(text.replace(",", "."))
-    except ValueError:
-        kg = math.nan
-    return requireWeight(kg, text)
+        return requireWeight(float(text), text) if text.strip() else None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        return requireWeight(math.nan, text)
 
 
 def requireWeight(kg: float, text: str = "") -> float:
@@ -182,7 +209,7 @@ def typedWeight(liverNode) -> float | None:
     None where the liver is another volume's by now.
     """
     try:
-        kg = parseWeight(liverNode.GetAttribute(_WEIGHT) or "")
+        kg = readWeight(liverNode.GetAttribute(_WEIGHT) or "")
         return kg if (liverNode.GetNodeReferenceID(_WEIGHED_ROLE) or "") == patient(liverNode) else None
     except InputError:
         logger.exception("The weight that was saved with '%s' is left out.", liverNode.GetName())
@@ -194,7 +221,7 @@ def setWeight(liverNode, kg: float | None) -> None:
     liverNode.RemoveNodeReferenceIDs(_WEIGHED_ROLE)
     if kg is not None and patient(liverNode):
         liverNode.SetNodeReferenceID(_WEIGHED_ROLE, patient(liverNode))
-    liverNode.SetAttribute(_WEIGHT, None if kg is None else f"{kg:g}")
+    liverNode.SetAttribute(_WEIGHT, None if kg is None else repr(float(kg)))
 
 
 def patient(liverNode) -> str:
@@ -210,7 +237,7 @@ def dicomWeight(volumeNode) -> float | None:
     if not uids or database is None or not database.isOpen:
         return None
     try:
-        return parseWeight(database.instanceValue(uids[0], _DICOM_WEIGHT) or "")
+        return readWeight(database.instanceValue(uids[0], _DICOM_WEIGHT) or "")
     except (InputError, RuntimeError):  # RuntimeError: the file is no longer there
         logger.warning("The weight in the DICOM header of '%s' is left out.", volumeNode.GetName(), exc_info=True)
         return None
@@ -224,9 +251,10 @@ def createTable(liverNode):
     return tableNode
 
 
-def tabulate(tableNode, volumes: RemnantVolumes) -> None:
-    """Replace the rows of the table."""
-    rows = volumes.roundedRows()
+def tabulate(tableNode, volumes: RemnantVolumes | None, remark: str = "") -> None:
+    """Replace the rows of the table. volumes: None where nothing is known, for what the remark says."""
+    nothing: list[list[str | float | None]] = [[name, None, None, None, remark] for name in MEASURED]
+    rows = nothing if volumes is None else volumes.roundedRows(remark)
     table = vtk.vtkTable()
     for title in COLUMNS:
         array = vtk.vtkStringArray() if title in _TEXTS else vtk.vtkDoubleArray()

@@ -1,38 +1,75 @@
-"""The plan of one resection: the liver, its cut plane, the two parts, and the table of volumes. On the main thread.
+"""The plan of one resection: the liver, what cuts it (a plane or a curve), the two parts, and the table of volumes.
 
-The segmentation that holds the liver refers to plane, parts and table, and they refer to it, so they are found again
-with the scene, each may be deleted on its own, and a copy of one of them is the user's own.
+The segmentation that holds the liver refers to cut, parts and table, and they refer to it, so they are found again with
+the scene, each may be deleted on its own, and a copy of one of them is the user's own. On the main thread.
 """
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.volume import InputError, memory_errors_explained
-from . import cut_plane, liver_parts, remnant, scene, table
-from .cut_plane import CutPlane
-from .liver_parts import LiverGrid
+from . import cut_curve, cut_plane, liver_grid, liver_parts, remnant, scene, table
+from .cut_curve import CutCurve
+from .liver_grid import Cut, LiverGrid
+from .liver_parts import PartsEdit
 from .remnant import RemnantVolumes
 
 logger = logging.getLogger(__name__)
 
 SAME_PLACE_MM = 0.05
-"""Planes whose distances from the liver's corners differ by less are the same; what a saved scene rounds is less."""
+"""Cuts whose distances from the liver's corners differ by less are the same; what a saved scene rounds is less."""
 
-_PLANE, _PARTS, _TABLE = (f"LiverGTAN.plan.{name}" for name in ("plane", "parts", "table"))
+_CUT, _PARTS, _TABLE = (f"LiverGTAN.plan.{name}" for name in ("cut", "parts", "table"))
 """Node references of the segmentation that holds the liver."""
 
 _FORMER_PARTS = "LiverGTAN.plan.formerParts"
 """Node reference to the segmentation of removed parts, where the user has segments; the next parts go there again."""
 
 _MADE_OF = "LiverGTAN.madeOf"
-"""Attribute of the parts: digest of the liver and place of the plane that they were made of, as JSON."""
+"""Attribute of the parts: digest of the liver and place of the cut that they were made of, as JSON."""
 
 _MADE = "LiverGTAN.made"
 """Attribute of the parts: their digest when they were made."""
+
+EDITED = "A part was edited; when the cut or the liver changes, both are made anew, and Undo brings the edit back."
+DELETED = "A part was deleted; when the cut moves, it is made anew."
+NO_PARTS = "The parts were deleted."
+NO_CUT = "The cut plane was removed; the parts stay as they were."
+NO_PLACE = "The cut has no place; press Place plane."
+
+
+@dataclass(frozen=True, eq=False)
+class PlanState:
+    """What a step of planning leads to. cut: None for no plan. edit: None where the parts are as the cut makes them."""
+
+    cut: Cut | None
+    edit: PartsEdit | None = None
+
+    def isAs(self, other: "PlanState") -> bool:
+        """Whether another state has the same cut and the same edit."""
+        return (self.cut and self.cut.key) == (other.cut and other.cut.key) and self.edit is other.edit
+
+
+def _kindOf(node):
+    """The module that reads, writes and shows a node that cuts."""
+    return cut_curve if node.IsA(cut_curve.CLASS) else cut_plane
+
+
+def readCut(node) -> Cut | None:
+    """Where a markups plane or curve cuts; None without one, and while it has no place.
+
+    Raises InputError for a node that cannot cut.
+    """
+    if node is None:
+        return None
+    if not (node.IsA(cut_plane.CLASS) or node.IsA(cut_curve.CLASS)):
+        raise InputError(f"'{node.GetName()}' is neither a markups plane nor a markups curve.")
+    return _kindOf(node).read(node)
 
 
 def split(liverNode, planeNode=None, remnantSide: str | None = None, weightKg: float | None = None) -> "ResectionPlan":
@@ -43,26 +80,26 @@ def split(liverNode, planeNode=None, remnantSide: str | None = None, weightKg: f
         remnant.requireWeight(weightKg)
     plan = ResectionPlan(liverNode)
     plan.grid()
-    cut = cut_plane.read(planeNode if planeNode is not None else plan.planeNode)
+    cut = readCut(planeNode if planeNode is not None else plan.cutNode)
     if planeNode is not None and cut is None:
-        raise InputError(f"The plane '{planeNode.GetName()}' has no place yet; place it first.")
+        raise InputError(f"'{planeNode.GetName()}' has no place yet; place it first.")
     if weightKg is not None:
         remnant.setWeight(liverNode, weightKg)
     if cut is None:
         cut = plan.place()
     if remnantSide is not None:
         cut = cut.keeping(remnantSide == "normal")
-    plan.restore(cut)
+    plan.restore(PlanState(cut))
     return plan
 
 
 def current(liverNode) -> "ResectionPlan":
-    """The plan of a liver, measured; its parts are those of liver and plane as they are. Raises InputError if not."""
+    """The plan of a liver, measured; its parts are those of liver and cut as they are. Raises InputError if not."""
     plan = ResectionPlan(liverNode)
     if plan.partsNode is None:
         raise InputError("There is no plan; place a cut plane first.")
     if plan.measure() is None:
-        raise InputError("A part was deleted; move the plane, and it is made anew.")
+        raise InputError(DELETED)
     if reason := plan.outdated():
         raise InputError(f"{reason} Update them first.")
     return plan
@@ -70,10 +107,10 @@ def current(liverNode) -> "ResectionPlan":
 
 def export(liverNode, path, overwrite: bool = False) -> None:
     """See `LiverGTANLogic.exportPlan`."""
-    volumes = current(liverNode).volumes
+    plan = current(liverNode)
     if Path(path).exists() and not overwrite:
         raise InputError(f"{path} exists already; give another name.")
-    cells = [["" if cell is None else cell for cell in row] for row in volumes.roundedRows()]
+    cells = [["" if cell is None else cell for cell in row] for row in plan.volumes.roundedRows(plan.remark())]
     table.writeCsv(path, [list(remnant.COLUMNS), *cells])
 
 
@@ -90,8 +127,9 @@ class ResectionPlan:
         self._resected = 0
 
     @property
-    def planeNode(self):
-        return scene.owned(self.liverNode, _PLANE)
+    def cutNode(self):
+        """The markups plane or curve."""
+        return scene.owned(self.liverNode, _CUT)
 
     @property
     def partsNode(self):
@@ -103,42 +141,76 @@ class ResectionPlan:
 
     @property
     def exists(self) -> bool:
-        """Whether plane and parts are there, so that the parts can follow the plane."""
-        return self.planeNode is not None and self.partsNode is not None
+        """Whether cut and parts are there, so that the parts can follow the cut."""
+        return self.cutNode is not None and self.partsNode is not None
 
-    def cut(self) -> CutPlane | None:
-        """Where the plane is; None without a plan, and while the plane has no place."""
-        return cut_plane.read(self.planeNode) if self.partsNode is not None else None
+    @property
+    def nodes(self) -> list:
+        """Cut, parts and table, as far as they are there."""
+        return [node for node in (self.cutNode, self.partsNode, self.tableNode) if node is not None]
+
+    def cut(self) -> Cut | None:
+        """Where the cut is; None without a plan, and while the cut has no place or does not part the liver in two."""
+        return self.cutAndReason()[0]
+
+    def cutAndReason(self) -> tuple[Cut | None, str]:
+        """As `cut`, and why there is none where it has points that do not do."""
+        try:
+            cut = readCut(self.cutNode) if self.partsNode is not None else None
+            if isinstance(cut, CutCurve):
+                cut.requireUsable()
+        except InputError as error:
+            return None, str(error)
+        return cut, ""
 
     def key(self) -> tuple:
         """Equal as long as the parts need not be made anew."""
         cut = self.cut()
-        return liver_parts.key(self.liverNode), cut.key if cut else None
+        return liver_grid.key(self.liverNode), cut.key if cut else None
+
+    def state(self) -> PlanState:
+        """The cut and, where the parts were edited by hand, what they are."""
+        cut = self.cut()
+        edit = PartsEdit.of(self.partsNode, self._madeOf()[0]) if cut is not None and self.isEdited() else None
+        return PlanState(cut, edit)
 
     @memory_errors_explained()
-    def place(self) -> CutPlane:
-        """Make what is missing of the plan; a plane that is there, without its parts, stays where it is.
+    def place(self) -> Cut:
+        """Make what is missing of the plan and show it; a cut that is there, without its parts, stays where it is.
 
         Raises InputError when there is no liver to cut.
         """
         points, extent = self.grid().middle()
-        cut = cut_plane.read(self.planeNode) if self.partsNode is None else None
+        cut = readCut(self.cutNode) if self.partsNode is None else None
         cut = cut or cut_plane.sagittal(points)
-        self.restore(cut, cut_plane.SIZE * extent)
+        self.restore(PlanState(cut), cut_plane.SIZE * extent)
+        _kindOf(self.cutNode).reveal(self.cutNode)
+        if liver_parts.replaceLiver(self.liverNode):
+            self.show(True)
         return cut
 
+    def bend(self) -> None:
+        """Make the plane a curve that cuts alike, whose points can be moved; a curve becomes a plane again.
+
+        Raises InputError without a cut.
+        """
+        cut, extent = self._requireCut(), self.grid().middle()[1]
+        self.restore(PlanState(cut_curve.flattened(cut) if isinstance(cut, CutCurve) else cut_curve.bent(cut, extent)))
+
     @memory_errors_explained()
-    def restore(self, cut: CutPlane | None, sizeMm: float | None = None) -> None:
-        """Make the plan one with this plane, where sizeMm is the side of a new one; None: no plan."""
+    def restore(self, state: PlanState, sizeMm: float | None = None) -> None:
+        """Make the plan one with this cut and edit, where sizeMm is the side of a new plane; no cut: no plan.
+
+        An edit of parts of another liver is left out.
+        """
+        cut = state.cut
         if cut is None:
             self.remove()
             return
+        if isinstance(cut, CutCurve):
+            cut.requireUsable()
         grid = self.grid()
-        if self.planeNode is None:
-            size = sizeMm or cut_plane.SIZE * grid.middle()[1]
-            name = f"{self.liverNode.GetName()} cut plane"
-            self._own(_PLANE, cut_plane.create(self.liverNode.GetScene(), name, size))
-        cut_plane.write(self.planeNode, cut)
+        self._writeCut(cut, sizeMm or cut_plane.SIZE * grid.middle()[1])
         isNew = self.partsNode is None
         if isNew:
             former = scene.owned(self.liverNode, _FORMER_PARTS)
@@ -149,32 +221,42 @@ class ResectionPlan:
         if self.tableNode is None:
             self._own(_TABLE, remnant.createTable(self.liverNode))
         self.finish()
+        if state.edit is not None and state.edit.liverDigest == grid.digest:
+            state.edit.restore(self.partsNode)
+            liver_parts.makeSurfaces(self.partsNode, self.liverNode)
+            self.measure()
+
+    def _writeCut(self, cut: Cut, sizeMm: float) -> None:
+        node = self.cutNode
+        if node is not None and not node.IsA(cut.nodeClass):
+            scene.removeNode(node)
+            node = None
+        if node is None:
+            kind = cut_plane if cut.isFlat else cut_curve
+            name = f"{self.liverNode.GetName()} cut {'plane' if cut.isFlat else 'curve'}"
+            node = kind.create(self.liverNode.GetScene(), name, sizeMm)
+            self._own(_CUT, node)
+        _kindOf(node).write(node, cut)
 
     def keepOtherSide(self) -> None:
         """Remnant and resected part change places."""
         cut = self.cut()
         if cut is not None:
-            self.restore(cut.keeping(not cut.keepsNormalSide))
+            self.restore(PlanState(cut.keeping(not cut.keepsNormalSide)))
 
     def remove(self) -> None:
-        """Remove plane, parts and table, and show the liver again. The user's own segments beside the parts stay."""
+        """Remove cut, parts and table, and show the liver again. The user's own segments beside the parts stay."""
         parts = self.partsNode
         if parts is not None and liver_parts.hasOthers(parts):
-            liver_parts.removeParts(parts)
-            parts.SetAttribute(_MADE_OF, None)
-            parts.SetAttribute(_MADE, None)
             self._own(_FORMER_PARTS, parts)
             scene.setReference(self.liverNode, _PARTS, None)
-            parts = None
-        for node in (parts, self.planeNode, self.tableNode):
-            if node is not None:
-                scene.removeNode(node)
+        removeNodes([node for node in (parts, self.cutNode, self.tableNode) if node is not None])
         self.show(False)
 
     @memory_errors_explained()
     def grid(self) -> LiverGrid:
         """The liver's voxels; read anew when they or their place changed. Raises InputError when there are none."""
-        key = liver_parts.key(self.liverNode)
+        key = liver_grid.key(self.liverNode)
         if self._grid is None or key != self._gridKey:
             self._grid, self._image = LiverGrid.of(self.liverNode), None
             self._gridKey = key
@@ -182,10 +264,10 @@ class ResectionPlan:
 
     @memory_errors_explained()
     def split(self) -> RemnantVolumes:
-        """Let the parts follow plane and liver; surfaces stay as they are until `finish`.
+        """Let the parts follow cut and liver; surfaces stay as they are until `finish`.
 
         Where a transform bends space the volumes are exact only after `finish`. Raises InputError when there is no
-        liver, and when the plane has no place.
+        liver, and when the cut has no place.
         """
         grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
         kept = liver_parts.surfaces(parts)
@@ -204,24 +286,37 @@ class ResectionPlan:
     @memory_errors_explained()
     def finish(self) -> RemnantVolumes:
         """After the last of several calls of `split`: surfaces, the table, and what the parts were made of."""
-        if self._image is None or liver_parts.key(self.liverNode) != self._gridKey:
+        if self._image is None or liver_grid.key(self.liverNode) != self._gridKey:
             self.split()
         grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
         if parts.GetTransformNodeID() != self.liverNode.GetTransformNodeID():
             liver_parts.write(parts, self.liverNode, self._image)
         liver_parts.makeSurfaces(parts, self.liverNode)
-        parts.SetAttribute(_MADE_OF, json.dumps([grid.digest, *grid.corners(cut).tolist()]))
+        parts.SetAttribute(_MADE_OF, json.dumps([grid.digest, *cut.relation(grid.corners)]))
         parts.SetAttribute(_MADE, liver_parts.digest(parts))
-        return self._tabulated(self._volumes(exact=True))
+        volumes = self._volumes(exact=True)
+        self._tabulate(volumes)
+        return volumes
 
     def measure(self) -> RemnantVolumes | None:
-        """Volumes of the parts as they are, which go into the table; None when a part is missing.
+        """Volumes of the parts as they are, which go into the table with what is to be said of them (`remark`).
 
-        Raises InputError when the parts have no label map.
+        None when a part is missing. Raises InputError when the parts have no label map.
         """
         parts = self.partsNode
-        found = liver_parts.measuredMl(parts) if parts is not None else None
-        return self._tabulated(RemnantVolumes(*found, self.weightKg())) if found else None
+        try:
+            found = liver_parts.measuredMl(parts) if parts is not None else None
+        except InputError as error:
+            self._tabulate(None, str(error))
+            raise
+        return self._tabulate(RemnantVolumes(*found, self.weightKg()) if found else None, self.remark())
+
+    def remark(self) -> str:
+        """What is to be said of the parts as they are: edited, of an older liver, without a cut; empty for nothing."""
+        if self.partsNode is None:
+            return NO_PARTS
+        edited = EDITED if self.isEdited() else DELETED if not liver_parts.areThere(self.partsNode) else ""
+        return " ".join(filter(None, (edited, self.outdated())))
 
     def isEdited(self) -> bool:
         """Whether a part has other voxels than those that were made."""
@@ -230,25 +325,36 @@ class ResectionPlan:
         return bool(made) and liver_parts.digest(parts) not in ("", made)
 
     def outdated(self) -> str:
-        """Why the parts are not those of liver and plane as they are now; empty when they are."""
-        parts, cut = self.partsNode, self.cut()
-        if parts is None or cut is None:
+        """Why the parts are not those of liver and cut as they are now; empty when they are."""
+        parts = self.partsNode
+        if parts is None:
             return ""
-        if liver_parts.key(self.liverNode) is None and liver_parts.liverSegmentId(self.liverNode):
+        if self.cutNode is None:
+            return NO_CUT
+        cut, reason = self.cutAndReason()
+        if cut is None:
+            return reason or NO_PLACE
+        if liver_grid.key(self.liverNode) is None and liver_grid.liverSegmentId(self.liverNode):
             return "The liver has no label map any more; the parts are those of the liver before."
-        if liver_parts.key(self.liverNode) is None:
+        if liver_grid.key(self.liverNode) is None:
             return "There is no liver any more; the parts are those of the liver before."
-        try:
-            digest, *corners = json.loads(parts.GetAttribute(_MADE_OF) or "[null]")
-        except ValueError:
-            logger.exception("What the parts in '%s' were made of cannot be read.", parts.GetName())
-            digest, corners = None, []
+        digest, corners = self._madeOf()
         grid = self.grid()
         if digest != grid.digest:
             return "The parts are those of an older liver."
-        if not (len(corners) == 8 and np.allclose(corners, grid.corners(cut), atol=SAME_PLACE_MM)):
-            return "The parts are those of another place of the plane."
+        place = cut.relation(grid.corners)
+        if not (len(corners) == len(place) and np.allclose(corners, place, atol=SAME_PLACE_MM)):
+            return "The parts are those of another place of the cut."
         return ""
+
+    def _madeOf(self) -> tuple[str, list[float]]:
+        """(digest of the liver, place of the cut) that the parts were made of; empty where that is not known."""
+        try:
+            digest, *corners = json.loads(self.partsNode.GetAttribute(_MADE_OF) or '[""]')
+        except ValueError:
+            logger.exception("What the parts in '%s' were made of cannot be read.", self.partsNode.GetName())
+            return "", []
+        return digest, corners
 
     def weightKg(self) -> float | None:
         """Of the body: as it was set, else as the DICOM header of the liver's volume says."""
@@ -272,10 +378,10 @@ class ResectionPlan:
     def _own(self, role: str, node) -> None:
         scene.setOwned(self.liverNode, role, node)
 
-    def _requireCut(self) -> CutPlane:
-        cut = self.cut()
+    def _requireCut(self) -> Cut:
+        cut, reason = self.cutAndReason()
         if cut is None:
-            raise InputError("The cut plane has no place, or was removed; place it again.")
+            raise InputError(reason or "The cut has no place, or was removed; place it again.")
         return cut
 
     def _volumes(self, exact: bool) -> RemnantVolumes:
@@ -284,8 +390,19 @@ class ResectionPlan:
         resectedMl = grid.partMl(part, self._resected, exact)
         return RemnantVolumes(grid.ml - resectedMl, resectedMl, self.weightKg())
 
-    def _tabulated(self, volumes: RemnantVolumes) -> RemnantVolumes:
+    def _tabulate(self, volumes: RemnantVolumes | None, remark: str = "") -> RemnantVolumes | None:
         self.volumes = volumes
         if self.tableNode is not None:
-            remnant.tabulate(self.tableNode, volumes)
+            remnant.tabulate(self.tableNode, volumes, remark)
         return volumes
+
+
+def removeNodes(nodes: list) -> None:
+    """Remove nodes of a plan; of a segmentation with segments of the user only the parts go."""
+    for node in nodes:
+        if node.IsA(liver_parts.CLASS) and liver_parts.hasOthers(node):
+            liver_parts.removeParts(node)
+            node.SetAttribute(_MADE_OF, None)
+            node.SetAttribute(_MADE, None)
+        elif node.GetScene() is not None:
+            scene.removeNode(node)

@@ -80,6 +80,22 @@ def imageKey(volumeNode) -> tuple:
     return (*voxels, ijkToLocal(volumeNode).tobytes(), *chain, transform.GetTransformToWorldMTime())
 
 
+def relativeKey(volumeNode, segmentationNode) -> tuple:
+    """Equal as long as the volume shows the same voxels, a segmentation lies to it as before, and both are as large.
+
+    A transform that moves both together changes nothing, unless it scales them, or bends space.
+    """
+    image = volumeNode.GetImageData()
+    voxels = volumeNode.GetID(), image.GetMTime() if image else 0, ijkToLocal(volumeNode).tobytes()
+    if isWarped(volumeNode) or isWarped(segmentationNode):
+        transform = segmentationNode.GetParentTransformNode()
+        times = (transform.GetID(), transform.GetTransformToWorldMTime()) if transform is not None else ()
+        return (*voxels, *imageKey(volumeNode), *times)
+    between = matrixOf(transformBetween(volumeNode, segmentationNode))
+    size = abs(np.linalg.det(localToWorld(volumeNode)[:3, :3]))
+    return (*voxels, (between.round(6) + 0.0).tobytes(), round(size, 6))  # 0.0, for -0.0 has other bytes
+
+
 def isWarped(transformableNode) -> bool:
     """Whether the node lies under a transform that bends space."""
     transform = transformableNode.GetParentTransformNode()

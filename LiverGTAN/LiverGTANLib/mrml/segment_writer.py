@@ -256,17 +256,24 @@ def _copyMasking(applicationEditor, editor) -> None:
     editor.SetOverwriteMode(editor.OverwriteNone if overwrite == editor.OverwriteAllSegments else overwrite)
 
 
-def _requireLabelmaps(segmentationNode) -> None:
-    """The Segment Editor logic edits label maps; converting a user's surfaces unasked would lose them."""
+def surfacesInTheWay(segmentationNode) -> str:
+    """Why nothing can be written into a segmentation that is made of surfaces; empty when something can.
+
+    The Segment Editor logic edits label maps; converting a user's surfaces unasked would lose them.
+    """
     segmentation = segmentationNode.GetSegmentation()
-    if segmentation.GetSourceRepresentationName() == LABELMAP:
-        return
-    if segmentation.GetNumberOfSegments() > 0:
-        raise WriteError(
-            f"'{segmentationNode.GetName()}' is made of surfaces; choose another segmentation, or make "
-            "'Binary labelmap' its source representation in the Segmentations module."
-        )
-    segmentation.SetSourceRepresentationName(LABELMAP)
+    if segmentation.GetSourceRepresentationName() == LABELMAP or segmentation.GetNumberOfSegments() == 0:
+        return ""
+    return (
+        f"'{segmentationNode.GetName()}' is made of surfaces; choose another segmentation, or make 'Binary labelmap' "
+        "its source representation in the Segmentations module."
+    )
+
+
+def _requireLabelmaps(segmentationNode) -> None:
+    if reason := surfacesInTheWay(segmentationNode):
+        raise WriteError(reason)
+    segmentationNode.GetSegmentation().SetSourceRepresentationName(LABELMAP)
 
 
 def onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any, bool]:

@@ -19,18 +19,15 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmentation_job import CACHED_ANALYSES, JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
-from . import parameters, scene, table, warp
+from . import parameters, scene, segment_writer, table, warp
 from .parameters import ChosenParameters, SetState
+from .segment_volume import segmentMl
 from .segment_writer import SegmentWriter, errorsLogged
 from .undo_history import NOTHING_TO_REDO, NOTHING_TO_UNDO, UndoHistory
 from .warp import Warp
 
 CHECKED_IMAGES = 32
 """Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
-
-
-EDITED = "edited since it was segmented"
-"""Hint in the row of a liver that was edited after this module wrote it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +73,7 @@ class SegmentationResult:
 
     segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
     masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
+    place: `scene.relativeKey` of CT and segment.
     seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
     stateBefore: what was set for the mask that was there before, None when that is not known.
     """
@@ -87,6 +85,7 @@ class SegmentationResult:
     tableNode: Any
     volumeMl: float
     masked: bool
+    place: tuple
     seconds: dict[str, float]
     rowBefore: dict[str, str] | None
     stateBefore: SetState | None = None
@@ -112,6 +111,20 @@ class SegmentationResult:
     def share(self) -> float | None:
         """Part of the liver that is in the ROI."""
         return None if self.masked else self.found.share
+
+    def imageIsUnchanged(self) -> bool:
+        """Whether the CT still has the voxels that were segmented."""
+        image = self.volumeNode.GetImageData()
+        return image is not None and (self.volumeNode.GetID(), image.GetMTime()) == self.place[:2]
+
+    def isCurrent(self) -> bool:
+        """Whether CT and segment are still there, unchanged and in the same place to each other.
+
+        The segment's voxels are compared by its history, see `Session.resultIn`.
+        """
+        if self.volumeNode.GetScene() is None or self.segmentation.GetScene() is None:
+            return False
+        return self.place == scene.relativeKey(self.volumeNode, self.segmentation)
 
     @cached_property
     def remark(self) -> str:
@@ -301,6 +314,7 @@ class Session:
                 tableNode,
                 found.interval.volume if writer.wroteExactly else segmentMl(segmentationNode, segmentId),
                 writer.masking,
+                scene.relativeKey(chosen.volumeNode, segmentationNode),
                 {**found.seconds, "write": end - start, "total": end - request.started},
                 table.read(tableNode, segmentationNode),
                 stateBefore,
@@ -337,7 +351,7 @@ class Session:
         return history is not None and history.lastNote is not None and history.note is None
 
     def measureEdited(self, segmentationNode, volumeNode) -> float | None:
-        """Volume in mL of the volume's liver that was edited after this module wrote it, which its row then says too.
+        """Volume in mL of the volume's liver that was edited after this module wrote it.
 
         None where it was not edited, was removed, or is another volume's. Raises InputError when it has no label map.
         """
@@ -345,13 +359,7 @@ class Session:
             return None
         if volumeNode is None or scene.liverVolume(segmentationNode) != volumeNode:
             return None
-        volumeMl, tableNode = (
-            segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode)),
-            self._historyOf(segmentationNode).lastNote.tableNode,
-        )
-        if tableNode.GetScene() is not None and table.read(tableNode, segmentationNode) is not None:
-            table.put(tableNode, segmentationNode, MeasurementRow(volumeNode.GetName(), volumeMl, hint=EDITED))
-        return volumeMl
+        return segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode))
 
     def undoObstacle(self, segmentationNode) -> str:
         """Why nothing can be undone in a segmentation; empty when something can."""
@@ -430,6 +438,9 @@ def _findingsInOutputs(chosen: ChosenParameters) -> Iterator[Finding]:
             f"'{chosen.volumeNode.GetName()}' would replace; to keep it, choose another segmentation "
             "(none makes a new one).",
         )
+    reason = segment_writer.surfacesInTheWay(chosen.segmentationNode) if chosen.segmentationNode is not None else ""
+    if reason:
+        yield Finding(True, reason)
     if chosen.tableNode is not None and not table.isOurs(chosen.tableNode):
         name = chosen.tableNode.GetName()
         yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")
@@ -477,22 +488,6 @@ def _advice(found: JobResult) -> str:
 def _takeBack(function: Callable, *arguments) -> None:
     with errorsLogged():
         function(*arguments)
-
-
-def segmentMl(segmentationNode, segmentId: str) -> float:
-    """Volume in mL of what is really in the segment. Raises InputError when it has no label map."""
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    labelmap = segment.GetRepresentation(scene.LABELMAP)
-    if labelmap is None:
-        raise InputError(
-            f"The volume of '{segment.GetName()}' in '{segmentationNode.GetName()}' cannot be measured, for it has no "
-            "label map; make 'Binary labelmap' the source representation in the Segmentations module."
-        )
-    if scene.isWarped(segmentationNode):
-        voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
-        return Warp.ofLabelmap(segmentationNode, labelmap).voxelVolumes.sum_ml(voxels, (0, 0, 0))
-    toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
-    return scene.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
 
 
 def engineName(choice: str) -> str:

@@ -2,7 +2,7 @@
 
 A row is known by the text in its column "Row ID", under which the table node refers to the segmentation, and a column
 by its name: rows and columns may be deleted, sorted and renamed, and the scene saved and imported, which gives nodes
-other IDs. The row of a segmentation that was removed stays as it is.
+other IDs. Whether rows are still true of the livers in the scene is found by `row_check`.
 """
 
 import csv
@@ -10,6 +10,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import vtk
 from slicer.util import NodeModify
@@ -60,7 +61,7 @@ def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
 def read(tableNode, segmentationNode) -> dict[str, str] | None:
     """Texts of the row of a segmentation by heading, None when there is none."""
     index = _indexOf(tableNode, segmentationNode)
-    return None if index is None else _texts(tableNode, index)
+    return None if index is None else textsOf(tableNode, index)
 
 
 def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
@@ -77,14 +78,43 @@ def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
             tableNode.RemoveRow(index)
 
 
+def segmentations(tableNode) -> list[tuple[int, Any]]:
+    """(index, segmentation) of each row that this module made; None where its segmentation is not known any more."""
+    column, found = tableNode.GetColumnIndex(ROW_ID), []
+    roles = [tableNode.GetNthNodeReferenceRole(n) for n in range(tableNode.GetNumberOfNodeReferenceRoles())]
+    for index in range(tableNode.GetNumberOfRows() if column >= 0 else 0):
+        role = _ROLE + tableNode.GetCellText(index, column)
+        if role != _ROLE:
+            found.append((index, tableNode.GetNodeReference(role) if role in roles else None))
+    return found
+
+
+def textsOf(tableNode, index: int) -> dict[str, str]:
+    """Texts of a row by heading; empty where a column is missing or nothing is known."""
+    texts = {}
+    for title in TITLES.values():
+        column = tableNode.GetColumnIndex(title)
+        text = tableNode.GetCellText(index, column) if column >= 0 else ""
+        texts[title] = "" if text == "nan" else text
+    return texts
+
+
+def setText(tableNode, index: int, title: str, text: str) -> None:
+    """Set one cell of a row; a column that is missing is made again. After an error the table is as it was before."""
+    _requireOurs(tableNode)
+    with _unchangedByErrors(tableNode), NodeModify(tableNode):
+        _addMissingColumns(tableNode)
+        _setCell(tableNode, index, title, text)
+
+
 def rows(tableNode) -> list[list[str]]:
     """Headings and cells as text; what is not known is empty."""
-    cells = [list(_texts(tableNode, index).values()) for index in range(tableNode.GetNumberOfRows())]
+    cells = [list(textsOf(tableNode, index).values()) for index in range(tableNode.GetNumberOfRows())]
     return [list(TITLES.values()), *cells]
 
 
 def export(tableNode, path) -> None:
-    """Write the table as CSV (UTF-8, comma). Raises OSError when the file cannot be written."""
+    """Write the table as it is as CSV (UTF-8, comma); see `row_check.export`. Raises OSError when that fails."""
     _requireOurs(tableNode)
     writeCsv(path, rows(tableNode))
 
@@ -156,15 +186,6 @@ def _indexOf(tableNode, segmentationNode) -> int | None:
     column = tableNode.GetColumnIndex(ROW_ID)
     indices = range(tableNode.GetNumberOfRows()) if ids and column >= 0 else ()
     return next((index for index in indices if tableNode.GetCellText(index, column) in ids), None)
-
-
-def _texts(tableNode, index: int) -> dict[str, str]:
-    texts = {}
-    for title in TITLES.values():
-        column = tableNode.GetColumnIndex(title)
-        text = tableNode.GetCellText(index, column) if column >= 0 else ""
-        texts[title] = "" if text == "nan" else text
-    return texts
 
 
 def _setCell(tableNode, index: int, title: str, text: str) -> None:

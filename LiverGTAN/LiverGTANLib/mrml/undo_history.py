@@ -56,7 +56,7 @@ def _present(node):
     return node if node is not None and node.GetScene() is not None else None
 
 
-class _Voxels:
+class SegmentVoxels:
     """A copy of the voxels of one segment, without those of others in a label map that it shares with them.
 
     It takes a bit for each voxel: the liver of a scan of 512 x 512 x 500 voxels about 4 MB.
@@ -102,7 +102,7 @@ class _Voxels:
 class _SegmentState:
     """A segment as it was. metadata: a segment without voxels. surface: None where none was shown."""
 
-    voxels: _Voxels
+    voxels: SegmentVoxels
     metadata: Any
     index: int
     surface: Any
@@ -113,7 +113,7 @@ class _SegmentState:
         segment = segmentation.GetSegment(segmentId)
         metadata = slicer.vtkSegment()
         metadata.DeepCopyMetadata(segment)
-        voxels = known.voxels if known is not None and known.voxels.areIn(segment) else _Voxels(segment)
+        voxels = known.voxels if known is not None and known.voxels.areIn(segment) else SegmentVoxels(segment)
         # Slicer makes another surface after each change, so this one stays as it is.
         surface = segment.GetRepresentation(SURFACE)
         return _SegmentState(voxels, metadata, segmentation.GetSegmentIndex(segmentId), surface)

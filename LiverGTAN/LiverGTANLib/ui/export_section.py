@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core.volume import InputError
-from ..mrml import export_dicom, export_surface, resection_plan, table
+from ..mrml import export_dicom, export_surface, resection_plan, row_check
 from ..mrml.session import Session
 
 SURFACES = "STL (*.stl);;OBJ (*.obj)"
@@ -51,7 +51,7 @@ class ExportSection:
     def onVolumes(self) -> None:
         with slicer.util.tryWithErrorDisplay(_(FAILED)):
             if path := self._ask(_("Export volumes"), "liver-volumes.csv", TABLES):
-                table.export(self._findOrCreateTable(), path)
+                row_check.export(self._findOrCreateTable(), path, self._session.resultIn)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onPlan(self) -> None:

@@ -1,20 +1,77 @@
-"""The section "Measure": the table of volumes."""
+"""The section "Measure": the table of volumes, with rows that are true of the livers in the scene."""
 
 from collections.abc import Callable
 
+import qt
 import slicer
+from slicer.util import VTKObservationMixin
+
+from ..mrml import row_check
+from ..mrml.session import Session
 
 
-class MeasureSection:
-    """ui: the widgets of the .ui file by name. findOrCreateTable() -> the table node."""
+class MeasureSection(VTKObservationMixin):
+    """ui: the widgets of the .ui file by name. findOrCreateTable() -> the table node.
 
-    def __init__(self, ui, findOrCreateTable: Callable):
-        self._findOrCreateTable = findOrCreateTable
+    Rows follow what becomes of their livers, whatever volume is chosen and also while another module is open.
+    """
+
+    def __init__(self, ui, session: Session, findOrCreateTable: Callable):
+        VTKObservationMixin.__init__(self)
+        self._session, self._findOrCreateTable = session, findOrCreateTable
+        self._changed: set = set()
+        self._allChanged = True
+        self._followed: set = set()
+        self._turn = qt.QTimer()
+        self._turn.setSingleShot(True)
+        self._turn.setInterval(0)
+        self._turn.connect("timeout()", self._onTurn)
         ui.showTableButton.connect("clicked(bool)", self.showTable)
+        mrmlScene = slicer.mrmlScene
+        for event in (mrmlScene.NodeRemovedEvent, mrmlScene.EndImportEvent):
+            self.addObserver(mrmlScene, event, self._onSceneChanged)
+        self._turn.start()
+
+    def close(self) -> None:
+        """The widgets are not touched any more."""
+        self._turn.stop()
+        self.removeObservers()
 
     def showTable(self) -> None:
         """Open the table beside the views."""
+        tableNode = self._findOrCreateTable()
+        row_check.refresh(tableNode, self._session.resultIn)
         selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetActiveTableID(self._findOrCreateTable().GetID())
+        selection.SetActiveTableID(tableNode.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()
         slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+
+    # Rows follow their livers
+
+    def follow(self) -> None:
+        """From now on follow the livers that have a row by now."""
+        followed = row_check.segmentations(slicer.mrmlScene)
+        if followed != self._followed:
+            self._followed = followed
+            self.removeObservers(self._onLiverChanged)
+            names = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved")
+            for node in followed:
+                for event in (*(getattr(slicer.vtkSegmentation, name) for name in names), node.TransformModifiedEvent):
+                    self.addObserver(node, event, self._onLiverChanged)
+
+    def _onSceneChanged(self, caller, event) -> None:
+        self._allChanged = True
+        self._turn.start()
+
+    def _onLiverChanged(self, caller, event) -> None:
+        self._changed.add(caller)
+        self._turn.start()
+
+    def _onTurn(self) -> None:
+        if slicer.mrmlScene.IsBatchProcessing():
+            return  # at its end there is another event
+        only, allChanged = self._changed, self._allChanged
+        self._changed, self._allChanged = set(), False
+        self.follow()
+        for tableNode in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+            row_check.refresh(tableNode, self._session.resultIn, None if allChanged else only)

@@ -13,8 +13,10 @@ from slicer.util import NodeModify, VTKObservationMixin
 
 from ..core.segmentation_job import JobResult
 from ..core.terminology import INTENDED_USE
+from ..core.volume import InputError
 from ..mrml import parameters, roi, sample_data, scene
 from ..mrml.parameters import ChosenParameters
+from ..mrml.segment_writer import WriteError
 from ..mrml.sequence_segmentation import SequenceResult
 from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
 from . import appearance
@@ -80,13 +82,13 @@ class Panel(VTKObservationMixin):
             session,
             self.runner,
             lambda: self.chosen,
-            write=self._write,
+            write=lambda request, found: self._write(request, found, asked=False),
             fail=self._fail,
             say=self.line.say,
             refresh=self._onAnalyzed,
         )
         self.places = PlaceButtons(ui.correctCollapsibleButton, ui.liverPointsButton, ui.notLiverPointsButton)
-        self.measure = MeasureSection(ui, lambda: parameters.findOrCreateTable(self.parameterNode))
+        self.measure = MeasureSection(ui, session, lambda: parameters.findOrCreateTable(self.parameterNode))
         self.batch = BatchSection(
             ui,
             session,
@@ -208,6 +210,7 @@ class Panel(VTKObservationMixin):
         self._stopFollowing()
         self.planning.close()
         self.following.close()
+        self.measure.close()
         self._refreshTimer.stop()
         self._disconnect()
         self.removeObservers()
@@ -336,12 +339,13 @@ class Panel(VTKObservationMixin):
             return
         self._observedOutput = segmentationNode
         self.removeObservers(self._onOutputChanged)
-        for event in ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved"):
-            if segmentationNode is not None:
+        if segmentationNode is not None:
+            self.addObserver(segmentationNode, segmentationNode.TransformModifiedEvent, self._onOutputChanged)
+            for event in ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved"):
                 self.addObserver(segmentationNode, getattr(slicer.vtkSegmentation, event), self._onOutputChanged)
 
     def _onOutputChanged(self, caller, event) -> None:
-        """Segments were changed by this module, by hand, or by another module."""
+        """Segments were changed or moved by this module, by hand, or by another module."""
         if not self._writing:
             self.scheduleRefresh()
 
@@ -373,6 +377,7 @@ class Panel(VTKObservationMixin):
         self.batch.refresh()
         self.sequence.refresh()
         self.review.refresh()
+        self.measure.follow()
 
     def _showChoices(self) -> None:
         chosen, ui = self.chosen, self.ui
@@ -450,23 +455,36 @@ class Panel(VTKObservationMixin):
             )
         )
 
-    def _write(self, request: SegmentationRequest, found: JobResult) -> None:
-        """Put what was found into the scene, and show it."""
-        self._writing = True
+    def _write(self, request: SegmentationRequest, found: JobResult, asked: bool = True) -> None:
+        """Put what was found into the scene, and show it.
+
+        asked: False for a mask that follows what was set; why it cannot be written is then no more than a message.
+        """
+        self._writing, problem = True, ""
         try:
             with slicer.util.tryWithErrorDisplay(_(FAILED), waitCursor=True):
-                before = self.live.stateOfMask(request) if request.chosen.segmentationNode else None
-                result = self.session.apply(request, found, surfaceLater=True, stateBefore=before)
-                qt.QTimer.singleShot(0, self._makeSurface)
-                self._showOutputs(result)
-                self.live.onWritten(request)
-                if result.volumeNode == self.chosen.volumeNode:
-                    self.line.show(withTime=True)
+                try:
+                    self._put(request, found)
+                except (WriteError, InputError) as error:
+                    if asked:
+                        raise
+                    problem = str(error)
         finally:
             self._writing = False
             self.refresh()
+        if problem:
+            self.line.say(problem)
         if self.chosen.showUncertainty:
             self.live.updateUncertainty()
+
+    def _put(self, request: SegmentationRequest, found: JobResult) -> None:
+        before = self.live.stateOfMask(request) if request.chosen.segmentationNode else None
+        result = self.session.apply(request, found, surfaceLater=True, stateBefore=before)
+        qt.QTimer.singleShot(0, self._makeSurface)
+        self._showOutputs(result)
+        self.live.onWritten(request)
+        if result.volumeNode == self.chosen.volumeNode:
+            self.line.show(withTime=True)
 
     def _makeSurface(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The liver could not be shown in 3D."), waitCursor=True):

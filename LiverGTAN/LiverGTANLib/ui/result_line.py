@@ -42,8 +42,10 @@ class ResultLine:
             text = self._editedLine()
         else:
             text = _resultLine(result, withTime)
-            if not result.request.imageIsUnchanged():
+            if not result.imageIsUnchanged():
                 text += ". " + _("The CT has changed since: segment it again.")
+            elif not result.isCurrent():
+                text += ". " + _("The CT or its liver was moved since: segment it again.")
         setText(self._label, text)
 
     def refresh(self) -> None:
@@ -86,7 +88,7 @@ def setText(label, text: str) -> None:
 
 def _state(result: SegmentationResult | None) -> tuple:
     """Equal as long as the same is to be said of a mask."""
-    return result, result is not None and result.request.imageIsUnchanged()
+    return result, result is not None and (result.imageIsUnchanged(), result.isCurrent())
 
 
 def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:

@@ -1,0 +1,107 @@
+"""Rows of the table of volumes are true of the livers that are in the scene, or say why not. On the main thread.
+
+A liver may be edited by hand, moved, deleted or segmented again with another table, while another module is open or
+before the scene was loaded. Where a figure is not true any more it is measured again, or its row says so.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+import slicer
+
+from ..core.measurements import TITLES, MeasurementRow
+from ..core.volume import InputError, OutOfMemory
+from . import scene, table
+from .segment_volume import segmentMl
+from .session import SegmentationResult
+
+logger = logging.getLogger(__name__)
+
+CHANGED = "edited or moved since it was segmented; only its volume was measured again"
+GONE = "its liver is not in the scene any more"
+NOT_MEASURED = "its liver has no label map any more and cannot be measured"
+
+ROUNDING_ML = 0.06
+"""A cell holds one decimal."""
+
+ROUNDING_SHARE = 2e-5
+"""Of the volume; spacings are rounded in files."""
+
+WARPED_SHARE = 0.005
+"""Where a transform bends space, volumes of one liver measured on two grids differ by less than this (a choice)."""
+
+Known = Callable[[object], SegmentationResult | None]
+"""What a session knows of the liver in a segmentation, see `Session.resultIn`."""
+
+
+def refresh(tableNode, known: Known, only: Iterable | None = None) -> None:
+    """Let the rows of these segmentations (None: all rows) say what is in the scene."""
+    if not table.isOurs(tableNode):
+        return
+    chosen = None if only is None else list(only)
+    for index, segmentationNode in table.segmentations(tableNode):
+        if chosen is None or segmentationNode is None or segmentationNode in chosen:
+            _refreshRow(tableNode, index, segmentationNode, known)
+
+
+def segmentations(mrmlScene) -> set:
+    """Those that have a row in any table."""
+    tables = filter(table.isOurs, slicer.util.getNodesByClass("vtkMRMLTableNode", mrmlScene))
+    return {node for tableNode in tables for _, node in table.segmentations(tableNode) if node is not None}
+
+
+def export(tableNode, path, known: Known) -> None:
+    """Write the table as CSV, after `refresh`. Raises OSError when the file cannot be written."""
+    refresh(tableNode, known)
+    table.export(tableNode, path)
+
+
+def _refreshRow(tableNode, index: int, segmentationNode, known: Known) -> None:
+    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
+    if not segmentId:
+        _mark(tableNode, index, GONE)
+        return
+    result = known(segmentationNode)
+    if result is not None and result.tableNode == tableNode and result.isCurrent():
+        texts = table.read(tableNode, segmentationNode) or {}
+        if _marks(texts):  # what was changed is as it was again
+            table.put(tableNode, segmentationNode, result.row())
+        return
+    try:
+        volumeMl = segmentMl(segmentationNode, segmentId)
+    except (InputError, OutOfMemory):
+        logger.info("The row of '%s' cannot be checked.", segmentationNode.GetName(), exc_info=True)
+        _mark(tableNode, index, NOT_MEASURED)
+        return
+    if _agrees(tableNode, index, volumeMl, scene.isWarped(segmentationNode)):
+        _mark(tableNode, index, "")
+    else:
+        name = (table.read(tableNode, segmentationNode) or {})[TITLES["name"]]
+        owner = scene.liverVolume(segmentationNode)
+        row = MeasurementRow(owner.GetName() if owner is not None else name, volumeMl, hint=CHANGED)
+        table.put(tableNode, segmentationNode, row)
+
+
+def _agrees(tableNode, index: int, volumeMl: float, isWarped: bool) -> bool:
+    """Whether the volume in a row, where it holds one, is this one."""
+    text = table.textsOf(tableNode, index)[TITLES["volume_ml"]]
+    try:
+        written = float(text)
+    except ValueError:
+        return not text
+    share = WARPED_SHARE if isWarped else ROUNDING_SHARE
+    return abs(written - volumeMl) <= ROUNDING_ML + share * volumeMl
+
+
+def _marks(texts: dict[str, str]) -> list[str]:
+    hint = texts.get(TITLES["hint"], "")
+    return [mark for mark in (CHANGED, GONE, NOT_MEASURED) if mark in hint]
+
+
+def _mark(tableNode, index: int, mark: str) -> None:
+    """Let the hint of a row say this and neither of the other marks but `CHANGED`, which stays with its figures."""
+    hint = table.textsOf(tableNode, index)[TITLES["hint"]]
+    words = [part for part in hint.split("; ") if part and part not in (GONE, NOT_MEASURED)]
+    wanted = "; ".join([*words, mark] if mark else words)
+    if wanted != hint:
+        table.setText(tableNode, index, TITLES["hint"], wanted)

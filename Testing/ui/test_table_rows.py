@@ -1,0 +1,169 @@
+"""Rows of the table are true of the livers in the scene, or say why not, in the panel and in what is exported."""
+
+import csv
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+from LiverGTANLib.core.measurements import TITLES
+from LiverGTANLib.mrml import row_check, scene, self_test, table
+from support.interactive_cases import letTimersFire, liver, segmented, settle
+from support.module_fixtures import students
+from support.mrml_cases import addTransform
+from support.panel_cases import mask, panel, phantom
+
+pytestmark = pytest.mark.slow
+
+ML = 0.012
+
+
+def exported(panel, folder) -> list[dict[str, str]]:
+    panel.widget.logic.exportTable(folder / "volumes.csv")
+    with (folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def inNode(tableNode) -> list[dict[str, str]]:
+    return [table.textsOf(tableNode, index) for index in range(tableNode.GetNumberOfRows())]
+
+
+def cut(segmentationNode, volumeNode) -> float:
+    """Edit the liver by hand: its lower half goes. Returns what is left in mL."""
+    segmentId, array = scene.liverSegmentId(segmentationNode), mask(segmentationNode, volumeNode).copy()
+    array[: array.shape[0] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentationNode, segmentId, volumeNode)
+    return np.count_nonzero(array) * ML
+
+
+def requireMeasuredAgain(row: dict[str, str], ml: float) -> None:
+    assert float(row[TITLES["volume_ml"]]) == pytest.approx(ml, abs=0.06) and row[TITLES["hint"]] == row_check.CHANGED
+    assert row[TITLES["mean_hu"]] == row[TITLES["low_ml"]] == row[TITLES["share_in_region"]] == ""
+
+
+def test_an_edit_of_a_liver_that_is_not_chosen_is_in_its_row(panel, segmented, tmp_path):
+    edited, tableNode = panel.output, panel.ui.tableSelector.currentNode()
+    panel.choose(self_test.addPhantom("Other")[0])
+    panel.segment()
+    settle(panel)
+    other = inNode(tableNode)[1]
+    ml = cut(edited, segmented)
+    settle(panel)
+    requireMeasuredAgain(inNode(tableNode)[0], ml)
+    panel.host.leaveModule()
+    ml = cut(edited, segmented) if mask(edited, segmented).any() else 0
+    letTimersFire(panel)
+    requireMeasuredAgain(inNode(tableNode)[0], ml)
+    assert inNode(tableNode)[1] == other and exported(panel, tmp_path) == inNode(tableNode)
+
+
+def test_an_edit_that_is_taken_back_brings_the_row_back(panel, segmented):
+    tableNode, before = panel.ui.tableSelector.currentNode(), liver(panel, segmented).astype(np.uint8)
+    row = inNode(tableNode)
+    cut(panel.output, segmented)
+    settle(panel)
+    assert inNode(tableNode) != row
+    segmentId = scene.liverSegmentId(panel.output)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(before, panel.output, segmentId, segmented)
+    settle(panel)
+    assert inNode(tableNode) == row
+
+
+def test_an_edit_without_the_module_is_found_after_a_reload(panel, segmented, tmp_path):
+    panel.widget.panel.measure.close()  # as if the module had not been opened
+    ml = cut(panel.output, segmented)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    settle(panel)
+    requireMeasuredAgain(exported(panel, tmp_path)[0], ml)
+    assert inNode(panel.widget.logic.table()) == exported(panel, tmp_path)
+
+
+def test_an_untouched_liver_keeps_its_row_over_save_and_reload(panel, segmented, tmp_path):
+    before = exported(panel, tmp_path)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    settle(panel)
+    assert exported(panel, tmp_path) == before
+
+
+def test_rows_of_deleted_livers_say_so_in_every_table(panel, segmented, tmp_path):
+    first = panel.ui.tableSelector.currentNode()
+    panel.ui.tableSelector.setCurrentNode(None)
+    panel.segment()
+    settle(panel)
+    tables = [first, panel.ui.tableSelector.currentNode()]
+    assert tables[0] != tables[1]
+    ml = cut(panel.output, segmented)
+    settle(panel)
+    for tableNode in tables:
+        requireMeasuredAgain(inNode(tableNode)[0], ml)
+    segmentation = panel.output.GetSegmentation()
+    segmentation.RemoveSegment(scene.liverSegmentId(panel.output))
+    settle(panel)
+    for tableNode in tables:
+        assert row_check.GONE in inNode(tableNode)[0][TITLES["hint"]]
+    panel.segment()
+    settle(panel)
+    assert inNode(tables[1])[0][TITLES["hint"]] == ""
+    slicer.mrmlScene.RemoveNode(panel.output)
+    settle(panel)
+    for tableNode in tables:
+        assert row_check.GONE in inNode(tableNode)[0][TITLES["hint"]]
+    assert row_check.GONE in exported(panel, tmp_path)[0][TITLES["hint"]]
+
+
+def test_a_row_of_the_users_own_is_left_alone(panel, segmented):
+    tableNode = panel.ui.tableSelector.currentNode()
+    own = tableNode.AddEmptyRow()
+    tableNode.SetCellText(own, tableNode.GetColumnIndex(TITLES["volume_ml"]), "1500")
+    cut(panel.output, segmented)
+    settle(panel)
+    assert inNode(tableNode)[own][TITLES["volume_ml"]] == "1500" and inNode(tableNode)[own][TITLES["hint"]] == ""
+
+
+def test_a_liver_that_a_transform_enlarges_is_measured_again(panel, segmented):
+    tableNode, ml = panel.ui.tableSelector.currentNode(), liver(panel, segmented).sum() * ML
+    panel.output.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, np.diag([1.1, 1, 1, 1])).GetID())
+    settle(panel)
+    requireMeasuredAgain(inNode(tableNode)[0], 1.1 * ml)
+
+
+def test_a_liver_without_a_label_map_is_said_not_to_be_measured(panel, segmented):
+    panel.click(panel.ui.show3DButton)
+    settle(panel)
+    panel.output.GetSegmentation().SetSourceRepresentationName(scene.SURFACE)
+    panel.output.GetSegmentation().RemoveRepresentation(scene.LABELMAP)
+    settle(panel)
+    assert row_check.NOT_MEASURED in inNode(panel.ui.tableSelector.currentNode())[0][TITLES["hint"]]
+
+
+def test_a_threshold_moved_on_a_liver_of_surfaces_is_refused_in_the_line(panel, segmented):
+    panel.click(panel.ui.show3DButton)
+    settle(panel)
+    segmentation = panel.output.GetSegmentation()
+    segmentation.SetSourceRepresentationName(scene.SURFACE)
+    segmentation.RemoveRepresentation(scene.LABELMAP)
+    settle(panel)
+    surface = segmentation.GetSegment(scene.liverSegmentId(panel.output)).GetRepresentation(scene.SURFACE)
+    panel.ui.thresholdSlider.value = 0.7
+    settle(panel)
+    assert "is made of surfaces" in panel.ui.resultLabel.text.replace("\u200b", "")
+    assert not panel.ui.applyButton.enabled and "is made of surfaces" in panel.ui.messageLabel.text
+    assert segmentation.GetSegment(scene.liverSegmentId(panel.output)).GetRepresentation(scene.SURFACE) == surface
+    assert not panel.host.dialogs.texts("error") and not panel.host.uncaught
+
+
+def test_why_a_mask_that_follows_cannot_be_written_is_said_in_the_line(panel, segmented):
+    panel.output.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, np.diag([1, 1, 0, 1])).GetID())
+    panel.ui.smoothingSlider.value = 4
+    settle(panel)
+    assert "cannot be inverted" in panel.ui.resultLabel.text
+    assert not panel.host.dialogs.texts("error") and not panel.host.uncaught
+    panel.output.SetAndObserveTransformNodeID(None)
+    settle(panel)
+    assert liver(panel, segmented).any()
