@@ -29,6 +29,9 @@ from .warp import Warp
 CHECKED_IMAGES = 32
 """Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
 
+EDITED = "edited since it was segmented"
+"""Said of the liver of a frame that was edited after this module wrote it."""
+
 
 @dataclass(frozen=True, eq=False)
 class SegmentationRequest:
