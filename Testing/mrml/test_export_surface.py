@@ -162,9 +162,9 @@ def test_without_liver_plan_or_current_parts_nothing_is_written(logic, result, t
         with pytest.raises(InputError, match="place a cut plane first"):
             export(result.segmentation, tmp_path / "plan.stl")
     plan = logic.splitLiver(result.segmentation)
-    plan.planeNode.SetOriginWorld(*(np.array(plan.planeNode.GetOriginWorld()) + [20, 0, 0]))
+    plan.cutNode.SetOriginWorld(*(np.array(plan.cutNode.GetOriginWorld()) + [20, 0, 0]))
     for export in exports:
-        with pytest.raises(InputError, match="another place of the plane"):
+        with pytest.raises(InputError, match="another place of the cut"):
             export(result.segmentation, tmp_path / "plan.stl")
     plan.partsNode.GetSegmentation().RemoveSegment(plan.partsNode.GetSegmentation().GetNthSegmentID(0))
     for export in exports:

@@ -57,7 +57,7 @@ def test_the_table_is_exported_from_the_panel_and_by_a_script(panel, segmented, 
 
 def test_plan_and_surfaces_are_written_where_the_plane_is_now(planned, tmp_path, answerSaveDialog):
     plan = ResectionPlan(planned.output)
-    plan.planeNode.SetOriginWorld(*(np.array(plan.planeNode.GetOriginWorld()) + [30, 0, 0]))  # and not a moment's rest
+    plan.cutNode.SetOriginWorld(*(np.array(plan.cutNode.GetOriginWorld()) + [30, 0, 0]))  # and not a moment's rest
     answerSaveDialog(tmp_path / "liver.stl")
     click(planned, "exportSurfaceButton", "exportPartsButton")
     assert "liver-remnant.stl" in planned.ui.exportLabel.text.replace("\u200b", "")

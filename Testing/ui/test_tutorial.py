@@ -115,14 +115,14 @@ class Walk:
         self.panel.click(ui.placePlaneButton)
         settle(self.panel)
         plan = ResectionPlan(self.panel.output)
-        plan.planeNode.SetNormalWorld(-0.9, -0.35, 0.15)
+        plan.cutNode.SetNormalWorld(-0.9, -0.35, 0.15)
         ui.weightLineEdit.text = "72"
         ui.weightLineEdit.editingFinished.emit()
         settle(self.panel)
         section = drawSection(self.panel, ui.planningCollapsibleButton)
-        self.draw("7-plan", section, drawSlice(self.volumeNode, "Axial", plan.planeNode.GetOriginWorld()))
-        plan.planeNode.GetDisplayNode().SetHandlesInteractive(False)
-        self.draw("8-parts", drawSlice(self.volumeNode, "Coronal", plan.planeNode.GetOriginWorld()), draw3D())
+        self.draw("7-plan", section, drawSlice(self.volumeNode, "Axial", plan.cutNode.GetOriginWorld()))
+        plan.cutNode.GetDisplayNode().SetHandlesInteractive(False)
+        self.draw("8-parts", drawSlice(self.volumeNode, "Coronal", plan.cutNode.GetOriginWorld()), draw3D())
         ui.planningCollapsibleButton.collapsed = True
 
     def export(self) -> None:
