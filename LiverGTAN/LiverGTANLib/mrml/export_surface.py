@@ -44,7 +44,7 @@ class ExportedSurface:
 
 
 def exportLiver(liverNode, path: str | Path, overwrite: bool = False) -> ExportedSurface:
-    """The liver of a segmentation, as `liver_parts.liverSegmentId` finds it, into a file whose suffix is the format.
+    """The liver of a segmentation, as `liver_grid.liverSegmentId` finds it, into a file whose suffix is the format.
 
     Raises InputError when there is no liver, the name stands for no format, or the file exists and `overwrite` is
     False, and OSError when it cannot be written. After an error no file is left, and one that was there is as before.
