@@ -233,7 +233,8 @@ def widths_of(student: str) -> tuple[int, ...]:
 def write(options: Ablate, results: list[Result], teachers: dict[Path, Result]) -> None:
     """The table so far, to read (Markdown, plot) and for programs (JSON)."""
     write_json(options.folder / "table.json", results)
-    shown = dict.fromkeys([START, *options.arms, *(one["cell"]["arm"] for one in results)])
+    arms = dict.fromkeys(one["cell"]["arm"] for one in results)
+    shown = [arm for arm in dict.fromkeys([START, *options.arms, *arms]) if arm in arms]
     pairs = [(arm, student) for student in options.students for arm in shown]
     rows = [row for arm, student in pairs if (row := summarize(results, arm, student))]
     with atomic_write(options.folder / "table.md") as part:
