@@ -190,6 +190,22 @@ def test_a_fourth_axis_of_one_is_dropped(hu, tmp_path):
     assertReads(tmp_path / "a.nii", hu, OBLIQUE)
 
 
+@pytest.mark.parametrize("unit, scale", [("mm", 1), ("cm", 10), ("pixel", 1)])
+def test_nrrd_positions_are_millimeters_whatever_the_unit(hu, tmp_path, unit, scale):
+    path = withSimpleItk(tmp_path / "ct.nrrd", hu, turned(), compress=False)
+    before = open_ct(path).ct.ijk_to_ras
+    header, _, voxels = path.read_bytes().partition(b"\n\n")
+    path.write_bytes(header + f'\nspace units: "{unit}" "{unit}" "{unit}"\n\n'.encode() + voxels)
+    np.testing.assert_allclose(open_ct(path).ct.ijk_to_ras[:3], before[:3] * scale)
+
+
+def test_an_image_of_colors_is_called_so_and_not_damaged(tmp_path):
+    colors = sitk.GetImageFromArray(np.zeros((5, 6, 7, 3), np.uint8), isVector=True)
+    for name in ("ct.mha", "ct.nrrd"):
+        sitk.WriteImage(colors, str(tmp_path / name))
+        assert "damaged" not in refusal(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     "second, told",
     [("3_Liver.1_Tilt_1", True), ("3_Liver.1_Tilt_Eq_1", True), ("3_Liver.1_Eq", True), ("3_Liver.1_ROI1", False)],

@@ -31,6 +31,8 @@ def read_metaimage_header(path: Path) -> VolumeHeader:
     fields, names, start = _fields(path)
     try:
         return _header(path, fields, names, start)
+    except InputError:
+        raise
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(f"{path} has an incomplete or damaged header ({brief(error)}); write it again.") from error
 

@@ -27,6 +27,9 @@ SPACES = {
 }
 """Space -> matrix from its positions to RAS."""
 
+UNITS_IN_MM = {"cm": 10.0, "m": 1000.0, "um": 0.001}
+"""Of `space units`; any other is taken for millimeters."""
+
 SCALAR_KINDS = ("domain", "space", "time", "none", "???")
 TYPE_NAMES = {
     "i1": "signed char, int8, int8_t",
@@ -48,6 +51,8 @@ def read_nrrd_header(path: Path) -> VolumeHeader:
     lines, start = _lines(path)
     try:
         return _header(path, _fields(lines), start)
+    except InputError:
+        raise
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path} has an incomplete or damaged header ({brief(error)}); write it again.") from error
 
@@ -137,6 +142,8 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
         return LPS_TO_RAS @ matrix, [NO_ORIENTATION.format(path.name, "left", "back")]
     if "spaceorigin" in fields:
         matrix[:3, 3] = _vectors(fields["spaceorigin"])[0]
+    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))
+    matrix[:3] *= UNITS_IN_MM.get(units[0].strip().lower(), 1.0) if units else 1.0
     return to_ras @ matrix, []
 
 
