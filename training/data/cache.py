@@ -240,8 +240,8 @@ def _write(
 def _entry(scan: Scan, folder: Path) -> CachedScan:
     try:
         about = read_json(folder / "entry.json", LARGEST_ENTRY)
-        facts = (about["content"], float(about["spacing_mm"]), about["sha256"], tuple(about.get("notes", ())))
-        facts += (tuple(about["sketch"]),)
+        notes, sketched = tuple(about.get("notes", ())), tuple(about["sketch"])
+        facts = (about["content"], float(about["spacing_mm"]), about["sha256"], notes, sketched)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The cache of {scan.name} is damaged ({reason(error)}); delete {folder}, then it is made anew."
