@@ -479,6 +479,17 @@ def test_without_a_label_map_nothing_is_measured_and_it_is_told(plan, liverNode)
     assert not plan.isEdited()
 
 
+def test_plane_and_curve_look_like_a_cut_and_can_be_moved(plan):
+    display = plan.cutNode.GetDisplayNode()
+    assert display.GetHandlesInteractive() and display.GetRotationHandleVisibility()
+    assert display.GetOpacity() == cut_plane.OPACITY
+    for _ in range(2):
+        display = plan.cutNode.GetDisplayNode()
+        assert display.GetSelectedColor() == pytest.approx(cut_plane.COLOR)
+        assert not display.GetPropertiesLabelVisibility() and not display.GetPointLabelsVisibility()
+        plan.bend()
+
+
 # A curve
 
 

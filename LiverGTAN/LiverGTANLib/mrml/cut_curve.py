@@ -163,7 +163,7 @@ def create(mrmlScene, name: str, sizeMm: float):
     """A new curve without points. sizeMm: for the signature that planes have."""
     curveNode = mrmlScene.AddNewNodeByClass(CLASS, mrmlScene.GenerateUniqueName(name))
     try:
-        reveal(curveNode)
+        _makeDisplay(curveNode)
     except BaseException:
         scene.removeNode(curveNode)
         raise
@@ -173,12 +173,16 @@ def create(mrmlScene, name: str, sizeMm: float):
 def reveal(curveNode) -> None:
     """Show the curve, where it was hidden or has no display node any more."""
     if curveNode.GetDisplayNode() is None:
-        curveNode.CreateDefaultDisplayNodes()
-        display = curveNode.GetDisplayNode()
-        display.SetSelectedColor(*COLOR)
-        display.SetPropertiesLabelVisibility(False)
-        display.SetPointLabelsVisibility(False)
+        _makeDisplay(curveNode)
     curveNode.GetDisplayNode().SetVisibility(True)
+
+
+def _makeDisplay(curveNode) -> None:
+    curveNode.CreateDefaultDisplayNodes()
+    display = curveNode.GetDisplayNode()
+    display.SetSelectedColor(*COLOR)
+    display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(False)
 
 
 def read(curveNode) -> CutCurve | None:

@@ -65,7 +65,7 @@ def create(mrmlScene, name: str, sizeMm: float):
     try:
         planeNode.SetSizeMode(planeNode.SizeModeAbsolute)
         planeNode.SetSize(sizeMm, sizeMm)
-        reveal(planeNode)
+        _makeDisplay(planeNode)
     except BaseException:
         scene.removeNode(planeNode)
         raise
@@ -75,17 +75,21 @@ def create(mrmlScene, name: str, sizeMm: float):
 def reveal(planeNode) -> None:
     """Show the plane, with handles that move and turn it, where it was hidden or has no display node any more."""
     if planeNode.GetDisplayNode() is None:
-        planeNode.CreateDefaultDisplayNodes()
-        display = planeNode.GetDisplayNode()
-        display.SetSelectedColor(*COLOR)
-        display.SetOpacity(OPACITY)
-        display.SetPropertiesLabelVisibility(False)
-        display.SetPointLabelsVisibility(False)
-        display.SetHandlesInteractive(True)
-        display.SetTranslationHandleVisibility(True)
-        display.SetRotationHandleVisibility(True)
-        display.SetScaleHandleVisibility(False)
+        _makeDisplay(planeNode)
     planeNode.GetDisplayNode().SetVisibility(True)
+
+
+def _makeDisplay(planeNode) -> None:
+    planeNode.CreateDefaultDisplayNodes()
+    display = planeNode.GetDisplayNode()
+    display.SetSelectedColor(*COLOR)
+    display.SetOpacity(OPACITY)
+    display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(False)
+    display.SetHandlesInteractive(True)
+    display.SetTranslationHandleVisibility(True)
+    display.SetRotationHandleVisibility(True)
+    display.SetScaleHandleVisibility(False)
 
 
 def read(planeNode) -> CutPlane | None:
