@@ -295,9 +295,10 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     def review(self, segmentation, segmentId=""):
         """Go through the slices of a mask in which its border is most uncertain.
 
-        segmentation: segmentation node. segmentId: of the segment; when empty, this module's liver, else the only
-        segment, else one called liver. The network is asked where the segment is this module's and its CT is still
-        there; `order` of the result says so. Otherwise slices whose outline differs most from those beside come first.
+        segmentation: segmentation node. segmentId: of the segment; when empty, this module's liver, else the only one
+        with the code of the liver, else the only one called liver, else the only segment. The network is asked where
+        the segment is this module's and its CT is still there; `order` of the result says so. Otherwise slices whose
+        outline differs most from those beside come first.
         Returns a Review: `next()` jumps the slice views to the next slice, counts the one before as reviewed, and
         returns its number, ras and areaCm2, None when all are reviewed; `previous()`, `mark(number, reviewed)`,
         `undo()`, `reviewed` (slice numbers), `share` (of the volume, 0 to 1). What was reviewed is saved with the

@@ -258,12 +258,15 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         target = self._target
         if target.obstacle:
             raise ValueError(target.obstacle)
+        from LiverGTANLib.mrml import scene
+
         _request, found = self.preview.result(target, self._chosen())
         modifier, before = target.modifier(found.mask), target.time
         self.scriptedEffect.saveStateForUndo()
         mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeSet
         self.scriptedEffect.modifySelectedSegmentByLabelmap(modifier, mode)
         target.requireWritten(before)
+        scene.describeAlgorithm(target.segment, found.student, assisted=True)  # masking may leave what was drawn
 
     # Points
 

@@ -150,4 +150,12 @@ def test_a_failure_of_the_plugin_is_told_and_leaves_no_file(logic, dicomCt, tmp_
     (tmp_path / "out" / "SEG1.dcm").write_bytes(b"mine")
     with pytest.raises(OSError, match="itkimage2segimage failed"):
         logic.exportDicom(result.segmentation, tmp_path / "out")
+
+    def crash(self, exportables):
+        raise RuntimeError("no ITK")
+
+    monkeypatch.setattr(dicom_plugin.DICOMSegmentationPluginClass, "export", crash)
+    with pytest.raises(OSError, match="no ITK") as raised:
+        logic.exportDicom(result.segmentation, tmp_path / "out")
+    assert isinstance(raised.value.__cause__, RuntimeError)  # whose traceback the log shows
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["SEG1.dcm", "meanwhile.txt"]

@@ -8,6 +8,7 @@ from slicer.util import arrayFromSegmentBinaryLabelmap, updateSegmentBinaryLabel
 
 from LiverGTANLib.core.segmentation_job import Preview
 from LiverGTANLib.core.segmenter import BoxMask
+from LiverGTANLib.core.terminology import TERMINOLOGY
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import review, scene, self_test
 from LiverGTANLib.mrml.review import NETWORK, OUTLINE, Review
@@ -254,6 +255,11 @@ def test_which_segment_is_reviewed(segmentationNode, volumeNode):
     addSegment(segmentationNode, volumeNode, "spleen", ball().full())
     with pytest.raises(InputError, match="several segments"):
         Review(segmentationNode)
+    segments = segmentationNode.GetSegmentation()
+    coded = addSegment(segmentationNode, volumeNode, "Leber", ball().full())
+    segments.GetSegment(coded).SetTag(segments.GetSegment(coded).GetTerminologyEntryTagName(), TERMINOLOGY)
+    assert Review(segmentationNode).segmentId == coded  # as the one that is planned with
+    segments.RemoveSegment(coded)
     named = addSegment(segmentationNode, volumeNode, "Liver", ball().full())
     assert Review(segmentationNode).segmentId == named
     found = Review(segmentationNode, first)

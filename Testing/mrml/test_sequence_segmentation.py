@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import vtk
 from slicer.util import arrayFromSegmentBinaryLabelmap, updateSegmentBinaryLabelmapFromArray
 
 from LiverGTANLib.core.engines.engine import Cancelled
@@ -87,6 +88,9 @@ def test_the_sequence_has_the_index_of_the_cts_and_is_that_volumes_liver(logic, 
     assert result.chartNode.GetNthPlotSeriesNode(0).GetTableNode() == result.tableNode
     hidden = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node.GetHideFromEditors()]
     assert hidden == []
+    segment = result.segmentation.GetSegmentation().GetSegment(scene.liverSegmentId(result.segmentation))
+    origin = vtk.reference("")
+    assert segment.GetTag(scene.ALGORITHM_TYPE_TAG, origin) and origin == "AUTOMATIC"  # in a DICOM segmentation
 
 
 def test_frames_without_a_liver_say_why_and_the_others_are_there(logic, slicerHost):

@@ -127,10 +127,21 @@ def test_two_clicks_put_the_liver_into_the_selected_segment_and_one_undo_takes_i
     assert measurements.dice(editor.mask(), editor.truth) > 0.8
     assert editor.widget.activeEffect() is None and editor.nothingIsLeft()
     assert scene.liverSegmentId(editor.segmentationNode) == ""  # it is the user's own segment
+    assert origin(editor) == ["SEMIAUTOMATIC", "LiverGTAN student-100k"]
     editor.widget.undo()
     np.testing.assert_array_equal(editor.mask(), before)
+    assert origin(editor) == ["", ""]
     editor.widget.redo()
     assert measurements.dice(editor.mask(), editor.truth) > 0.8
+
+
+def origin(editor) -> list[str]:
+    """What a DICOM segmentation will say of the selected segment's origin."""
+    segment, found = editor.segmentationNode.GetSegmentation().GetSegment(editor.segmentId), []
+    for tag in (scene.ALGORITHM_TYPE_TAG, scene.ALGORITHM_NAME_TAG):
+        value = vtk.reference("")
+        found.append(str(value) if segment.GetTag(tag, value) else "")
+    return found
 
 
 def test_it_is_what_the_module_finds(active, students):

@@ -57,6 +57,15 @@ def test_an_edit_of_a_liver_that_is_not_chosen_is_in_its_row(panel, segmented, t
     assert inNode(tableNode)[1] == other and exported(panel, tmp_path) == inNode(tableNode)
 
 
+def test_an_edit_within_a_batch_of_changes_is_in_its_row_after_it(panel, segmented):
+    slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
+    ml = cut(panel.output, segmented)
+    letTimersFire(panel)  # as a progress dialog lets them
+    slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
+    letTimersFire(panel)
+    requireMeasuredAgain(inNode(panel.ui.tableSelector.currentNode())[0], ml)
+
+
 def test_an_edit_that_is_taken_back_brings_the_row_back(panel, segmented):
     tableNode, before = panel.ui.tableSelector.currentNode(), liver(panel, segmented).astype(np.uint8)
     row = inNode(tableNode)

@@ -162,11 +162,8 @@ def flattened(curve: CutCurve) -> CutPlane:
 def create(mrmlScene, name: str, sizeMm: float):
     """A new curve without points. sizeMm: for the signature that planes have."""
     curveNode = mrmlScene.AddNewNodeByClass(CLASS, mrmlScene.GenerateUniqueName(name))
-    try:
+    with scene.removedOnError(curveNode):
         _makeDisplay(curveNode)
-    except BaseException:
-        scene.removeNode(curveNode)
-        raise
     return curveNode
 
 

@@ -62,13 +62,10 @@ def sagittal(points: np.ndarray) -> CutPlane:
 def create(mrmlScene, name: str, sizeMm: float):
     """A new plane of this side length, which handles move and turn; it is nowhere until `write`."""
     planeNode = mrmlScene.AddNewNodeByClass(CLASS, mrmlScene.GenerateUniqueName(name))
-    try:
+    with scene.removedOnError(planeNode):
         planeNode.SetSizeMode(planeNode.SizeModeAbsolute)
         planeNode.SetSize(sizeMm, sizeMm)
         _makeDisplay(planeNode)
-    except BaseException:
-        scene.removeNode(planeNode)
-        raise
     return planeNode
 
 

@@ -41,10 +41,11 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
     exportables = plugin.examineForExport(item)
     for exportable in exportables:
         exportable.directory = str(folder)
+    cause = None
     try:
         error = plugin.export(exportables) if exportables else "it is not offered for export"
     except Exception as raised:
-        error = str(raised) or type(raised).__name__
+        error, cause = str(raised) or type(raised).__name__, raised
     written = sorted(set(folder.glob(WRITTEN)) - before)
     if error or len(written) != 1:
         for path in written:
@@ -52,7 +53,7 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
         raise OSError(
             f"'{segmentationNode.GetName()}' could not be written as DICOM: {error or 'no file came of it'}. The "
             "application log may say more."
-        )
+        ) from cause
     return written[0]
 
 

@@ -193,7 +193,7 @@ class FolderVolumes:
 
     def __init__(self):
         self._nodes: dict[Path, str] = {}  # file -> ID of its node
-        self._kept: set[str] = set()
+        self._segmented: set[str] = set()  # IDs of nodes whose voxels are not replaced any more
 
     def read(self, path: Path):
         """Read a file into its node, or into a new one where there is none, or a segment was made from that.
@@ -201,7 +201,7 @@ class FolderVolumes:
         Raises InputError when that fails.
         """
         node = slicer.mrmlScene.GetNodeByID(self._nodes.get(path, "")) if path in self._nodes else None
-        if node is not None and node.GetID() not in self._kept and node.GetStorageNode() is not None:
+        if node is not None and node.GetID() not in self._segmented and node.GetStorageNode() is not None:
             done = node.GetStorageNode().ReadData(node)
         else:
             node = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), path.name.partition(".")[0])
@@ -213,4 +213,4 @@ class FolderVolumes:
 
     def keep(self, volumeNode) -> None:
         """A segment was made of this volume: its voxels are not to be replaced any more."""
-        self._kept.add(volumeNode.GetID())
+        self._segmented.add(volumeNode.GetID())

@@ -32,13 +32,10 @@ def create(liverNode):
     mrmlScene = liverNode.GetScene()
     name = mrmlScene.GenerateUniqueName(f"{liverNode.GetName()} parts")
     partsNode = mrmlScene.AddNewNodeByClass(CLASS, name)
-    try:
+    with scene.removedOnError(partsNode):
         partsNode.CreateDefaultDisplayNodes()
         partsNode.GetSegmentation().SetSourceRepresentationName(LABELMAP)
         scene.placeBeside(partsNode, liverNode)
-    except BaseException:
-        scene.removeNode(partsNode)
-        raise
     return partsNode
 
 

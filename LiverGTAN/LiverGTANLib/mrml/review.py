@@ -18,7 +18,7 @@ import slicer
 from ..core import boxes, measurements
 from ..core.segmentation_job import Preview
 from ..core.volume import SPACING_MM, InputError, memory_errors_explained
-from . import scene
+from . import liver_grid, scene
 from .parameters import ChosenParameters
 from .session import SegmentationRequest, Session
 from .warp import Warp
@@ -180,8 +180,8 @@ class _SavedReview:
 class Review:
     """The review of one segment.
 
-    segmentId: "" stands for this module's liver, else the only segment, else one called liver. Raises InputError when
-    there is none. jump(ras) shows a place in all slice views.
+    segmentId: "" stands for the one that `reviewedSegment` finds. Raises InputError when there is none. jump(ras)
+    shows a place in all slice views.
     """
 
     def __init__(self, segmentationNode, segmentId: str = "", jump: Callable[[tuple], None] | None = None):
@@ -449,14 +449,15 @@ def jumpSlices(ras: tuple[float, float, float]) -> None:
 
 
 def reviewedSegment(segmentationNode) -> str:
-    """ID of the segment that a review is of. Raises InputError when it is not clear which."""
-    segmentation = segmentationNode.GetSegmentation()
-    ids = list(segmentation.GetSegmentIDs())
-    liverId = scene.liverSegmentId(segmentationNode)
-    called = [i for i in ids if segmentation.GetSegment(i).GetName().strip().lower() == "liver"]
-    for candidates in ([liverId] if liverId else [], ids, called):
-        if len(candidates) == 1:
-            return candidates[0]
+    """ID of the segment that a review is of: the liver as `liver_grid.liverSegmentId` finds it, else the only segment.
+
+    Raises InputError when it is not clear which.
+    """
+    if liverId := liver_grid.liverSegmentId(segmentationNode):
+        return liverId
+    ids = segmentationNode.GetSegmentation().GetSegmentIDs()
+    if len(ids) == 1:
+        return ids[0]
     if not ids:
         raise InputError(f"'{segmentationNode.GetName()}' holds no segment; segment the liver first.")
     raise InputError(

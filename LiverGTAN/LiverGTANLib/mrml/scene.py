@@ -3,6 +3,9 @@
 Everything here runs on the main thread and opens no window. `segment_writer` puts the mask into the segmentation.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import slicer
 import vtk
@@ -196,15 +199,12 @@ def createSegmentation(volumeNode):
     scene = volumeNode.GetScene()
     name = scene.GenerateUniqueName(f"{volumeNode.GetName()} {SEGMENT_NAME}")
     segmentationNode = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    try:
+    with removedOnError(segmentationNode):
         segmentationNode.CreateDefaultDisplayNodes()
         segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
         segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         chooseSurfaces(segmentationNode)
         placeBeside(segmentationNode, volumeNode)
-    except BaseException:
-        removeNode(segmentationNode)
-        raise
     return segmentationNode
 
 
@@ -231,6 +231,16 @@ def removeNode(node) -> None:
     for part in parts:
         if part is not None and part.GetScene() is not None:
             mrmlScene.RemoveNode(part)
+
+
+@contextmanager
+def removedOnError(node) -> Iterator[None]:
+    """Remove a new node again when this block ends with an error."""
+    try:
+        yield
+    except BaseException:
+        removeNode(node)
+        raise
 
 
 def addHiddenNode(mrmlScene, className: str, name: str = "", singletonTag: str = ""):
@@ -360,10 +370,15 @@ def liverVolume(segmentationNode):
 
 def tagLiver(segmentationNode, segmentId: str, volumeNode, student: str, assisted: bool = False) -> None:
     """Mark a segment as ours: made by this student, the liver of this volume. assisted: by points or an ROI."""
+    tagSegment(segmentationNode, segmentId, student, assisted)
+    setReference(segmentationNode, LIVER_ROLE, volumeNode)
+
+
+def tagSegment(segmentationNode, segmentId: str, student: str, assisted: bool = False) -> None:
+    """As `tagLiver`, in a segmentation that refers to no volume."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     segment.SetTag(SEGMENT_TAG, f"{student} {segmentId}")
     describeAlgorithm(segment, student, assisted)
-    setReference(segmentationNode, LIVER_ROLE, volumeNode)
 
 
 def describeAlgorithm(segment, name: str, assisted: bool) -> None:

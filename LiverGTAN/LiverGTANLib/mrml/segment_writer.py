@@ -5,7 +5,7 @@ was before: segments, surfaces, reference grid and Undo.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,12 @@ def errorsLogged() -> Iterator[None]:
         yield
     except Exception:
         logger.exception("What was begun before an error could not be taken back.")
+
+
+def takeBack(function: Callable, *arguments) -> None:
+    """Call what takes a step back, as a callback of an ExitStack, with `errorsLogged`."""
+    with errorsLogged():
+        function(*arguments)
 
 
 class SegmentWriter:

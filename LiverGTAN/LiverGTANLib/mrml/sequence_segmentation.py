@@ -23,7 +23,7 @@ from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError, memory_errors_explained
 from . import scene, volume_curve
 from .parameters import ChosenParameters
-from .segment_writer import errorsLogged
+from .segment_writer import takeBack
 from .session import EDITED, Session, engineName
 from .undo_history import GEOMETRY
 from .volume_curve import CurvePoint, Flicker
@@ -265,27 +265,27 @@ class FrameSegmentation:
         selected = source.browserNode.GetSelectedItemNumber()
         with ExitStack() as rollback:
 
-            def takeBack(function: Callable, *arguments) -> None:
-                rollback.callback(_logErrors, function, *arguments)
+            def onError(function: Callable, *arguments) -> None:
+                rollback.callback(takeBack, function, *arguments)
 
             made = _addSequence(source)
-            takeBack(scene.removeNode, made)
+            onError(scene.removeNode, made)
             for result in results:
                 made.SetDataNodeAtValue(_segmentationOf(result), result.frame.index)
-            takeBack(self._restoreOwned, self._replaced)
+            onError(self._restoreOwned, self._replaced)
             proxyNode = source.browserNode.GetProxyNode(self._replaced) if self._replaced is not None else None
             isNew = proxyNode is None
             if isNew:
                 proxyNode = scene.createSegmentation(source.proxyNode)
                 proxyNode.SetName(mrmlScene.GenerateUniqueName(f"{source.sequenceNode.GetName()} liver"))
-                takeBack(scene.removeNode, proxyNode)
+                onError(scene.removeNode, proxyNode)
             if self._replaced is not None:
-                takeBack(_show, source, self._replaced, proxyNode)
+                onError(_show, source, self._replaced, proxyNode)
                 _hide(source, self._replaced)
-            takeBack(_hide, source, made)
+            onError(_hide, source, made)
             _show(source, made, proxyNode)
             scene.setOwned(source.sequenceNode, _SEGMENTATIONS, made)
-            restoreCurve = self._writeCurve(points, takeBack)
+            restoreCurve = self._writeCurve(points, onError)
             source.browserNode.SetSelectedItemNumber(selected)
             rollback.pop_all()
         scene.useSegmentation(source.proxyNode, proxyNode)
@@ -311,11 +311,11 @@ class FrameSegmentation:
         if self.source.sequenceNode.GetScene() is not None:
             scene.setOwned(self.source.sequenceNode, _SEGMENTATIONS, node)
 
-    def _writeCurve(self, points: list[CurvePoint], takeBack: Callable) -> Callable[[], None]:
+    def _writeCurve(self, points: list[CurvePoint], onError: Callable) -> Callable[[], None]:
         """Table and chart; returns what restores those that were there before, or removes them."""
         owner = self.source.sequenceNode
         before = _tableCopy(scene.owned(owner, _TABLE))
-        takeBack(restoreCurve, self.source, before)
+        onError(restoreCurve, self.source, before)
         writeCurve(self.source, points)
         return lambda: restoreCurve(self.source, before)
 
@@ -449,9 +449,10 @@ def _segmentationOf(result: FrameResult):
     geometry = vtkSegmentationConverter.SerializeImageGeometry(vtkMatrixFromArray(frame.ijkToLocal), extent)
     segmentation.SetConversionParameter(GEOMETRY, geometry)
     segmentId = scene.addLiverSegment(node)
-    segment = segmentation.GetSegment(segmentId)
-    segment.SetTag(scene.SEGMENT_TAG, f"{result.found.student} {segmentId}")
-    segment.AddRepresentation(scene.LABELMAP, scene.orientedImage(result.found.mask, frame.ijkToLocal))
+    scene.tagSegment(node, segmentId, result.found.student)
+    segmentation.GetSegment(segmentId).AddRepresentation(
+        scene.LABELMAP, scene.orientedImage(result.found.mask, frame.ijkToLocal)
+    )
     return node
 
 
@@ -581,8 +582,3 @@ def _measured(source: CtSequence, node, saved: CurvePoint | None, index: str) ->
 def curveNodes(source: CtSequence) -> tuple[Any, Any]:
     """Table and chart, None each where they were deleted or not made."""
     return scene.owned(source.sequenceNode, _TABLE), scene.owned(source.sequenceNode, _CHART)
-
-
-def _logErrors(function: Callable, *arguments) -> None:
-    with errorsLogged():
-        function(*arguments)

@@ -1,7 +1,7 @@
 """What the module does in a scene: read a CT, hand out a job, write and measure its result, undo it. No window."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_expla
 from . import parameters, scene, segment_writer, table, warp
 from .parameters import ChosenParameters, SetState
 from .segment_volume import segmentMl
-from .segment_writer import SegmentWriter, errorsLogged
+from .segment_writer import SegmentWriter, takeBack
 from .undo_history import NOTHING_TO_REDO, NOTHING_TO_UNDO, UndoHistory
 from .warp import Warp
 
@@ -298,17 +298,17 @@ class Session:
             segmentationNode = chosen.segmentationNode
             if segmentationNode is None:
                 segmentationNode = scene.createSegmentation(chosen.volumeNode)
-                rollback.callback(_takeBack, scene.removeNode, segmentationNode)
+                rollback.callback(takeBack, scene.removeNode, segmentationNode)
             assisted = bool(found.parameters.clicks or found.parameters.region)
             segmentId = writer.write(
                 chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater, assisted
             )
-            rollback.callback(_takeBack, writer.takeBack)
+            rollback.callback(takeBack, writer.takeBack)
             end = time.monotonic()
             tableNode = chosen.tableNode
             if tableNode is None or tableNode.GetScene() is None or not table.isOurs(tableNode):
                 tableNode = table.create(self._scene)
-                rollback.callback(_takeBack, scene.removeNode, tableNode)
+                rollback.callback(takeBack, scene.removeNode, tableNode)
             result = SegmentationResult(
                 request,
                 found,
@@ -323,7 +323,7 @@ class Session:
                 stateBefore,
             )
             writer.lastHistory.note = result
-            rollback.callback(_takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
+            rollback.callback(takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
             table.put(tableNode, segmentationNode, result.row())
             writer.keep()
             rollback.pop_all()
@@ -384,7 +384,7 @@ class Session:
         undone = history.lastNote
         left = history.undo()
         with ExitStack() as rollback:
-            rollback.callback(_takeBack, history.redo)
+            rollback.callback(takeBack, history.redo)
             if undone.tableNode.GetScene() is not None:
                 table.restore(undone.tableNode, undone.segmentation, undone.rowBefore)
             rollback.pop_all()
@@ -398,7 +398,7 @@ class Session:
         left = history.redo()
         redone = history.lastNote
         with ExitStack() as rollback:
-            rollback.callback(_takeBack, history.undo)
+            rollback.callback(takeBack, history.undo)
             if redone.tableNode.GetScene() is not None:
                 table.put(redone.tableNode, redone.segmentation, redone.row())
             rollback.pop_all()
@@ -486,11 +486,6 @@ def _advice(found: JobResult) -> str:
     if asked.region:
         return "Move the ROI over the liver, or take it off."
     return "Check that it is a CT of the abdomen and that its orientation is right."
-
-
-def _takeBack(function: Callable, *arguments) -> None:
-    with errorsLogged():
-        function(*arguments)
 
 
 def engineName(choice: str) -> str:

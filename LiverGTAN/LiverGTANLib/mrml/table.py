@@ -40,11 +40,8 @@ _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1
 def create(mrmlScene):
     """A new empty table with its columns."""
     node = mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", mrmlScene.GenerateUniqueName(NAME))
-    try:
+    with scene.removedOnError(node):
         _addMissingColumns(node)
-    except BaseException:
-        scene.removeNode(node)
-        raise
     return node
 
 

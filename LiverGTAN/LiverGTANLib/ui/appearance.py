@@ -1,5 +1,5 @@
-"""What the .ui file cannot say of the widgets: icons whose names differ between versions of Slicer, and that what is in
-a collapsed section is hidden.
+"""What the .ui file cannot say of the widgets: icons whose names differ between versions of Slicer, that what is in a
+collapsed section is hidden, and why a widget is disabled.
 """
 
 import qt
@@ -11,6 +11,34 @@ ICONS = {
     "notLiverPointsButton": (":/Icons/MarkupsFiducialMouseModePlace.png", ":/Icons/MarkupsAddPoint.svg"),
 }
 """Button -> its icon in Slicer's resources: its name in Slicer 5.10 and 5.12, and in the development version after."""
+
+
+class WidgetStates:
+    """Sets properties of widgets where they change: most refreshes change nothing, and setting costs more than asking.
+
+    ui: the widgets of the .ui file by name.
+    """
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._toolTips: dict[str, str] = {}  # of the .ui file
+
+    def set(self, name: str, attribute: str, value) -> None:
+        """Set a property of the widget with this name."""
+        widget = getattr(self._ui, name)
+        if getattr(widget, attribute) != value:
+            setattr(widget, attribute, value)
+
+    def enable(self, name: str, reason: str, text: str = "", toolTip: str = "") -> None:
+        """Enable a widget, or disable it for this reason, which its tool tip then says.
+
+        text, toolTip: others than before and than in the .ui file, if they are given.
+        """
+        usual = self._toolTips.setdefault(name, getattr(self._ui, name).toolTip)
+        self.set(name, "enabled", not reason)
+        self.set(name, "toolTip", reason or toolTip or usual)
+        if text:
+            self.set(name, "text", text)
 
 
 def complete(ui) -> None:

@@ -30,6 +30,7 @@ class MeasureSection(VTKObservationMixin):
         mrmlScene = slicer.mrmlScene
         for event in (mrmlScene.NodeRemovedEvent, mrmlScene.EndImportEvent):
             self.addObserver(mrmlScene, event, self._onSceneChanged)
+        self.addObserver(mrmlScene, mrmlScene.EndBatchProcessEvent, self._onBatchEnd)
         self._turn.start()
 
     def close(self) -> None:
@@ -41,10 +42,7 @@ class MeasureSection(VTKObservationMixin):
         """Open the table beside the views."""
         tableNode = self._findOrCreateTable()
         row_check.refresh(tableNode, self._session.resultIn)
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetActiveTableID(tableNode.GetID())
-        slicer.app.applicationLogic().PropagateTableSelection()
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        showTable(tableNode)
 
     # Rows follow their livers
 
@@ -63,15 +61,28 @@ class MeasureSection(VTKObservationMixin):
         self._allChanged = True
         self._turn.start()
 
+    def _onBatchEnd(self, caller, event) -> None:
+        """What a turn of the event loop within the batch left is done now."""
+        if self._changed or self._allChanged:
+            self._turn.start()
+
     def _onLiverChanged(self, caller, event) -> None:
         self._changed.add(caller)
         self._turn.start()
 
     def _onTurn(self) -> None:
         if slicer.mrmlScene.IsBatchProcessing():
-            return  # at its end there is another event
+            return  # until _onBatchEnd
         only, allChanged = self._changed, self._allChanged
         self._changed, self._allChanged = set(), False
         self.follow()
         for tableNode in slicer.util.getNodesByClass("vtkMRMLTableNode"):
             row_check.refresh(tableNode, self._session.resultIn, None if allChanged else only)
+
+
+def showTable(tableNode) -> None:
+    """Open a table beside the views."""
+    logic = slicer.app.applicationLogic()
+    logic.GetSelectionNode().SetActiveTableID(tableNode.GetID())
+    logic.PropagateTableSelection()
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)

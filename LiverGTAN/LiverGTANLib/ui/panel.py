@@ -77,6 +77,12 @@ class Panel(VTKObservationMixin):
         self._refreshTimer.connect("timeout()", self.refresh)
         self.runner = TaskRunner(self._onProgress)
         self.line = ResultLine(ui.resultLabel, session, lambda: self.chosen)
+        self._makeSections(ui)
+        appearance.complete(ui)
+        self._connect()
+
+    def _makeSections(self, ui) -> None:
+        session = self.session
         self.live = LiveUpdate(
             slicer.mrmlScene,
             session,
@@ -121,8 +127,6 @@ class Panel(VTKObservationMixin):
             setText,
         )
         self.live.isAnalyzedElsewhere = lambda volumeNode: volumeNode is self.following.follower.volumeNode
-        appearance.complete(ui)
-        self._connect()
 
     def _connect(self) -> None:
         ui = self.ui

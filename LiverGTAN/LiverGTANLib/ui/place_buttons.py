@@ -28,6 +28,7 @@ class PlaceButtons(VTKObservationMixin):
             button.connect("clicked(bool)", lambda checked, liver=liver: self._onClicked(liver, checked))
 
     def open(self, parameterNode) -> None:
+        """Place points from now on into the lists of these parameters (None: nothing)."""
         self.close()
         self._parameterNode = parameterNode
         for liver, key in KEYS.items():

@@ -13,6 +13,8 @@ from ..core.volume import InputError
 from ..mrml import liver_grid, liver_parts, remnant
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
+from .appearance import WidgetStates
+from .measure_section import showTable
 from .plan_follower import PlanFollower
 
 
@@ -25,7 +27,7 @@ class PlanningSection(VTKObservationMixin):
         self._chosen: PlanFollower | None = None
         self._followers: dict[str, PlanFollower] = {}  # by the ID of the liver's segmentation
         self._patient = ""
-        self._toolTips: dict[str, str] = {}
+        self._widgets = WidgetStates(ui)
         ui.placePlaneButton.connect("clicked(bool)", lambda: self._act(lambda plan: plan.place()))
         ui.bendButton.connect("clicked(bool)", lambda: self._act(lambda plan: plan.bend()))
         ui.otherSideButton.connect("clicked(bool)", lambda: self._act(lambda plan: plan.keepOtherSide()))
@@ -140,11 +142,7 @@ class PlanningSection(VTKObservationMixin):
 
     def _onShowTable(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The table could not be shown.")):
-            tableNode = self._plan.showTable()
-            logic = slicer.app.applicationLogic()
-            logic.GetSelectionNode().SetActiveTableID(tableNode.GetID())
-            logic.PropagateTableSelection()
-            slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+            showTable(self._plan.showTable())
 
     # What is shown
 
@@ -192,31 +190,21 @@ class PlanningSection(VTKObservationMixin):
         hasLiver = plan is not None and liver_grid.key(plan.liverNode) is not None
         withoutLiver = "" if hasLiver else _("Segment the liver first.")
         withoutPlan = withoutLiver or ("" if plan.exists else _("Place the plane first."))
-        self._enable("placePlaneButton", withoutLiver)
-        self._enable("otherSideButton", withoutPlan)
-        self._enable("bendButton", withoutPlan)
+        self._widgets.enable("placePlaneButton", withoutLiver)
+        self._widgets.enable("otherSideButton", withoutPlan)
+        self._widgets.enable("bendButton", withoutPlan)
         cut = plan.cut() if plan is not None else None
-        self._set("bendButton", "text", _("Bend") if cut is None or cut.isFlat else _("Flatten"))
-        self._enable("removePlanButton", "" if plan is not None and plan.nodes else _("There is nothing to remove."))
+        self._widgets.set("bendButton", "text", _("Bend") if cut is None or cut.isFlat else _("Flatten"))
+        self._widgets.enable(
+            "removePlanButton", "" if plan is not None and plan.nodes else _("There is nothing to remove.")
+        )
         hasParts = plan is not None and plan.partsNode is not None
-        self._enable("showPartsCheckBox", "" if hasParts else _("Place the plane first."))
-        self._enable("planTableButton", "" if hasParts else _("Place the plane first."))
+        self._widgets.enable("showPartsCheckBox", "" if hasParts else _("Place the plane first."))
+        self._widgets.enable("planTableButton", "" if hasParts else _("Place the plane first."))
         changed = follower is not None and not follower.isRecorded
         canUndo = follower is not None and hasLiver and (changed or follower.steps.canGo(-1))
-        self._enable("undoPlanButton", "" if canUndo else _("There is nothing to undo."))
+        self._widgets.enable("undoPlanButton", "" if canUndo else _("There is nothing to undo."))
         canRedo = follower is not None and hasLiver and not changed and follower.steps.canGo(1)
-        self._enable("redoPlanButton", "" if canRedo else _("There is nothing to redo."))
-        self._enable("weightLineEdit", "" if plan is not None else _("Segment the liver first."))
-        self._set("showPartsCheckBox", "checked", bool(hasParts and liver_parts.replaceLiver(plan.liverNode)))
-
-    def _enable(self, name: str, reason: str) -> None:
-        """Enable a widget, or disable it for this reason, which its tool tip then says."""
-        toolTip = self._toolTips.setdefault(name, getattr(self._ui, name).toolTip)
-        self._set(name, "enabled", not reason)
-        self._set(name, "toolTip", reason or toolTip)
-
-    def _set(self, name: str, attribute: str, value) -> None:
-        """Most refreshes change nothing, and setting costs more than asking."""
-        widget = getattr(self._ui, name)
-        if getattr(widget, attribute) != value:
-            setattr(widget, attribute, value)
+        self._widgets.enable("redoPlanButton", "" if canRedo else _("There is nothing to redo."))
+        self._widgets.enable("weightLineEdit", "" if plan is not None else _("Segment the liver first."))
+        self._widgets.set("showPartsCheckBox", "checked", bool(hasParts and liver_parts.replaceLiver(plan.liverNode)))

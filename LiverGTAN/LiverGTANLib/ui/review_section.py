@@ -10,9 +10,8 @@ from ..mrml import review
 from ..mrml.parameters import ChosenParameters
 from ..mrml.review import Review, ReviewSlice
 from ..mrml.session import SegmentationRequest, Session
+from .appearance import WidgetStates
 from .task_runner import TaskRunner, WorkerTask
-
-BUTTONS = ("nextSliceButton", "previousSliceButton", "reviewedCheckBox", "undoReviewButton", "startOverButton")
 
 
 class ReviewSection:
@@ -32,7 +31,7 @@ class ReviewSection:
         self._chosen, self._setText = chosen, setText
         self._review: Review | None = None
         self._shown: ReviewSlice | None = None
-        self._toolTips = {name: getattr(ui, name).toolTip for name in BUTTONS}
+        self._widgets = WidgetStates(ui)
         ui.nextSliceButton.connect("clicked(bool)", lambda: self._act(self._onNext))
         ui.previousSliceButton.connect("clicked(bool)", lambda: self._act(self._onPrevious))
         ui.reviewedCheckBox.connect("clicked(bool)", lambda checked: self._act(lambda: self._onReviewed(checked)))
@@ -143,15 +142,15 @@ class ReviewSection:
         running = _("Not while the liver is being segmented.") if self._runner.running else ""
         isDone = current is not None and not current.open()
         noSlice = reason or ("" if shown else _("Go to a slice first."))
-        self._enable("nextSliceButton", reason or running or (_("All slices are reviewed.") if isDone else ""))
+        self._widgets.enable("nextSliceButton", reason or running or (_("All slices are reviewed.") if isDone else ""))
         canGoBack, canUndo = current is not None and current.canGoBack, current is not None and current.canUndo
-        self._enable("previousSliceButton", reason or ("" if canGoBack else _("There is no slice before.")))
-        self._enable("reviewedCheckBox", noSlice)
-        self._enable("undoReviewButton", reason or ("" if canUndo else _("There is nothing to undo.")))
+        self._widgets.enable("previousSliceButton", reason or ("" if canGoBack else _("There is no slice before.")))
+        self._widgets.enable("reviewedCheckBox", noSlice)
+        self._widgets.enable("undoReviewButton", reason or ("" if canUndo else _("There is nothing to undo.")))
         hasReviewed = current is not None and bool(current.reviewed)
-        self._enable("startOverButton", reason or ("" if hasReviewed else _("Nothing is reviewed yet.")))
-        self._set("reviewedCheckBox", "checked", bool(current and shown and current.isReviewed(shown.number)))
-        self._set("reviewBar", "value", int(100 * (current.share or 0)) if current else 0)
+        self._widgets.enable("startOverButton", reason or ("" if hasReviewed else _("Nothing is reviewed yet.")))
+        self._widgets.set("reviewedCheckBox", "checked", bool(current and shown and current.isReviewed(shown.number)))
+        self._widgets.set("reviewBar", "value", int(100 * (current.share or 0)) if current else 0)
         self._setText(self._ui.reviewLabel, reason or self._text(shown, isDone))
 
     def _text(self, shown: ReviewSlice | None, isDone: bool) -> str:
@@ -169,14 +168,3 @@ class ReviewSection:
                 )
             said.append(form.format(where=where, area=shown.areaCm2))
         return " ".join(said)
-
-    def _enable(self, name: str, reason: str) -> None:
-        """Enable a widget, or disable it for this reason, which its tool tip then says."""
-        self._set(name, "enabled", not reason)
-        self._set(name, "toolTip", reason or self._toolTips[name])
-
-    def _set(self, name: str, attribute: str, value) -> None:
-        """Most refreshes change nothing, and setting costs more than asking."""
-        widget = getattr(self._ui, name)
-        if getattr(widget, attribute) != value:
-            setattr(widget, attribute, value)

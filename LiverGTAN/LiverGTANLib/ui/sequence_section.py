@@ -11,9 +11,8 @@ from ..mrml.parameters import ChosenParameters
 from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentation, SequenceResult
 from ..mrml.session import Session
 from ..mrml.volume_curve import CurvePoint
+from .appearance import WidgetStates
 from .task_runner import TaskRunner, WorkerTask
-
-BUTTONS = ("segmentFramesButton", "undoFramesButton", "showCurveButton")
 
 
 class SequenceSection:
@@ -41,7 +40,7 @@ class SequenceSection:
         self._results: dict[str, SequenceResult] = {}  # ID of the sequence -> its last run that can be undone
         self._said: tuple[object, str] = (None, "")  # the volume that it is about, and the text
         self._measured: dict[str, dict] = {}  # ID of the sequence -> state of the masks that the curve is of
-        self._toolTips = {name: getattr(ui, name).toolTip for name in BUTTONS}
+        self._widgets = WidgetStates(ui)
         ui.segmentFramesButton.connect("clicked(bool)", lambda: self._onSegment())
         ui.undoFramesButton.connect("clicked(bool)", lambda: self._onUndo())
         ui.showCurveButton.connect("clicked(bool)", lambda: self._onShowCurve())
@@ -63,15 +62,15 @@ class SequenceSection:
         if source is not None:
             self._measureEdited(source)
         if self.running:
-            self._enable("segmentFramesButton", "", _("Cancel"), _("Stop; nothing is changed."))
+            self._widgets.enable("segmentFramesButton", "", _("Cancel"), _("Stop; nothing is changed."))
         else:
             running = _("Not while the liver is being segmented.") if self._runner.running else ""
-            self._enable("segmentFramesButton", reason or running, _("Segment all frames"))
+            self._widgets.enable("segmentFramesButton", reason or running, _("Segment all frames"))
         result = self._results.get(source.sequenceNode.GetID()) if source else None
         canUndo = result is not None and source.segmentations == result.segmentations
-        self._enable("undoFramesButton", self._busy() or ("" if canUndo else _("There is nothing to undo.")))
+        self._widgets.enable("undoFramesButton", self._busy() or ("" if canUndo else _("There is nothing to undo.")))
         isMade = source is not None and source.segmentations is not None
-        self._enable("showCurveButton", self._busy() or ("" if isMade else _("Segment the frames first.")))
+        self._widgets.enable("showCurveButton", self._busy() or ("" if isMade else _("Segment the frames first.")))
         volume, text = self._said
         said = text if volume == self._chosen().volumeNode else ""
         self._setText(self._ui.sequenceLabel, said or reason or self._about(source))
@@ -206,16 +205,3 @@ class SequenceSection:
     def _say(self, text: str) -> None:
         self._said = self._chosen().volumeNode, text
         self.refresh()
-
-    def _enable(self, name: str, reason: str, text: str = "", toolTip: str = "") -> None:
-        """Enable a button, or disable it for this reason; with another text or tool tip, if they are given."""
-        self._set(name, "enabled", not reason)
-        self._set(name, "toolTip", reason or toolTip or self._toolTips[name])
-        if text:
-            self._set(name, "text", text)
-
-    def _set(self, name: str, attribute: str, value) -> None:
-        """Most refreshes change nothing, and setting costs more than asking."""
-        widget = getattr(self._ui, name)
-        if getattr(widget, attribute) != value:
-            setattr(widget, attribute, value)
