@@ -237,7 +237,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     def processAll(self, volumes, student="student-100k", engine="automatic", settings=None):
         """Segment several CTs, each into its own segmentation, with the ROI and the points that belong to each.
 
-        Returns a batch with `results`, and with `problems` (volume, reason) of those that could not be segmented.
+        Returns a batch with `results`, and with `problems` (volume, reason) of those that could not be segmented or
+        whose liver was edited by hand since.
         """
         from LiverGTANLib.mrml.batch import VolumeBatch
 

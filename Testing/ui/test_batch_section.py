@@ -118,3 +118,18 @@ def test_each_volumes_own_points_are_heeded(panel, volumes):
     panel.widget.logic.processAll([volumes[0], volumes[2]])
     assert mask(scene.findSegmentation(volumes[0]), volumes[0])[middle]
     assert not mask(scene.findSegmentation(volumes[2]), volumes[2])[middle]
+
+
+def test_a_liver_that_was_edited_by_hand_is_left_as_it_is(panel, volumes):
+    first = panel.widget.logic.process(volumes[0])
+    edited = mask(first.segmentation, volumes[0])
+    edited[: len(edited) // 2] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        edited.astype(np.uint8), first.segmentation, scene.liverSegmentId(first.segmentation), volumes[0]
+    )
+    check(panel, [volumes[0], volumes[2]])
+    panel.click(panel.ui.batchButton)
+    finish(panel)
+    assert np.array_equal(mask(first.segmentation, volumes[0]), edited)
+    lines = panel.ui.batchLabel.text.splitlines()
+    assert lines[0] == "1 of 2 volumes segmented." and lines[1].startswith("Phantom: Its liver was edited by hand")

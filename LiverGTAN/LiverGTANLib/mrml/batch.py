@@ -10,6 +10,8 @@ from .session import SegmentationRequest, SegmentationResult, Session
 
 logger = logging.getLogger(__name__)
 
+EDITED = "Its liver was edited by hand, and is left as it is; segment it by itself to replace it."
+
 
 @dataclass(frozen=True)
 class VolumeProblem:
@@ -45,7 +47,11 @@ class VolumeBatch:
                 self.problems.append(VolumeProblem("(removed)", "The volume was removed meanwhile."))
                 continue
             try:
-                return self._session.prepare(parameters.forVolume(self._chosen, volumeNode))
+                chosen = parameters.forVolume(self._chosen, volumeNode)
+                if chosen.segmentationNode is not None and self._session.isEdited(chosen.segmentationNode):
+                    self.problems.append(VolumeProblem(volumeNode.GetName(), EDITED))
+                    continue
+                return self._session.prepare(chosen)
             except Exception as error:
                 self._addProblem(volumeNode, error)
         return None

@@ -57,7 +57,9 @@ class BatchSection:
                 reason = _("Not while the liver is being segmented.")
             self._button.text = _("Segment checked volumes")
             self._button.enabled = not reason
-            self._button.toolTip = reason or _("Each liver becomes a segmentation of its own.")
+            self._button.toolTip = reason or _(
+                "Each liver becomes a segmentation of its own; livers that were edited by hand stay as they are."
+            )
 
     def _onClicked(self) -> None:
         if self.running:
