@@ -192,11 +192,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._start(asked)
 
     def _observeVolume(self):
+        from LiverGTANLib.mrml import scene
+
         self.removeObservers(self._onImageChanged)
-        volumeNode, volume = self._target.volumeNode, slicer.vtkMRMLVolumeNode
-        for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent, volume.TransformModifiedEvent):
-            if volumeNode is not None:
-                self.addObserver(volumeNode, event, self._onImageChanged)
+        volumeNode = self._target.volumeNode
+        for event in scene.imageEvents(volumeNode) if volumeNode is not None else ():
+            self.addObserver(volumeNode, event, self._onImageChanged)
 
     # Preview
 

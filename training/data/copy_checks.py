@@ -46,6 +46,7 @@ def _hashes(level: np.ndarray) -> np.ndarray:
     good = np.cumsum(np.pad(~((level > low) & (level < high)), ((0, 0), (1, 0))), axis=1)
     changes = np.cumsum(np.pad(level[:, 1:] != level[:, :-1], ((0, 0), (1, 0))), axis=1)
     usable = (good[:, ROW:] == good[:, :-ROW]) & (changes[:, ROW - 1 :] - changes[:, : -ROW + 1] >= LEAST_CHANGES)
+    # Odd factors that mix bits well: three primes of xxHash32 here, the first factor of SplitMix64 below.
     ends = level.astype(np.uint32)
     drawn = ends[:, : -ROW + 1] * np.uint32(2654435761) + ends[:, ROW // 2 : -ROW // 2 + 1] * np.uint32(2246822519)
     drawn += ends[:, ROW - 1 :] * np.uint32(3266489917)

@@ -30,6 +30,7 @@ def bounding_box(mask: np.ndarray) -> Box | None:
 
 
 def whole(shape: tuple[int, ...]) -> Box:
+    """The box of a whole array of this shape."""
     return triple(slice(0, n) for n in shape)
 
 
@@ -39,10 +40,12 @@ def start(box: Box) -> tuple[int, int, int]:
 
 
 def shape(box: Box) -> tuple[int, int, int]:
+    """Cells along each axis."""
     return triple(part.stop - part.start for part in box)
 
 
 def is_empty(box: Box) -> bool:
+    """Whether no cell is in it."""
     return min(shape(box)) <= 0
 
 

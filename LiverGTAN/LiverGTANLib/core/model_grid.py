@@ -154,10 +154,6 @@ class AlignedGrid(ModelGrid):
     def _to_model_axes(self, array: np.ndarray) -> np.ndarray:
         return array.transpose(self._array_axes)[tuple(slice(None, None, step) for step in self._steps)]
 
-    def _to_native_axes(self, array: np.ndarray) -> np.ndarray:
-        flipped = array[tuple(slice(None, None, step) for step in self._steps)]
-        return flipped.transpose(np.argsort(self._array_axes))
-
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         axes = [
             CellAverages(n, cells, s, self._cell_mm)

@@ -69,7 +69,8 @@ class EditorSegment:
     def requireWritten(self, before: int) -> None:
         """Raise when a write that was asked for at the time `before` did not do what the user expects.
 
-        WriteError: Slicer's editor, which tells nobody, did not accept the mask. InputError: its masking left nothing.
+        WriteError: Slicer's editor did not accept the mask, of which it gives no sign itself. InputError: its masking
+        left nothing.
         """
         if self.segment is None or self.time <= before:
             raise WriteError(

@@ -26,7 +26,7 @@ SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
 
 
 def obstacle(session: Session, chosen: ChosenParameters) -> str:
-    """Why a volume is not segmented unasked, empty when it is. What its analysis shows is told after that."""
+    """Why a volume is not segmented unasked, empty when it is. What its analysis shows is known only after that."""
     reason, _ = session.obstacles(chosen)
     if reason:
         return reason
@@ -60,9 +60,7 @@ class VolumeWatch(VTKObservationMixin):
         self.volumeNode, self._key = volumeNode, None
         if volumeNode is not None:
             self._key = scene.imageKey(volumeNode)
-            # Scripts that write voxels tell of it by the node's own event alone (slicer.util.arrayFromVolumeModified).
-            events = volumeNode.ImageDataModifiedEvent, volumeNode.TransformModifiedEvent, vtk.vtkCommand.ModifiedEvent
-            for event in events:
+            for event in scene.imageEvents(volumeNode):
                 self.addObserver(volumeNode, event, self._onImage)
 
     def expect(self, volumeNode) -> None:
@@ -76,10 +74,9 @@ class VolumeWatch(VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeAdded(self, caller, event, node) -> None:
-        """Label maps, color images and tensors are of derived classes; what a scene brings along was worked on before.
-        Loading one file is a batch process too, so that this does not tell a scene from a file."""
-        isScan = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
-        if isScan and not self._scene.IsImporting() and not self._scene.IsRestoring():
+        """What a scene brings along was worked on before. Loading one file is a batch process too, which therefore does
+        not distinguish a scene from a file."""
+        if node is not None and scene.isScan(node) and not self._scene.IsImporting() and not self._scene.IsRestoring():
             self._onVolume(node)
 
     def _onImage(self, caller, event) -> None:
@@ -126,8 +123,8 @@ class FolderWatch:
         return newest
 
     def _isWhole(self, path: Path, stamp: tuple[int, int]) -> bool:
-        """Whether a file ends where it should, as far as that is told beforehand: Slicer reads NIfTI files that end too
-        early, with zeros for what is missing. Other files it refuses.
+        """Whether a file ends where it should, as far as that is known beforehand: Slicer reads NIfTI files that end
+        too early, with zeros for what is missing. Other files it refuses.
         """
         if stamp[1] == 0 or self._partial == (path, stamp):
             return False

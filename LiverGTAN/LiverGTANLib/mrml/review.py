@@ -343,16 +343,16 @@ class Review:
     def _write(self, added: set[int], removed: set[int]) -> None:
         """Add the present masks of some slices, and remove those of others."""
         slices, saved = self.slices, self._saved()
-        kept = dict(saved.digests)
+        digests = dict(saved.digests)
         for number in sorted(added | removed):
             digest = slices.digest(number, saved.shift)
-            others = [one for one in kept.get(number, []) if one != digest]
-            kept[number] = [*others, digest][-MOST_MASKS:] if number in added else others
+            others = [one for one in digests.get(number, []) if one != digest]
+            digests[number] = [*others, digest][-MOST_MASKS:] if number in added else others
         found = {
             "segment": self.segmentId,
             "axis": slices.axes[0],
             "ijkToLocal": saved.ijkToLocal.ravel().tolist(),
-            "slices": {str(n + int(saved.shift[0])): some for n, some in sorted(kept.items()) if some},
+            "slices": {str(n + int(saved.shift[0])): some for n, some in sorted(digests.items()) if some},
         }
         before, text = self.node.GetAttribute(_REVIEWED), json.dumps(found) if found["slices"] else None
         if text != before:

@@ -67,6 +67,26 @@ def readCt(volumeNode) -> CtVolume:
     return CtVolume(hu=hu, ijk_to_ras=matrix, name=name)
 
 
+def isScan(node) -> bool:
+    """Whether selectors offer the node as a CT; label maps, color images and tensors are of derived classes."""
+    return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+
+
+def imageEvents(volumeNode) -> tuple:
+    """Events of a volume after which `imageKey` may be another one.
+
+    Scripts that write voxels send the node's own event alone (slicer.util.arrayFromVolumeModified).
+    """
+    return vtk.vtkCommand.ModifiedEvent, volumeNode.ImageDataModifiedEvent, volumeNode.TransformModifiedEvent
+
+
+def segmentEvents(segmentationNode) -> tuple:
+    """Events of a segmentation node after which its segments, their voxels or their place may be others."""
+    events = slicer.vtkSegmentation
+    changed = events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved
+    return (*changed, segmentationNode.TransformModifiedEvent)
+
+
 def imageKey(volumeNode) -> tuple:
     """Equal as long as the node shows the same voxels in the same place; what a cached analysis belongs to."""
     image = volumeNode.GetImageData()

@@ -1,4 +1,4 @@
-"""Segments CTs unasked while it is told to: as a preview, which becomes a segment when the user accepts it."""
+"""Segments CTs unasked, for users who want that: as a preview, which becomes a segment when the user accepts it."""
 
 import logging
 import time
@@ -38,7 +38,7 @@ def _ignore(*_arguments) -> None:
 
 
 class Follower(VTKObservationMixin):
-    """Off until it is told what to follow, and off again when the scene is closed.
+    """Follows nothing until a method `follow...` is called, and nothing again when the scene is closed.
 
     chosen(): student, engine and settings. It calls onChanged() when `state`, the preview or what is followed is
     another one. The newest change counts: while one image is segmented, only the last of those that come is waiting.
@@ -59,7 +59,7 @@ class Follower(VTKObservationMixin):
         self._runner = TaskRunner(self._onProgress)
         self._running: SegmentationRequest | None = None
         self._found: tuple[SegmentationRequest, JobResult] | None = None
-        self._volume = ""  # of the preview, as told to the user
+        self._volume = ""  # of the preview, as the user reads it
         self._waiting: list[tuple[Any, float]] = []  # volume, time of its first change; the newest comes last
         self._problem = ""
         self._left: list[str] = []  # names of volumes that gave way to newer ones
@@ -104,7 +104,7 @@ class Follower(VTKObservationMixin):
     def followVolume(self, volumeNode) -> None:
         """Segment this volume now, and again when its voxels change; None: none. Raises InputError for no scan."""
         if volumeNode is not None and volumeNode.GetClassName() != "vtkMRMLScalarVolumeNode":
-            raise InputError(f"'{volumeNode.GetName()}' is no scalar volume; choose a CT.")
+            raise InputError(_("'{name}' is no scalar volume; choose a CT.").format(name=volumeNode.GetName()))
         self._watch.watchVolume(volumeNode)
         self._update()
         if volumeNode is not None and volumeNode.GetImageData() is not None:
@@ -219,7 +219,7 @@ class Follower(VTKObservationMixin):
         self._tell()
 
     def _requestFor(self, volumeNode) -> SegmentationRequest | None:
-        """None where a volume is not to be segmented; why is told, but for what nobody asked for."""
+        """None where a volume is not to be segmented; why is said where it was chosen to be followed, or loaded."""
         if volumeNode.GetScene() is None:
             return None
         isFollowed = volumeNode is self.volumeNode
@@ -301,8 +301,8 @@ class Follower(VTKObservationMixin):
         """There is no preview of what is in this volume now; that of another one stays."""
         if self._found is not None and self._found[0].volumeNode is volumeNode:
             self._removePreview()
-        told = _("'{name}' was not segmented: {reason}").format(name=volumeNode.GetName(), reason=reason)
-        self._problem = f"{self._problem} {told}".strip()
+        problem = _("'{name}' was not segmented: {reason}").format(name=volumeNode.GetName(), reason=reason)
+        self._problem = f"{self._problem} {problem}".strip()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, caller, event, node) -> None:
@@ -350,12 +350,14 @@ class Follower(VTKObservationMixin):
         Raises InputError when there is no preview, or the volume has changed since, and WriteError.
         """
         if self._found is None:
-            raise InputError("There is no preview to accept.")
+            raise InputError(_("There is no preview to accept."))
         request, found = self._found
         if not request.imageIsUnchanged():
             raise InputError(
-                f"The preview is of the image of '{request.volumeNode.GetName()}' before its last change. Accept the "
-                "next one; where the images come faster than they are segmented, stop them first."
+                _(
+                    "The preview is of the image of '{name}' before its last change. Accept the next one; where the "
+                    "images come faster than they are segmented, stop them first."
+                ).format(name=request.volumeNode.GetName())
             )
         result = self._session.apply(request, found)
         self._left = []

@@ -6,7 +6,7 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from ..mrml import row_check
+from ..mrml import row_check, scene
 from ..mrml.session import Session
 
 
@@ -52,9 +52,8 @@ class MeasureSection(VTKObservationMixin):
         if followed != self._followed:
             self._followed = followed
             self.removeObservers(self._onLiverChanged)
-            names = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved")
             for node in followed:
-                for event in (*(getattr(slicer.vtkSegmentation, name) for name in names), node.TransformModifiedEvent):
+                for event in scene.segmentEvents(node):
                     self.addObserver(node, event, self._onLiverChanged)
 
     def _onSceneChanged(self, caller, event) -> None:

@@ -159,7 +159,7 @@ class Panel(VTKObservationMixin):
             self._guiTag = parameterNode.connectParametersToGui(_boundWidgets(self.ui))
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             if not parameterNode.inputVolume:
-                parameterNode.inputVolume = _firstScalarVolume()
+                parameterNode.inputVolume = _firstScan()
         self.onParametersChanged()
         self._observeImage()
 
@@ -333,20 +333,16 @@ class Panel(VTKObservationMixin):
 
     def _observeImage(self) -> None:
         self.removeObservers(self.onImageChanged)
-        volume = slicer.vtkMRMLVolumeNode
-        for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent, volume.TransformModifiedEvent):
-            if self._shownVolume:
-                self.addObserver(self._shownVolume, event, self.onImageChanged)
+        for event in scene.imageEvents(self._shownVolume) if self._shownVolume else ():
+            self.addObserver(self._shownVolume, event, self.onImageChanged)
 
     def _observeOutput(self, segmentationNode) -> None:
         if segmentationNode == self._observedOutput:
             return
         self._observedOutput = segmentationNode
         self.removeObservers(self._onOutputChanged)
-        if segmentationNode is not None:
-            self.addObserver(segmentationNode, segmentationNode.TransformModifiedEvent, self._onOutputChanged)
-            for event in ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved"):
-                self.addObserver(segmentationNode, getattr(slicer.vtkSegmentation, event), self._onOutputChanged)
+        for event in scene.segmentEvents(segmentationNode) if segmentationNode is not None else ():
+            self.addObserver(segmentationNode, event, self._onOutputChanged)
 
     def _onOutputChanged(self, caller, event) -> None:
         """Segments were changed or moved by this module, by hand, or by another module."""
@@ -594,8 +590,5 @@ def _boundWidgets(ui) -> dict:
     return {name: widget for name, widget in named.items() if name}
 
 
-def _firstScalarVolume():
-    """The first CT-like volume of the scene; label maps and color images are of derived classes."""
-    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    scalar = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
-    return next((node for node in scalar if not node.GetHideFromEditors()), None)
+def _firstScan():
+    return next(filter(scene.isScan, slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")), None)

@@ -37,6 +37,7 @@ class ListedCase:
 
 
 def is_case_list(path: Path) -> bool:
+    """Whether the name is that of a list of cases, by its suffix."""
     return path.suffix.lower() == SUFFIX
 
 

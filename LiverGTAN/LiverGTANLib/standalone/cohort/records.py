@@ -62,6 +62,7 @@ class CaseRecord:
 
 
 def record_file(folder: Path, output: str) -> Path:
+    """Where the record of a mask lies. folder: of all masks. output: name of the mask."""
     return folder / FOLDER / f"{output}.json"
 
 
