@@ -352,8 +352,9 @@ def test_frames_changed_while_a_run_goes_on(logic, slicerHost):
     browser, volume = addPhantomSequence(2)
     frames = run(logic, volume)
     results = frames.segment()
+    key = frames.source.key()
     browser.SetSelectedItemNumber(1)  # looking at another frame changes none
-    assert frames.source.key() == frames._key
+    assert frames.source.key() == key
     image = browser.GetMasterSequenceNode().GetNthDataNode(0).GetImageData()
     image.Modified()
     before = nodes()

@@ -27,7 +27,7 @@ def put(segmentationNode, volumeNode, array) -> None:
 
 def test_nothing_is_looked_at_until_the_section_is_opened(panel, segmented):
     assert panel.ui.reviewCollapsibleButton.collapsed
-    assert panel.widget.panel.review._review is None
+    assert panel.ui.reviewLabel.text == "Segment the liver first."  # as before there was one
     panel.ui.reviewCollapsibleButton.collapsed = False
     settle(panel)
     assert enabled(panel) == ["nextSliceButton"] and panel.ui.reviewBar.value == 0

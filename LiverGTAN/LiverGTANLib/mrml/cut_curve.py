@@ -29,8 +29,10 @@ MOST_POINTS = 120
 """A curve of more points is followed in so many equal steps; Slicer draws ten between two control points."""
 
 RASTER_MM = 2.0
-RASTER_FROM = 5000
-"""Of more points than this, distances are computed on a raster across the curve's direction, and interpolated."""
+RASTER_FROM = 15_000
+"""Of more points than this, distances are computed on a raster across the curve's direction, and interpolated. For a
+wave of 120 points and 20 cm that takes 12 ms of processor time plus a share for each point; without it 10,000 points
+take 9 ms and 50,000 take 43. Within 10 mm of the curve the two differ by less than 0.05 mm."""
 
 LEAST_BEND_MM = 1.0
 """A curve whose points are nowhere farther than this from a straight line lies in no plane of its own. A choice."""
@@ -159,8 +161,8 @@ def flattened(curve: CutCurve) -> CutPlane:
     )
 
 
-def create(mrmlScene, name: str, sizeMm: float):
-    """A new curve without points. sizeMm: for the signature that planes have."""
+def create(mrmlScene, name: str):
+    """A new curve without points."""
     curveNode = mrmlScene.AddNewNodeByClass(CLASS, mrmlScene.GenerateUniqueName(name))
     with scene.removedOnError(curveNode):
         _makeDisplay(curveNode)

@@ -232,9 +232,11 @@ class ResectionPlan:
             scene.removeNode(node)
             node = None
         if node is None:
-            kind = cut_plane if cut.isFlat else cut_curve
-            name = f"{self.liverNode.GetName()} cut {'plane' if cut.isFlat else 'curve'}"
-            node = kind.create(self.liverNode.GetScene(), name, sizeMm)
+            mrmlScene, name = self.liverNode.GetScene(), f"{self.liverNode.GetName()} cut"
+            if cut.isFlat:
+                node = cut_plane.create(mrmlScene, f"{name} plane", sizeMm)
+            else:
+                node = cut_curve.create(mrmlScene, f"{name} curve")
             self._own(_CUT, node)
         _kindOf(node).write(node, cut)
 
