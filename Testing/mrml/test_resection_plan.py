@@ -213,6 +213,8 @@ def test_what_was_made_of_it_follows_liver_and_plane_that_move_together(plan, li
     transform = addTransform(mrmlScene, rotation(1, 10))
     for node in (volumeNode, liverNode, plan.cutNode):
         node.SetAndObserveTransformNodeID(transform.GetID())
+    assert plan.outdated() == resection_plan.MOVED
+    plan.partsNode.SetAndObserveTransformNodeID(transform.GetID())
     assert plan.outdated() == ""
 
 
@@ -530,7 +532,7 @@ def test_a_curve_follows_transforms(plan, liverNode, volumeNode, mrmlScene, move
     plan.finish()
     before = part(plan, "remnant", volumeNode)
     transform = addTransform(mrmlScene, rotation(0, 25)).GetID()
-    for node in (volumeNode, liverNode, plan.cutNode) if moved == "together" else (plan.cutNode,):
+    for node in (volumeNode, liverNode, plan.cutNode, plan.partsNode) if moved == "together" else (plan.cutNode,):
         node.SetAndObserveTransformNodeID(transform)
     assert (plan.outdated() == "") == (moved == "together")
     plan.restore(PlanState(plan.cut()))
@@ -573,3 +575,51 @@ def test_curves_that_cannot_cut_are_refused(liverNode, volumeNode, mrmlScene):
         with pytest.raises(InputError, match=words):
             resection_plan.split(liverNode, node)
     assert ResectionPlan(liverNode).nodes == [] and mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+# Parts that are not what the cut makes of the liver
+
+
+@pytest.mark.parametrize("hardened", [False, True])
+def test_parts_under_a_transform_of_their_own_are_said_to_be_moved_and_made_anew(plan, volumeNode, tmp_path, hardened):
+    plan.partsNode.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, np.diag([2.0, 1, 1, 1])).GetID())
+    if hardened:
+        plan.partsNode.HardenTransform()
+    assert plan.measure() is None and plan.outdated() == plan.remark() == resection_plan.MOVED
+    assert plan.tableNode.GetCellText(1, 1) == "nan" and plan.tableNode.GetCellText(1, 4) == resection_plan.MOVED
+    with pytest.raises(InputError, match="moved away"):
+        resection_plan.export(plan.liverNode, tmp_path / "plan.csv")
+    plan.restore(PlanState(plan.cut()))
+    assert plan.remark() == "" and plan.partsNode.GetTransformNodeID() is None
+    requireSplit(plan, volumeNode)
+    assert plan.measure().liverMl == pytest.approx(plan.grid().ml)
+
+
+def test_parts_hardened_by_whole_voxels_were_moved_and_those_with_their_liver_were_not(plan, volumeNode):
+    step = np.eye(4)
+    step[:3, 3] = scene.ijkToLocal(volumeNode)[:3, 0]
+    transform = addTransform(slicer.mrmlScene, step)
+    plan.partsNode.SetAndObserveTransformNodeID(transform.GetID())
+    plan.partsNode.HardenTransform()
+    assert plan.outdated() == resection_plan.MOVED
+    for node in (plan.liverNode, plan.cutNode):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        node.HardenTransform()
+    assert plan.outdated() == ""
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_the_liver_of_edited_parts_is_its_segment(plan, volumeNode, tmp_path, grown):
+    whole, segmentId = plan.volumes.liverMl, liver_grid.partId(plan.partsNode, "remnant")
+    array = liver(plan.liverNode, volumeNode) if grown else part(plan, "remnant", volumeNode)
+    if grown:
+        plan.partsNode.GetSegmentation().SeparateSegmentLabelmap(segmentId)
+    else:
+        array[: np.argwhere(array)[:, 0].mean().astype(int)] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), plan.partsNode, segmentId, volumeNode)
+    volumes = plan.measure()
+    assert volumes.liverMl == pytest.approx(whole) and resection_plan.EDITED in plan.remark()
+    assert volumes.percent == pytest.approx(100 * array.sum() / liver(plan.liverNode, volumeNode).sum())
+    assert float(plan.tableNode.GetCellText(0, 1)) == pytest.approx(whole, abs=0.06)
+    assert float(plan.tableNode.GetCellText(3, 1)) == pytest.approx(0.2 * whole, abs=0.06)
+    resection_plan.export(plan.liverNode, tmp_path / "plan.csv")

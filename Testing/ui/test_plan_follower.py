@@ -10,7 +10,7 @@ from LiverGTANLib.mrml import liver_grid, liver_parts, resection_plan, scene, se
 from LiverGTANLib.mrml.resection_plan import ResectionPlan
 from support.interactive_cases import liver, segmented, settle
 from support.module_fixtures import students
-from support.mrml_cases import addSegment
+from support.mrml_cases import addSegment, addTransform
 from support.panel_cases import mask, panel, phantom
 
 pytestmark = pytest.mark.slow
@@ -147,6 +147,21 @@ def test_an_edit_outlives_a_change_of_the_liver_and_its_undo(panel, segmented, p
     settle(panel)
     panel.click(panel.ui.undoPlanButton)
     np.testing.assert_array_equal(parts(placed, segmented), edited)
+
+
+@pytest.mark.parametrize("hardened", [False, True])
+def test_parts_moved_away_from_the_liver_are_told_and_lie_in_it_again_after_a_drag(panel, segmented, placed, hardened):
+    partsNode = placed.partsNode
+    partsNode.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, np.diag([2.0, 1, 1, 1])).GetID())
+    settle(panel)
+    if hardened:
+        partsNode.HardenTransform()
+        settle(panel)
+    assert resection_plan.MOVED in panel.ui.planLabel.text and "mL (" not in panel.ui.planLabel.text
+    assert set(cells(placed).values()) == {("nan", resection_plan.MOVED)}
+    drag(panel, placed, (4, 0, 0))
+    requireConsistent(panel, placed, segmented)
+    assert placed.remark() == ""
 
 
 # What is shown

@@ -23,6 +23,10 @@ COLORS = {"remnant": (0, 158 / 255, 115 / 255), "resected": (204 / 255, 121 / 25
 and unlike the liver's own color."""
 
 CLASS = "vtkMRMLSegmentationNode"
+
+OFF_GRID = 0.05
+"""Of a voxel: what rounding in files may move a label map; chosen, a move that can be seen is more."""
+
 _HIDDEN = "LiverGTAN.partsShown"
 """Attribute of the segmentation with the liver, while parts are shown in its place."""
 
@@ -67,10 +71,10 @@ def write(partsNode, liverNode, labelmap) -> None:
                 segment.AddRepresentation(LABELMAP, labelmap)
 
 
-def holds(partsNode, labelmap, array: np.ndarray) -> bool:
-    """Whether both parts have a label map that `image` gave (None: none yet), with its voxels and their values.
+def holds(partsNode, labelmap, array: np.ndarray, grid: LiverGrid) -> bool:
+    """Whether both parts have a label map that `image` gave (None: none yet), with its voxels, values and place.
 
-    The Segment Editor may crop it, or give an edited part one of its own.
+    The Segment Editor may crop it, or give an edited part one of its own; hardening a transform moves it.
     """
     segments = [partsNode.GetSegmentation().GetSegment(segmentId) for segmentId in segmentIds(partsNode)]
     if labelmap is None or not all(
@@ -79,7 +83,53 @@ def holds(partsNode, labelmap, array: np.ndarray) -> bool:
     ):
         return False
     now = scene.labelmapArray(labelmap)
-    return now.shape == array.shape and np.shares_memory(now, array)
+    isSame = now.shape == array.shape and np.shares_memory(now, array)
+    return isSame and np.allclose(scene.imageToWorld(labelmap), grid.ijkToLocal)
+
+
+def lieIn(partsNode, liverNode, grid: LiverGrid, isEdited: bool) -> bool:
+    """Whether the parts lie where the liver that they were made of lies: in its voxels, or if they were edited, on its
+    grid or that of its volume. Parts that were deleted lie nowhere else."""
+    between = scene.matrixOf(scene.transformBetween(partsNode, liverNode))
+    if between is None:
+        return False
+    segments = [partsNode.GetSegmentation().GetSegment(segmentId) for segmentId in segmentIds(partsNode) if segmentId]
+    labelmaps = [segment.GetRepresentation(LABELMAP) for segment in segments]
+    if not all(labelmaps):
+        return True
+    places = [between @ scene.imageToWorld(labelmap) for labelmap in labelmaps]
+    if isEdited or len(segments) < len(PARTS):
+        volumeNode = scene.referenceVolume(liverNode)
+        grids = [grid.ijkToLocal, *([scene.ijkToLocal(volumeNode)] if volumeNode is not None else [])]
+        return all(any(_isOnGrid(place, one) for one in grids) for place in places)
+    if not all(_isOnGrid(place, grid.ijkToLocal) for place in places):
+        return False
+    ends = [_ends(segment, np.linalg.inv(grid.ijkToLocal) @ place) for segment, place in zip(segments, places)]
+    found = np.array([one for one in ends if one is not None])
+    if len(found) == 0:
+        return True
+    last = np.subtract(grid.voxels.shape[::-1], 1)
+    isAtEnds = np.allclose(found[:, 0].min(axis=0), 0, atol=OFF_GRID)
+    return isAtEnds and np.allclose(found[:, 1].max(axis=0), last, atol=OFF_GRID)
+
+
+def _isOnGrid(ijkToLocal: np.ndarray, grid: np.ndarray) -> bool:
+    """Whether the voxels of one grid are some of those of another; each (4, 4)."""
+    relation = np.linalg.inv(grid) @ ijkToLocal
+    return np.allclose(relation[:3, :3], np.eye(3), atol=1e-4) and np.allclose(
+        relation[:3, 3], relation[:3, 3].round(), atol=OFF_GRID
+    )
+
+
+def _ends(segment, toGrid: np.ndarray) -> np.ndarray | None:
+    """(2, 3): i, j, k of the first and the last voxel of a segment along each axis of a grid; None when it is empty."""
+    labelmap = segment.GetRepresentation(LABELMAP)
+    box = boxes.bounding_box(scene.labelmapArray(labelmap) == segment.GetLabelValue())
+    if box is None:
+        return None
+    offset = np.array(labelmap.GetExtent()[::2])
+    ijk = np.array([[one.start, one.stop - 1] for one in box[::-1]]).T + offset
+    return ijk @ toGrid[:3, :3].T + toGrid[:3, 3]
 
 
 def hasOthers(partsNode) -> bool:

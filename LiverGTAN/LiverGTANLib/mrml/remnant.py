@@ -108,20 +108,27 @@ Row = tuple[str, float | None, float | None, float | None, str]
 
 @dataclass(frozen=True)
 class RemnantVolumes:
-    """Volumes of the parts in mL. weightKg: of the body, None when it is not known."""
+    """Volumes of the parts in mL. weightKg: of the body, None when it is not known. wholeMl: of the liver's segment,
+    where parts that were edited may not add up to it; None for their sum."""
 
     remnantMl: float
     resectedMl: float
     weightKg: float | None = None
+    wholeMl: float | None = None
 
     @property
     def liverMl(self) -> float:
-        return self.remnantMl + self.resectedMl
+        return self.remnantMl + self.resectedMl if self.wholeMl is None else self.wholeMl
 
     @property
     def percent(self) -> float:
         """Of the liver that remains."""
         return 100 * self.remnantMl / self.liverMl if self.liverMl else 0.0
+
+    @property
+    def resectedPercent(self) -> float:
+        """Of the liver; 100 less `percent`, unless the parts were edited."""
+        return 100 - self.percent if self.wholeMl is None else 100 * self.resectedMl / self.wholeMl
 
     @property
     def mlPerKg(self) -> float | None:
@@ -132,7 +139,7 @@ class RemnantVolumes:
         perKg = "" if self.mlPerKg is None else f", {self.mlPerKg:.1f} mL/kg"
         return (
             f"Remnant {self.remnantMl:.0f} mL ({self.percent:.0f} % of the liver{perKg}), "
-            f"resected {self.resectedMl:.0f} mL ({100 - self.percent:.0f} %)."
+            f"resected {self.resectedMl:.0f} mL ({self.resectedPercent:.0f} %)."
         )
 
     def linesText(self) -> str:

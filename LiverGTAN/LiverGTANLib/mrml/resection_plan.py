@@ -38,6 +38,7 @@ _MADE = "LiverGTAN.made"
 
 EDITED = "A part was edited; when the cut or the liver changes, both are made anew, and Undo brings the edit back."
 DELETED = "A part was deleted; when the cut moves, it is made anew."
+MOVED = "The parts were moved away from the liver; their volumes are not known."
 NO_PARTS = "The parts were deleted."
 NO_CUT = "The cut plane was removed; the parts stay as they were."
 NO_PLACE = "The cut has no place; press Place plane."
@@ -98,7 +99,8 @@ def current(liverNode) -> "ResectionPlan":
     plan = ResectionPlan(liverNode)
     if plan.partsNode is None:
         raise InputError("There is no plan; place a cut plane first.")
-    if plan.measure() is None:
+    plan.measure()
+    if not liver_parts.areThere(plan.partsNode):
         raise InputError(DELETED)
     if reason := plan.outdated():
         raise InputError(f"{reason} Update them first.")
@@ -273,7 +275,7 @@ class ResectionPlan:
         """
         grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
         kept = liver_parts.surfaces(parts)
-        if liver_parts.holds(parts, self._image, self._array):
+        if liver_parts.holds(parts, self._image, self._array, grid):
             self._resected = grid.split(cut, self._array)
             self._image.GetPointData().GetScalars().Modified()
             self._image.Modified()
@@ -303,15 +305,34 @@ class ResectionPlan:
     def measure(self) -> RemnantVolumes | None:
         """Volumes of the parts as they are, which go into the table with what is to be said of them (`remark`).
 
-        None when a part is missing. Raises InputError when the parts have no label map.
+        None when a part is missing, when the parts were moved away from the liver, and when they were edited and are of
+        a liver that is not there any more. Raises InputError when the parts have no label map.
         """
-        parts = self.partsNode
         try:
-            found = liver_parts.measuredMl(parts) if parts is not None else None
+            volumes, remark = self._measured(), self.remark()
         except InputError as error:
             self._tabulate(None, str(error))
             raise
-        return self._tabulate(RemnantVolumes(*found, self.weightKg()) if found else None, self.remark())
+        return self._tabulate(volumes, remark)
+
+    def _measured(self) -> RemnantVolumes | None:
+        """The liver is the segment, for parts that were edited may leave some of it out, or overlap."""
+        parts = self.partsNode
+        found = liver_parts.measuredMl(parts) if parts is not None else None
+        outdated = self.outdated()
+        if found is None or outdated == MOVED:
+            return None
+        if not self.isEdited():
+            return RemnantVolumes(*found, self.weightKg())
+        isOfLiver = liver_grid.key(self.liverNode) is not None and self._madeOf()[0] == self._digest()
+        return RemnantVolumes(*found, self.weightKg(), self.grid().ml) if isOfLiver else None
+
+    def _digest(self) -> str | None:
+        """Of the liver as it is; None where it has no voxels."""
+        try:
+            return self.grid().digest
+        except InputError:
+            return None
 
     def remark(self) -> str:
         """What is to be said of the parts as they are: edited, of an older liver, without a cut; empty for nothing."""
@@ -341,13 +362,16 @@ class ResectionPlan:
         if liver_grid.key(self.liverNode) is None:
             return "There is no liver any more; the parts are those of the liver before."
         digest, corners = self._madeOf()
-        grid = self.grid()
+        try:
+            grid = self.grid()
+        except InputError as error:
+            return str(error)
         if digest != grid.digest:
             return "The parts are those of an older liver."
         place = cut.relation(grid.corners)
         if not (len(corners) == len(place) and np.allclose(corners, place, atol=SAME_PLACE_MM)):
             return "The parts are those of another place of the cut."
-        return ""
+        return "" if liver_parts.lieIn(parts, self.liverNode, grid, self.isEdited()) else MOVED
 
     def _madeOf(self) -> tuple[str, list[float]]:
         """(digest of the liver, place of the cut) that the parts were made of; empty where that is not known."""

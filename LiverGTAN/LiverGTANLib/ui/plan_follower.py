@@ -116,6 +116,7 @@ class PlanFollower(VTKObservationMixin):
         self._observeSegments(liverNode, self._onChange)
         if (partsNode := self.plan.partsNode) is not None:
             self._observeSegments(partsNode, self._onPartsChanged)
+            self.addObserver(partsNode, transformed, self._onPartsChanged)
         if (cutNode := self.plan.cutNode) is not None:
             for event in (
                 vtk.vtkCommand.ModifiedEvent,
