@@ -14,6 +14,7 @@ from LiverGTANLib.standalone.dicom.segmentation import read_segmentation
 from support import dicom_plugin
 from support.dicom_cases import ctSlices, save
 from support.module_fixtures import logic, students
+from support.sequence_cases import addBrowser, addSequence, addVolumes, phantomFrames
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,45 @@ def test_a_liver_edited_by_hand_says_so(logic, dicomCt, tmp_path):
     slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, result.segmentation, result.segmentId, dicomCt)
     (segment,) = dicom_plugin.readBack(logic.exportDicom(result.segmentation, tmp_path / "out"), tmp_path)
     assert segment["SegmentAlgorithmType"] == "SEMIAUTOMATIC"
+
+
+def cutLiver(segmentationNode, volumeNode) -> None:
+    segmentId = scene.liverSegmentId(segmentationNode)
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
+    voxels[: len(voxels) // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, segmentationNode, segmentId, volumeNode)
+
+
+def originOf(logic, segmentationNode) -> str:
+    export_dicom.handOver(segmentationNode, logic.session.isEdited(segmentationNode))
+    segment = segmentationNode.GetSegmentation().GetSegment(scene.liverSegmentId(segmentationNode))
+    return dicom_plugin._tag(segment, scene.ALGORITHM_TYPE_TAG)
+
+
+@pytest.mark.parametrize("cutWhen", ["never", "before", "after"])
+def test_an_edit_is_known_after_the_scene_was_saved_and_loaded(logic, tmp_path, cutWhen):
+    volumeNode, _ = self_test.addPhantom("CT", (5.0, 5.0, 6.0))
+    node = logic.process(volumeNode).segmentation
+    if cutWhen == "before":
+        cutLiver(node, volumeNode)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    if cutWhen == "after":
+        assert originOf(logic, node) == "AUTOMATIC"
+        cutLiver(node, slicer.util.getNode("CT"))
+    assert originOf(logic, node) == ("AUTOMATIC" if cutWhen == "never" else "SEMIAUTOMATIC")
+
+
+def test_of_the_frames_of_a_sequence_the_edited_one_says_so(logic):
+    browser, volumeNode = addBrowser(addSequence(addVolumes(phantomFrames(2))))
+    node = logic.segmentSequence(volumeNode).segmentation
+    browser.SetSelectedItemNumber(0)
+    cutLiver(node, volumeNode)
+    assert originOf(logic, node) == "SEMIAUTOMATIC"
+    browser.SetSelectedItemNumber(1)
+    assert originOf(logic, node) == "AUTOMATIC"
 
 
 def hasNoPlugin(volumeNode, segmentationNode, monkeypatch):

@@ -159,3 +159,16 @@ def test_without_the_plugin_the_button_says_what_to_install(panel, segmented, mo
     (error,) = panel.host.dialogs.texts("error")
     assert "QuantitativeReporting" in error and "Extensions Manager" in error
     assert not ExportDialog.opened and len(panel.host.takeUncaught()) == 1
+
+
+@pytest.mark.parametrize("name", BUTTONS)
+def test_after_a_failure_the_line_does_not_show_what_was_written_before(planned, tmp_path, answerSaveDialog, name):
+    suffix = ".stl" if name in ("exportSurfaceButton", "exportPartsButton") else ".csv"
+    answerSaveDialog(tmp_path / f"liver{suffix}")
+    click(planned, name)
+    assert planned.ui.exportLabel.text.startswith("Wrote ")
+    (tmp_path / "file").write_text("")
+    answerSaveDialog(tmp_path / "file" / f"liver{suffix}")
+    click(planned, name)
+    assert planned.host.dialogs.texts("error") and planned.ui.exportLabel.text == ""
+    planned.host.takeUncaught()

@@ -479,3 +479,39 @@ def test_removing_the_module_switches_it_off(panel, phantom):
     settle(follower)
     slicer.util.reloadScriptedModule("LiverGTAN")
     assert not follower.isOn and not previews()
+
+
+def drawOn(volumeNode) -> None:
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "own")
+    own.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+
+
+def chooseIn(volumeNode) -> None:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    node.SetNodeReferenceID("inputVolume", volumeNode.GetID())
+
+
+def edit(volumeNode) -> None:
+    arrayFromVolume(volumeNode)[:5] = 0
+    slicer.util.arrayFromVolumeModified(volumeNode)
+
+
+def moveBy(volumeNode) -> None:
+    volumeNode.SetOrigin(1, 2, 3)
+
+
+@pytest.mark.parametrize("use", [drawOn, chooseIn, edit, moveBy])
+def test_a_volume_that_is_in_use_is_not_replaced_by_its_file(slicerHost, tmp_path, use):
+    ct, _ = phantom_ct((8.0, 8.0, 8.0))
+    path, volumes = tmp_path / "a.nii", follow.FolderVolumes()
+    write_nifti(path, ct.hu, ct.ijk_to_ras)
+    first = volumes.read(path)
+    assert volumes.read(path) is first  # as it is only shown
+    use(first)
+    before, place = arrayFromVolume(first).copy(), scene.ijkToWorld(first)
+    write_nifti(path, np.roll(ct.hu, 3, axis=2), ct.ijk_to_ras)
+    second = volumes.read(path)
+    assert second is not first
+    np.testing.assert_array_equal(arrayFromVolume(first), before)
+    np.testing.assert_array_equal(scene.ijkToWorld(first), place)
+    assert volumes.read(path) is second

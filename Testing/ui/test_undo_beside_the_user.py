@@ -90,11 +90,20 @@ def test_a_liver_that_was_edited_by_hand_is_left_and_what_replaced_it_can_be_und
     assert "edited since" in panel.ui.resultLabel.text and panel.ui.thresholdSlider.value == 0.5
 
 
-def test_a_liver_that_was_deleted_is_told_of_no_more(panel, segmented):
+def test_a_liver_that_was_deleted_is_told_of_no_more_and_comes_back_by_undo_and_redo(panel, segmented):
+    before = liver(panel, segmented)
     setThreshold(panel, 0.7)
+    after = liver(panel, segmented)
     panel.output.GetSegmentation().RemoveSegment(scene.liverSegmentId(panel.output))
     settle(panel)
-    assert panel.ui.resultLabel.text == "" and not panel.ui.undoButton.enabled and not panel.ui.redoButton.enabled
+    assert panel.ui.resultLabel.text == "" and not panel.ui.redoButton.enabled
+    for step, expected in (("undo", before), ("redo", after), ("undo", before)):
+        move(panel, step)
+        np.testing.assert_array_equal(liver(panel, segmented), expected)
+    panel.output.GetSegmentation().RemoveSegment(scene.liverSegmentId(panel.output))
+    settle(panel)
+    move(panel, "redo")
+    np.testing.assert_array_equal(liver(panel, segmented), after)
 
 
 def test_undo_in_a_shared_segmentation_leaves_the_points_and_the_roi_of_the_other_volume(panel, segmented):

@@ -24,6 +24,15 @@ from .session import Session
 SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
 """Image files that hold header and voxels in one, so that a file is complete when it does not grow any more."""
 
+_SHOWING = (
+    "vtkMRMLSelectionNode",
+    "vtkMRMLSliceCompositeNode",
+    "vtkMRMLAbstractViewNode",
+    "vtkMRMLDisplayNode",
+    "vtkMRMLSubjectHierarchyNode",
+)
+"""Classes of nodes that refer to a volume where it is only shown or listed."""
+
 
 def obstacle(session: Session, chosen: ChosenParameters) -> str:
     """Why a volume is not segmented unasked, empty when it is. What its analysis shows is known only after that."""
@@ -189,25 +198,31 @@ class FolderVolumes:
     """The volumes that were read from a folder's files."""
 
     def __init__(self):
-        self._nodes: dict[Path, str] = {}  # file -> ID of its node
-        self._segmented: set[str] = set()  # IDs of nodes whose voxels are not replaced any more
+        self._nodes: dict[Path, tuple[str, tuple]] = {}  # file -> ID of its node, and the image as it was read
 
     def read(self, path: Path):
-        """Read a file into its node, or into a new one where there is none, or a segment was made from that.
+        """Read a file into its node, or into a new one where there is none, or that is in use or was changed.
 
         Raises InputError when that fails.
         """
-        node = slicer.mrmlScene.GetNodeByID(self._nodes.get(path, "")) if path in self._nodes else None
-        if node is not None and node.GetID() not in self._segmented and node.GetStorageNode() is not None:
+        nodeId, image = self._nodes.get(path, ("", ()))
+        node = slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None
+        isFree = node is not None and node.GetStorageNode() is not None and scene.imageKey(node) == image
+        if isFree and not _isUsed(node):
             done = node.GetStorageNode().ReadData(node)
         else:
             node = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), path.name.partition(".")[0])
             done = node is not None
         if not done:
             raise InputError(f"'{path.name}' could not be read; look into the application log.")
-        self._nodes[path] = node.GetID()
+        self._nodes[path] = node.GetID(), scene.imageKey(node)
         return node
 
-    def keep(self, volumeNode) -> None:
-        """A segment was made of this volume: its voxels are not to be replaced any more."""
-        self._segmented.add(volumeNode.GetID())
+
+def _isUsed(volumeNode) -> bool:
+    """Whether another node that is saved with the scene refers to a volume: a segmentation, an ROI, a module's choice.
+    Where it is only shown does not count."""
+    mrmlScene = volumeNode.GetScene()
+    nodes = slicer.util.getNodesByClass("vtkMRMLNode", mrmlScene)
+    others = (node for node in nodes if node.GetSaveWithScene() and not any(map(node.IsA, _SHOWING)))
+    return any(mrmlScene.IsNodeReferencingNodeID(node, volumeNode.GetID()) for node in others)

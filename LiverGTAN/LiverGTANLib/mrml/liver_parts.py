@@ -3,14 +3,12 @@
 The liver itself, and all other segments beside it, stay as they are.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from slicer import vtkOrientedImageData
 from slicer.util import NodeModify, vtkMatrixFromArray
 
-from ..core import boxes
 from ..core.terminology import TERMINOLOGY
 from . import scene
 from .liver_grid import PART_TAG, PARTS, LiverGrid, liverSegmentId, partId
@@ -237,18 +235,9 @@ def measuredMl(partsNode) -> tuple[float, float] | None:
 
 def digest(partsNode) -> str:
     """Equal for parts of the same shapes; empty when a part or its label map is missing."""
-    found = hashlib.blake2b(digest_size=16)
-    for segmentId in segmentIds(partsNode):
-        segment = partsNode.GetSegmentation().GetSegment(segmentId)
-        labelmap = segment.GetRepresentation(LABELMAP) if segment is not None else None
-        if labelmap is None:
-            return ""
-        voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
-        # Slicer crops and pads label maps, also when it saves and loads them
-        box = boxes.bounding_box(voxels)
-        part = voxels[box] if box else voxels[:0]
-        found.update(np.array(part.shape if box else 0).tobytes() + np.packbits(part).tobytes())
-    return found.hexdigest()
+    segments = map(partsNode.GetSegmentation().GetSegment, segmentIds(partsNode))
+    digests = [scene.voxelDigest(segment) if segment is not None else "" for segment in segments]
+    return " ".join(digests) if all(digests) else ""
 
 
 def _add(segmentation, name: str):

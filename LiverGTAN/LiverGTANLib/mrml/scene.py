@@ -3,6 +3,7 @@
 Everything here runs on the main thread and opens no window. `segment_writer` puts the mask into the segmentation.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from slicer import vtkOrientedImageData, vtkSegmentationConverter
 from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ..core import boxes
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import CtVolume, InputError
@@ -22,6 +24,10 @@ SURFACE = vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
 SEGMENT_TAG = "LiverGTAN"
 """Segment tag of the one segment that belongs to this module. Its value names the student that made it and ends with
 the ID of the segment: a copy of the segment has another ID, and is the user's own."""
+
+DIGEST_TAG = "LiverGTAN.digest"
+"""Segment tag with `voxelDigest` of the mask as this module wrote it. It is saved with the segment, so that an edit is
+known after loading too."""
 
 ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 """Segment tags that Slicer's plugin for DICOM segmentations writes and reads (DICOMSegmentationPlugin.py)."""
@@ -214,6 +220,29 @@ def segmentVoxels(segment) -> int:
     return 0 if labelmap is None else int(np.count_nonzero(labelmapArray(labelmap) == segment.GetLabelValue()))
 
 
+def voxelDigest(segment) -> str:
+    """Equal for segments of the same shape; empty without a label map."""
+    labelmap = segment.GetRepresentation(LABELMAP)
+    if labelmap is None:
+        return ""
+    voxels = labelmapArray(labelmap) == segment.GetLabelValue()
+    box = boxes.bounding_box(voxels)  # Slicer crops and pads label maps, also when it saves and loads them
+    part = voxels[box] if box else voxels[:0]
+    found = hashlib.blake2b(np.array(part.shape if box else 0).tobytes(), digest_size=16)
+    found.update(np.packbits(part).tobytes())
+    return found.hexdigest()
+
+
+def noteVoxels(segment) -> None:
+    """Note that the segment's voxels are those that this module made."""
+    segment.SetTag(DIGEST_TAG, voxelDigest(segment))
+
+
+def notedDigest(segment) -> str:
+    """What `noteVoxels` noted last, empty for nothing."""
+    return _tagOf(segment, DIGEST_TAG)
+
+
 def createSegmentation(volumeNode):
     """A new segmentation "<volume> liver" on the volume's grid, beside it in the subject hierarchy."""
     scene = volumeNode.GetScene()
@@ -364,7 +393,7 @@ def copyTags(source, target) -> None:
     if not _tagOf(source):
         target.RemoveTag(SEGMENT_TAG)
         return
-    for tag in (SEGMENT_TAG, ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG):
+    for tag in (SEGMENT_TAG, DIGEST_TAG, ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG):
         if value := _tagOf(source, tag):
             target.SetTag(tag, value)
 

@@ -107,6 +107,7 @@ class SegmentWriter:
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
             segmentId = self._setLiver(segmentationNode, editor, modifier)
             scene.tagLiver(segmentationNode, segmentId, volumeNode, student, assisted)
+            scene.noteVoxels(segmentationNode.GetSegmentation().GetSegment(segmentId))
             history.end(segmentId)
             if not surfaceLater:
                 self.makeSurface()

@@ -450,9 +450,9 @@ def _segmentationOf(result: FrameResult):
     segmentation.SetConversionParameter(GEOMETRY, geometry)
     segmentId = scene.addLiverSegment(node)
     scene.tagSegment(node, segmentId, result.found.student)
-    segmentation.GetSegment(segmentId).AddRepresentation(
-        scene.LABELMAP, scene.orientedImage(result.found.mask, frame.ijkToLocal)
-    )
+    segment = segmentation.GetSegment(segmentId)
+    segment.AddRepresentation(scene.LABELMAP, scene.orientedImage(result.found.mask, frame.ijkToLocal))
+    scene.noteVoxels(segment)
     return node
 
 

@@ -296,7 +296,7 @@ class UndoHistory:
         return left
 
     def _changedLiver(self, step: _Step, state: str, word: str) -> str:
-        if self._isAsLeft(getattr(step, state), step.liverId):
+        if self._isAsLeft(getattr(step, state), step.liverId) or self._isDeleted(step.liverId):
             return ""
         return (
             f"The liver in '{self._node.GetName()}' was edited since, which {word} would lose. Undo that in the "
@@ -310,12 +310,19 @@ class UndoHistory:
             return self._segmentation.GetSegment(segmentId) is None
         return state.isIn(self._segmentation, segmentId)
 
+    def _isDeleted(self, segmentId: str) -> bool:
+        return self._segmentation.GetSegment(segmentId) is None
+
     def _move(self, step: _Step, here: str, there: str) -> list[str]:
-        """From one end of a step to the other, but for segments that the user has changed since it was left."""
+        """From one end of a step to the other, but for segments that the user has changed since it was left.
+
+        A liver that was deleted since is no edit that could be lost: the way back brings it as it was written.
+        """
         states, target = getattr(step, here), getattr(step, there)
-        changed = [i for i in states if not self._isAsLeft(states, i)]
+        isDeleted = self._isDeleted(step.liverId)
+        changed = [i for i in states if not self._isAsLeft(states, i) and not (isDeleted and i == step.liverId)]
         present: _States = {
-            i: state and _SegmentState.of(self._segmentation, i, state)
+            i: None if self._isDeleted(i) else _SegmentState.of(self._segmentation, i, state)
             for i, state in states.items()
             if i not in changed
         }
@@ -326,7 +333,7 @@ class UndoHistory:
         except BaseException:
             self._put(present, surfaces, referencesNow, step.liverId)
             raise
-        states.update(present)
+        states.update({i: state for i, state in present.items() if state is not None})
         remaining = filter(None, map(self._segmentation.GetSegment, changed))
         return [segment.GetName() for segment in remaining]
 
@@ -359,10 +366,10 @@ def _restore(segmentation, states: _States, surfaces: dict[str, Any]) -> None:
     if segmentation.ContainsRepresentation(SURFACE):
         segmentation.RemoveRepresentation(SURFACE)
     for segmentId, state in states.items():
-        if state is None:
-            segmentation.RemoveSegment(segmentId)
-        else:
+        if state is not None:
             state.restore(segmentation, segmentId)
+        elif segmentation.GetSegment(segmentId) is not None:
+            segmentation.RemoveSegment(segmentId)
     if not surfaces:
         return
     surfaces = {**surfaces, **{i: state.surface for i, state in states.items() if state is not None}}

@@ -4,7 +4,8 @@ Nothing in the scene changes. A file that exists is replaced only after the user
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import qt
@@ -49,26 +50,26 @@ class ExportSection:
         self._say("")
 
     def onVolumes(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_(FAILED)):
+        with self._explaining(_(FAILED)):
             if path := self._ask(_("Export volumes"), "liver-volumes.csv", TABLES):
                 row_check.export(self._findOrCreateTable(), path, self._session.resultIn)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onPlan(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_(FAILED)):
+        with self._explaining(_(FAILED)):
             resection_plan.current(self._settled())
             if path := self._ask(_("Export plan"), "liver-plan.csv", TABLES):
                 resection_plan.export(self._liver(), path, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onSurface(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_(FAILED)):
+        with self._explaining(_(FAILED)):
             liverNode = self._liver()
             if path := self._ask(_("Export surface of the liver"), "liver.stl", SURFACES):
                 self._tell([export_surface.exportLiver(liverNode, path, overwrite=True)])
 
     def onParts(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_(FAILED)):
+        with self._explaining(_(FAILED)):
             liverNode = self._settled()
             resection_plan.current(liverNode)
             path = self._ask(_("Export surfaces of the parts"), "liver-plan.stl", SURFACES, export_surface.partPaths)
@@ -76,12 +77,22 @@ class ExportSection:
                 self._tell(export_surface.exportParts(liverNode, path, overwrite=True))
 
     def onDicom(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The liver cannot be exported as DICOM.")):
+        with self._explaining(_("The liver cannot be exported as DICOM.")):
             self._openDicomExport(self._liver())
 
     def onDicomParts(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The parts cannot be exported as DICOM.")):
+        with self._explaining(_("The parts cannot be exported as DICOM.")):
             self._openDicomExport(resection_plan.current(self._settled()).partsNode)
+
+    @contextmanager
+    def _explaining(self, failed: str) -> Iterator[None]:
+        """Show an error to the user, and not any more what was written before."""
+        with slicer.util.tryWithErrorDisplay(failed):
+            try:
+                yield
+            except BaseException:
+                self._say("")
+                raise
 
     def _openDicomExport(self, segmentationNode) -> None:
         if reason := export_dicom.obstacle(segmentationNode):

@@ -361,7 +361,6 @@ class Follower(VTKObservationMixin):
             )
         result = self._session.apply(request, found)
         self._left = []
-        self._folderVolumes.keep(request.volumeNode)
         self._removePreview()
         self._update()
         return result
