@@ -9,6 +9,7 @@ import numpy as np
 from slicer import vtkOrientedImageData
 from slicer.util import NodeModify, vtkMatrixFromArray
 
+from ..core import boxes
 from ..core.terminology import TERMINOLOGY
 from . import scene
 from .liver_grid import PART_TAG, PARTS, LiverGrid, liverSegmentId, partId
