@@ -85,9 +85,32 @@ def test_a_liver_that_was_edited_by_hand_is_left_and_what_replaced_it_can_be_und
     told = float(panel.ui.resultLabel.text.split()[1])
     assert float(row[0]) == pytest.approx(told, abs=0.6) and "edited" in row[1] and row[2] in ("", "nan")
     setThreshold(panel, 0.7)
+    np.testing.assert_array_equal(liver(panel, segmented), edited)
+    assert "edited by hand" in panel.ui.resultLabel.text and panel.ui.applyButton.text == "Segment anyway"
+    panel.segment()
+    settle(panel)
+    assert not np.array_equal(liver(panel, segmented), edited) and panel.ui.applyButton.text == "Segment"
     move(panel, "undo")
     np.testing.assert_array_equal(liver(panel, segmented), edited)
-    assert "edited since" in panel.ui.resultLabel.text and panel.ui.thresholdSlider.value == 0.5
+    assert "edited since" in panel.ui.resultLabel.text
+
+
+def test_a_liver_that_was_edited_before_its_scene_was_loaded_is_left_and_told_of(panel, segmented, tmp_path):
+    edited, node = liver(panel, segmented).astype(np.uint8), addRoi(panel)
+    edited[: len(edited) // 2] = 0
+    updateSegmentBinaryLabelmapFromArray(edited, panel.output, scene.liverSegmentId(panel.output), segmented)
+    settle(panel)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    settle(panel)
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    settle(panel)
+    volumeNode, node = panel.ui.inputSelector.currentNode(), panel.ui.regionSelector.currentNode()
+    assert "edited since" in panel.ui.resultLabel.text
+    node.SetCenterWorld(*(np.array(node.GetCenterWorld()) + [-5, 0, 0]))
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, volumeNode), edited)
+    assert "edited by hand" in panel.ui.resultLabel.text and panel.ui.applyButton.text == "Segment anyway"
 
 
 def test_a_liver_that_was_deleted_is_told_of_no_more_and_comes_back_by_undo_and_redo(panel, segmented):

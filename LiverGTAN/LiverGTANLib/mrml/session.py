@@ -251,7 +251,8 @@ class Session:
         found = self._missing(chosen) or self._findingsInImage(chosen.volumeNode)
         if any(finding.blocking for finding in found):
             return found
-        return found + list(_findingsInOutputs(chosen)) + self._findingsInAnalysis(chosen)
+        isEdited = self.isEdited(chosen.segmentationNode)
+        return found + list(_findingsInOutputs(chosen, isEdited)) + self._findingsInAnalysis(chosen)
 
     def _findingsInImage(self, volumeNode, ct: CtVolume | None = None) -> list[Finding]:
         """ct: what was read of the node, if that was done already. Each state of an image is checked once."""
@@ -439,7 +440,7 @@ def _reasons(found: list[Finding], blocking: bool) -> str:
     return " ".join(finding.reason for finding in found if finding.blocking == blocking)
 
 
-def _findingsInOutputs(chosen: ChosenParameters) -> Iterator[Finding]:
+def _findingsInOutputs(chosen: ChosenParameters, isEdited: bool) -> Iterator[Finding]:
     """What would be replaced in the chosen segmentation, and what will not be written into."""
     owner = scene.liverVolume(chosen.segmentationNode)
     if owner is not None and owner != chosen.volumeNode:
@@ -448,6 +449,12 @@ def _findingsInOutputs(chosen: ChosenParameters) -> Iterator[Finding]:
             f"'{chosen.segmentationNode.GetName()}' holds the liver of '{owner.GetName()}', which that of "
             f"'{chosen.volumeNode.GetName()}' would replace; to keep it, choose another segmentation "
             "(none makes a new one).",
+        )
+    elif isEdited:
+        yield Finding(
+            False,
+            f"The liver in '{chosen.segmentationNode.GetName()}' was edited by hand, and a new mask would replace it; "
+            "to keep it, choose another segmentation (none makes a new one).",
         )
     reason = segment_writer.surfacesInTheWay(chosen.segmentationNode) if chosen.segmentationNode is not None else ""
     if reason:

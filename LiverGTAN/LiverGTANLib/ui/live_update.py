@@ -19,6 +19,8 @@ from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .change_tracker import REST_MILLISECONDS, ChangeTracker
 from .task_runner import BackgroundTaskKind, BackgroundTasks, TaskRunner
 
+EDITED = "The liver was edited by hand and is left as it is; press Segment to replace it by what is set now."
+
 
 class LiveUpdate:
     """Works between `open` and `close`; outside nothing is observed and nothing runs.
@@ -96,7 +98,9 @@ class LiveUpdate:
         waits = self._isOpen and self._tracker.moving and not self._tracker.isDragging and not self._dragged
         if not waits or not _isPresent(chosen.volumeNode) or not _isPresent(chosen.segmentationNode):
             return
-        if not self._hasMask() or not self._session.isAnalyzed(chosen):
+        if not self._hasMask() or self._session.isEdited(chosen.segmentationNode):
+            return
+        if not self._session.isAnalyzed(chosen):
             return
         self.background.drop("mask", "preview")
         request = self._request()
@@ -253,6 +257,9 @@ class LiveUpdate:
 
     def _prepareMask(self) -> SegmentationRequest | None:
         request = self._request() if self._hasMask() else None
+        if request is not None and self._session.isEdited(request.chosen.segmentationNode):
+            self._say(EDITED)
+            request = None
         if request is None:
             self._preview.remove()
         return request
