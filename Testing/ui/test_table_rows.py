@@ -8,7 +8,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core.measurements import TITLES
 from LiverGTANLib.mrml import row_check, scene, self_test, table
-from support.interactive_cases import letTimersFire, liver, segmented, settle
+from support.interactive_cases import addRoi, letTimersFire, liver, segmented, settle
 from support.module_fixtures import students
 from support.mrml_cases import addTransform
 from support.panel_cases import mask, panel, phantom
@@ -124,6 +124,64 @@ def test_rows_of_deleted_livers_say_so_in_every_table(panel, segmented, tmp_path
     for tableNode in tables:
         assert row_check.GONE in inNode(tableNode)[0][TITLES["hint"]]
     assert row_check.GONE in exported(panel, tmp_path)[0][TITLES["hint"]]
+
+
+def shifted(panel, volumeNode) -> None:
+    """The liver drawn by hand elsewhere, as large as before."""
+    array = np.roll(mask(panel.output, volumeNode), 5, axis=1).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        array, panel.output, scene.liverSegmentId(panel.output), volumeNode
+    )
+
+
+def hardened(panel, volumeNode) -> None:
+    step = np.eye(4)
+    step[0, 3] = 30
+    panel.output.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, step).GetID())
+    panel.output.HardenTransform()
+
+
+def replaced(panel, volumeNode) -> None:
+    """Other voxels in the CT."""
+    slicer.util.updateVolumeFromArray(volumeNode, np.roll(slicer.util.arrayFromVolume(volumeNode), 10, axis=2))
+
+
+@pytest.mark.parametrize("change", [shifted, hardened, replaced])
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_a_change_that_leaves_the_volume_equal_leaves_no_old_figures(panel, segmented, tmp_path, change, reloaded):
+    ml = liver(panel, segmented).sum() * ML
+    if reloaded:
+        assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+        slicer.mrmlScene.Clear(False)
+        settle(panel)
+        panel.host.leaveModule()
+        name = segmented.GetName()
+        assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+        segmented = slicer.mrmlScene.GetFirstNodeByName(name)
+        panel.host.openModule("LiverGTAN")
+        settle(panel)
+    change(panel, segmented)
+    settle(panel)
+    requireMeasuredAgain(inNode(panel.widget.logic.table())[0], ml)
+    requireMeasuredAgain(exported(panel, tmp_path)[0], ml)
+
+
+def test_a_share_in_an_roi_that_was_moved_since_is_not_told(panel, segmented, tmp_path):
+    roiNode = addRoi(panel)
+    settle(panel)
+    row = exported(panel, tmp_path)[0]
+    assert row[TITLES["share_in_region"]]
+    panel.choose(self_test.addPhantom("Other")[0])
+    settle(panel)
+    center = np.array(roiNode.GetCenterWorld())
+    roiNode.SetCenterWorld(*(center - [60, 0, 0]))
+    settle(panel)
+    moved = exported(panel, tmp_path)[0]
+    assert moved[TITLES["share_in_region"]] == "" and row_check.REGION in moved[TITLES["hint"]]
+    assert moved[TITLES["mean_hu"]] == row[TITLES["mean_hu"]]
+    roiNode.SetCenterWorld(*center)
+    settle(panel)
+    assert exported(panel, tmp_path)[0] == row
 
 
 def test_a_row_of_the_users_own_is_left_alone(panel, segmented):

@@ -12,12 +12,13 @@ import slicer
 from ..core.measurements import TITLES, MeasurementRow
 from ..core.volume import InputError, OutOfMemory
 from . import scene, table
-from .segment_volume import segmentMl
+from .segment_volume import Content, segmentMl
 from .session import SegmentationResult
 
 logger = logging.getLogger(__name__)
 
-CHANGED = "edited or moved since it was segmented; only its volume was measured again"
+CHANGED = "the liver or its CT was edited or moved since it was segmented; only the volume was measured again"
+REGION = "the ROI was moved or removed since; the share in it is not known"
 GONE = "its liver is not in the scene any more"
 NOT_MEASURED = "its liver has no label map any more and cannot be measured"
 
@@ -62,10 +63,16 @@ def _refreshRow(tableNode, index: int, segmentationNode, known: Known) -> None:
         _mark(tableNode, index, GONE)
         return
     result = known(segmentationNode)
+    now, written = Content.of(segmentationNode), table.content(tableNode, segmentationNode)
+    hasRegion = now is None or written is None or written.hasSameRegion(now)
     if result is not None and result.tableNode == tableNode and result.isCurrent():
         texts = table.read(tableNode, segmentationNode) or {}
-        if _marks(texts):  # what was changed is as it was again
+        if not hasRegion:
+            _forgetShare(tableNode, index)
+        elif _marks(texts):  # what was changed is as it was again
             table.put(tableNode, segmentationNode, result.row())
+        elif written is None:
+            table.setContent(tableNode, segmentationNode, now)
         return
     try:
         volumeMl = segmentMl(segmentationNode, segmentId)
@@ -73,8 +80,11 @@ def _refreshRow(tableNode, index: int, segmentationNode, known: Known) -> None:
         logger.info("The row of '%s' cannot be checked.", segmentationNode.GetName(), exc_info=True)
         _mark(tableNode, index, NOT_MEASURED)
         return
-    if _agrees(tableNode, index, volumeMl, scene.isWarped(segmentationNode)):
+    isOfSame = now is None or written is None or written.isOfSame(now)
+    if isOfSame and _agrees(tableNode, index, volumeMl, scene.isWarped(segmentationNode)):
         _mark(tableNode, index, "")
+        if not hasRegion:
+            _forgetShare(tableNode, index)
     else:
         name = (table.read(tableNode, segmentationNode) or {})[TITLES["name"]]
         owner = scene.liverVolume(segmentationNode)
@@ -95,11 +105,19 @@ def _agrees(tableNode, index: int, volumeMl: float, isWarped: bool) -> bool:
 
 def _marks(texts: dict[str, str]) -> list[str]:
     hint = texts.get(TITLES["hint"], "")
-    return [mark for mark in (CHANGED, GONE, NOT_MEASURED) if mark in hint]
+    return [mark for mark in (CHANGED, REGION, GONE, NOT_MEASURED) if mark in hint]
+
+
+def _forgetShare(tableNode, index: int) -> None:
+    """The share in an ROI that lies elsewhere by now is not known."""
+    texts = table.textsOf(tableNode, index)
+    if texts[TITLES["share_in_region"]]:
+        table.setText(tableNode, index, TITLES["share_in_region"], "")
+        table.setText(tableNode, index, TITLES["hint"], "; ".join(filter(None, (texts[TITLES["hint"]], REGION))))
 
 
 def _mark(tableNode, index: int, mark: str) -> None:
-    """Let the hint of a row say this and neither of the other marks but `CHANGED`, which stays with its figures."""
+    """Let the hint of a row say this and no other mark but `CHANGED` and `REGION`, which stay with the figures."""
     hint = table.textsOf(tableNode, index)[TITLES["hint"]]
     words = [part for part in hint.split("; ") if part and part not in (GONE, NOT_MEASURED)]
     wanted = "; ".join([*words, mark] if mark else words)

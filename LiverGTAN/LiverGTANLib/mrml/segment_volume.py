@@ -1,9 +1,26 @@
-"""The volume of what is really in a segment, wherever the segmentation lies. On the main thread."""
+"""The volume of what is really in a segment, wherever the segmentation lies, and what figures of it are of.
 
-from ..core import measurements
+On the main thread.
+"""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..core import boxes, measurements
+from ..core.lru_cache import LruCache
 from ..core.volume import InputError
-from . import scene
+from . import roi, scene
 from .warp import Warp
+
+SAME_PLACE = 0.02
+"""Of a voxel, and for sizes in mm: what rounding in files may change; a choice."""
+
+_digests = LruCache(64)
+"""By the time of the last change, which VTK gives to one object alone."""
 
 
 def segmentMl(segmentationNode, segmentId: str) -> float:
@@ -23,3 +40,96 @@ def segmentMl(segmentationNode, segmentId: str) -> float:
         return Warp.ofLabelmap(segmentationNode, labelmap).voxelVolumes.sum_ml(voxels, (0, 0, 0))
     toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
     return scene.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What figures of a liver were measured on, as it can be saved with the scene.
+
+    mask: digest of the liver's voxels. image: of its CT's, empty without one. place: where the liver lies in the CT, in
+    its voxels, empty where that is no matrix. region: where the CT's ROI lies in it and its size, empty without one.
+    """
+
+    mask: str
+    image: str
+    place: list[float]
+    region: list[float]
+
+    @staticmethod
+    def of(segmentationNode) -> "Content | None":
+        """Of this module's liver in a segmentation; None where it has no voxels."""
+        segmentId = scene.liverSegmentId(segmentationNode)
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
+        labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
+        mask, start = _maskOf(labelmap, segment.GetLabelValue()) if labelmap is not None else ("", [])
+        if not mask:
+            return None
+        volumeNode = scene.liverVolume(segmentationNode)
+        if volumeNode is None or volumeNode.GetImageData() is None:
+            return Content(mask, "", [], [])
+        local = scene.imageToWorld(labelmap)
+        local[:3, 3] += local[:3, :3] @ start
+        place = _placeIn(volumeNode, segmentationNode, local)
+        return Content(mask, _imageOf(volumeNode), place, _regionOf(volumeNode))
+
+    def isOfSame(self, other: "Content") -> bool:
+        """Whether liver and CT, as far as that is still there, are the same and lie to each other as before."""
+        if self.mask != other.mask:
+            return False
+        withoutCt = not self.image or not other.image
+        return withoutCt or (self.image == other.image and _areSame(self.place, other.place))
+
+    def hasSameRegion(self, other: "Content") -> bool:
+        """Whether the ROI lies to the CT as before, as far as that is still there."""
+        return not self.image or not other.image or _areSame(self.region, other.region)
+
+
+def _areSame(some: list[float], others: list[float]) -> bool:
+    return len(some) == len(others) and bool(np.allclose(some, others, rtol=0, atol=SAME_PLACE))
+
+
+def _maskOf(labelmap, value: int) -> tuple[str, list[int]]:
+    """(digest of a segment's voxels, i, j, k of the first ones along each axis); empty without any.
+
+    Slicer crops and pads label maps, also when it saves and loads them.
+    """
+    key = "mask", labelmap.GetMTime(), value
+    found = _digests.get(key)
+    if found is None:
+        voxels = scene.labelmapArray(labelmap) == value
+        box = boxes.bounding_box(voxels) if voxels.size else None
+        if box is None:
+            return _digests.store(key, ("", []))
+        shape = np.array(voxels[box].shape)
+        digest = hashlib.blake2b(shape.tobytes() + np.packbits(voxels[box]).tobytes(), digest_size=16).hexdigest()
+        extent = labelmap.GetExtent()
+        found = _digests.store(key, (digest, [extent[2 * axis] + box[2 - axis].start for axis in range(3)]))
+    return found
+
+
+def _imageOf(volumeNode) -> str:
+    """Checksum of a volume's voxels."""
+    image = volumeNode.GetImageData()
+    key = "image", image.GetMTime()
+    found = _digests.get(key)
+    if found is None:
+        scalars = image.GetPointData().GetScalars()
+        voxels = np.ascontiguousarray(vtk_to_numpy(scalars)) if scalars is not None else np.zeros(0)
+        found = _digests.store(key, f"{zlib.crc32(voxels.data):08x}")
+    return found
+
+
+def _placeIn(volumeNode, node, local: np.ndarray) -> list[float]:
+    """The upper rows of a (4, 4) in mm as stored in a node (None: in the world), in voxels of a volume."""
+    between = scene.matrixOf(scene.transformBetween(node, volumeNode))
+    return (
+        [] if between is None else (np.linalg.inv(scene.ijkToLocal(volumeNode)) @ between @ local)[:3].ravel().tolist()
+    )
+
+
+def _regionOf(volumeNode) -> list[float]:
+    region = roi.readRegion(roi.find(volumeNode))
+    if region is None:
+        return []
+    toWorld = np.asarray(region.object_to_ras, float)
+    return [*(_placeIn(volumeNode, None, toWorld) or toWorld.ravel().tolist()), *map(float, region.size_mm)]

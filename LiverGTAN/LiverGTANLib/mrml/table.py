@@ -6,10 +6,13 @@ other IDs. Whether rows are still true of the livers in the scene is found by `r
 """
 
 import csv
+import json
+import logging
 import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
 import vtk
@@ -19,6 +22,9 @@ from ..core.files import atomic_write
 from ..core.measurements import TITLES, MeasurementRow
 from ..core.volume import InputError
 from . import scene
+from .segment_volume import Content
+
+logger = logging.getLogger(__name__)
 
 NAME = "Liver volumes"
 ROW_ID = "Row ID"
@@ -33,6 +39,8 @@ _MARK = "LiverGTAN.measurements"
 """Attribute of the tables that this module writes into."""
 _ROLE = "LiverGTAN.row."
 """Node reference of a table to a segmentation, followed by the ID of its row."""
+_CONTENT = "LiverGTAN.content."
+"""Attribute of a table, followed by the ID of a row: what its figures were measured on, as JSON."""
 _TEXTS = ("name", "share_in_region", "hint")
 _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1}
 
@@ -53,6 +61,30 @@ def isOurs(tableNode) -> bool:
 def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
     """Set the row of a segmentation, a new one at its first time. After an error the table is as it was before."""
     restore(tableNode, segmentationNode, {title: _text(field, getattr(row, field)) for field, title in TITLES.items()})
+    setContent(tableNode, segmentationNode, Content.of(segmentationNode))
+
+
+def content(tableNode, segmentationNode) -> Content | None:
+    """What the figures in the row of a segmentation were measured on; None where that is not known."""
+    index = _indexOf(tableNode, segmentationNode)
+    text = tableNode.GetAttribute(_contentName(tableNode, index)) if index is not None else None
+    try:
+        return Content(*json.loads(text)) if text else None
+    except (ValueError, TypeError):
+        logger.exception("What a row of '%s' was measured on cannot be read.", tableNode.GetName())
+        return None
+
+
+def setContent(tableNode, segmentationNode, found: Content | None) -> None:
+    """Say what the figures in the row of a segmentation were measured on."""
+    index = _indexOf(tableNode, segmentationNode)
+    if index is not None:
+        text = json.dumps(astuple(found)) if found is not None else None
+        tableNode.SetAttribute(_contentName(tableNode, index), text)
+
+
+def _contentName(tableNode, index: int) -> str:
+    return _CONTENT + tableNode.GetCellText(index, tableNode.GetColumnIndex(ROW_ID))
 
 
 def read(tableNode, segmentationNode) -> dict[str, str] | None:
@@ -62,8 +94,9 @@ def read(tableNode, segmentationNode) -> dict[str, str] | None:
 
 
 def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
-    """Set the row of a segmentation to what `read` gave; None removes it."""
+    """Set the row of a segmentation to what `read` gave; None removes it. What it was measured on is not known then."""
     _requireOurs(tableNode)
+    setContent(tableNode, segmentationNode, None)
     with _unchangedByErrors(tableNode), NodeModify(tableNode):
         index = _indexOf(tableNode, segmentationNode)
         if texts is not None:

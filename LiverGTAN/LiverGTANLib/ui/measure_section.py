@@ -48,13 +48,17 @@ class MeasureSection(VTKObservationMixin):
 
     def follow(self) -> None:
         """From now on follow the livers that have a row by now."""
-        followed = row_check.segmentations(slicer.mrmlScene)
+        followed = {(node, scene.liverVolume(node)) for node in row_check.segmentations(slicer.mrmlScene)}
         if followed != self._followed:
             self._followed = followed
             self.removeObservers(self._onLiverChanged)
-            for node in followed:
+            self.removeObservers(self._onCtChanged)
+            for node, _ in followed:
                 for event in scene.segmentEvents(node):
                     self.addObserver(node, event, self._onLiverChanged)
+            for volumeNode in {volumeNode for _, volumeNode in followed if volumeNode is not None}:
+                for event in scene.imageEvents(volumeNode):
+                    self.addObserver(volumeNode, event, self._onCtChanged)
 
     def _onSceneChanged(self, caller, event) -> None:
         self._allChanged = True
@@ -67,6 +71,10 @@ class MeasureSection(VTKObservationMixin):
 
     def _onLiverChanged(self, caller, event) -> None:
         self._changed.add(caller)
+        self._turn.start()
+
+    def _onCtChanged(self, caller, event) -> None:
+        self._changed |= {node for node, volumeNode in self._followed if volumeNode == caller}
         self._turn.start()
 
     def _onTurn(self) -> None:
