@@ -17,6 +17,7 @@ from LiverGTANLib.standalone.nifti import write_nifti
 from support.interactive_cases import letTimersFire, previews
 from support.module_fixtures import gate, logic, students
 from support.panel_cases import mask, panel, phantom, segmentations, workers
+from support.sequence_cases import addBrowser, addSequence, addVolumes, phantomFrames
 
 pytestmark = pytest.mark.slow
 
@@ -515,3 +516,14 @@ def test_a_volume_that_is_in_use_is_not_replaced_by_its_file(slicerHost, tmp_pat
     np.testing.assert_array_equal(arrayFromVolume(first), before)
     np.testing.assert_array_equal(scene.ijkToWorld(first), place)
     assert volumes.read(path) is second
+
+
+def test_a_preview_of_a_frame_is_not_accepted_where_the_frames_have_livers(follower, logic):
+    _browser, volumeNode = addBrowser(addSequence(addVolumes(phantomFrames(2))))
+    made = logic.segmentSequence(volumeNode)
+    follower.followVolume(volumeNode)
+    settle(follower)
+    with pytest.raises(ValueError, match=f"'{made.segmentation.GetName()}'.*Press Segment"):
+        follower.accept()
+    assert livers() == [made.segmentation] and scene.findSegmentation(volumeNode) == made.segmentation
+    assert follower.hasPreview

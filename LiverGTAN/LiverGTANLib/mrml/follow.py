@@ -19,6 +19,7 @@ from slicer.util import VTKObservationMixin
 from ..core.volume import InputError
 from . import scene
 from .parameters import ChosenParameters
+from .sequence_segmentation import CtSequence
 from .session import Session
 
 SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
@@ -42,6 +43,16 @@ def obstacle(session: Session, chosen: ChosenParameters) -> str:
     if session.isLarge(chosen):
         return "The scan is large: press Segment to segment it."
     return ""
+
+
+def liverOfFrames(volumeNode):
+    """The segmentation in which a browser shows the livers of this volume's frames, None where it shows none."""
+    try:
+        source = CtSequence.of(volumeNode)
+    except InputError:  # it is no frame of a sequence
+        return None
+    made = source.segmentations
+    return source.browserNode.GetProxyNode(made) if made is not None else None
 
 
 class VolumeWatch(VTKObservationMixin):

@@ -347,7 +347,8 @@ class Follower(VTKObservationMixin):
     def accept(self) -> SegmentationResult:
         """Make the preview a segment, in a new segmentation: nothing is replaced, and one Undo takes it back.
 
-        Raises InputError when there is no preview, or the volume has changed since, and WriteError.
+        Raises InputError when there is no preview, the volume has changed since, or its frames have livers of their
+        own, and WriteError.
         """
         if self._found is None:
             raise InputError(_("There is no preview to accept."))
@@ -358,6 +359,14 @@ class Follower(VTKObservationMixin):
                     "The preview is of the image of '{name}' before its last change. Accept the next one; where the "
                     "images come faster than they are segmented, stop them first."
                 ).format(name=request.volumeNode.GetName())
+            )
+        framesNode = follow.liverOfFrames(request.volumeNode)
+        if framesNode is not None:
+            raise InputError(
+                _(
+                    "'{name}' shows the frames of a sequence, whose livers are in '{livers}'; an accepted preview "
+                    "would be shown with every frame. Press Segment to replace the liver of this frame alone."
+                ).format(name=request.volumeNode.GetName(), livers=framesNode.GetName())
             )
         result = self._session.apply(request, found)
         self._left = []
