@@ -5,10 +5,11 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.mrml import scene, self_test
-from LiverGTANLib.mrml.sequence_segmentation import CtSequence, curveNodes
+from LiverGTANLib.mrml.sequence_segmentation import BEFORE_CHANGED, CtSequence, curveNodes
 from LiverGTANLib.mrml.session import EDITED
 from support.interactive_cases import addRoi, settle
 from support.module_fixtures import gate, students
+from support.mrml_cases import addTransform
 from support.panel_cases import mask, panel
 from support.sequence_cases import addBrowser, addPhantomSequence, addSequence, addVolumes, phantomFrames
 
@@ -170,7 +171,7 @@ def test_the_curve_follows_what_is_edited_and_the_line_what_is_chosen(panel, fra
     assert panel.ui.sequenceLabel.text != before
     table = curveNodes(CtSequence.of(volume))[0].GetTable()
     hints = [table.GetColumnByName("Hint").GetValue(n) for n in range(3)]
-    assert hints == [EDITED, "", ""] and table.GetColumnByName("Voxels").GetValue(0) == array.sum()
+    assert hints == [EDITED, BEFORE_CHANGED, ""] and table.GetColumnByName("Voxels").GetValue(0) == array.sum()
     other, _ = self_test.addPhantom()
     panel.choose(other)
     settle(panel)
@@ -178,6 +179,26 @@ def test_the_curve_follows_what_is_edited_and_the_line_what_is_chosen(panel, fra
     panel.choose(volume)
     settle(panel)
     assert "3 of 3 frames" in panel.ui.sequenceLabel.text
+
+
+def test_frames_that_were_scaled_or_planned_on_since_are_said_to_be(panel, frames):
+    _browser, volume = frames
+    segmentAll(panel)
+    before = panel.ui.sequenceLabel.text
+    transform = addTransform(slicer.mrmlScene, np.diag([1.2, 1, 1, 1.0]))
+    for node in (volume, panel.output):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    settle(panel)
+    panel.click(panel.ui.showCurveButton)
+    assert "was moved or scaled since" in panel.ui.sequenceLabel.text
+    for node in (volume, panel.output):
+        node.SetAndObserveTransformNodeID(None)
+    settle(panel)
+    assert panel.ui.sequenceLabel.text == before
+    panel.widget.logic.splitLiver(panel.output)
+    panel.click(panel.ui.undoFramesButton)
+    assert "resection was planned" in panel.host.dialogs.texts("error")[0] and len(counts(volume)) == 3
+    panel.host.takeUncaught()
 
 
 def test_a_deleted_sequence_leaves_nothing_to_show_or_undo(panel, frames):

@@ -4,10 +4,11 @@
 canceled or fails leaves the scene as it was. One `undo` takes a whole run back.
 """
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from ..core.engines.engine import Cancelled, IsCancelled, Progress
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError, memory_errors_explained
-from . import scene, volume_curve
+from . import frame_state, scene, volume_curve
+from .frame_state import Digests, FrameState
 from .parameters import ChosenParameters
+from .resection_plan import ResectionPlan
 from .segment_writer import takeBack
-from .session import EDITED, Session, engineName
+from .session import Session, engineName
 from .undo_history import GEOMETRY
 from .volume_curve import CurvePoint, Flicker
 from .warp import Warp
@@ -37,6 +40,11 @@ _SEGMENTATIONS, _TABLE, _CHART, _SERIES = (
 """Node references of a sequence of CTs."""
 
 VOLUME_CLASS = "vtkMRMLScalarVolumeNode"
+
+_SEGMENTED = "LiverGTAN.frames.segmented"
+"""Attribute of the sequence of segmentations: state and figures of each frame when it was segmented, as JSON."""
+
+BEFORE_CHANGED = "the frame before was changed since"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +111,25 @@ class CtSequence:
         isShown = node is not None and self.browserNode.IsSynchronizedSequenceNodeID(node.GetID(), True)
         return node if isShown else None
 
+    @property
+    def otherBrowser(self):
+        """Another browser, which shows the segmentations that were made of the frames; None where none does."""
+        node = scene.owned(self.sequenceNode, _SEGMENTATIONS)
+        if node is None or self.segmentations is not None:
+            return None
+        browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode", node.GetScene())
+        return next((one for one in browsers if one.IsSynchronizedSequenceNodeID(node.GetID(), True)), None)
+
+    @property
+    def maskProxy(self):
+        """The node whose transform the masks of all frames lie under: the one that shows them, else the CT's."""
+        return self.browserNode.GetProxyNode(self.segmentations) or self.proxyNode
+
+    def curveKey(self) -> list:
+        """Equal as long as the curve of the segmentations is the same; holds no image."""
+        frames = [key[:1] + key[2:] for key in (self._frameKey(n) for n in range(self.count))]
+        return [maskTimes(self.segmentations), frames, _placeOf(self.proxyNode), _placeOf(self.maskProxy)]
+
     def key(self) -> list:
         """Equal as long as the frames show the same voxels in the same place."""
         return [self._frameKey(n) for n in range(self.count)] + [_placeOf(self.proxyNode)]
@@ -116,8 +143,12 @@ class CtSequence:
 
 def _placeOf(volumeNode) -> tuple:
     """Equal as long as the transforms above a volume are the same."""
-    transform = volumeNode.GetParentTransformNode()
-    return transform, transform.GetTransformToWorldMTime() if transform else 0
+    transform = above = volumeNode.GetParentTransformNode()
+    chain = []  # the time alone stays when a transform is put under an older one
+    while above is not None:
+        chain.append(above.GetID())
+        above = above.GetParentTransformNode()
+    return *chain, transform.GetTransformToWorldMTime() if transform else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +177,7 @@ class SequenceResult:
 
     source: browser, CTs and the volume that shows them. segmentations: the sequence. segmentation: the node in which
     the browser shows the frame that is selected. points: one for each frame. undo(): take the run back, and bring back
-    what it replaced; raises InputError when a frame was edited since.
+    what it replaced; raises InputError when a frame was edited, or a resection planned on one, since.
     """
 
     source: CtSequence
@@ -187,6 +218,7 @@ class FrameSegmentation:
             raise InputError(f"'{source.sequenceNode.GetName()}' is no sequence of CTs; choose one of scalar volumes.")
         _requireOwnIndex(source)
         _requireFixedTransforms(source)
+        _requireNoOtherBrowser(source)
         self._replaced = source.segmentations
         if self._replaced is not None and not mayReplace:
             raise InputError(replacing(source) + " Allow that (replace=True), or take them out of the browser first.")
@@ -284,12 +316,16 @@ class FrameSegmentation:
                 _hide(source, self._replaced)
             onError(_hide, source, made)
             _show(source, made, proxyNode)
+            transformBefore = proxyNode.GetTransformNodeID()
+            onError(proxyNode.SetAndObserveTransformNodeID, transformBefore)
+            proxyNode.SetAndObserveTransformNodeID(source.proxyNode.GetTransformNodeID())
             scene.setOwned(source.sequenceNode, _SEGMENTATIONS, made)
+            _remember(source, points, {})
             restoreCurve = self._writeCurve(points, onError)
             source.browserNode.SetSelectedItemNumber(selected)
             rollback.pop_all()
         scene.useSegmentation(source.proxyNode, proxyNode)
-        undo = _Undo(source, made, self._replaced, proxyNode if isNew else None, restoreCurve)
+        undo = _Undo(source, made, self._replaced, proxyNode if isNew else None, transformBefore, restoreCurve)
         return SequenceResult(source, made, proxyNode, *curveNodes(source), points, undo.undo)
 
     def _requireUnchanged(self, results: list[FrameResult]) -> None:
@@ -301,6 +337,7 @@ class FrameSegmentation:
                 f"The frames of '{source.sequenceNode.GetName()}' changed while they were segmented; nothing was "
                 "written. Segment them again."
             )
+        _requireNoOtherBrowser(source)
         if source.segmentations != self._replaced:
             raise InputError("Other segmentations of these frames came meanwhile; nothing was changed. Try again.")
         if all(result.found is None for result in results):
@@ -323,10 +360,10 @@ class FrameSegmentation:
 class _Undo:
     """Takes a run back."""
 
-    def __init__(self, source: CtSequence, made, replaced, newProxy, restore: Callable[[], None]):
+    def __init__(self, source: CtSequence, made, replaced, newProxy, transformId, restore: Callable[[], None]):
         self._source, self._made, self._replaced = source, made, replaced
-        self._newProxy, self._restore = newProxy, restore
-        self._state = maskTimes(made)
+        self._newProxy, self._transformId, self._restore = newProxy, transformId, restore
+        self._state, self._transformOfRun = maskTimes(made), source.maskProxy.GetTransformNodeID()
 
     def undo(self) -> None:
         source, made = self._source, self._made
@@ -340,13 +377,20 @@ class _Undo:
                 f"'{made.GetName()}' in the Data module."
             )
         proxyNode = source.browserNode.GetProxyNode(made)
+        isOurs = proxyNode is not None and proxyNode == self._newProxy
+        if self._replaced is None and isOurs:
+            _requireNoPlan(proxyNode)
         _hide(source, made)
         if self._replaced is not None:
+            if proxyNode is not None and proxyNode.GetTransformNodeID() == self._transformOfRun:  # not moved since
+                proxyNode.SetAndObserveTransformNodeID(self._transformId)
             _show(source, self._replaced, proxyNode or scene.createSegmentation(source.proxyNode))
-        elif proxyNode is not None and proxyNode == self._newProxy:
+        elif isOurs:
             scene.removeNode(proxyNode)
         scene.setOwned(source.sequenceNode, _SEGMENTATIONS, self._replaced)
         self._restore()
+        if self._replaced is not None and scene.owned(source.sequenceNode, _TABLE) is not None:
+            measure(source)  # CTs or transforms may have changed since the restored table was written
 
 
 def replacing(source: CtSequence) -> str:
@@ -354,6 +398,27 @@ def replacing(source: CtSequence) -> str:
     return (
         f"The frames of '{source.sequenceNode.GetName()}' are segmented already, in '{source.segmentations.GetName()}'."
     )
+
+
+def _requireNoOtherBrowser(source: CtSequence) -> None:
+    """Raise InputError where another browser of the same frames shows their segmentations, which would be lost."""
+    other = source.otherBrowser
+    if other is not None:
+        shown = other.GetProxyNode(source.sequenceNode)
+        raise InputError(
+            f"The frames of '{source.sequenceNode.GetName()}' are segmented already, in the browser "
+            f"'{other.GetName()}'; choose '{shown.GetName() if shown else 'its CT'}', the volume in which that browser "
+            "shows them."
+        )
+
+
+def _requireNoPlan(liverNode) -> None:
+    plan = ResectionPlan(liverNode)
+    if plan.cutNode is not None or plan.partsNode is not None:
+        raise InputError(
+            f"A resection was planned in '{liverNode.GetName()}' since, which Undo would lose; to give it up, undo the "
+            "plan, or delete its cut and parts in the Data module, first."
+        )
 
 
 def _requireOwnIndex(source: CtSequence) -> None:
@@ -544,39 +609,99 @@ def _tableCopy(tableNode):
     return table
 
 
-def measure(source: CtSequence, changed: set[str] | None = None) -> list[CurvePoint]:
+def measure(source: CtSequence, digests: Digests | None = None) -> list[CurvePoint]:
     """The curve of the masks as they are by now, which table and chart then show; empty where nothing is segmented.
 
-    changed: indices of the frames that may have other masks than the table says, None: all may. Of a frame that was
-    edited since, the volume alone is known, and not even that under a transform that bends space.
+    Of a frame that was edited or moved since, or whose CT has changed, the volume alone is known. Frames whose CT was
+    deleted are left out. digests: those of earlier calls, so that what did not change is not read again; new ones are
+    added to it.
     """
-    made, table = source.segmentations, scene.owned(source.sequenceNode, _TABLE)
+    made = source.segmentations
     if made is None:
         return []
-    read = volume_curve.read(table, source.indexTitle) if table is not None else []
-    saved = {volume_curve.indexKey(point.index): point for point in read}
-    points = []
-    for number in range(made.GetNumberOfDataNodes()):
-        index = made.GetNthIndexValue(number)
-        point = saved.get(volume_curve.indexKey(index))
-        if point is None or changed is None or index in changed:
-            point = _measured(source, made.GetNthDataNode(number), point, index)
+    digests = {} if digests is None else digests
+    segmented, points = _segmented(made), []
+    before = None  # key of the frame before, if its mask is still the one that was segmented
+    for index, node, state in _states(source, digests):
+        key = volume_curve.indexKey(index)
+        former = segmented.get(key)
+        changes = state.changesSince(former.state) if former is not None else []
+        if former is None or changes:
+            point = _measured(source, node, index, changes)
+        elif former.point.dice is not None and former.before != before:
+            hint = "; ".join(filter(None, (former.point.hint, BEFORE_CHANGED)))
+            point = replace(former.point, dice=None, hint=hint)
+        else:
+            point = former.point
         points.append(replace(point, index=index))
-    if points != read or None in curveNodes(source):
-        writeCurve(source, points)
+        before = key if former is not None and set(changes) <= {frame_state.CT_CHANGED} else None
+    writeCurve(source, points)
     return points
 
 
-def _measured(source: CtSequence, node, saved: CurvePoint | None, index: str) -> CurvePoint:
+@dataclass(frozen=True)
+class _Segmented:
+    """A frame when it was segmented. before: key of the index of the frame before it, None in the first."""
+
+    state: FrameState
+    point: CurvePoint
+    before: float | str | None
+
+
+def _states(source: CtSequence, digests: Digests) -> Iterator[tuple[str, Any, FrameState]]:
+    """(index, segmentation, state) of each frame of which there are a mask and a CT."""
+    made, cts = source.segmentations, source.sequenceNode
+    for number in range(made.GetNumberOfDataNodes()):
+        index, node = made.GetNthIndexValue(number), made.GetNthDataNode(number)
+        item = cts.GetItemNumberFromIndexValue(index, True)
+        if item >= 0:
+            frame = cts.GetNthDataNode(item)
+            ct = frame if frame is not None and frame.IsA("vtkMRMLVolumeNode") else None
+            yield index, node, frame_state.of(node, ct, source.maskProxy, source.proxyNode, digests)
+
+
+def _remember(source: CtSequence, points: list[CurvePoint], digests: Digests) -> None:
+    """Save the states of all frames, which are those that their points were measured in, with the segmentations."""
+    byKey = {volume_curve.indexKey(point.index): point for point in points}
+    rows = [
+        (asdict(state), asdict(byKey[volume_curve.indexKey(index)])) for index, _, state in _states(source, digests)
+    ]
+    source.segmentations.SetAttribute(_SEGMENTED, json.dumps(rows))
+
+
+def _segmented(made) -> dict[float | str, _Segmented]:
+    """What `_remember` saved, by key of the index; empty where that is not there or cannot be read."""
+    found: dict[float | str, _Segmented] = {}
+    before = None
+    try:
+        for state, values in json.loads(made.GetAttribute(_SEGMENTED) or "[]"):
+            point = CurvePoint(**values)
+            key = volume_curve.indexKey(point.index)
+            found[key] = _Segmented(FrameState(**state), point, before)
+            before = key
+    except (ValueError, TypeError, AttributeError):
+        logger.exception("What the frames in '%s' were segmented as cannot be read.", made.GetName())
+        return {}
+    return found
+
+
+def _measured(source: CtSequence, node, index: str, changes: list[str]) -> CurvePoint:
+    """The volume alone, under the transform that the mask lies under."""
     segment = node.GetSegmentation().GetSegment(scene.liverSegmentId(node))
     voxels = scene.segmentVoxels(segment) if segment is not None else 0
-    if saved is not None and saved.voxels == voxels:
-        return saved
-    volumeMl = None
-    if voxels and not scene.isWarped(source.proxyNode):
-        toWorld = scene.localToWorld(source.proxyNode) @ scene.imageToWorld(segment.GetRepresentation(scene.LABELMAP))
+    if not voxels:
+        return CurvePoint(index, hint="; ".join(changes))
+    labelmap, proxy = segment.GetRepresentation(scene.LABELMAP), source.maskProxy
+    if not scene.isWarped(proxy):
+        toWorld = scene.localToWorld(proxy) @ scene.imageToWorld(labelmap)
         volumeMl = voxels * measurements.voxel_ml(toWorld)
-    return (saved or CurvePoint(index)).edited(volumeMl, voxels, EDITED if saved is not None else "")
+    else:
+        inside = scene.labelmapArray(labelmap) == segment.GetLabelValue()
+        try:
+            volumeMl = Warp.ofLabelmap(proxy, labelmap).voxelVolumes.sum_ml(inside, (0, 0, 0))
+        except InputError as error:
+            return CurvePoint(index, voxels=voxels, hint="; ".join([*changes, str(error)]))
+    return CurvePoint(index, volumeMl, voxels=voxels, hint="; ".join(changes))
 
 
 def curveNodes(source: CtSequence) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -38,12 +38,6 @@ class CurvePoint:
     dice: float | None = None
     voxels: int = 0
     hint: str = ""
-
-    def edited(self, volumeMl: float | None, voxels: int, hint: str) -> "CurvePoint":
-        """The same frame with another mask, of which the volume alone is known."""
-        return replace(
-            self, volumeMl=volumeMl, lowMl=None, highMl=None, meanHu=None, dice=None, voxels=voxels, hint=hint
-        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core.volume import InputError
-from ..mrml import sequence_segmentation, volume_curve
+from ..mrml import frame_state, sequence_segmentation, volume_curve
+from ..mrml.frame_state import Digests
 from ..mrml.parameters import ChosenParameters
 from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentation, SequenceResult
 from ..mrml.session import Session
@@ -39,7 +40,8 @@ class SequenceSection:
         self._task: WorkerTask | None = None
         self._results: dict[str, SequenceResult] = {}  # ID of the sequence -> its last run that can be undone
         self._said: tuple[object, str] = (None, "")  # the volume that it is about, and the text
-        self._measured: dict[str, dict] = {}  # ID of the sequence -> state of the masks that the curve is of
+        self._measured: dict[str, list] = {}  # ID of the sequence -> key of masks, CTs and places of its curve
+        self._digests: Digests = {}  # of images, which need not be read again
         self._widgets = WidgetStates(ui)
         ui.segmentFramesButton.connect("clicked(bool)", lambda: self._onSegment())
         ui.undoFramesButton.connect("clicked(bool)", lambda: self._onUndo())
@@ -52,7 +54,7 @@ class SequenceSection:
 
     def forget(self) -> None:
         """The scene was closed."""
-        self._results, self._measured, self._said = {}, {}, (None, "")
+        self._results, self._measured, self._digests, self._said = {}, {}, {}, (None, "")
 
     def refresh(self) -> None:
         """Show what is true of the chosen CT by now."""
@@ -60,7 +62,7 @@ class SequenceSection:
             return
         source, reason = self._source()
         if source is not None:
-            self._measureEdited(source)
+            self._measureChanged(source)
         if self.running:
             self._widgets.enable("segmentFramesButton", "", _("Cancel"), _("Stop; nothing is changed."))
         else:
@@ -75,19 +77,22 @@ class SequenceSection:
         said = text if volume == self._chosen().volumeNode else ""
         self._setText(self._ui.sequenceLabel, said or reason or self._about(source))
 
-    def _measureEdited(self, source: CtSequence) -> None:
-        """Measure frames that were edited since the curve was made, which it would no longer be of."""
-        made, before = source.segmentations, self._measured.get(source.sequenceNode.GetID())
-        now = sequence_segmentation.maskTimes(made) if made is not None and before is not None else before
-        if now == before:
-            return
-        changed = {index for index in {*now, *before} if now.get(index) != before.get(index)}
-        self._showCurve(source, sequence_segmentation.measure(source, changed))
+    def _measureChanged(self, source: CtSequence) -> None:
+        """Measure anew where masks, CTs or transforms have changed since the curve was made."""
+        before = self._measured.get(source.sequenceNode.GetID())
+        if before is not None and source.segmentations is not None and source.curveKey() != before:
+            self._showCurve(source, sequence_segmentation.measure(source, self._digests))
 
     def _showCurve(self, source: CtSequence, points: list[CurvePoint], *remarks: str) -> None:
-        """Say what the curve shows, and remember of which masks it is."""
-        self._measured[source.sequenceNode.GetID()] = sequence_segmentation.maskTimes(source.segmentations)
-        self._said = source.proxyNode, " ".join([volume_curve.summary(points), *remarks])
+        """Say what the curve shows, and remember what it is of."""
+        self._measured[source.sequenceNode.GetID()] = source.curveKey()
+        hints = {hint for point in points for hint in point.hint.split("; ")}
+        changes = {
+            frame_state.CT_CHANGED: _("The CT has changed since: segment the frames again."),
+            frame_state.MOVED: _("The CT or its liver was moved or scaled since: segment the frames again."),
+        }
+        said = [text for hint, text in changes.items() if hint in hints]
+        self._said = source.proxyNode, " ".join([volume_curve.summary(points), *remarks, *said])
 
     def _busy(self) -> str:
         return _("Not while frames are being segmented.") if self.running else ""
@@ -192,7 +197,7 @@ class SequenceSection:
             self.refresh()
             return
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
-            self._showCurve(source, sequence_segmentation.measure(source))
+            self._showCurve(source, sequence_segmentation.measure(source, self._digests))
             _table, chart = sequence_segmentation.curveNodes(source)
             logic = slicer.app.applicationLogic()
             logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())

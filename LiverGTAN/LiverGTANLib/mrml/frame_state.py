@@ -1,0 +1,109 @@
+"""What a frame of a sequence was segmented as: its mask, its CT, and where both lie. On the main thread.
+
+Figures of a frame are true as long as its state is the one that they were measured in. States are saved with the scene.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..core import boxes
+from . import scene
+from .session import EDITED
+
+MOVED = "the CT or its liver was moved or scaled since it was segmented"
+CT_CHANGED = "the CT has changed since it was segmented"
+
+SAME_MM = 1e-3
+"""Numbers of matrices that differ by less are the same (a choice); what a saved scene rounds is less."""
+
+LATTICE = 17
+"""Places along each side of a CT by which transforms that bend space are compared: 20 mm apart in a body of 350 mm
+(a choice), less than what one control point of a registration, 10 mm from the next, moves."""
+
+Digests = dict[tuple, str]
+"""Digests of images that need not be computed again, by address and time of change."""
+
+
+@dataclass(frozen=True)
+class FrameState:
+    """mask, ct, bending: digests, empty where there is none. maskGrid, ctGrid, place: numbers of matrices in mm."""
+
+    mask: str
+    maskGrid: list[float]
+    ct: str
+    ctGrid: list[float]
+    place: list[float]
+    bending: str
+
+    def changesSince(self, before: "FrameState") -> list[str]:
+        """What is different now, for the user; empty where nothing is."""
+        found = []
+        if self.mask != before.mask or not _same(self.maskGrid, before.maskGrid):
+            found.append(EDITED)
+        if self.ct != before.ct or not _same(self.ctGrid, before.ctGrid):
+            found.append(CT_CHANGED)
+        if self.bending != before.bending or not _same(self.place, before.place):
+            found.append(MOVED)
+        return found
+
+
+def of(maskNode, ctNode, maskProxy, ctProxy, digests: Digests) -> FrameState:
+    """maskNode, ctNode: one frame as its sequences hold it (ctNode: None where it holds no volume). maskProxy, ctProxy:
+    the nodes that show it, whose transforms are those of all frames. digests: known ones, to which new ones are added.
+    """
+    segment = maskNode.GetSegmentation().GetSegment(scene.liverSegmentId(maskNode))
+    labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
+    mask, maskGrid = _maskState(labelmap, segment.GetLabelValue(), digests) if labelmap is not None else ("", [])
+    image = ctNode.GetImageData() if ctNode is not None else None
+    ct = _digest(image, "ct", digests, lambda: _ctBytes(image)) if image is not None else ""
+    ctGrid = scene.ijkToLocal(ctNode) if image is not None else np.eye(4)
+    place, bending = [], ""
+    if scene.isWarped(maskProxy) or scene.isWarped(ctProxy):
+        bending = _bending(ctGrid, image.GetDimensions() if image is not None else (1, 1, 1), maskProxy, ctProxy)
+    else:  # moved together, nothing is different unless they are scaled
+        between = scene.matrixOf(scene.transformBetween(maskProxy, ctProxy))
+        place = [*between.ravel().tolist(), float(np.linalg.det(scene.localToWorld(maskProxy)[:3, :3]))]
+    return FrameState(mask, maskGrid, ct, ctGrid.ravel().tolist(), place, bending)
+
+
+def _maskState(labelmap, label: int, digests: Digests) -> tuple[str, list[float]]:
+    """Digest of the voxels in their bounding box, for Slicer crops and pads label maps; (4, 4) of the first of them."""
+    voxels = scene.labelmapArray(labelmap) == label
+    box = boxes.bounding_box(voxels)
+    if not box:
+        return "", []
+    inside = voxels[box]
+    shape = np.array(inside.shape).tobytes()
+    text = _digest(labelmap, label, digests, lambda: shape + np.packbits(inside).tobytes())
+    first = [part.start + low for part, low in zip(box[::-1], labelmap.GetExtent()[::2])]
+    grid = scene.imageToWorld(labelmap)
+    grid[:3, 3] += grid[:3, :3] @ first
+    return text, grid.ravel().tolist()
+
+
+def _ctBytes(image) -> np.ndarray | bytes:
+    scalars = image.GetPointData().GetScalars()
+    return b"" if scalars is None else np.ascontiguousarray(vtk_to_numpy(scalars)).view(np.uint8)
+
+
+def _digest(image, what, digests: Digests, content) -> str:
+    key = image.__this__, image.GetMTime(), what
+    if key not in digests:
+        digests[key] = hashlib.blake2b(content(), digest_size=16).hexdigest()
+    return digests[key]
+
+
+def _bending(ctGrid: np.ndarray, dimensions, maskProxy, ctProxy) -> str:
+    """Digest of where transforms put places of the CT, to a tenth of a mm."""
+    along = [np.linspace(-0.5, n - 0.5, LATTICE) for n in dimensions]
+    ijk = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = ijk @ ctGrid[:3, :3].T + ctGrid[:3, 3]
+    places = [scene.transformed(scene.transformBetween(proxy, None), points) for proxy in (maskProxy, ctProxy)]
+    return hashlib.blake2b((np.round(places, 1) + 0.0).tobytes(), digest_size=16).hexdigest()  # 0.0, for -0.0 differs
+
+
+def _same(one: list[float], other: list[float]) -> bool:
+    return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=SAME_MM)
