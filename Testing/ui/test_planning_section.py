@@ -87,6 +87,54 @@ def test_without_a_liver_the_buttons_say_what_to_do(panel, phantom):
     assert panel.ui.placePlaneButton.enabled
 
 
+def own(panel, volumeNode, *names, array=None):
+    """Choose a segmentation of the user's with segments of these names."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "own")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    for name in names:
+        addSegment(node, volumeNode, name, phantom_ct()[1].astype(np.uint8) if array is None else array)
+    panel.ui.outputSelector.setCurrentNode(node)
+    settle(panel)
+    return node
+
+
+def test_why_a_liver_cannot_be_planned_with_is_said_at_the_button(panel, phantom):
+    said = {}
+    empty = np.zeros_like(slicer.util.arrayFromVolume(phantom), np.uint8)
+    own(panel, phantom, "liver", "Liver")
+    said["several"] = panel.ui.placePlaneButton.toolTip, panel.ui.placePlaneButton.enabled
+    own(panel, phantom, "liver", array=empty)
+    said["empty"] = panel.ui.placePlaneButton.toolTip, panel.ui.placePlaneButton.enabled
+    node = own(panel, phantom, "liver")
+    assert panel.ui.placePlaneButton.enabled
+    node.CreateClosedSurfaceRepresentation()
+    node.GetSegmentation().SetSourceRepresentationName(scene.SURFACE)
+    node.GetSegmentation().RemoveRepresentation(scene.LABELMAP)
+    settle(panel)
+    said["surface"] = panel.ui.placePlaneButton.toolTip, panel.ui.placePlaneButton.enabled
+    assert not any(enabled for _, enabled in said.values())
+    for name, text in (("several", "2 segments are called"), ("empty", "is empty"), ("surface", "no label map")):
+        assert text in said[name][0], name
+
+
+def test_a_plan_that_changes_its_liver_says_so_until_the_next_action(panel, phantom):
+    node = own(panel, phantom, "Liver")
+    panel.click(panel.ui.placePlaneButton)
+    settle(panel)
+    plan = ResectionPlan(node)
+    assert "The plan is of" not in panel.ui.planLabel.text
+    panel.segment()
+    settle(panel)
+    text = "The plan is of the segment 'liver (LiverGTAN)' now; before, it was of 'Liver'."
+    name = node.GetSegmentation().GetSegment(scene.liverSegmentId(node)).GetName()
+    text = text.replace("liver (LiverGTAN)", name)
+    assert text in panel.ui.planLabel.text.replace("\u200b", "") and text in plan.tableNode.GetCellText(1, 4)
+    panel.click(panel.ui.otherSideButton)
+    settle(panel)
+    assert "The plan is of" not in panel.ui.planLabel.text
+
+
 def test_one_click_places_the_plane_and_splits_the_liver(panel, segmented, placed):
     before = liver(panel, segmented)
     requireConsistent(panel, placed, segmented)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.terminology import SEGMENT_NAME
 from ..core.volume import InputError, memory_errors_explained
 from . import cut_curve, cut_plane, liver_grid, liver_parts, remnant, scene, table
 from .cut_curve import CutCurve
@@ -36,6 +37,12 @@ _MADE_OF = "LiverGTAN.madeOf"
 _MADE = "LiverGTAN.made"
 """Attribute of the parts: their digest when they were made."""
 
+_SEGMENT = "LiverGTAN.ofSegment"
+"""Attribute of the parts: ID and name of the liver's segment that they were made of, as JSON."""
+
+_FORMER = "LiverGTAN.formerLiver"
+"""Attribute of the parts: name of the segment that they were made of before, until the next action on the plan."""
+
 EDITED = "A part was edited; when the cut or the liver changes, both are made anew, and Undo brings the edit back."
 DELETED = "A part was deleted; when the cut moves, it is made anew."
 MOVED = "The parts were moved away from the liver; their volumes are not known."
@@ -59,6 +66,24 @@ class PlanState:
 def _kindOf(node):
     """The module that reads, writes and shows a node that cuts."""
     return cut_curve if node.IsA(cut_curve.CLASS) else cut_plane
+
+
+def obstacle(liverNode) -> str:
+    """Why the liver of a segmentation cannot be planned with; empty when it can."""
+    segment, labelmap = liver_grid.liverOf(liverNode)
+    if labelmap is not None:
+        isThere = np.any(scene.labelmapArray(labelmap) == segment.GetLabelValue())
+        return "" if isThere else "The liver is empty; segment it first."
+    if segment is not None:
+        return (
+            "The liver has no label map; make 'Binary labelmap' its source representation in the Segmentations module."
+        )
+    segmentation = liverNode.GetSegmentation()
+    segments = map(segmentation.GetSegment, segmentation.GetSegmentIDs())
+    several = [one for one in segments if one.GetName().strip().lower() == SEGMENT_NAME]
+    if len(several) > 1:
+        return f"{len(several)} segments are called '{SEGMENT_NAME}'; rename all but the one to plan with."
+    return "Segment the liver first."
 
 
 def readCut(node) -> Cut | None:
@@ -212,6 +237,8 @@ class ResectionPlan:
         if isinstance(cut, CutCurve):
             cut.requireUsable()
         grid = self.grid()
+        if self.partsNode is not None:
+            self.partsNode.SetAttribute(_FORMER, None)
         self._writeCut(cut, sizeMm or cut_plane.SIZE * grid.middle()[1])
         isNew = self.partsNode is None
         if isNew:
@@ -298,9 +325,27 @@ class ResectionPlan:
         liver_parts.makeSurfaces(parts, self.liverNode)
         parts.SetAttribute(_MADE_OF, json.dumps([grid.digest, *cut.relation(grid.corners)]))
         parts.SetAttribute(_MADE, liver_parts.digest(parts))
+        self._noteLiver()
         volumes = self._volumes(exact=True)
-        self._tabulate(volumes)
+        self._tabulate(volumes, self.notice())
         return volumes
+
+    def _noteLiver(self) -> None:
+        """Remember the liver's segment, and the one before where that was another."""
+        segmentId, parts = liver_grid.liverSegmentId(self.liverNode), self.partsNode
+        formerId, formerName = json.loads(parts.GetAttribute(_SEGMENT) or '["", ""]')
+        if formerId not in ("", segmentId):
+            parts.SetAttribute(_FORMER, formerName)
+        name = self.liverNode.GetSegmentation().GetSegment(segmentId).GetName()
+        parts.SetAttribute(_SEGMENT, json.dumps([segmentId, name]))
+
+    def notice(self) -> str:
+        """That the plan is of another liver's segment than before; empty where it is not."""
+        former = self.partsNode.GetAttribute(_FORMER)
+        if not former:
+            return ""
+        name = json.loads(self.partsNode.GetAttribute(_SEGMENT) or '["", ""]')[1]
+        return f"The plan is of the segment '{name}' now; before, it was of '{former}'."
 
     def measure(self) -> RemnantVolumes | None:
         """Volumes of the parts as they are, which go into the table with what is to be said of them (`remark`).
@@ -339,7 +384,7 @@ class ResectionPlan:
         if self.partsNode is None:
             return NO_PARTS
         edited = EDITED if self.isEdited() else DELETED if not liver_parts.areThere(self.partsNode) else ""
-        return " ".join(filter(None, (edited, self.outdated())))
+        return " ".join(filter(None, (edited, self.outdated(), self.notice())))
 
     def isEdited(self) -> bool:
         """Whether a part has other voxels than those that were made."""
@@ -428,7 +473,7 @@ def removeNodes(nodes: list) -> None:
     for node in nodes:
         if node.IsA(liver_parts.CLASS) and liver_parts.hasOthers(node):
             liver_parts.removeParts(node)
-            node.SetAttribute(_MADE_OF, None)
-            node.SetAttribute(_MADE, None)
+            for name in (_MADE_OF, _MADE, _SEGMENT, _FORMER):
+                node.SetAttribute(name, None)
         elif node.GetScene() is not None:
             scene.removeNode(node)

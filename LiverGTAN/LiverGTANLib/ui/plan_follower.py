@@ -229,7 +229,7 @@ class PlanFollower(VTKObservationMixin):
         self._moving = False
         if self.isPresent and self.plan.exists and self.plan.cut() is not None:
             with slicer.util.tryWithErrorDisplay(_("The parts could not be made.")), self._changing():
-                self.volumes, self.remark = self.plan.finish(), ""
+                self.volumes, self.remark = self.plan.finish(), self.plan.notice()
             self.steps.record(PlanState(self.plan.cut()))
         self._report(self)
 

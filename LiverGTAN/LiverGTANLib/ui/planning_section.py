@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..core.volume import InputError
-from ..mrml import liver_grid, liver_parts, remnant
+from ..mrml import liver_parts, remnant, resection_plan
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .appearance import WidgetStates
@@ -187,8 +187,8 @@ class PlanningSection(VTKObservationMixin):
 
     def _refresh(self) -> None:
         plan, follower = self._plan, self._chosen
-        hasLiver = plan is not None and liver_grid.key(plan.liverNode) is not None
-        withoutLiver = "" if hasLiver else _("Segment the liver first.")
+        withoutLiver = resection_plan.obstacle(plan.liverNode) if plan is not None else _("Segment the liver first.")
+        hasLiver = not withoutLiver
         withoutPlan = withoutLiver or ("" if plan.exists else _("Place the plane first."))
         self._widgets.enable("placePlaneButton", withoutLiver)
         self._widgets.enable("otherSideButton", withoutPlan)
