@@ -17,7 +17,8 @@ LIVER_ML = 332
 def write_ct(path: Path, stretch: float = 1.0, liver: bool = True) -> Path:
     """A block of 110 HU, unless left out, in soft tissue, fat and air; all of it stretched, its volume by the cube."""
     hu = np.random.default_rng(0).normal(20, 8, (16, 28, 30))
-    hu[:, :4], hu[:, :, :4] = -100, -1000
+    hu[:, :4] -= 120
+    hu[:, :, :4] = -1000
     if liver:
         hu[4:12, 8:20, 8:24] = 110
     return write_image(path, hu.round().astype(np.int16), 6.0 * stretch)
