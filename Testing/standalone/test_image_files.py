@@ -124,6 +124,14 @@ def writeMha(path: Path, values: np.ndarray, matrix: np.ndarray, types: dict[str
     path.write_bytes(header.encode() + values.tobytes())
 
 
+@pytest.mark.parametrize("field", ["kinds: domain domain domain", "encoding: raw"])
+def test_what_a_header_says_at_length_makes_no_long_sentence(tmp_path, field):
+    writeNrrd(tmp_path / "a.nrrd", np.zeros((3, 4, 5), np.int16), OBLIQUE, {"i2": "short"})
+    data = (tmp_path / "a.nrrd").read_bytes()
+    (tmp_path / "a.nrrd").write_bytes(data.replace(field.encode(), (field + "9" * 5000).encode()))
+    assert len(refusal(tmp_path / "a.nrrd")) < 400 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "bzip2"])
 def test_packed_nrrd_of_several_megabytes_is_read(tmp_path, encoding):
     hu = np.zeros((40, 200, 260), np.int16)  # packs by a factor of hundreds: one piece in, many out

@@ -89,10 +89,10 @@ def _fields(lines: list[str]) -> dict[str, str]:
 def _header(path: Path, fields: dict[str, str], start: int) -> VolumeHeader:
     compression = ENCODINGS.get(fields["encoding"].lower())
     if compression is None:
-        raise InputError(f"{path} is encoded as {fields['encoding']}; write it as raw or gzip.")
+        raise InputError(f"{path} is encoded as {brief(fields['encoding'])}; write it as raw or gzip.")
     kinds = fields.get("kinds", "").split()
     if any(kind.lower() not in SCALAR_KINDS for kind in kinds):
-        raise InputError(f"{path} is a color or vector image ({', '.join(kinds)}); choose a scalar CT.")
+        raise InputError(f"{path} is a color or vector image ({brief(', '.join(kinds))}); choose a scalar CT.")
     dtype = np.dtype(TYPES[fields["type"].lower()]).newbyteorder(">" if fields.get("endian") == "big" else "<")
     sizes = [int(n) for n in fields["sizes"].split()]
     if int(fields.get("dimension", len(sizes))) != len(sizes):
