@@ -147,14 +147,18 @@ def literal(value: Any) -> str:
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+LARGEST_NUMBER = 2**63 - 1
+"""Of a whole number, which may stand where a float is expected."""
+
+
 def _strict(kind: type, *accepted: type) -> None:
     """Takes values of these types alone: by itself cattrs would turn "3" into 3 and 1.5 into 1."""
 
     def hook(value: Any, _: type) -> Any:
         if type(value) not in accepted:
             raise TypeError(f"{value!r} is not of the type {kind.__name__}.")
-        if kind is float and not math.isfinite(value):
-            raise ValueError(f"{value!r} is not finite.")
+        if kind is float and not abs(value) < math.inf or type(value) is int and abs(value) > LARGEST_NUMBER:
+            raise ValueError(f"{value!r:.40} is not finite, or far too large.")
         return kind(value)
 
     CONVERTER.register_structure_hook(kind, hook)

@@ -1,6 +1,7 @@
 """NIfTI, NRRD and MetaImage: geometries, types and values of every kind, whole and damaged."""
 
 import gzip
+import re
 import warnings
 from pathlib import Path
 
@@ -122,8 +123,8 @@ def read_otherwise(path: Path) -> CtVolume | None:
             start = path.read_bytes()[:5000]
             if path.suffix in (".mha", ".mhd") and b"\nNDims = 3\n" not in start[:40]:
                 return None  # SimpleITK 2.5 crashes where other fields come first, and at very long lines
-            if b"CompressedData = True" in start and b"\nCompressedDataSize" not in start:
-                return None  # then it reads no voxels, without a word
+            if b"CompressedData = True" in start and not re.search(rb"\nCompressedDataSize = \d+\r?\n", start):
+                return None  # then it reads no voxels, or others, without a word
             if max(map(len, start.split(b"\n"))) > 500:
                 return None
             image = sitk.ReadImage(str(path))

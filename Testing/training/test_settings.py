@@ -19,6 +19,7 @@ from training.options import Config
         b"[loop]\nsteps = " + b"9" * 10_000,
         b"[loop]\nrate = nan",
         b"[loop]\nrate = inf",
+        b"[loop]\nrate = 1" + b"0" * 400,
         b"[loop]\nsteps = 1e3",
         b"[loop]\nsteps = true",
         b"[loop]\nsteps = 1\nsteps = 2",
@@ -27,7 +28,7 @@ from training.options import Config
         b"x = 1\0",
         b"x" * 30_000_000,
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_odd_files_are_refused(tmp_path, content):
     file = tmp_path / "settings.toml"
