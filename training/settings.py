@@ -157,8 +157,10 @@ def _strict(kind: type, *accepted: type) -> None:
     def hook(value: Any, _: type) -> Any:
         if type(value) not in accepted:
             raise TypeError(f"{value!r} is not of the type {kind.__name__}.")
-        if kind is float and not abs(value) < math.inf or type(value) is int and abs(value) > LARGEST_NUMBER:
-            raise ValueError(f"{value!r:.40} is not finite, or far too large.")
+        if type(value) is int and abs(value) > LARGEST_NUMBER:
+            raise ValueError("a number that large is not taken.")
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{value!r} is not finite.")
         return kind(value)
 
     CONVERTER.register_structure_hook(kind, hook)
