@@ -7,9 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from vtk.util.numpy_support import vtk_to_numpy
 
-from ..core import boxes
 from . import scene
 from .session import EDITED
 
@@ -22,9 +20,6 @@ SAME_MM = 1e-3
 LATTICE = 17
 """Places along each side of a CT by which transforms that bend space are compared: 20 mm apart in a body of 350 mm
 (a choice), less than what one control point of a registration, 10 mm from the next, moves."""
-
-Digests = dict[tuple, str]
-"""Digests of images that need not be computed again, by address and time of change."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +45,13 @@ class FrameState:
         return found
 
 
-def of(maskNode, ctNode, maskProxy, ctProxy, digests: Digests) -> FrameState:
+def of(maskNode, ctNode, maskProxy, ctProxy) -> FrameState:
     """maskNode, ctNode: one frame as its sequences hold it (ctNode: None where it holds no volume). maskProxy, ctProxy:
-    the nodes that show it, whose transforms are those of all frames. digests: known ones, to which new ones are added.
+    the nodes that show it, whose transforms are those of all frames.
     """
-    segment = maskNode.GetSegmentation().GetSegment(scene.liverSegmentId(maskNode))
-    labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
-    mask, maskGrid = _maskState(labelmap, segment.GetLabelValue(), digests) if labelmap is not None else ("", [])
+    mask, maskGrid = _maskState(maskNode.GetSegmentation().GetSegment(scene.liverSegmentId(maskNode)))
     image = ctNode.GetImageData() if ctNode is not None else None
-    ct = _digest(image, "ct", digests, lambda: _ctBytes(image)) if image is not None else ""
+    ct = scene.imageDigest(image) if image is not None else ""
     ctGrid = scene.ijkToLocal(ctNode) if image is not None else np.eye(4)
     place, bending = [], ""
     if scene.isWarped(maskProxy) or scene.isWarped(ctProxy):
@@ -69,31 +62,15 @@ def of(maskNode, ctNode, maskProxy, ctProxy, digests: Digests) -> FrameState:
     return FrameState(mask, maskGrid, ct, ctGrid.ravel().tolist(), place, bending)
 
 
-def _maskState(labelmap, label: int, digests: Digests) -> tuple[str, list[float]]:
-    """Digest of the voxels in their bounding box, for Slicer crops and pads label maps; (4, 4) of the first of them."""
-    voxels = scene.labelmapArray(labelmap) == label
-    box = boxes.bounding_box(voxels)
-    if not box:
-        return "", []
-    inside = voxels[box]
-    shape = np.array(inside.shape).tobytes()
-    text = _digest(labelmap, label, digests, lambda: shape + np.packbits(inside).tobytes())
-    first = [part.start + low for part, low in zip(box[::-1], labelmap.GetExtent()[::2])]
+def _maskState(segment) -> tuple[str, list[float]]:
+    """Digest of the voxels, and (4, 4) of the first of them; empty without a label map or voxels."""
+    labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
+    text, first = scene.maskDigest(labelmap, segment.GetLabelValue()) if labelmap is not None else ("", [])
+    if not first:
+        return text, []
     grid = scene.imageToWorld(labelmap)
     grid[:3, 3] += grid[:3, :3] @ first
     return text, grid.ravel().tolist()
-
-
-def _ctBytes(image) -> np.ndarray | bytes:
-    scalars = image.GetPointData().GetScalars()
-    return b"" if scalars is None else np.ascontiguousarray(vtk_to_numpy(scalars)).view(np.uint8)
-
-
-def _digest(image, what, digests: Digests, content) -> str:
-    key = image.__this__, image.GetMTime(), what
-    if key not in digests:
-        digests[key] = hashlib.blake2b(content(), digest_size=16).hexdigest()
-    return digests[key]
 
 
 def _bending(ctGrid: np.ndarray, dimensions, maskProxy, ctProxy) -> str:

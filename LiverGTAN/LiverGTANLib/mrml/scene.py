@@ -4,6 +4,7 @@ Everything here runs on the main thread and opens no window. `segment_writer` pu
 """
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..core import boxes
+from ..core.lru_cache import LruCache
 from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import CtVolume, InputError
@@ -28,6 +30,10 @@ the ID of the segment: a copy of the segment has another ID, and is the user's o
 DIGEST_TAG = "LiverGTAN.digest"
 """Segment tag with `voxelDigest` of the mask as this module wrote it. It is saved with the segment, so that an edit is
 known after loading too."""
+
+_digests = LruCache(1024)
+"""Of masks and images, by the time of their last change, which VTK gives to one object alone; so many frames of a
+sequence are not read again."""
 
 ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 """Segment tags that Slicer's plugin for DICOM segmentations writes and reads (DICOMSegmentationPlugin.py)."""
@@ -223,14 +229,36 @@ def segmentVoxels(segment) -> int:
 def voxelDigest(segment) -> str:
     """Equal for segments of the same shape; empty without a label map."""
     labelmap = segment.GetRepresentation(LABELMAP)
-    if labelmap is None:
-        return ""
-    voxels = labelmapArray(labelmap) == segment.GetLabelValue()
-    box = boxes.bounding_box(voxels)  # Slicer crops and pads label maps, also when it saves and loads them
+    return "" if labelmap is None else maskDigest(labelmap, segment.GetLabelValue())[0]
+
+
+def maskDigest(labelmap, value: int) -> tuple[str, list[int]]:
+    """(digest of the voxels of a value in their bounding box, i, j, k of its first voxel: empty without any).
+
+    Of the box, because Slicer crops and pads label maps, also when it saves and loads them.
+    """
+    return _digests.get_or_make(
+        (labelmap.GetMTime(), labelmap.GetExtent(), value), lambda: _maskDigest(labelmap, value)
+    )
+
+
+def _maskDigest(labelmap, value: int) -> tuple[str, list[int]]:
+    voxels, extent = labelmapArray(labelmap) == value, labelmap.GetExtent()
+    box = boxes.bounding_box(voxels) if voxels.size else None
     part = voxels[box] if box else voxels[:0]
     found = hashlib.blake2b(np.array(part.shape if box else 0).tobytes(), digest_size=16)
     found.update(np.packbits(part).tobytes())
-    return found.hexdigest()
+    return found.hexdigest(), [extent[2 * axis] + box[2 - axis].start for axis in range(3)] if box else []
+
+
+def imageDigest(image) -> str:
+    """Equal for images of the same voxels, whatever their grids; empty without any."""
+    return _digests.get_or_make((image.GetMTime(), image.GetExtent()), lambda: _imageDigest(image))
+
+
+def _imageDigest(image) -> str:
+    scalars = image.GetPointData().GetScalars()
+    return "" if scalars is None else f"{zlib.crc32(np.ascontiguousarray(vtk_to_numpy(scalars)).data):08x}"
 
 
 def noteVoxels(segment) -> None:

@@ -3,24 +3,17 @@
 On the main thread.
 """
 
-import hashlib
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from vtk.util.numpy_support import vtk_to_numpy
 
-from ..core import boxes, measurements
-from ..core.lru_cache import LruCache
+from ..core import measurements
 from ..core.volume import InputError
 from . import roi, scene
 from .warp import Warp
 
 SAME_PLACE = 0.02
 """Of a voxel, and for sizes in mm: what rounding in files may change; a choice."""
-
-_digests = LruCache(64)
-"""By the time of the last change, which VTK gives to one object alone."""
 
 
 def segmentMl(segmentationNode, segmentId: str) -> float:
@@ -61,8 +54,8 @@ class Content:
         segmentId = scene.liverSegmentId(segmentationNode)
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
         labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
-        mask, start = _maskOf(labelmap, segment.GetLabelValue()) if labelmap is not None else ("", [])
-        if not mask:
+        mask, start = scene.maskDigest(labelmap, segment.GetLabelValue()) if labelmap is not None else ("", [])
+        if not start:
             return None
         volumeNode = scene.liverVolume(segmentationNode)
         if volumeNode is None or volumeNode.GetImageData() is None:
@@ -70,7 +63,7 @@ class Content:
         local = scene.imageToWorld(labelmap)
         local[:3, 3] += local[:3, :3] @ start
         place = _placeIn(volumeNode, segmentationNode, local)
-        return Content(mask, _imageOf(volumeNode), place, _regionOf(volumeNode))
+        return Content(mask, scene.imageDigest(volumeNode.GetImageData()), place, _regionOf(volumeNode))
 
     def isOfSame(self, other: "Content") -> bool:
         """Whether liver and CT, as far as that is still there, are the same and lie to each other as before."""
@@ -86,37 +79,6 @@ class Content:
 
 def _areSame(some: list[float], others: list[float]) -> bool:
     return len(some) == len(others) and bool(np.allclose(some, others, rtol=0, atol=SAME_PLACE))
-
-
-def _maskOf(labelmap, value: int) -> tuple[str, list[int]]:
-    """(digest of a segment's voxels, i, j, k of the first ones along each axis); empty without any.
-
-    Slicer crops and pads label maps, also when it saves and loads them.
-    """
-    key = "mask", labelmap.GetMTime(), value
-    found = _digests.get(key)
-    if found is None:
-        voxels = scene.labelmapArray(labelmap) == value
-        box = boxes.bounding_box(voxels) if voxels.size else None
-        if box is None:
-            return _digests.store(key, ("", []))
-        shape = np.array(voxels[box].shape)
-        digest = hashlib.blake2b(shape.tobytes() + np.packbits(voxels[box]).tobytes(), digest_size=16).hexdigest()
-        extent = labelmap.GetExtent()
-        found = _digests.store(key, (digest, [extent[2 * axis] + box[2 - axis].start for axis in range(3)]))
-    return found
-
-
-def _imageOf(volumeNode) -> str:
-    """Checksum of a volume's voxels."""
-    image = volumeNode.GetImageData()
-    key = "image", image.GetMTime()
-    found = _digests.get(key)
-    if found is None:
-        scalars = image.GetPointData().GetScalars()
-        voxels = np.ascontiguousarray(vtk_to_numpy(scalars)) if scalars is not None else np.zeros(0)
-        found = _digests.store(key, f"{zlib.crc32(voxels.data):08x}")
-    return found
 
 
 def _placeIn(volumeNode, node, local: np.ndarray) -> list[float]:

@@ -23,7 +23,7 @@ from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJo
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError, memory_errors_explained
 from . import frame_state, scene, volume_curve
-from .frame_state import Digests, FrameState
+from .frame_state import FrameState
 from .parameters import ChosenParameters
 from .resection_plan import ResectionPlan
 from .segment_writer import takeBack
@@ -320,7 +320,7 @@ class FrameSegmentation:
             onError(proxyNode.SetAndObserveTransformNodeID, transformBefore)
             proxyNode.SetAndObserveTransformNodeID(source.proxyNode.GetTransformNodeID())
             scene.setOwned(source.sequenceNode, _SEGMENTATIONS, made)
-            _remember(source, points, {})
+            _remember(source, points)
             restoreCurve = self._writeCurve(points, onError)
             source.browserNode.SetSelectedItemNumber(selected)
             rollback.pop_all()
@@ -609,20 +609,18 @@ def _tableCopy(tableNode):
     return table
 
 
-def measure(source: CtSequence, digests: Digests | None = None) -> list[CurvePoint]:
+def measure(source: CtSequence) -> list[CurvePoint]:
     """The curve of the masks as they are by now, which table and chart then show; empty where nothing is segmented.
 
     Of a frame that was edited or moved since, or whose CT has changed, the volume alone is known. Frames whose CT was
-    deleted are left out. digests: those of earlier calls, so that what did not change is not read again; new ones are
-    added to it.
+    deleted are left out.
     """
     made = source.segmentations
     if made is None:
         return []
-    digests = {} if digests is None else digests
     segmented, points = _segmented(made), []
     before = None  # key of the frame before, if its mask is still the one that was segmented
-    for index, node, state in _states(source, digests):
+    for index, node, state in _states(source):
         key = volume_curve.indexKey(index)
         former = segmented.get(key)
         changes = state.changesSince(former.state) if former is not None else []
@@ -648,7 +646,7 @@ class _Segmented:
     before: float | str | None
 
 
-def _states(source: CtSequence, digests: Digests) -> Iterator[tuple[str, Any, FrameState]]:
+def _states(source: CtSequence) -> Iterator[tuple[str, Any, FrameState]]:
     """(index, segmentation, state) of each frame of which there are a mask and a CT."""
     made, cts = source.segmentations, source.sequenceNode
     for number in range(made.GetNumberOfDataNodes()):
@@ -657,15 +655,13 @@ def _states(source: CtSequence, digests: Digests) -> Iterator[tuple[str, Any, Fr
         if item >= 0:
             frame = cts.GetNthDataNode(item)
             ct = frame if frame is not None and frame.IsA("vtkMRMLVolumeNode") else None
-            yield index, node, frame_state.of(node, ct, source.maskProxy, source.proxyNode, digests)
+            yield index, node, frame_state.of(node, ct, source.maskProxy, source.proxyNode)
 
 
-def _remember(source: CtSequence, points: list[CurvePoint], digests: Digests) -> None:
+def _remember(source: CtSequence, points: list[CurvePoint]) -> None:
     """Save the states of all frames, which are those that their points were measured in, with the segmentations."""
     byKey = {volume_curve.indexKey(point.index): point for point in points}
-    rows = [
-        (asdict(state), asdict(byKey[volume_curve.indexKey(index)])) for index, _, state in _states(source, digests)
-    ]
+    rows = [(asdict(state), asdict(byKey[volume_curve.indexKey(index)])) for index, _, state in _states(source)]
     source.segmentations.SetAttribute(_SEGMENTED, json.dumps(rows))
 
 

@@ -185,7 +185,6 @@ class Session:
         self._writer: SegmentWriter | None = None
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._warps = LruCache(CACHED_ANALYSES)
-        self._digests = LruCache(CACHED_ANALYSES)
 
     # Before a run
 
@@ -355,11 +354,7 @@ class Session:
         segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
         noted = scene.notedDigest(segment) if segment is not None else ""
-        if not noted:
-            return False
-        labelmap = segment.GetRepresentation(scene.LABELMAP)
-        key = labelmap, labelmap.GetMTime() if labelmap is not None else 0, segment.GetLabelValue()
-        return self._digests.get_or_make(key, lambda: scene.voxelDigest(segment)) != noted
+        return bool(noted) and scene.voxelDigest(segment) != noted
 
     def measureEdited(self, segmentationNode, volumeNode) -> float | None:
         """Volume in mL of the volume's liver that was edited after this module wrote it.
@@ -428,7 +423,6 @@ class Session:
         self._cache.clear_analyses()
         self._imageFindings = LruCache(CHECKED_IMAGES)
         self._warps = LruCache(CACHED_ANALYSES)
-        self._digests = LruCache(CACHED_ANALYSES)
 
     def _writerOfScene(self) -> SegmentWriter:
         if self._writer is None:

@@ -7,7 +7,6 @@ from slicer.i18n import tr as _
 
 from ..core.volume import InputError
 from ..mrml import frame_state, sequence_segmentation, volume_curve
-from ..mrml.frame_state import Digests
 from ..mrml.parameters import ChosenParameters
 from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentation, SequenceResult
 from ..mrml.session import Session
@@ -41,7 +40,6 @@ class SequenceSection:
         self._results: dict[str, SequenceResult] = {}  # ID of the sequence -> its last run that can be undone
         self._said: tuple[object, str] = (None, "")  # the volume that it is about, and the text
         self._measured: dict[str, list] = {}  # ID of the sequence -> key of masks, CTs and places of its curve
-        self._digests: Digests = {}  # of images, which need not be read again
         self._widgets = WidgetStates(ui)
         ui.segmentFramesButton.connect("clicked(bool)", lambda: self._onSegment())
         ui.undoFramesButton.connect("clicked(bool)", lambda: self._onUndo())
@@ -54,7 +52,7 @@ class SequenceSection:
 
     def forget(self) -> None:
         """The scene was closed."""
-        self._results, self._measured, self._digests, self._said = {}, {}, {}, (None, "")
+        self._results, self._measured, self._said = {}, {}, (None, "")
 
     def refresh(self) -> None:
         """Show what is true of the chosen CT by now."""
@@ -81,7 +79,7 @@ class SequenceSection:
         """Measure anew where masks, CTs or transforms have changed since the curve was made."""
         before = self._measured.get(source.sequenceNode.GetID())
         if before is not None and source.segmentations is not None and source.curveKey() != before:
-            self._showCurve(source, sequence_segmentation.measure(source, self._digests))
+            self._showCurve(source, sequence_segmentation.measure(source))
 
     def _showCurve(self, source: CtSequence, points: list[CurvePoint], *remarks: str) -> None:
         """Say what the curve shows, and remember what it is of."""
@@ -197,7 +195,7 @@ class SequenceSection:
             self.refresh()
             return
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
-            self._showCurve(source, sequence_segmentation.measure(source, self._digests))
+            self._showCurve(source, sequence_segmentation.measure(source))
             _table, chart = sequence_segmentation.curveNodes(source)
             logic = slicer.app.applicationLogic()
             logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
