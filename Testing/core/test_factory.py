@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from LiverGTANLib.core import weight_file
+from LiverGTANLib.core.engines import factory
 from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.engines.factory import ENGINES, InstalledEngines, TorchPackage
 from LiverGTANLib.core.weight_file import StudentError
@@ -50,6 +51,14 @@ def test_automatic_takes_one_of_both_where_torch_is_loaded():
     engines = InstalledEngines()
     assert engines.engine_for(randomStudent()).name in ENGINES
     assert engines.describe() == f"numpy {np.__version__}, always available; torch {torch.__version__}, loaded"
+
+
+def test_automatic_chooses_once_whatever_the_machine_does_meanwhile(monkeypatch):
+    pytest.importorskip("torch")
+    times = iter([2.0, 1.0, 1.0, 2.0])  # numpy and torch, twice: load has changed which is faster
+    monkeypatch.setattr(factory, "seconds", lambda forward, student: next(times))
+    engines = InstalledEngines()
+    assert [engines.engine_for(randomStudent()).name for _ in range(3)] == ["torch"] * 3
 
 
 def test_engines_that_do_not_exist_are_refused():

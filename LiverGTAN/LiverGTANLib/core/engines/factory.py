@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -69,6 +70,8 @@ class InstalledEngines:
     def __init__(self, load: Callable[[str], Student] = weight_file.load, torch: TorchPackage | None = None) -> None:
         self._load = load
         self._torch = torch or TorchPackage()
+        self._fastest: dict[tuple[int, ...], str] = {}
+        self._choosing = threading.Lock()
 
     def create(self, student: str, engine: str = AUTOMATIC) -> Engine:
         """A new engine. student: name or file. Raises StudentError and EngineError with a sentence."""
@@ -78,14 +81,16 @@ class InstalledEngines:
         """A new engine for a student.
 
         "auto" never waits for an import: it takes torch only where something else has loaded it already and a
-        measurement finds it faster, and numpy otherwise. Raises EngineError when torch is asked for but does not work.
+        measurement finds it faster, and numpy otherwise. It chooses once for students of the same widths: the masks of
+        both engines may differ in single voxels, and a CT must not get another one each time. Raises EngineError when
+        torch is asked for but does not work.
         """
         if engine == "numpy":
             return NumpyEngine(student)
         if engine == "torch":
             return self._torch.engine(student)
         if engine == AUTOMATIC:
-            return self._faster(student) if self._torch.is_loaded() else NumpyEngine(student)
+            return self._automatic(student)
         raise EngineError(f"There is no engine {engine!r}; choose one of {', '.join((AUTOMATIC, *ENGINES))}.")
 
     def has_torch(self) -> bool:
@@ -96,13 +101,23 @@ class InstalledEngines:
         """What there is to run a student on, and what of it turned out not to work, for the user; imports nothing."""
         return f"numpy {np.__version__}, always available; {self._torch.describe()}"
 
-    def _faster(self, student: Student) -> Engine:
+    def _automatic(self, student: Student) -> Engine:
         numpy_engine = NumpyEngine(student)
+        with self._choosing:
+            if student.widths not in self._fastest:
+                self._fastest[student.widths] = self._measure(numpy_engine)
+            return numpy_engine if self._fastest[student.widths] == "numpy" else self._torch.engine(student)
+
+    def _measure(self, numpy_engine: NumpyEngine) -> str:
+        """Name of the engine that is faster for the student of the given one."""
+        student = numpy_engine.student
+        if not self._torch.is_loaded():
+            return "numpy"
         try:
-            torch_engine = self._torch.engine(student)
-            times = {engine: seconds(engine.forward, student) for engine in (numpy_engine, torch_engine)}
+            engines = (numpy_engine, self._torch.engine(student))
+            times = {engine.name: seconds(engine.forward, student) for engine in engines}
         except EngineError as error:
             self._torch.error = self._torch.error or str(error)
             logger.warning("The torch engine cannot be used; numpy is.", exc_info=True)
-            return numpy_engine
+            return "numpy"
         return min(times, key=times.__getitem__)
