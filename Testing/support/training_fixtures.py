@@ -75,9 +75,9 @@ def runWithBest(config: Config, folder: Path, dice: float):
 
     task = methods.supervised("student", (2, 3), config)
     run = loop.TrainingRun(task, config, machine.start(config), folder / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches:
-        run.update(batches.next())
-        run.update(batches.next())
+    with loop.Prefetcher(config, run.fabric, 0) as batches:
+        run.update(batches.next(), {})
+        run.update(batches.next(), {})
     run.save_if_best({"student": {"case": dice}})
     run.save()
     return run

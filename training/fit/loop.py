@@ -10,9 +10,9 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -88,32 +88,80 @@ def fit(task: TrainingTask, config: Config, folder: Path, validate: Validate, be
     Stops early, with a checkpoint, on SIGTERM. Raises UserError with a sentence when the folder holds another run, or
     when memory, disk or data fail; the last checkpoint stays usable.
     """
-    fabric, file = machine.start(config), folder / CHECKPOINT
-    if is_finished(task, config, file):
-        if fabric.is_global_zero:
-            logger.info("%s has taken all of its %d steps already: nothing is left to train.", file, config.loop.steps)
-        return file
-    run = TrainingRun(task, config, fabric, file)
-    run.begin(began)
+    return fit_together([Planned(task, config, folder, began)], validate)[0]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run to take: what it trains, with which settings and in which folder; began: see `fit`."""
+
+    task: TrainingTask
+    config: Config
+    folder: Path
+    began: Began = do_nothing
+
+    @property
+    def file(self) -> Path:
+        """Its checkpoint."""
+        return self.folder / CHECKPOINT
+
+    def shared(self) -> tuple[Any, ...]:
+        """What runs must have in common to be trained together: all that decides batches and teachers' outputs."""
+        teachers = tuple(network_file.digest(net.state_dict()) for net in self.task.teachers.values())
+        loop = self.config.loop
+        return self.config.data, self.config.machine, teachers, loop.seed, loop.steps, loop.batch, loop.deterministic
+
+
+def fit_together(planned: Sequence[Planned], validate: Validate) -> list[Path]:
+    """Trains several tasks in one loop, each as `fit` does, with the same result as alone; returns their checkpoints.
+
+    They share each batch and the teachers' outputs on it, which take more than half of a small student's step.
+    Raises ValueError when they cannot (`Planned.shared`), else as `fit`.
+    """
+    for one in planned[1:]:
+        if one.shared() != planned[0].shared():
+            raise ValueError(f"{one.folder} and {planned[0].folder} cannot share batches and teachers.")
+    fabric, left = machine.start(planned[0].config), []
+    for one in planned:
+        if not is_finished(one.task, one.config, one.file):
+            left.append(one)
+        elif fabric.is_global_zero:
+            steps = one.config.loop.steps
+            logger.info("%s has taken all of its %d steps already: nothing is left to train.", one.file, steps)
+    if left:
+        take_steps(left, fabric, validate)
+    return [one.file for one in planned]
+
+
+def take_steps(planned: Sequence[Planned], fabric: Fabric, validate: Validate) -> None:
+    """The loop of `fit_together`: a step of every run on one batch; runs that are ahead wait for the others."""
+    runs = [TrainingRun(one.task, one.config, fabric, one.file) for one in planned]
+    for run, one in zip(runs, planned, strict=True):
+        run.begin(one.began)
+    steps, features = runs[0].config.loop.steps, any(run.task.features for run in runs)
     with (
-        machine.clear_errors(run.file),
+        machine.clear_errors(runs[0].file),
         machine.TerminationRequest() as stop,
-        RunLog(folder, task.name, config, run.step, fabric) as log,
-        Prefetcher(run) as batches,
+        ExitStack() as opened,
+        Prefetcher(runs[0].config, fabric, min(run.step for run in runs)) as batches,
     ):
-        while run.step < config.loop.steps and not machine.any_process(stop.received, fabric):
-            run.grow_if_due()
-            run.update(batches.next())
-            log.losses(run.step, run.window, rate(config, run.step))
-            if fabric.is_global_zero and due(run.step, config):
-                figures = {role: validate(one.average) for role, one in run.trainees.items()}
-                log.figures(run.step, figures)
-                run.save_if_best(figures)
-            run.save_if_due()
-    run.save()
-    if run.step < config.loop.steps:
-        raise UserError(f"Stopped at step {run.step} by a signal; the same command goes on from {run.file}.")
-    return run.file
+        logs = [
+            opened.enter_context(RunLog(one.folder, one.task.name, one.config, run.step, fabric))
+            for run, one in zip(runs, planned, strict=True)
+        ]
+        while batches.step < steps and not machine.any_process(stop.received, fabric):
+            step, before = batches.step, time_spent()
+            batch = batches.next().to(fabric.device)
+            known = runs[0].teacher_outputs(batch, features)
+            shared = since(before)
+            for run, log in zip(runs, logs, strict=True):
+                if run.step == step:
+                    run.take_step(batch, known, shared, log, validate)
+    for run in runs:
+        run.save()
+    if batches.step < steps:
+        files = " and ".join(str(run.file) for run in runs)
+        raise UserError(f"Stopped at step {batches.step} by a signal; the same command goes on from {files}.")
 
 
 def is_finished(task: TrainingTask, config: Config, file: Path) -> bool:
@@ -147,7 +195,7 @@ class TrainingRun:
         self.window = LossWindow(saved.get("window") if saved else None, fabric.device)
         self.best_file = file.with_name("best.pt")
         self.best = best_dice(self.best_file) if saved else -math.inf
-        self.clock = self.saved = (time.monotonic(), time.process_time())
+        self.saved = time.monotonic()
 
     def _trainees(self, saved: dict | None) -> dict[str, Trainee]:
         """New trainees, or those of the checkpoint at the widths to which they had grown."""
@@ -174,10 +222,28 @@ class TrainingRun:
                 grown = self.trainees["assistant"].grown(growth.widths, self.step, self.fabric, self.config)
                 self.trainees["assistant"] = grown
 
-    def update(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
-        """One optimizer step of every trainee on one batch; the losses."""
-        batch = batch.to(self.fabric.device)
-        losses = self.task.objective(self.outputs(batch), batch, self.step)
+    def take_step(
+        self, batch: TrainingBatch, known: Outputs, shared: dict[str, float], log: RunLog, validate: Validate
+    ) -> None:
+        """A step with all that belongs to it: growth, log, validation, checkpoint.
+
+        known: see `teacher_outputs`. shared: seconds that this and the batch took, which count as if it were alone.
+        """
+        before = time_spent()
+        self.grow_if_due()
+        self.update(batch, known)
+        log.losses(self.step, self.window, rate(self.config, self.step))
+        if self.fabric.is_global_zero and due(self.step, self.config):
+            figures = {role: validate(one.average) for role, one in self.trainees.items()}
+            log.figures(self.step, figures)
+            self.save_if_best(figures)
+        self.save_if_due()
+        for kind, seconds in since(before).items():
+            self.spent[kind] += shared[kind] + seconds
+
+    def update(self, batch: TrainingBatch, known: Outputs) -> dict[str, torch.Tensor]:
+        """One optimizer step of every trainee on one batch, with the teachers' outputs on it; the losses."""
+        losses = self.task.objective(known | self.outputs(batch), batch, self.step)
         self.fabric.backward(sum(losses.values(), torch.zeros((), device=self.fabric.device)))
         for trainee in self.trainees.values():
             for group in trainee.optimizer.param_groups:
@@ -193,18 +259,22 @@ class TrainingRun:
         self.window.add(detached)
         return detached
 
+    def teacher_outputs(self, batch: TrainingBatch, features: bool) -> Outputs:
+        """Of the frozen teachers on a batch, with the features of their heads if these are wanted."""
+        with features_of(self.teachers if features else {}) as found, torch.no_grad(), self.fabric.autocast():
+            outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
+        return outputs | found
+
     def outputs(self, batch: TrainingBatch) -> Outputs:
-        """Of all networks on a batch."""
-        nets = self.teachers | {role: one.unwrapped for role, one in self.trainees.items()}
-        with features_of(nets if self.task.features else {}) as features:
-            with torch.no_grad(), self.fabric.autocast():
-                outputs = {role: net(batch.image).float() for role, net in self.teachers.items()}
-            outputs |= {role: one.net(batch.image).float() for role, one in self.trainees.items()}
-        return outputs | features
+        """Of the trained networks on a batch."""
+        nets = {role: one.unwrapped for role, one in self.trainees.items()}
+        with features_of(nets if self.task.features else {}) as found:
+            outputs = {role: one.net(batch.image).float() for role, one in self.trainees.items()}
+        return outputs | found
 
     def save_if_due(self) -> None:
         """A checkpoint every few minutes."""
-        if time.monotonic() - self.saved[0] > self.config.loop.checkpoint_seconds:
+        if time.monotonic() - self.saved > self.config.loop.checkpoint_seconds:
             self.save()
 
     def save(self) -> None:
@@ -215,8 +285,7 @@ class TrainingRun:
                 f"The weights of the {', '.join(useless)} are not finite at step {self.step}; lower --rate "
                 f"or use --precision 32-true. {machine.what_is_saved(self.file)}"
             )
-        self.spent, self.clock = self.spent_until_now(), (time.monotonic(), time.process_time())
-        self.saved = self.clock
+        self.saved = time.monotonic()
         if self.fabric.is_global_zero:
             self._write(self.file, {"window": self.window.pack()}, resumable=self.step < self.config.loop.steps)
 
@@ -225,21 +294,22 @@ class TrainingRun:
         role = "student" if "student" in figures else next(iter(figures))
         dice = statistics.fmean(figures[role].values()) if figures[role] else -math.inf
         if dice > self.best and self.trainees[role].finite():
-            self.best, self.spent = dice, self.spent_until_now()
-            self.clock = (time.monotonic(), time.process_time())
+            self.best = dice
             self._write(self.best_file, {BEST: {"role": role, "dice": dice, "cases": figures[role]}}, resumable=False)
-
-    def spent_until_now(self) -> dict[str, float]:
-        """Seconds of wall and CPU time of all parts of the run."""
-        now = (time.monotonic(), time.process_time())
-        return {
-            name: self.spent[name] + after - before
-            for name, before, after in zip(("wall", "cpu"), self.clock, now, strict=True)
-        }
 
     def _write(self, file: Path, more: dict[str, Any], resumable: bool) -> None:
         nets = {role: trainee.pack(resumable) for role, trainee in self.trainees.items()}
         checkpoint.write(file, nets, self.step, self.record | more, self.spent, self.code)
+
+
+def time_spent() -> dict[str, float]:
+    """Seconds of wall and processor time, from any beginning."""
+    return {"wall": time.monotonic(), "cpu": time.process_time()}
+
+
+def since(before: dict[str, float]) -> dict[str, float]:
+    """Seconds that passed after `time_spent` gave this."""
+    return {kind: now - before[kind] for kind, now in time_spent().items()}
 
 
 @contextmanager
@@ -279,11 +349,11 @@ def require_trainable(task: TrainingTask, data: TrainingData) -> None:
 
 
 class Prefetcher:
-    """The run's batches, each prepared on a thread while the step before it computes."""
+    """The batches from a step on, each prepared on a thread while the step before it computes."""
 
-    def __init__(self, run: TrainingRun) -> None:
-        self.source = Batches(run.config, run.fabric.global_rank, run.fabric.world_size, run.fabric.device)
-        self.step = run.step
+    def __init__(self, config: Config, fabric: Fabric, first_step: int) -> None:
+        self.source = Batches(config, fabric.global_rank, fabric.world_size, fabric.device)
+        self.step = first_step
 
     def __enter__(self) -> Prefetcher:
         self.thread = ThreadPoolExecutor(1)

@@ -77,10 +77,13 @@ def test_a_line_of_the_log_after_a_stop_is_of_as_many_steps_as_any_other(bank, t
     fit(config, tmp_path / "whole")
     task, folder = methods.supervised("student", WIDTHS, config), tmp_path / "parts"
     run = loop.TrainingRun(task, config, loop.machine.start(config), folder / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches, run_log.RunLog(folder, "part", config, 0, run.fabric) as log:
+    nothing = {"wall": 0.0, "cpu": 0.0}
+    with (
+        loop.Prefetcher(config, run.fabric, 0) as batches,
+        run_log.RunLog(folder, "part", config, 0, run.fabric) as log,
+    ):
         for _ in range(stopped):
-            run.update(batches.next())
-            log.losses(run.step, run.window, loop.rate(config, run.step))
+            run.take_step(batches.next(), {}, nothing, log, noValidation)
     run.save()
     fit(config, folder)
     assert logged(folder) == logged(tmp_path / "whole")

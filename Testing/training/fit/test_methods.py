@@ -179,3 +179,39 @@ def test_a_run_may_begin_from_another_ones_network(smallBank, teacher, tmp_path)
     assert not torch.equal(wide(image), net(image))
     with pytest.raises(UserError, match="can only grow"):
         methods.supervised("student", ROLES.student_widths, config)
+
+
+def planned(arm, config, teacher, folder):
+    method, roles = train.Method.parse(arm), replace(ROLES, teacher=(teacher,))
+    config = method.configured(config)
+    return loop.Planned(train.student_task(method, roles, config, None), config, folder)
+
+
+@pytest.mark.slow
+def test_runs_that_share_batches_and_teachers_give_what_each_gives_alone(smallBank, teacher, tmp_path):
+    config, arms = smallConfig(smallBank, steps=6), ("kd", "gtan", "mskd")
+    for arm in arms:
+        loop.fit_together([planned(arm, config, teacher, tmp_path / "alone" / arm)], noValidation)
+    stopped = planned("gtan", config, teacher, tmp_path / "together" / "gtan")  # the others wait for it
+    run = loop.TrainingRun(stopped.task, config, machine.start(config), stopped.file)
+    with loop.Prefetcher(config, run.fabric, 0) as batches:
+        for _ in range(2):
+            batch = batches.next()
+            run.update(batch, run.teacher_outputs(batch, False))
+    run.save()
+    loop.fit_together([planned(arm, config, teacher, tmp_path / "together" / arm) for arm in arms], noValidation)
+    for arm in arms:
+        alone, together = (checkpoint.read(tmp_path / way / arm / "checkpoint.pt") for way in ("alone", "together"))
+        for name, value in alone["nets"]["student"]["average"].items():
+            assert torch.equal(value, together["nets"]["student"]["average"][name]), (arm, name)
+        assert logged(tmp_path / "alone" / arm)[-3:] == logged(tmp_path / "together" / arm)[-3:]
+        assert all(seconds > 0 for seconds in together["spent"].values())
+
+
+def test_runs_of_other_seeds_or_teachers_are_not_trained_together(smallBank, teacher, tmp_path):
+    config = smallConfig(smallBank, steps=2)
+    other = replace(config, loop=replace(config.loop, seed=1))
+    for one in (planned("kd", other, teacher, tmp_path / "b"), planned("student", config, teacher, tmp_path / "b")):
+        with pytest.raises(ValueError, match="cannot share"):
+            loop.fit_together([planned("kd", config, teacher, tmp_path / "a"), one], noValidation)
+    assert not any(tmp_path.iterdir())

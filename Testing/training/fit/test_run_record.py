@@ -93,9 +93,9 @@ def test_what_leaves_the_weights_alone_may_differ(bank, tmp_path):
     loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path / "whole", noValidation)
     task, fabric = methods.supervised("student", WIDTHS, config), loop.machine.start(config)
     run = loop.TrainingRun(task, config, fabric, tmp_path / "parts" / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches:
+    with loop.Prefetcher(config, fabric, 0) as batches:
         for _ in range(2):
-            run.update(batches.next())
+            run.update(batches.next(), {})
     run.save()
     other = changed(config, "loop", log_every=2, validate_every=3, checkpoint_seconds=0.0, deterministic=True)
     other = changed(other, "machine", threads=2)
