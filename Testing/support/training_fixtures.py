@@ -69,15 +69,24 @@ def smallConfig(bank: Path, **loop) -> Config:
     )
 
 
+def takeSteps(run, count: int) -> None:
+    """The next steps of a TrainingRun, without log, validation and checkpoint, as before a stop."""
+    from training.fit.loop import Prefetcher
+
+    with Prefetcher(run.config, run.fabric, run.step) as batches:
+        for _ in range(count):
+            run.grow_if_due()
+            batch = batches.next()
+            run.update(batch, run.teacher_outputs(batch, run.task.features))
+
+
 def runWithBest(config: Config, folder: Path, dice: float):
     """A run of a small student that was stopped after two steps, which are the best so far; the TrainingRun."""
     from training.fit import loop, machine, methods
 
     task = methods.supervised("student", (2, 3), config)
     run = loop.TrainingRun(task, config, machine.start(config), folder / "checkpoint.pt")
-    with loop.Prefetcher(config, run.fabric, 0) as batches:
-        run.update(batches.next(), {})
-        run.update(batches.next(), {})
+    takeSteps(run, 2)
     run.save_if_best({"student": {"case": dice}})
     run.save()
     return run

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.training_fixtures import makeBank, noValidation, smallConfig
+from support.training_fixtures import makeBank, noValidation, smallConfig, takeSteps
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, network_file
 
@@ -27,8 +27,7 @@ def interrupted(tmp_path_factory) -> Path:
     config = smallConfig(makeBank(tmp_path_factory.mktemp("bank") / "bank"), steps=2)
     file = tmp_path_factory.mktemp("run") / "checkpoint.pt"
     run = loop.TrainingRun(methods.supervised("student", (2, 3), config), config, machine.start(config), file)
-    with loop.Prefetcher(run) as batches:
-        run.update(batches.next())
+    takeSteps(run, 1)
     run.save()
     return file
 

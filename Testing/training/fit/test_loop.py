@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from support.full_disk import fullDisk
-from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, trainingProcess
+from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, takeSteps, trainingProcess
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, train
 from training.options import Roles
@@ -42,9 +42,7 @@ def test_stopping_and_resuming_changes_nothing(smallBank, tmp_path):
     task, folder = methods.supervised("student", WIDTHS, config), tmp_path / "parts"
     fabric = machine.start(config)
     run = loop.TrainingRun(task, config, fabric, folder / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches:
-        for _ in range(3):
-            run.update(batches.next())
+    takeSteps(run, 3)
     run.save()
     resumed = checkpoint.read(fit(config, folder))
     for part in ("weights", "average"):
@@ -212,9 +210,7 @@ def test_average_follows_the_weights(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=20, average=0.5)
     task = methods.supervised("student", WIDTHS, config)
     run = loop.TrainingRun(task, config, machine.start(config), tmp_path / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches:
-        for _ in range(20):
-            run.update(batches.next())
+    takeSteps(run, 20)
     net = run.trainees["student"].pack(resumable=True)
     gaps = [(net["average"][n] - net["weights"][n]).abs().max() for n in net["weights"] if n.endswith("weight")]
     assert 0 < max(gaps) < 0.05

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from support.training_fixtures import logged, makeBank, noValidation, smallConfig
+from support.training_fixtures import logged, makeBank, noValidation, smallConfig, takeSteps
 from training.data.batches import TrainingBatch, voxel_weights
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, train
@@ -77,10 +77,7 @@ def test_the_assistant_grows_inside_the_run_and_the_student_does_not_notice(smal
     config = smallConfig(smallBank, steps=13)
     task = methods.gtan(ROLES.student_widths, [checkpoint.network(teacher)], config)
     run = loop.TrainingRun(task, config, machine.start(config), tmp_path / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches:
-        for _ in range(12):
-            run.grow_if_due()
-            run.update(batches.next())
+    takeSteps(run, 12)
     run.save()
     nets = checkpoint.read(run.file)["nets"]
     assert nets["assistant"]["widths"] == ROLES.teacher_widths and nets["student"]["widths"] == ROLES.student_widths
@@ -103,10 +100,7 @@ def test_a_growing_run_resumes_bit_for_bit_before_at_and_after_growth(stop, smal
         machine.start(config),
         tmp_path / "parts" / "checkpoint.pt",
     )
-    with loop.Prefetcher(run) as batches:
-        for _ in range(stop):
-            run.grow_if_due()
-            run.update(batches.next())
+    takeSteps(run, stop)
     run.save()
     parts = checkpoint.read(
         loop.fit(methods.gtan(ROLES.student_widths, [net], config), config, tmp_path / "parts", noValidation)
@@ -194,10 +188,7 @@ def test_runs_that_share_batches_and_teachers_give_what_each_gives_alone(smallBa
         loop.fit_together([planned(arm, config, teacher, tmp_path / "alone" / arm)], noValidation)
     stopped = planned("gtan", config, teacher, tmp_path / "together" / "gtan")  # the others wait for it
     run = loop.TrainingRun(stopped.task, config, machine.start(config), stopped.file)
-    with loop.Prefetcher(config, run.fabric, 0) as batches:
-        for _ in range(2):
-            batch = batches.next()
-            run.update(batch, run.teacher_outputs(batch, False))
+    takeSteps(run, 2)
     run.save()
     loop.fit_together([planned(arm, config, teacher, tmp_path / "together" / arm) for arm in arms], noValidation)
     for arm in arms:

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig
+from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, takeSteps
 from training.__main__ import main
 from training.command_line import plain
 from training.data.bank import Bank
@@ -93,9 +93,7 @@ def test_what_leaves_the_weights_alone_may_differ(bank, tmp_path):
     loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path / "whole", noValidation)
     task, fabric = methods.supervised("student", WIDTHS, config), loop.machine.start(config)
     run = loop.TrainingRun(task, config, fabric, tmp_path / "parts" / "checkpoint.pt")
-    with loop.Prefetcher(config, fabric, 0) as batches:
-        for _ in range(2):
-            run.update(batches.next(), {})
+    takeSteps(run, 2)
     run.save()
     other = changed(config, "loop", log_every=2, validate_every=3, checkpoint_seconds=0.0, deterministic=True)
     other = changed(other, "machine", threads=2)
@@ -166,8 +164,7 @@ def test_what_a_resumed_run_took_is_written(bank, tmp_path):
     words = ["fit", "student", "--student-widths", "2", "3", "--run", str(folder), *options(config)]
     task = methods.supervised("student", WIDTHS, config)
     run = loop.TrainingRun(task, config, loop.machine.start(config), folder / "checkpoint.pt")
-    with loop.Prefetcher(run) as batches:
-        run.update(batches.next())
+    takeSteps(run, 1)
     run.save()
     assert main([*words, "--log-every", "3"]) == 0
     assert "log_every = 3" in (folder / "fit.toml").read_text()
