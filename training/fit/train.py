@@ -110,15 +110,25 @@ def fit_student(
     validate: Validate,
     began: Began = do_nothing,
 ) -> Path:
-    """A student by a method; its checkpoint. TAKD and DGKD first train (or find) their assistant in `assistant`.
+    """A student by a method; its checkpoint. Raises UserError when the method needs a teacher that `roles` lacks."""
+    return loop.fit_together([plan_student(method, roles, config, folder, assistant, validate, began)], validate)[0]
 
-    Raises UserError when the method needs a teacher and `roles` names none.
-    """
+
+def plan_student(
+    method: Method,
+    roles: Roles,
+    config: Config,
+    folder: Path,
+    assistant: Path,
+    validate: Validate,
+    began: Began = do_nothing,
+) -> loop.Planned:
+    """The run of `fit_student`, ready to be taken: for TAKD and DGKD, their assistant is trained (or found) first."""
     config, between = method.configured(config), None
     if method.kind in ASSISTED:
         task = assistant_task(method, roles, config)
         between = checkpoint.network(loop.fit(task, config, assistant, validate, began), "assistant")
-    return loop.fit(student_task(method, roles, config, between), config, folder, validate, began)
+    return loop.Planned(student_task(method, roles, config, between), config, folder, began)
 
 
 def require_same_student(method: Method, roles: Roles, config: Config, folder: Path, assistant: Path) -> None:

@@ -1,7 +1,8 @@
 """The table: arms x students x seeds at equal student updates, on CTs that no step has seen.
 
 One folder a run; a finished one is not trained again, an unfinished one goes on, and one of other settings is refused
-(see `stored_results`). Arms of a seed share TAKD's and DGKD's assistant; its cost is added to both.
+(see `stored_results`). Arms of a seed that learn from the same networks are trained in one loop (`loop.fit_together`).
+They share TAKD's and DGKD's assistant; its cost is added to both.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from training.evaluation import evaluate, picture
 from training.evaluation.markdown import markdown_table
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint, train
-from training.fit.loop import CHECKPOINT, Validate
+from training.fit.loop import CHECKPOINT, Validate, fit_together
 from training.fit.validate import refuse_trained, validator
 from training.model.nets import GRID, UNet3D, gmac, parameters
 from training.options import STUDENT_WIDTHS, Ablate, Config, Roles
@@ -83,15 +84,34 @@ def ablate(options: Ablate) -> None:
     for cell, path in reference_students(options).items():
         file, measure = options.folder / cell.folder / "result.json", partial(measured, cell, path, cases)
         results.append(result_of(file, checkpoint.network_digest(path), digests, measure, about(cell, None)))
-    for number, run in enumerate(runs, 1):
-        file = run.folder / "result.json"
-        if not file.exists():
-            print(f"run {number} of {len(runs)}: {run.cell.folder}", flush=True)
-        trained = train.fit_student(run.method, run.roles, run.config, run.folder, run.assistant, validate)
+    for run, trained in train_all(runs, validate):
         steps = run.config.loop.steps
         measure = partial(measured, run.cell, trained, cases, steps, run.costs)
-        results.append(result_of(file, checkpoint.network_digest(trained), digests, measure, about(run.cell, steps)))
+        digest = checkpoint.network_digest(trained)
+        results.append(result_of(run.folder / "result.json", digest, digests, measure, about(run.cell, steps)))
         write(options, results, measured_teachers)
+
+
+def train_all(runs: list[CellRun], validate: Validate) -> Iterator[tuple[CellRun, Path]]:
+    """Each run with its checkpoint, as soon as the group that it is trained in is finished."""
+    for group in trained_together(runs):
+        for run in group:
+            if not (run.folder / "result.json").exists():
+                print(f"run {runs.index(run) + 1} of {len(runs)}: {run.cell.folder}", flush=True)
+        plans = [
+            train.plan_student(run.method, run.roles, run.config, run.folder, run.assistant, validate) for run in group
+        ]
+        yield from zip(group, fit_together(plans, validate), strict=True)
+
+
+def trained_together(runs: list[CellRun]) -> list[list[CellRun]]:
+    """The runs in groups that share batches and teachers, in the order of their first ones."""
+    groups: dict[tuple, list[CellRun]] = {}
+    for run in runs:
+        assistant = (run.method.kind, run.assistant) if run.method.kind in train.ASSISTED else ()
+        learns = run.method.kind != "student"  # from teachers
+        groups.setdefault((run.cell.seed, run.config.data, learns, assistant), []).append(run)
+    return list(groups.values())
 
 
 def teacher_result(options: Ablate, path: Path, cases: list[Case], digests: dict[str, str]) -> Result:
@@ -290,8 +310,8 @@ def notes(results: list[dict], teachers: dict[Path, Result]) -> list[str]:
     lines = [
         f"Mean ± sd over seeds of the mean over {len(cases)} cases ({', '.join(cases)}), native resolution, "
         "numpy engine.",
-        f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, without the "
-        "teacher.",
+        f"Every student took {', '.join(steps)} steps; cost is that of the arm with its assistant, and with batches "
+        "and outputs of the teacher that it may have shared with other arms, without the teacher's own training.",
     ]
     lines += list(undefined_figures(results))
     for path, result in teachers.items():

@@ -8,6 +8,7 @@ import pytest
 from support.training_fixtures import makeBank, options, smallConfig
 from training.__main__ import main
 from training.fit import checkpoint
+from training.options import Ablate
 from training.studies import ablation
 
 pytestmark = pytest.mark.slow
@@ -245,3 +246,13 @@ def test_undefined_figures_are_told_beside_the_means():
     assert list(ablation.undefined_figures([result])) == [
         "Undefined (an empty mask) and left out of the means of 2-3 kd, seed 1: hd95, assd on a; assd on b."
     ]
+
+
+def test_arms_that_share_data_and_teachers_are_trained_in_one_loop(smallBank, tmp_path):
+    ablate = Ablate(
+        ("ct=mask",), ("student", "kd", "takd", "dgkd", "gtan"), ("2-3", "3-4"), (0, 1), training=smallConfig(smallBank)
+    )
+    runs = [ablation.cell_run(ablate, cell, [tmp_path / "teacher.pt"]) for cell in ablation.plan(ablate)]
+    groups = [sorted({run.cell.arm for run in group}) for group in ablation.trained_together(runs)]
+    assert groups == [["student"], ["gtan", "kd"], ["takd"], ["dgkd"]] * 2
+    assert all(len({run.cell.student for run in group}) == 2 for group in ablation.trained_together(runs))
