@@ -111,6 +111,34 @@ def test_liver_is_found_where_the_network_saw_none():
     assert after[15, 18, 16] == 1
 
 
+def remarks(analysis, *points, box=None) -> str:
+    return "; ".join(segmenter.check_clicks(analysis, MaskParameters(region=box, clicks=points)))
+
+
+def test_a_point_apart_from_the_liver_is_told_with_what_it_added():
+    analysis, far = analysis_of(np.maximum(LIVER, -3)), at(5, 5, 38)
+    before, after = clicked(analysis), clicked(analysis, far)
+    assert after[5, 5, 38] and remarks(analysis) == remarks(analysis, at(15, 18, 26)) == ""
+    told = remarks(analysis, at(15, 18, 26), far)
+    assert told.startswith("1 point added ") and told.endswith(" mL apart from the liver, look at the mask")
+    ml = 0.027 * np.count_nonzero(after > before)
+    assert float(told.split()[3]) == pytest.approx(ml, rel=0.4)
+    assert remarks(analysis, far, at(5, 5, 37)).startswith("2 points added ")
+    assert remarks(analysis, far, at(5, 5, 38, liver=False)) == ""  # taken back
+    assert remarks(analysis, far, box=region(size=(15.0, 15.0, 15.0))) == ""  # nothing of it is in the region
+    assert remarks(analysis_of(LIVER - 100), far).count(";") == 0  # there is no liver that it could be apart from
+
+
+def test_a_point_that_the_network_contradicts_surely_or_that_lies_nowhere_is_told():
+    analysis = analysis_of(np.where(LIVER > 0, LIVER, -9))
+    beside = at(15, 18, 27)
+    assert remarks(analysis, beside).startswith("1 point said to be liver where the network is sure that there is none")
+    assert remarks(dataclasses.replace(analysis, temperature=4.0), beside) == ""
+    assert remarks(analysis, at(15, 18, 27, liver=False)) == remarks(analysis, at(15, 18, 16)) == ""
+    outside = at(15, 18, 16), Click((-50.0, 0, 0), True), Click((0, 1e9, 0), False)
+    assert remarks(analysis, *outside) == "2 points outside the scan changed nothing"
+
+
 def test_a_hole_that_is_asked_for_is_not_filled():
     hole = ball(SHAPE, (15, 18, 18), 3)
     for analysis in (analysis_of(LIVER), on_tissue(np.minimum(LIVER, -hole))):

@@ -6,7 +6,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from LiverGTANLib.mrml import scene
-from support.interactive_cases import segmented, settle
+from support.interactive_cases import addRoi, segmented, settle
 from support.module_fixtures import students
 from support.mrml_cases import addTransform, rotation
 from support.panel_cases import panel, phantom
@@ -65,3 +65,18 @@ def test_a_scan_and_its_liver_that_are_moved_together_have_not_changed(panel, se
     panel.output.SetAndObserveTransformNodeID(transform.GetID())
     settle(panel)
     assert panel.ui.resultLabel.text.endswith("The CT or its liver was moved since: segment it again.")
+
+
+def test_an_roi_that_stays_where_a_scan_and_its_liver_were_is_told(panel, segmented):
+    roiNode = addRoi(panel)
+    said = panel.ui.resultLabel.text.partition(",")[0]
+    transform = addTransform(slicer.mrmlScene, rotation(2, 20))
+    for node in (segmented, panel.output):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    settle(panel)
+    assert panel.ui.resultLabel.text == f"{said}. The ROI was moved or removed since: segment it again."
+    roiNode.SetAndObserveTransformNodeID(transform.GetID())
+    settle(panel)
+    segmented.Modified()
+    settle(panel)
+    assert "since" not in panel.ui.resultLabel.text

@@ -8,7 +8,7 @@ import vtk
 from PySide6 import QtCore, QtTest, QtWidgets
 
 from LiverGTANLib.core import clicks
-from LiverGTANLib.mrml import points, self_test
+from LiverGTANLib.mrml import points, self_test, table
 from support.interactive_cases import liver, segmented, settle, undoStates, worldOf
 from support.module_fixtures import students
 from support.panel_cases import panel, phantom
@@ -74,6 +74,16 @@ def test_a_click_on_liver_adds_it(panel, segmented, inLiver):
     place(panel, panel.ui.liverPointsButton, worldOf(segmented, outside))
     after = liver(panel, segmented)
     assert after[outside] and after[before].all()
+
+
+def test_a_point_far_from_the_liver_is_told_with_the_result_and_in_its_row(panel, segmented):
+    place(panel, panel.ui.liverPointsButton, worldOf(segmented, (1, 1, 1)))
+    assert liver(panel, segmented)[1, 1, 1]
+    assert "apart from the liver, look at the mask" in panel.ui.resultLabel.text
+    assert "apart from the liver" in table.rows(panel.ui.tableSelector.currentNode())[1][-1]
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert "apart" not in panel.ui.resultLabel.text
 
 
 def test_moving_and_deleting_a_point_updates_the_mask(panel, segmented, inLiver):

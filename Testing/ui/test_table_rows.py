@@ -90,14 +90,43 @@ def test_an_edit_without_the_module_is_found_after_a_reload(panel, segmented, tm
     assert inNode(panel.widget.logic.table()) == exported(panel, tmp_path)
 
 
+def storeRange(panel) -> str:
+    """Give the row a range, as the student of the tests is too unsure for one; what the line says of it."""
+    for field, ml in (("low_ml", "1500"), ("high_ml", "1700")):
+        table.setText(panel.ui.tableSelector.currentNode(), 0, TITLES[field], ml)
+    return panel.ui.resultLabel.text.partition(" (")[0] + " (1500 to 1700)"
+
+
 def test_an_untouched_liver_keeps_its_row_over_save_and_reload(panel, segmented, tmp_path):
+    line = storeRange(panel)
     before = exported(panel, tmp_path)
     assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(False)
     settle(panel)
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     settle(panel)
+    assert panel.ui.resultLabel.text == line
     assert exported(panel, tmp_path) == before
+
+
+def test_the_line_of_a_liver_of_an_earlier_session_holds_what_is_stored_and_what_is_not(panel, segmented):
+    line, tableNode = storeRange(panel), panel.ui.tableSelector.currentNode()
+    panel.host.leaveModule()
+    panel.widget.logic.session.reset()  # as after the scene was loaded
+    panel.host.openModule("LiverGTAN")
+    settle(panel)
+    assert panel.ui.resultLabel.text == line and not panel.running
+    for node in (tableNode, None):  # the row is found in any table
+        panel.ui.tableSelector.setCurrentNode(node)
+        panel.choose(None)
+        panel.choose(segmented)
+        settle(panel)
+        assert panel.ui.resultLabel.text == line
+    slicer.mrmlScene.RemoveNode(tableNode)
+    panel.choose(None)
+    panel.choose(segmented)
+    settle(panel)
+    assert panel.ui.resultLabel.text == f"{line.partition(' (')[0]} (no range is stored)"
 
 
 def test_rows_of_deleted_livers_say_so_in_every_table(panel, segmented, tmp_path):
@@ -164,6 +193,8 @@ def test_a_change_that_leaves_the_volume_equal_leaves_no_old_figures(panel, segm
     settle(panel)
     requireMeasuredAgain(inNode(panel.widget.logic.table())[0], ml)
     requireMeasuredAgain(exported(panel, tmp_path)[0], ml)
+    said = panel.ui.resultLabel.text
+    assert said.startswith(f"Liver {ml:.0f} mL") and "since" in said
 
 
 def test_a_share_in_an_roi_that_was_moved_since_is_not_told(panel, segmented, tmp_path):

@@ -188,7 +188,7 @@ def test_a_deleted_list_and_a_deleted_roi_come_back_with_the_mask_that_they_made
 
 def test_undo_to_the_mask_of_a_loaded_scene_sets_the_slider_again(panel, segmented):
     """Nothing is known of that mask but what was set when the panel was opened."""
-    before = liver(panel, segmented)
+    before, line = liver(panel, segmented), panel.ui.resultLabel.text.partition(" (")[0]
     panel.widget.logic.session.reset()  # as after the scene was loaded
     panel.host.leaveModule()
     panel.host.openModule("LiverGTAN")
@@ -196,7 +196,7 @@ def test_undo_to_the_mask_of_a_loaded_scene_sets_the_slider_again(panel, segment
     setThreshold(panel, 0.7)
     move(panel, "undo")
     np.testing.assert_array_equal(liver(panel, segmented), before)
-    assert panel.ui.thresholdSlider.value == 0.5 and panel.ui.resultLabel.text == "The liver is as it was before."
+    assert panel.ui.thresholdSlider.value == 0.5 and panel.ui.resultLabel.text.startswith(line)
 
 
 def test_each_volume_comes_back_with_its_undo_its_result_and_what_was_set(panel, segmented):

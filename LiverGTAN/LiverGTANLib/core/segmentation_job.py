@@ -64,6 +64,7 @@ class JobResult:
 
     interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
     parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
+    click_remarks: see `segmenter.check_clicks`.
     """
 
     mask: BoxMask
@@ -74,6 +75,7 @@ class JobResult:
     engine: str
     student: str
     seconds: dict[str, float]
+    click_remarks: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +121,10 @@ class SegmentationJob:
         interval = uncertainty.interval(analysis, volume_ml, self.parameters)
         attenuation = measurements.attenuation(self.ct, mask)
         share = measurements.share_in_region(analysis, self.parameters)
+        remarks = segmenter.check_clicks(analysis, self.parameters)
         seconds["measure"] = time.perf_counter() - start
         return JobResult(
-            mask, interval, attenuation, share, self.parameters, analysis.engine, analysis.student, seconds
+            mask, interval, attenuation, share, self.parameters, analysis.engine, analysis.student, seconds, remarks
         )
 
     @memory_errors_explained()

@@ -6,10 +6,12 @@ before the scene was loaded. Where a figure is not true any more it is measured 
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import slicer
 
 from ..core.measurements import TITLES, MeasurementRow
+from ..core.uncertainty import VolumeInterval
 from ..core.volume import InputError, OutOfMemory
 from . import scene, table
 from .segment_volume import Content, segmentMl
@@ -49,6 +51,43 @@ def segmentations(mrmlScene) -> set:
     """Those that have a row in any table."""
     tables = filter(table.isOurs, slicer.util.getNodesByClass("vtkMRMLTableNode", mrmlScene))
     return {node for tableNode in tables for _, node in table.segmentations(tableNode) if node is not None}
+
+
+@dataclass(frozen=True)
+class StoredFigures:
+    """What is known of a liver without the network.
+
+    volumeMl: of the segment as it is. interval: None where none is stored, or it is not true any more. hint: of its
+    row, empty without one. isChanged: whether the row says that liver or CT differ from when it was segmented.
+    """
+
+    volumeMl: float
+    interval: VolumeInterval | None = None
+    hint: str = ""
+    isChanged: bool = False
+
+
+def stored(segmentationNode, preferred, known: Known) -> StoredFigures:
+    """Of this module's liver in a segmentation: its row in the preferred table, else in any, after `refresh`.
+
+    Raises InputError when the liver has no label map.
+    """
+    volumeMl = segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode))
+    tables = [preferred, *slicer.util.getNodesByClass("vtkMRMLTableNode", segmentationNode.GetScene())]
+    for tableNode in filter(None, tables):
+        if table.isOurs(tableNode) and table.read(tableNode, segmentationNode) is not None:
+            refresh(tableNode, known, [segmentationNode])
+            texts = table.read(tableNode, segmentationNode) or {}
+            hint = texts.get(TITLES["hint"], "")
+            return StoredFigures(volumeMl, _interval(texts, volumeMl), hint, CHANGED in hint)
+    return StoredFigures(volumeMl)
+
+
+def _interval(texts: dict[str, str], volumeMl: float) -> VolumeInterval | None:
+    try:
+        return VolumeInterval(float(texts[TITLES["low_ml"]]), volumeMl, float(texts[TITLES["high_ml"]]))
+    except (KeyError, ValueError):  # a user may write what he likes into a cell
+        return None
 
 
 def export(tableNode, path, known: Known) -> None:

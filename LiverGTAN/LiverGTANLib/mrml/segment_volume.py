@@ -63,21 +63,22 @@ class Content:
         local = scene.imageToWorld(labelmap)
         local[:3, 3] += local[:3, :3] @ start
         place = _placeIn(volumeNode, segmentationNode, local)
-        return Content(mask, scene.imageDigest(volumeNode.GetImageData()), place, _regionOf(volumeNode))
+        return Content(mask, scene.imageDigest(volumeNode.GetImageData()), place, regionOf(volumeNode))
 
     def isOfSame(self, other: "Content") -> bool:
         """Whether liver and CT, as far as that is still there, are the same and lie to each other as before."""
         if self.mask != other.mask:
             return False
         withoutCt = not self.image or not other.image
-        return withoutCt or (self.image == other.image and _areSame(self.place, other.place))
+        return withoutCt or (self.image == other.image and areSame(self.place, other.place))
 
     def hasSameRegion(self, other: "Content") -> bool:
         """Whether the ROI lies to the CT as before, as far as that is still there."""
-        return not self.image or not other.image or _areSame(self.region, other.region)
+        return not self.image or not other.image or areSame(self.region, other.region)
 
 
-def _areSame(some: list[float], others: list[float]) -> bool:
+def areSame(some: list[float], others: list[float]) -> bool:
+    """Whether two places, as `Content` holds them, are one but for rounding."""
     return len(some) == len(others) and bool(np.allclose(some, others, rtol=0, atol=SAME_PLACE))
 
 
@@ -89,7 +90,8 @@ def _placeIn(volumeNode, node, local: np.ndarray) -> list[float]:
     )
 
 
-def _regionOf(volumeNode) -> list[float]:
+def regionOf(volumeNode) -> list[float]:
+    """Where the ROI of a volume lies in it, in its voxels, and its size in mm; empty without an ROI."""
     region = roi.readRegion(roi.find(volumeNode))
     if region is None:
         return []

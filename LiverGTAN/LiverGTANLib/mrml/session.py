@@ -21,7 +21,7 @@ from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
 from . import parameters, scene, segment_writer, table, warp
 from .parameters import ChosenParameters, SetState
-from .segment_volume import segmentMl
+from .segment_volume import areSame, regionOf, segmentMl
 from .segment_writer import SegmentWriter, takeBack
 from .undo_history import NOTHING_TO_REDO, NOTHING_TO_UNDO, UndoHistory
 from .warp import Warp
@@ -76,7 +76,7 @@ class SegmentationResult:
 
     segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
     masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
-    place: `scene.relativeKey` of CT and segment.
+    place: `scene.relativeKey` of CT and segment. region: where the CT's ROI lay in it, see `segment_volume.regionOf`.
     seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
     stateBefore: what was set for the mask that was there before, None when that is not known.
     """
@@ -89,6 +89,7 @@ class SegmentationResult:
     volumeMl: float
     masked: bool
     place: tuple
+    region: list[float]
     seconds: dict[str, float]
     rowBefore: dict[str, str] | None
     stateBefore: SetState | None = None
@@ -128,6 +129,10 @@ class SegmentationResult:
         if self.volumeNode.GetScene() is None or self.segmentation.GetScene() is None:
             return False
         return self.place == scene.relativeKey(self.volumeNode, self.segmentation)
+
+    def hasSameRegion(self) -> bool:
+        """Whether the ROI that was asked for, if one was, still lies in the CT where it did."""
+        return self.request.asked.region is None or areSame(self.region, regionOf(self.volumeNode))
 
     @cached_property
     def remark(self) -> str:
@@ -319,6 +324,7 @@ class Session:
                 found.interval.volume if writer.wroteExactly else segmentMl(segmentationNode, segmentId),
                 writer.masking,
                 scene.relativeKey(chosen.volumeNode, segmentationNode),
+                regionOf(chosen.volumeNode),
                 {**found.seconds, "write": end - start, "total": end - request.started},
                 table.read(tableNode, segmentationNode),
                 stateBefore,
@@ -355,17 +361,6 @@ class Session:
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
         noted = scene.notedDigest(segment) if segment is not None else ""
         return bool(noted) and scene.voxelDigest(segment) != noted
-
-    def measureEdited(self, segmentationNode, volumeNode) -> float | None:
-        """Volume in mL of the volume's liver that was edited after this module wrote it.
-
-        None where it was not edited, was removed, or is another volume's. Raises InputError when it has no label map.
-        """
-        if not self.isEdited(segmentationNode):
-            return None
-        if volumeNode is None or scene.liverVolume(segmentationNode) != volumeNode:
-            return None
-        return segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode))
 
     def undoObstacle(self, segmentationNode) -> str:
         """Why nothing can be undone in a segmentation; empty when something can."""
@@ -459,12 +454,13 @@ def _findingsInOutputs(chosen: ChosenParameters, isEdited: bool) -> Iterator[Fin
 
 
 def remarkOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -> str:
-    """What to say of a liver that is smaller or larger than livers are, or cut by an end of the scan; empty for a part
-    of one."""
-    if found.parameters.region:
-        return ""
-    ends = measurements.cut_ends(found.mask, request.job.ct)
-    return "; ".join(filter(None, (measurements.unusual_size(volumeMl), measurements.incomplete(ends))))
+    """What to say of points that did something odd, and of a liver that is smaller or larger than livers are, or cut
+    by an end of the scan; nothing of the size and the ends of a part of one."""
+    remarks = list(found.click_remarks)
+    if not found.parameters.region:
+        ends = measurements.cut_ends(found.mask, request.job.ct)
+        remarks += [measurements.unusual_size(volumeMl), measurements.incomplete(ends)]
+    return "; ".join(filter(None, remarks))
 
 
 def requireStillValid(request: SegmentationRequest, found: JobResult) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core.volume import InputError
-from ..mrml import scene
+from ..mrml import row_check, scene
 from ..mrml.parameters import ChosenParameters
+from ..mrml.row_check import StoredFigures
 from ..mrml.session import HistoryMove, SegmentationResult, Session
 
 _BREAK_AFTER = r"(?:[-_./\\]+|[^-_./\\]{20})(?=.)"
@@ -20,7 +21,7 @@ class ResultLine:
     def __init__(self, label, session: Session, chosen: Callable[[], ChosenParameters]):
         self._label, self._session, self._chosen = label, session, chosen
         self._isMessage = False
-        self._told: tuple = (None, False)
+        self._told: tuple | None = None
 
     @property
     def known(self) -> SegmentationResult | None:
@@ -37,20 +38,22 @@ class ResultLine:
     def show(self, withTime: bool = False) -> None:
         """Say what is known of the mask that is there."""
         result = self.known
-        self._isMessage, self._told = False, _state(result)
         if result is None:
-            text = self._editedLine()
+            text = self._storedLine()
         else:
             text = _resultLine(result, withTime)
             if not result.imageIsUnchanged():
                 text += ". " + _("The CT has changed since: segment it again.")
             elif not result.isCurrent():
                 text += ". " + _("The CT or its liver was moved since: segment it again.")
+            elif not result.hasSameRegion():
+                text += ". " + _("The ROI was moved or removed since: segment it again.")
+        self._isMessage, self._told = False, self._state()
         setText(self._label, text)
 
     def refresh(self) -> None:
         """Say it anew where the mask is another one by now, or was edited, unless a message stands there."""
-        if not self._isMessage and (self.known is None or _state(self.known) != self._told):
+        if not self._isMessage and self._state() != self._told:
             self.show()
 
     def showMove(self, moved: HistoryMove) -> None:
@@ -62,23 +65,41 @@ class ResultLine:
         messages = [shown]
         if owner is not None and owner != chosen.volumeNode:
             messages = [_("'{name}' holds the liver of '{volume}' again.").format(name=name, volume=owner.GetName())]
-        elif owner is not None and not shown:
-            messages = [_("The liver is as it was before.")]
         if moved.left:
             left = ", ".join(f"'{one}'" for one in moved.left)
             messages.append(_("Left as edited since: {names}.").format(names=left))
         if messages != [shown]:
             self.say(" ".join(filter(None, messages)))
 
-    def _editedLine(self) -> str:
+    @property
+    def _storedNode(self):
+        """The chosen segmentation, if it holds the liver of the chosen volume."""
         chosen = self._chosen()
+        isOfVolume = chosen.volumeNode is not None and scene.liverVolume(chosen.segmentationNode) == chosen.volumeNode
+        return chosen.segmentationNode if isOfVolume else None
+
+    def _storedLine(self) -> str:
+        """Of a mask that this session has not made, or that was edited since: what is stored, and measured of it."""
+        node = self._storedNode
+        if node is None:
+            return ""
         try:
-            volumeMl = self._session.measureEdited(chosen.segmentationNode, chosen.volumeNode)
+            found = row_check.stored(node, self._chosen().tableNode, self._session.resultIn)
         except InputError as error:
             return str(error)
-        if volumeMl is None:
-            return ""
-        return _("Liver {volume:.0f} mL, edited since it was segmented").format(volume=volumeMl)
+        return _storedText(found, self._session.isEdited(node))
+
+    def _state(self) -> tuple:
+        """Equal as long as the same is to be said of a mask."""
+        result, node = self.known, self._storedNode
+        if result is not None:
+            return result, result.imageIsUnchanged(), result.isCurrent(), result.hasSameRegion()
+        if node is None:
+            return ()
+        segment = node.GetSegmentation().GetSegment(scene.liverSegmentId(node))
+        labelmap = segment.GetRepresentation(scene.LABELMAP)
+        voxels = labelmap.GetMTime() if labelmap is not None else 0
+        return node.GetID(), segment, voxels, scene.relativeKey(self._chosen().volumeNode, node)
 
 
 def setText(label, text: str) -> None:
@@ -86,9 +107,15 @@ def setText(label, text: str) -> None:
     label.text = re.sub(r"\S{21,}", lambda word: re.sub(_BREAK_AFTER, "\\g<0>\u200b", word[0]), text)
 
 
-def _state(result: SegmentationResult | None) -> tuple:
-    """Equal as long as the same is to be said of a mask."""
-    return result, result is not None and (result.imageIsUnchanged(), result.isCurrent())
+def _storedText(found: StoredFigures, isEdited: bool) -> str:
+    if isEdited:
+        return _("Liver {volume:.0f} mL, edited since it was segmented").format(volume=found.volumeMl)
+    text = _("Liver {volume}").format(volume=found.interval or f"{found.volumeMl:.0f} mL")
+    if found.isChanged:
+        return text + ". " + _("The CT or its liver has changed or was moved since: segment it again.")
+    if found.interval is None:
+        text += _(" (no range is stored)")
+    return f"{text} ({found.hint})" if found.hint else text
 
 
 def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
