@@ -31,6 +31,7 @@ $(VENV)/.installed-%: pyproject.toml
 
 segment: $(VENV)/.installed-segment
 	@mkdir -p $(OUT)
+	@test ! -e $(OUT)/liver.seg.nrrd || echo "Replaces $(OUT)/liver.* of an earlier run; OUT=FOLDER writes elsewhere"
 ifdef CT
 	@$(SEGMENT) "$(CT)" -o $(OUT)/liver.seg.nrrd --picture $(OUT)/liver.png --report $(OUT)/liver.json --student $(STUDENT)
 else

@@ -392,11 +392,15 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             row_check.refresh(tableNode, self.session.resultIn)
         return tableNode
 
-    def exportTable(self, path):
-        """Write the table, as `table` gives it, as a CSV file. Raises OSError when that is not possible."""
+    def exportTable(self, path, overwrite=False):
+        """Write the table, as `table` gives it, as a CSV file.
+
+        Raises InputError when the file exists and `overwrite` is False, OSError when it cannot be written.
+        """
         from LiverGTANLib.mrml import parameters, row_check
 
-        row_check.export(parameters.findOrCreateTable(self.getParameterNode()), path, self.session.resultIn)
+        tableNode = parameters.findOrCreateTable(self.getParameterNode())
+        row_check.export(tableNode, path, self.session.resultIn, overwrite)
 
     def exportPlan(self, segmentation, path, overwrite=False):
         """Write the table of a plan (see `splitLiver`) as a CSV file.

@@ -151,6 +151,19 @@ def runPython(words: list[str], folder: Path) -> int:
             return int(end.code or 0)
 
 
+def test_make_says_that_it_replaces_the_liver_of_an_earlier_run(tmp_path):
+    make = shutil.which("make") or pytest.skip("there is no make")
+    (tmp_path / ".installed-segment").touch()
+    words = [make, "segment", f"VENV={tmp_path}", f"OUT={tmp_path}", "CT=scan.nii.gz", "SEGMENT=true"]
+
+    def said() -> str:
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "Replaces" not in said()
+    (tmp_path / "liver.seg.nrrd").touch()
+    assert f"Replaces {tmp_path}/liver.* of an earlier run" in said()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("document", "command"), RUN)
 def test_a_command_that_a_document_shows_runs(document, command, scratch):

@@ -111,6 +111,7 @@ def test_what_exists_is_left_unless_the_caller_says_otherwise(logic, result, tmp
         lambda: logic.exportSurface(result.segmentation, tmp_path / "plan-resected.stl"),
         lambda: logic.exportParts(result.segmentation, tmp_path / "plan.stl"),
         lambda: logic.exportPlan(result.segmentation, tmp_path / "plan-resected.stl"),
+        lambda: logic.exportTable(tmp_path / "plan-resected.stl"),
     ):
         with pytest.raises(InputError, match="exists already"):
             export()

@@ -139,12 +139,25 @@ def test_an_edit_outlives_a_change_of_the_liver_and_its_undo(panel, segmented, p
     settle(panel)
     panel.ui.smoothingSlider.value = 4
     settle(panel)
+    made = parts(placed, segmented)
     requireConsistent(panel, placed, segmented)
-    panel.click(panel.ui.undoPlanButton)  # the edit was of another liver
-    requireConsistent(panel, placed, segmented)
+    panel.click(panel.ui.undoPlanButton)
+    np.testing.assert_array_equal(parts(placed, segmented), edited)
+    assert "those of an older liver" in panel.ui.planLabel.text and "mL (" not in panel.ui.planLabel.text
     panel.click(panel.ui.redoPlanButton)
+    np.testing.assert_array_equal(parts(placed, segmented), made)
+    requireConsistent(panel, placed, segmented)
     panel.click(panel.ui.undoButton)
     settle(panel)
+    np.testing.assert_array_equal(parts(placed, segmented), edited)  # one Undo for all that the new liver changed
+    assert resection_plan.EDITED in panel.ui.planLabel.text and "older" not in panel.ui.planLabel.text
+    panel.click(panel.ui.redoButton)
+    settle(panel)
+    np.testing.assert_array_equal(parts(placed, segmented), made)
+    panel.click(panel.ui.undoPlanButton)
+    panel.ui.smoothingSlider.value = 2
+    settle(panel)
+    requireConsistent(panel, placed, segmented)
     panel.click(panel.ui.undoPlanButton)
     np.testing.assert_array_equal(parts(placed, segmented), edited)
 

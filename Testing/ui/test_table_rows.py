@@ -19,7 +19,7 @@ ML = 0.012
 
 
 def exported(panel, folder) -> list[dict[str, str]]:
-    panel.widget.logic.exportTable(folder / "volumes.csv")
+    panel.widget.logic.exportTable(folder / "volumes.csv", overwrite=True)
     with (folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -11,6 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from .volume import InputError
+
 CHUNK = 2**20
 LONGEST_NUMBER = 40
 """Characters of a number in JSON; a float64 is written with 24 at most."""
@@ -35,6 +37,12 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     if len(data) > most:
         raise ValueError(f"larger than {most / 2**20:.3g} MiB")
     return data
+
+
+def require_new(path: str | Path, overwrite: bool = False) -> None:
+    """Raise InputError where a file or folder of this name exists and is not to be replaced (`overwrite`)."""
+    if Path(path).exists() and not overwrite:
+        raise InputError(f"{path} exists already; give another name, or say that it may be replaced (overwrite=True).")
 
 
 def real_path(path: str | Path) -> Path:

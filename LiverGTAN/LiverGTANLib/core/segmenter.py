@@ -35,8 +35,8 @@ in a message."""
 
 SURELY_NO_LIVER = 0.01
 """Calibrated probability of liver below which the network is sure that there is none. Chosen on simulated clicks into
-liver that student-100k, or the same with noise on its weights, had missed (0.07 at least, on example_ct and
-example_ct_dicom), and random places in the body 25 mm and more from the liver (95 % below 0.008)."""
+liver that student-100k, or the same with noise on its weights, had missed (0.016 at least, on example_ct,
+example_ct_dicom and crlm_ct_1100_8bit), and random places in the body 25 mm and more from the liver (95 % below)."""
 
 USUAL_LIVER_ML = (300.0, 4500.0)
 """Less or more is to be looked at: half of the smallest and twice the largest liver of 369 healthy adults, 594 to 2,250

@@ -11,7 +11,7 @@ from pathlib import Path
 import slicer
 import vtk
 
-from ..core.files import atomic_write
+from ..core.files import atomic_write, require_new
 from ..core.volume import LPS_TO_RAS, InputError, memory_errors_explained
 from . import liver_grid, liver_parts, resection_plan, scene
 from .scene import LABELMAP, SURFACE
@@ -74,8 +74,7 @@ def _export(segmentationNode, paths: dict[str, Path], overwrite: bool) -> list[E
     for path in paths.values():
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path.name} is no surface that is written; end the name in {' or '.join(SUFFIXES)}.")
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} exists already; give another name.")
+        require_new(path, overwrite)
     surfaces = {path: _surface(segmentationNode, segmentId) for segmentId, path in paths.items()}
     with ExitStack() as files:
         for path, surface in surfaces.items():

@@ -7,11 +7,11 @@ the scene, each may be deleted on its own, and a copy of one of them is the user
 import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.files import require_new
 from ..core.terminology import SEGMENT_NAME
 from ..core.volume import InputError, memory_errors_explained
 from . import cut_curve, cut_plane, liver_grid, liver_parts, remnant, scene, table
@@ -135,8 +135,7 @@ def current(liverNode) -> "ResectionPlan":
 def export(liverNode, path, overwrite: bool = False) -> None:
     """See `LiverGTANLogic.exportPlan`."""
     plan = current(liverNode)
-    if Path(path).exists() and not overwrite:
-        raise InputError(f"{path} exists already; give another name.")
+    require_new(path, overwrite)
     cells = [["" if cell is None else cell for cell in row] for row in plan.volumes.roundedRows(plan.remark())]
     table.writeCsv(path, [list(remnant.COLUMNS), *cells])
 
@@ -228,7 +227,7 @@ class ResectionPlan:
     def restore(self, state: PlanState, sizeMm: float | None = None) -> None:
         """Make the plan one with this cut and edit, where sizeMm is the side of a new plane; no cut: no plan.
 
-        An edit of parts of another liver is left out.
+        An edit of parts of another liver comes back as it was; `outdated` says then that they are of an older one.
         """
         cut = state.cut
         if cut is None:
@@ -250,8 +249,9 @@ class ResectionPlan:
         if self.tableNode is None:
             self._own(_TABLE, remnant.createTable(self.liverNode))
         self.finish()
-        if state.edit is not None and state.edit.liverDigest == grid.digest:
+        if state.edit is not None:
             state.edit.restore(self.partsNode)
+            self._noteMadeOf(state.edit.liverDigest)
             liver_parts.makeSurfaces(self.partsNode, self.liverNode)
             self.measure()
 
@@ -319,16 +319,21 @@ class ResectionPlan:
         """After the last of several calls of `split`: surfaces, the table, and what the parts were made of."""
         if self._image is None or liver_grid.key(self.liverNode) != self._gridKey:
             self.split()
-        grid, cut, parts = self.grid(), self._requireCut(), self.partsNode
+        parts = self.partsNode
         if parts.GetTransformNodeID() != self.liverNode.GetTransformNodeID():
             liver_parts.write(parts, self.liverNode, self._image)
         liver_parts.makeSurfaces(parts, self.liverNode)
-        parts.SetAttribute(_MADE_OF, json.dumps([grid.digest, *cut.relation(grid.corners)]))
+        self._noteMadeOf(self.grid().digest)
         parts.SetAttribute(_MADE, liver_parts.digest(parts))
         self._noteLiver()
         volumes = self._volumes(exact=True)
         self._tabulate(volumes, self.notice())
         return volumes
+
+    def _noteMadeOf(self, liverDigest: str) -> None:
+        """Remember which liver the parts are of, and where the cut lies to the present one."""
+        place = self._requireCut().relation(self.grid().corners)
+        self.partsNode.SetAttribute(_MADE_OF, json.dumps([liverDigest, *place]))
 
     def _noteLiver(self) -> None:
         """Remember the liver's segment, and the one before where that was another."""

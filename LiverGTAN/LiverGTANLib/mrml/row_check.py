@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import slicer
 
+from ..core.files import require_new
 from ..core.measurements import TITLES, MeasurementRow
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import InputError, OutOfMemory
@@ -90,8 +91,12 @@ def _interval(texts: dict[str, str], volumeMl: float) -> VolumeInterval | None:
         return None
 
 
-def export(tableNode, path, known: Known) -> None:
-    """Write the table as CSV, after `refresh`. Raises OSError when the file cannot be written."""
+def export(tableNode, path, known: Known, overwrite: bool = False) -> None:
+    """Write the table as CSV, after `refresh`.
+
+    Raises InputError when the file exists and `overwrite` is False, and OSError when it cannot be written.
+    """
+    require_new(path, overwrite)
     refresh(tableNode, known)
     table.export(tableNode, path)
 

@@ -52,7 +52,7 @@ class ExportSection:
     def onVolumes(self) -> None:
         with self._explaining(_(FAILED)):
             if path := self._ask(_("Export volumes"), "liver-volumes.csv", TABLES):
-                row_check.export(self._findOrCreateTable(), path, self._session.resultIn)
+                row_check.export(self._findOrCreateTable(), path, self._session.resultIn, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onPlan(self) -> None:

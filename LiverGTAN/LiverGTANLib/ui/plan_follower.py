@@ -15,6 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from ..core.volume import InputError, OutOfMemory
 from ..mrml import liver_grid, liver_parts, resection_plan
+from ..mrml.liver_grid import Cut
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .change_tracker import REST_MILLISECONDS
@@ -43,6 +44,19 @@ class PlanSteps:
         """The parts of the current state were edited by hand, and are about to be replaced."""
         if state.edit is not None:
             self._states[self._position] = replace(self.current, edit=state.edit)
+
+    def returnTo(self, cut: Cut, liverDigest: str) -> PlanState | None:
+        """The current state, or the one before it, if it has this cut and parts of this liver that were edited by hand.
+
+        It is the current one from then on. None where neither is.
+        """
+        for position in (self._position, self._position - 1):
+            state = self._states[max(0, position)]
+            isOf = state.edit is not None and state.edit.liverDigest == liverDigest
+            if isOf and state.cut is not None and state.cut.key == cut.key:
+                self._position = max(0, position)
+                return state
+        return None
 
     def canGo(self, step: int) -> bool:
         """Whether there is a state so many steps on (or, below 0, back)."""
@@ -180,8 +194,9 @@ class PlanFollower(VTKObservationMixin):
             self._observe()
         key = plan.key()
         if key != self._seen:
+            hasOtherLiver = key[0] != self._seen[0]
             self._seen = key
-            self._follow()
+            self._follow(hasOtherLiver)
         elif (self._edited or (hadParts and plan.partsNode is None)) and not self._moving:
             self.measure()
         elif plan.exists and not self._moving:
@@ -194,8 +209,11 @@ class PlanFollower(VTKObservationMixin):
         segmentId = liver_grid.liverSegmentId(liverNode)
         return liverNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
 
-    def _follow(self) -> None:
-        """Let the parts follow, if there is a plan that they can follow."""
+    def _follow(self, hasOtherLiver: bool) -> None:
+        """Let the parts follow, if there is a plan that they can follow.
+
+        Where the liver is again one whose parts were edited by hand, as after Undo, the edit comes back with it.
+        """
         if not self.plan.exists or None in self._seen:
             self.measure()
             return
@@ -203,7 +221,12 @@ class PlanFollower(VTKObservationMixin):
             with self._changing():
                 if not self._moving:
                     self.steps.keepEdit(self.plan.state())
-                self.volumes, self.remark = self.plan.split(), ""
+                edited = self.steps.returnTo(self.plan.cut(), self.plan.grid().digest) if hasOtherLiver else None
+                if edited is None:
+                    self.volumes, self.remark = self.plan.split(), ""
+            if edited is not None:
+                self._do(lambda: self.plan.restore(edited))
+                return
         except (InputError, OutOfMemory) as error:
             self.volumes, self.remark = None, str(error)
             return
