@@ -15,6 +15,7 @@ from LiverGTANLib.core.orientation_check import (
     FIRST_MIRRORINGS,
     LEAST_RATIO,
     OTHER_MIRRORINGS,
+    MirroredCopy,
     liver_score,
     mirrored_copy,
     suspected_orders,
@@ -40,20 +41,25 @@ def scans() -> Iterator[CtVolume]:
         yield case.ct
 
 
-def scores(analysis: Analysis, engine: NumpyEngine) -> dict[Axes, float]:
-    """Of the scan as it is, and of its mirrored copies."""
-    return {axes: mirrored_copy(analysis, engine, axes).score for axes in ((), *MIRRORINGS)}
+Copies = dict[Axes, MirroredCopy]
 
 
-def best_copy(of: dict[Axes, float]) -> float:
+def copies(analysis: Analysis, engine: NumpyEngine) -> Copies:
+    """The scan as it is, and its mirrored copies."""
+    return {axes: mirrored_copy(analysis, engine, axes) for axes in ((), *MIRRORINGS)}
+
+
+def best_copy(of: Copies) -> float:
     """The score of the best mirrored copy over that of the scan as it is."""
-    return max(of[axes] for axes in MIRRORINGS) / of[()]
+    return max(of[axes].score for axes in MIRRORINGS) / of[()].score
 
 
-def told(of: dict[Axes, float]) -> int:
+def told(of: Copies) -> int:
     """In how many of the seven ways a scan may be stored mirrored, so that one of the first copies shows it."""
     return sum(
-        max(of[both(stored, tried)] for tried in FIRST_MIRRORINGS) > LEAST_RATIO * of[stored] for stored in MIRRORINGS
+        not of[stored].is_clear
+        and max(of[both(stored, tried)].score for tried in FIRST_MIRRORINGS) > LEAST_RATIO * of[stored].score
+        for stored in MIRRORINGS
     )
 
 
@@ -78,12 +84,12 @@ def main() -> None:
     for name in weight_file.available():
         engine = NumpyEngine(weight_file.load(name))
         analyses = [segmenter.analyze(ct, engine) for ct in cts]
-        found = [scores(analysis, engine) for analysis in analyses]
+        found = [copies(analysis, engine) for analysis in analyses]
         ratio = np.max([best_copy(one) for one in found])
-        count = sum(map(told, found))
+        count, clear = sum(map(told, found)), sum(one[()].is_clear for one in found)
         print(
             f"{name}, {len(cts)} CTs: best mirrored copy at most {ratio:.2f} times as much as the scan as it is; "
-            f"told of {count} of {len(MIRRORINGS) * len(cts)} scans stored mirrored.",
+            f"told of {count} of {len(MIRRORINGS) * len(cts)} scans stored mirrored; clear without copies: {clear}.",
             flush=True,
         )
         suspected = sum(bool(suspected_orders(analysis.image)) for analysis in analyses)

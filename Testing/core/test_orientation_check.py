@@ -1,11 +1,13 @@
 """A body that is stored the wrong way round is told, one that is stored right is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from LiverGTANLib.core import segmenter, weight_file
+from LiverGTANLib.core import phantom, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
-from LiverGTANLib.core.orientation_check import check_orientation
+from LiverGTANLib.core.orientation_check import CLEAR_LOG_ODDS, FIRST_MIRRORINGS, TISSUE, check_orientation
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone.image_files import read_ct
 
@@ -63,3 +65,21 @@ def test_exchanged_axes_are_named(sampleCt, engine, order, words):
 @pytest.mark.slow
 def test_axes_that_are_stored_in_another_order_and_say_so_are_right(sampleCt, engine):
     assert findings(CtVolume(sampleCt.hu.transpose(1, 0, 2), sampleCt.ijk_to_ras[:, [0, 2, 1, 3]]), engine) == []
+
+
+class CountingEngine(NumpyEngine):
+    runs = 0
+
+    def forward(self, *arguments):
+        self.runs += 1
+        return super().forward(*arguments)
+
+
+@pytest.mark.parametrize("sure, runs", [(1.02, 0), (0.98, len(FIRST_MIRRORINGS))])
+def test_the_network_runs_again_only_where_it_is_not_sure(engine, sure, runs):
+    analysis = segmenter.analyze(phantom.phantom_ct((5.0, 5.0, 5.0))[0], engine)
+    logit = sure * CLEAR_LOG_ODDS * analysis.temperature
+    everywhere = replace(analysis, logits=np.where(analysis.image > TISSUE, np.float32(logit), np.float32(-1)))
+    counting = CountingEngine(engine.student)
+    assert check_orientation(everywhere, counting) == []
+    assert counting.runs == runs
