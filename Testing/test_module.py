@@ -44,6 +44,17 @@ print("REPORT" + json.dumps({"deeds": deeds, "loaded": loaded, "panel": panel}))
 """
 
 
+def test_every_text_that_is_translated_stands_where_the_translators_tools_find_it():
+    """They read the source, as lupdate does, and find no text behind a name, and none that is put together there."""
+    found = [
+        (path.name, node.lineno, all(isinstance(argument, ast.Constant) for argument in node.args))
+        for path in MODULE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "translate")
+    ]
+    assert len(found) > 50 and all(isLiteral for _, _, isLiteral in found), [one for one in found if not one[2]]
+
+
 @pytest.fixture(scope="module")
 def childReport(tmp_path_factory):
     """What loading the module and opening its panel did in a process of its own."""

@@ -50,6 +50,14 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def heading(measured: str) -> str:
+    """The first line of a benchmark: the machine, its load, versions, and what is measured."""
+    return (
+        f"{processor()}, {threads.thread_count()} threads of {os.cpu_count()} processors (load "
+        f"{os.getloadavg()[0]:.1f}); Python {platform.python_version()}, numpy {np.__version__}; {measured}"
+    )
+
+
 def add_volume(ct: CtVolume):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.name)
     node.SetIJKToRASMatrix(vtkMatrixFromArray(ct.ijk_to_ras))
@@ -88,11 +96,7 @@ def main() -> None:
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
     names = ENGINES if InstalledEngines().has_torch() else ("numpy",)
-    print(
-        f"{processor()}, {threads.thread_count()} threads of {os.cpu_count()} "
-        f"processors; Python {platform.python_version()}; numpy {np.__version__}; "
-        f"{runs} runs each, ms: median (95th percentile)"
-    )
+    print(heading(f"{runs} runs each, ms: median (95th percentile)"))
     with tempfile.TemporaryDirectory() as folder:
         host = SlicerHost(folder)
         host.loadModule(MODULE)

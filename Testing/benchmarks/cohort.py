@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from benchmarks.click_to_mask import processor
+from benchmarks.click_to_mask import heading
 
 from LiverGTANLib.standalone import image_files
 from LiverGTANLib.standalone.nifti import write_nifti
@@ -92,10 +92,7 @@ def main() -> None:
         for place, number in ((cases, count), (single, 1)):
             place.mkdir()
             size = write_cases(place, number)
-        print(
-            f"{processor()}, {os.cpu_count()} processors (load {os.getloadavg()[0]:.1f}); {count} CTs of about {size} "
-            "voxels"
-        )
+        print(heading(f"{count} CTs of about {size} voxels"))
         print(f"{'':18}{'CTs a minute':>14}{'each further CT':>17}{'processor':>12}{'memory':>10}{'again':>9}")
         for number, (way, options) in enumerate(WAYS.items()):
             one = measure(single, folder / f"single-{number}", options)

@@ -121,10 +121,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else CHANGES
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
-    print(
-        f"{click_to_mask.processor()}, {os.cpu_count()} processors (load {os.getloadavg()[0]:.1f}); "
-        f"numpy {np.__version__}; {count} of each, ms: median (95th percentile)"
-    )
+    print(click_to_mask.heading(f"{count} of each, ms: median (95th percentile)"))
     for scan in (ct, click_to_mask.large(ct)):
         scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)
         print(f"\n{scan.name} ({'x'.join(str(n) for n in scan.shape[::-1])})")

@@ -193,11 +193,7 @@ def main() -> None:
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
     names = ENGINES if InstalledEngines().has_torch() else ("numpy",)
-    print(
-        f"{click_to_mask.processor()}, {threads.thread_count()} threads of {os.cpu_count()} "
-        f"processors (load {os.getloadavg()[0]:.1f}); numpy {np.__version__}; {weight_file.DEFAULT}; "
-        f"{runs} runs, ms: median (95th percentile)"
-    )
+    print(click_to_mask.heading(f"{weight_file.DEFAULT}; {runs} runs, ms: median (95th percentile)"))
     watch = Watch()
     for scan in (ct, click_to_mask.large(ct)):
         scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)

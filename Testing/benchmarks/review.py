@@ -41,10 +41,7 @@ def measure(logic, volume) -> None:
 def main() -> None:
     samples.fetch()
     ct = image_files.read_ct(samples.CT)
-    print(
-        f"{click_to_mask.processor()}, {os.cpu_count()} processors (load {os.getloadavg()[0]:.1f}); "
-        f"numpy {np.__version__}; ms: median (95th percentile)"
-    )
+    print(click_to_mask.heading("ms: median (95th percentile)"))
     for scan in (ct, click_to_mask.large(ct)):
         scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)
         with tempfile.TemporaryDirectory() as folder:

@@ -77,10 +77,7 @@ def measure(volume) -> None:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else FRAMES
-    print(
-        f"{click_to_mask.processor()}, {os.cpu_count()} processors (load {os.getloadavg()[0]:.1f}); "
-        f"numpy {np.__version__}; 512x512x129 voxels"
-    )
+    print(click_to_mask.heading("512x512x129 voxels"))
     with tempfile.TemporaryDirectory() as folder:
         host = SlicerHost(folder)
         _browser, volume = add_frames(count)

@@ -476,7 +476,7 @@ def test_without_a_label_map_nothing_is_measured_and_it_is_told(plan, liverNode)
         node.GetSegmentation().SetSourceRepresentationName(scene.SURFACE)
         node.GetSegmentation().RemoveRepresentation(scene.LABELMAP)
     assert plan.outdated() == "The liver has no label map any more; the parts are those of the liver before."
-    with pytest.raises(InputError, match=r"volume of 'remnant' in '.* parts' cannot be measured, for it has no label"):
+    with pytest.raises(InputError, match=r"'remnant' in '.* parts' has no label map and cannot be measured"):
         plan.measure()
     assert not plan.isEdited()
 

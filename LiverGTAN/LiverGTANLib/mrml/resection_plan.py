@@ -19,6 +19,7 @@ from .cut_curve import CutCurve
 from .liver_grid import Cut, LiverGrid
 from .liver_parts import PartsEdit
 from .remnant import RemnantVolumes
+from .segment_volume import noLabelmap
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +76,7 @@ def obstacle(liverNode) -> str:
         isThere = np.any(scene.labelmapArray(labelmap) == segment.GetLabelValue())
         return "" if isThere else "The liver is empty; segment it first."
     if segment is not None:
-        return (
-            "The liver has no label map; make 'Binary labelmap' its source representation in the Segmentations module."
-        )
+        return noLabelmap(liverNode, segment)
     segmentation = liverNode.GetSegmentation()
     segments = map(segmentation.GetSegment, segmentation.GetSegmentIDs())
     several = [one for one in segments if one.GetName().strip().lower() == SEGMENT_NAME]

@@ -20,6 +20,7 @@ from ..core.segmentation_job import Preview
 from ..core.volume import SPACING_MM, InputError, memory_errors_explained
 from . import liver_grid, scene
 from .parameters import ChosenParameters
+from .segment_volume import requireLabelmap
 from .session import SegmentationRequest, Session
 from .warp import Warp
 
@@ -82,12 +83,7 @@ class SegmentSlices:
     def of(segmentationNode, segmentId: str) -> "SegmentSlices":
         """Raises InputError when the segment has no label map, or lies under a transform that folds space."""
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-        labelmap = segment.GetRepresentation(scene.LABELMAP)
-        if labelmap is None:
-            raise InputError(
-                f"'{segment.GetName()}' in '{segmentationNode.GetName()}' has no label map; make 'Binary labelmap' the "
-                "source representation in the Segmentations module."
-            )
+        labelmap = requireLabelmap(segmentationNode, segment)
         inside = scene.labelmapArray(labelmap) == segment.GetLabelValue()
         box = boxes.bounding_box(inside) if inside.size else boxes.whole((0, 0, 0))
         box = boxes.whole((0, 0, 0)) if box is None else box

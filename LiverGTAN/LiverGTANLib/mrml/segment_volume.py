@@ -22,17 +22,28 @@ def segmentMl(segmentationNode, segmentId: str) -> float:
     Raises InputError when it has no label map.
     """
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    labelmap = segment.GetRepresentation(scene.LABELMAP)
-    if labelmap is None:
-        raise InputError(
-            f"The volume of '{segment.GetName()}' in '{segmentationNode.GetName()}' cannot be measured, for it has no "
-            "label map; make 'Binary labelmap' the source representation in the Segmentations module."
-        )
+    labelmap = requireLabelmap(segmentationNode, segment)
     if scene.isWarped(segmentationNode):
         voxels = scene.labelmapArray(labelmap) == segment.GetLabelValue()
         return Warp.ofLabelmap(segmentationNode, labelmap).voxelVolumes.sum_ml(voxels, (0, 0, 0))
     toWorld = scene.localToWorld(segmentationNode) @ scene.imageToWorld(labelmap)
     return scene.segmentVoxels(segment) * measurements.voxel_ml(toWorld)
+
+
+def requireLabelmap(segmentationNode, segment):
+    """The label map of a segment. Raises InputError, which says what to do, when it has none."""
+    labelmap = segment.GetRepresentation(scene.LABELMAP)
+    if labelmap is None:
+        raise InputError(noLabelmap(segmentationNode, segment))
+    return labelmap
+
+
+def noLabelmap(segmentationNode, segment) -> str:
+    """What to say of a segment without a label map."""
+    return (
+        f"'{segment.GetName()}' in '{segmentationNode.GetName()}' has no label map and cannot be measured; make "
+        "'Binary labelmap' the source representation in the Segmentations module."
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from ..mrml.session import Session
 
 SURFACES = "STL (*.stl);;OBJ (*.obj)"
 TABLES = "CSV (*.csv)"
-FAILED = "The file could not be written."
 
 
 class ExportSection:
@@ -50,26 +49,26 @@ class ExportSection:
         self._say("")
 
     def onVolumes(self) -> None:
-        with self._explaining(_(FAILED)):
+        with self._explaining(_("The file could not be written.")):
             if path := self._ask(_("Export volumes"), "liver-volumes.csv", TABLES):
                 row_check.export(self._findOrCreateTable(), path, self._session.resultIn, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onPlan(self) -> None:
-        with self._explaining(_(FAILED)):
+        with self._explaining(_("The file could not be written.")):
             resection_plan.current(self._settled())
             if path := self._ask(_("Export plan"), "liver-plan.csv", TABLES):
                 resection_plan.export(self._liver(), path, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onSurface(self) -> None:
-        with self._explaining(_(FAILED)):
+        with self._explaining(_("The file could not be written.")):
             liverNode = self._liver()
             if path := self._ask(_("Export surface of the liver"), "liver.stl", SURFACES):
                 self._tell([export_surface.exportLiver(liverNode, path, overwrite=True)])
 
     def onParts(self) -> None:
-        with self._explaining(_(FAILED)):
+        with self._explaining(_("The file could not be written.")):
             liverNode = self._settled()
             resection_plan.current(liverNode)
             path = self._ask(_("Export surfaces of the parts"), "liver-plan.stl", SURFACES, export_surface.partPaths)

@@ -31,13 +31,11 @@ from .planning_section import PlanningSection
 from .result_line import ResultLine, setText
 from .review_section import ReviewSection
 from .sequence_section import SequenceSection
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, showFailure
 
 SHOW_RUN_AFTER_SECONDS = 0.5
 """A run that is over before this shows neither progress nor Cancel: they would only flicker. A choice, not a
 measurement; a second click of a double click, which must not cancel, comes sooner."""
-
-FAILED = "The liver could not be segmented."
 
 CHOSEN_BY_USER = ("outputSegmentation", "region", "measurements")
 """Parameters whose node, when it is deleted, must not be replaced by the neighbor that its selector jumps to: a liver
@@ -431,7 +429,7 @@ class Panel(VTKObservationMixin):
 
     def onApplyButton(self) -> None:
         if not self.runner.running:
-            with slicer.util.tryWithErrorDisplay(_(FAILED)):
+            with slicer.util.tryWithErrorDisplay(_failed()):
                 if self.ui.resultLabel.text:
                     self.line.say("")
                 self._start()
@@ -462,7 +460,7 @@ class Panel(VTKObservationMixin):
         """
         self._writing, problem = True, ""
         try:
-            with slicer.util.tryWithErrorDisplay(_(FAILED), waitCursor=True):
+            with slicer.util.tryWithErrorDisplay(_failed(), waitCursor=True):
                 try:
                     self._put(request, found)
                 except (WriteError, InputError) as error:
@@ -523,11 +521,7 @@ class Panel(VTKObservationMixin):
     def _fail(self, error: BaseException) -> None:
         """Show an error to the user."""
         setText(self.ui.engineInfoLabel, self.session.engines.describe())
-        try:
-            with slicer.util.tryWithErrorDisplay(_(FAILED)):
-                raise error
-        finally:
-            self.refresh()
+        showFailure(error, _failed(), self.refresh)
 
     def _sayOfBatch(self, text: str) -> None:
         setText(self.ui.batchLabel, text)
@@ -582,6 +576,10 @@ class Panel(VTKObservationMixin):
     def loadSample(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
             self.parameterNode.inputVolume = sample_data.load()
+
+
+def _failed() -> str:
+    return _("The liver could not be segmented.")  # translated when it is shown, in the language that is set then
 
 
 def _boundWidgets(ui) -> dict:

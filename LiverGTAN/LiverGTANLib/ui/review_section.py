@@ -11,7 +11,7 @@ from ..mrml.parameters import ChosenParameters
 from ..mrml.review import Review, ReviewSlice
 from ..mrml.session import SegmentationRequest, Session
 from .appearance import WidgetStates
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, showFailure
 
 
 class ReviewSection:
@@ -108,11 +108,7 @@ class ReviewSection:
         )
 
     def _onFailed(self, error: BaseException) -> None:
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The review could not go on.")):
-                raise error
-        finally:
-            self.refresh()
+        showFailure(error, _("The review could not go on."), self.refresh)
 
     def _useNetwork(self, asked: Review, request: SegmentationRequest, border=None) -> None:
         asked.useNetwork(border if border is not None else request.job.uncertain_border(), request)

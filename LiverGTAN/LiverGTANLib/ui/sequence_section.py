@@ -12,7 +12,7 @@ from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentat
 from ..mrml.session import Session
 from ..mrml.volume_curve import CurvePoint
 from .appearance import WidgetStates
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, showFailure
 
 
 class SequenceSection:
@@ -166,11 +166,7 @@ class SequenceSection:
         return said
 
     def _onFailed(self, error: BaseException) -> None:
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The frames could not be segmented.")):
-                raise error
-        finally:
-            self._onProgress()
+        showFailure(error, _("The frames could not be segmented."), self._onProgress)
 
     def _onGone(self) -> None:
         self._say(_("Canceled: the sequence, its browser or its volume was removed; nothing was changed."))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import qt
+import slicer
 
 from ..core import threads
 from ..core.segmentation_job import SegmentationJob
@@ -20,6 +21,18 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.008
 """Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker and
 then lets the event loop have its turn: half of a frame at 60 Hz."""
+
+
+def showFailure(error: BaseException, message: str, refresh: Callable[[], None]) -> None:
+    """Show and log why work on the worker thread failed, then call refresh(), whatever becomes of that.
+
+    message: what could not be done, for the user.
+    """
+    try:
+        with slicer.util.tryWithErrorDisplay(message):
+            raise error
+    finally:
+        refresh()
 
 
 def _ignore(*_) -> None:
