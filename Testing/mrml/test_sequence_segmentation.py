@@ -10,6 +10,7 @@ import vtk
 from slicer.util import arrayFromSegmentBinaryLabelmap, updateSegmentBinaryLabelmapFromArray
 
 from LiverGTANLib.core.engines.engine import Cancelled
+from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import scene, sequence_segmentation, volume_curve
 from LiverGTANLib.mrml.frame_state import CT_CHANGED, MOVED
@@ -207,8 +208,6 @@ def test_segmentations_that_are_there_are_replaced_only_where_that_is_allowed_an
     with pytest.raises(InputError, match="segmented already"):
         logic.segmentSequence(volume)
     assert nodes() == before and masks(first) == there
-    from LiverGTANLib.core.postprocess import PostprocessSettings
-
     second = logic.segmentSequence(volume, settings=PostprocessSettings(threshold=0.6), replace=True)
     assert len(nodes()) == len(before) and second.segmentation == first.segmentation
     assert all(new < old for new, old in zip(masks(second), there))
@@ -371,8 +370,6 @@ def test_a_new_run_puts_the_masks_where_the_ct_is_and_undo_puts_them_back(logic,
 
 
 def test_a_frame_segmented_again_alone_can_be_undone_alone(logic, slicerHost):
-    from LiverGTANLib.core.postprocess import PostprocessSettings
-
     browser, volume = addPhantomSequence(2)
     result = logic.segmentSequence(volume)
     there = masks(result)
@@ -524,6 +521,33 @@ def test_an_error_while_writing_leaves_all_as_it_was(logic, slicerHost, monkeypa
     if first:
         assert masks(first) == there and np.count_nonzero(shown(first)) == there[0]
         assert logic.measureSequence(volume) == first.points
+
+
+@pytest.mark.parametrize(("module", "step", "again"), [(volume_curve, "write", True), (scene, "setOwned", False)])
+def test_an_error_in_undo_leaves_the_run_which_can_then_be_undone(logic, slicerHost, monkeypatch, module, step, again):
+    browser, volume = addPhantomSequence(2)
+    empty = nodes()
+    results = [logic.segmentSequence(volume)]
+    if again:
+        results.append(logic.segmentSequence(volume, settings=PostprocessSettings(threshold=0.6), replace=True))
+    result, function, failed = results[-1], getattr(module, step), []
+    before, there = nodes(), masks(result)
+
+    def failOnce(*arguments):
+        if failed:
+            return function(*arguments)
+        failed.append(step)
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(module, step, failOnce)
+    with pytest.raises(RuntimeError):
+        result.undo()
+    assert failed and sorted(nodes()) == sorted(before) and CtSequence.of(volume).segmentations == result.segmentations
+    assert masks(result) == there and np.count_nonzero(shown(result)) == there[0]
+    assert logic.measureSequence(volume) == result.points
+    for one in results[::-1]:
+        one.undo()
+    assert nodes() == empty and browser.GetNumberOfSynchronizedSequenceNodes(True) == 1
 
 
 def test_a_sequence_is_saved_and_loaded_with_the_scene(logic, slicerHost, tmp_path):

@@ -319,13 +319,15 @@ class FrameSegmentation:
             transformBefore = proxyNode.GetTransformNodeID()
             onError(proxyNode.SetAndObserveTransformNodeID, transformBefore)
             proxyNode.SetAndObserveTransformNodeID(source.proxyNode.GetTransformNodeID())
-            scene.setOwned(source.sequenceNode, _SEGMENTATIONS, made)
+            _own(source, made)
             _remember(source, points)
-            restoreCurve = self._writeCurve(points, onError)
+            curveBefore = _tableCopy(scene.owned(source.sequenceNode, _TABLE))
+            onError(restoreCurve, source, curveBefore)
+            writeCurve(source, points)
             source.browserNode.SetSelectedItemNumber(selected)
             rollback.pop_all()
         scene.useSegmentation(source.proxyNode, proxyNode)
-        undo = _Undo(source, made, self._replaced, proxyNode if isNew else None, transformBefore, restoreCurve)
+        undo = _Undo(source, made, self._replaced, proxyNode if isNew else None, transformBefore, curveBefore)
         return SequenceResult(source, made, proxyNode, *curveNodes(source), points, undo.undo)
 
     def _requireUnchanged(self, results: list[FrameResult]) -> None:
@@ -346,26 +348,51 @@ class FrameSegmentation:
 
     def _restoreOwned(self, node) -> None:
         if self.source.sequenceNode.GetScene() is not None:
-            scene.setOwned(self.source.sequenceNode, _SEGMENTATIONS, node)
-
-    def _writeCurve(self, points: list[CurvePoint], onError: Callable) -> Callable[[], None]:
-        """Table and chart; returns what restores those that were there before, or removes them."""
-        owner = self.source.sequenceNode
-        before = _tableCopy(scene.owned(owner, _TABLE))
-        onError(restoreCurve, self.source, before)
-        writeCurve(self.source, points)
-        return lambda: restoreCurve(self.source, before)
+            _own(self.source, node)
 
 
 class _Undo:
-    """Takes a run back."""
+    """Takes a run back. replaced: the segmentations before, transformId: what the node that showed them lay under, and
+    curve: their table, each None for none. newProxy: the node that shows the segmentations, if the run made it."""
 
-    def __init__(self, source: CtSequence, made, replaced, newProxy, transformId, restore: Callable[[], None]):
+    def __init__(self, source: CtSequence, made, replaced, newProxy, transformId, curve):
         self._source, self._made, self._replaced = source, made, replaced
-        self._newProxy, self._transformId, self._restore = newProxy, transformId, restore
-        self._state, self._transformOfRun = maskTimes(made), source.maskProxy.GetTransformNodeID()
+        self._newProxy, self._transformId, self._curve = newProxy, transformId, curve
+        self._transformOfRun = source.maskProxy.GetTransformNodeID()
+        self._noteState()
+
+    def _noteState(self) -> None:
+        self._state = maskTimes(self._made)
 
     def undo(self) -> None:
+        """See `SequenceResult`. After an error all is as it was; so nodes are removed when all else is done."""
+        proxyNode = self._requireUndoable()
+        source, made = self._source, self._made
+        with ExitStack() as rollback:
+
+            def onError(function: Callable, *arguments) -> None:
+                rollback.callback(takeBack, function, *arguments)
+
+            onError(self._noteState)  # what is shown again is a copy
+            onError(_own, source, made)
+            onError(_show, source, made, proxyNode)
+            _hide(source, made)
+            if self._replaced is not None:
+                self._showReplaced(proxyNode, onError)
+            _own(source, self._replaced)
+            if self._curve is not None:
+                onError(restoreCurve, source, _tableCopy(scene.owned(source.sequenceNode, _TABLE)))
+                restoreCurve(source, self._curve)
+            if self._replaced is not None and self._curve is not None and curveNodes(source)[0] is not None:
+                measure(source)  # CTs or transforms may have changed since the restored table was written
+            rollback.pop_all()
+        if self._curve is None:
+            restoreCurve(source, None)
+        if self._replaced is None and proxyNode is not None and proxyNode == self._newProxy:
+            scene.removeNode(proxyNode)
+
+    def _requireUndoable(self):
+        """The node that shows the segmentations, None without one. Raises InputError, see `SequenceResult`."""
         source, made = self._source, self._made
         if not source.exists or source.segmentations != made:
             raise InputError(
@@ -377,20 +404,19 @@ class _Undo:
                 f"'{made.GetName()}' in the Data module."
             )
         proxyNode = source.browserNode.GetProxyNode(made)
-        isOurs = proxyNode is not None and proxyNode == self._newProxy
-        if self._replaced is None and isOurs:
+        if self._replaced is None and proxyNode is not None and proxyNode == self._newProxy:
             _requireNoPlan(proxyNode)
-        _hide(source, made)
-        if self._replaced is not None:
-            if proxyNode is not None and proxyNode.GetTransformNodeID() == self._transformOfRun:  # not moved since
-                proxyNode.SetAndObserveTransformNodeID(self._transformId)
-            _show(source, self._replaced, proxyNode or scene.createSegmentation(source.proxyNode))
-        elif isOurs:
-            scene.removeNode(proxyNode)
-        scene.setOwned(source.sequenceNode, _SEGMENTATIONS, self._replaced)
-        self._restore()
-        if self._replaced is not None and scene.owned(source.sequenceNode, _TABLE) is not None:
-            measure(source)  # CTs or transforms may have changed since the restored table was written
+        return proxyNode
+
+    def _showReplaced(self, proxyNode, onError: Callable) -> None:
+        if proxyNode is None:
+            proxyNode = scene.createSegmentation(self._source.proxyNode)
+            onError(scene.removeNode, proxyNode)
+        elif proxyNode.GetTransformNodeID() == self._transformOfRun:  # not moved since
+            onError(proxyNode.SetAndObserveTransformNodeID, self._transformOfRun)
+            proxyNode.SetAndObserveTransformNodeID(self._transformId)
+        onError(_hide, self._source, self._replaced)
+        _show(self._source, self._replaced, proxyNode)
 
 
 def replacing(source: CtSequence) -> str:
@@ -522,13 +548,16 @@ def _segmentationOf(result: FrameResult):
 
 
 def _show(source: CtSequence, made, proxyNode) -> None:
-    """Let the browser show a sequence of segmentations in a node; what is edited there goes into the sequence."""
+    """Let the browser show a sequence of segmentations in a node (None: in none), from which edits go into it."""
     browser, mrmlScene = source.browserNode, source.sequenceNode.GetScene()
     if made.GetScene() is None:
         mrmlScene.AddNode(made)
     index = browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
     shown = made.GetDataNodeAtValue(index)
     with NodeModify(browser):
+        if proxyNode is None:
+            browser.AddSynchronizedSequenceNodeID(made.GetID())
+            return
         if shown is not None:  # so that nothing else can be saved as this frame's
             proxyNode.CopyContent(shown, False)
         scene.setReference(proxyNode, scene.LIVER_ROLE, source.proxyNode)
@@ -537,6 +566,11 @@ def _show(source: CtSequence, made, proxyNode) -> None:
         browser.SetMissingItemMode(made, browser.MissingItemCreateFromDefault)  # not the mask of another frame
         browser.SetOverwriteProxyName(made, False)
         browser.SetSaveChanges(made, True)
+
+
+def _own(source: CtSequence, made) -> None:
+    """Let a sequence of segmentations (None: none) be the one that was made of the frames."""
+    scene.setOwned(source.sequenceNode, _SEGMENTATIONS, made)
 
 
 def _hide(source: CtSequence, made) -> None:
