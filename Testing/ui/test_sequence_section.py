@@ -5,6 +5,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.mrml import scene, self_test
+from LiverGTANLib.mrml.resection_plan import ResectionPlan
 from LiverGTANLib.mrml.sequence_segmentation import BEFORE_CHANGED, CtSequence, curveNodes
 from LiverGTANLib.mrml.session import EDITED
 from support.interactive_cases import addRoi, settle
@@ -120,6 +121,21 @@ def test_removed_after_the_run_each_node_leaves_the_rest_in_order(panel, frames)
         panel.host.processEvents()
         panel.widget.panel.sequence.refresh()
     assert enabled(panel) == [] and not panel.host.dialogs.messages
+
+
+def test_a_plan_follows_the_frame_that_is_shown(panel, frames):
+    """A browser replaces what the node holds, of which the node sends its own event alone."""
+    browser, volume = frames
+    segmentAll(panel)
+    panel.click(panel.ui.placePlaneButton)
+    settle(panel)
+    before = panel.ui.planLabel.text
+    browser.SetSelectedItemNumber(1)
+    panel.host.processEvents()
+    settle(panel)
+    parts = ResectionPlan(panel.output).partsNode.GetSegmentation()
+    assert sum(scene.segmentVoxels(parts.GetNthSegment(n)) for n in (0, 1)) == counts(volume)[1] != counts(volume)[0]
+    assert "Remnant" in panel.ui.planLabel.text != before
 
 
 def test_what_is_there_is_replaced_only_after_a_question(panel, frames):

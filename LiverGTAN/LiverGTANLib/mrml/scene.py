@@ -93,10 +93,13 @@ def imageEvents(volumeNode) -> tuple:
 
 
 def segmentEvents(segmentationNode) -> tuple:
-    """Events of a segmentation node after which its segments, their voxels or their place may be others."""
+    """Events of a segmentation node after which its segments, their voxels or their place may be others.
+
+    Where its whole content is replaced, as by a browser of sequences, it sends the node's own event alone.
+    """
     events = slicer.vtkSegmentation
     changed = events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved
-    return (*changed, segmentationNode.TransformModifiedEvent)
+    return (*changed, vtk.vtkCommand.ModifiedEvent, segmentationNode.TransformModifiedEvent)
 
 
 def imageKey(volumeNode) -> tuple:

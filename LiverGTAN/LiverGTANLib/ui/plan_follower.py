@@ -145,6 +145,8 @@ class PlanFollower(VTKObservationMixin):
             self.addObserver(cutNode, cutNode.PointEndInteractionEvent, self._onEnd)
 
     def _observeSegments(self, segmentationNode, slot) -> None:
+        # Where its whole content is replaced, as by a browser of sequences, the node sends its own event alone.
+        self.addObserver(segmentationNode, vtk.vtkCommand.ModifiedEvent, slot)
         segmentation = segmentationNode.GetSegmentation()
         for event in (
             segmentation.SourceRepresentationModified,
