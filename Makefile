@@ -2,7 +2,7 @@
 # make check                      lint, format, types and the fast tests, in under a minute
 # make test                       lint, format, types and all tests that need no Slicer application
 # make test-all                   the same, and 10,000 generated inputs: files, weights, settings and command lines
-# make test-slicer-python         the extension's tests on another Python, without torch: PYTHON=python3.12
+# make test-slicer-python         the extension on another Python, without torch: PYTHON=python3.12
 # make test-python                core and command line on another Python and numpy: PYTHON=python3.10 NUMPY=numpy==1.26.4
 # make test-in-slicer SLICER=...  what users do, inside the Slicer application; screenshots go to out/slicer
 # make train-demo                 the whole training path on a generated phantom, in about five minutes
@@ -63,10 +63,15 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(RUN) -m mypy
 
+# In full: what needs Slicer, and how programs start. Of core and command line, which `make test` runs in full on another
+# Python, what is fast, as `test-python` does.
+START = Testing/core/test_start.py Testing/standalone/test_command_line.py
+SOURCES_ONLY = Testing/test_architecture.py Testing/test_documentation.py
 test-slicer-python: VENV = .venv-slicer-python
 test-slicer-python:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.installed-slicer
-	$(PYTEST) --ignore=Testing/training --ignore=Testing/test_documentation.py
+	$(PYTEST) Testing/host Testing/mrml Testing/ui $(filter-out $(SOURCES_ONLY),$(wildcard Testing/test_*.py)) $(START)
+	$(PYTEST) Testing/core Testing/standalone $(addprefix --ignore=,$(START)) -m "not slow"
 
 NUMPY ?= numpy
 test-python: VENV = .venv-$(notdir $(PYTHON))

@@ -42,8 +42,9 @@ SHORT = "--steps 2 --warmup 1 --threads 1 --precision 32-true --accelerator cpu"
 VOLUMES = "--phantom --count 4 --shape 32 32 32 --workers 1"
 TINY = {
     "make train-demo ": "ARGUMENTS='--sizes {folder}/demo.toml --output {folder}/runs/demo'",
-    "make benchmark ": "ARGUMENTS=1 SLICES=0",
+    "make benchmark ": "ARGUMENTS='1 --quick' SLICES=0",
     "make benchmark-simulated_clicks ": "ARGUMENTS='--students student-30k --noise'",
+    "python -m LiverGTANLib segment ": "--engine numpy",
     "python -m training synthesize --output ": VOLUMES,
     "python -m training synthesize --labels ": f"{VOLUMES} --real-share 0",
     "python -m training synthesize --datasets ": "--count 4 --shape 32 32 32 --workers 1 --validation-share 0",
@@ -190,10 +191,12 @@ def console(slicerHost, tmp_path, monkeypatch):
     """The names of Slicer's Python console, in a folder of the user's, with a CT in the scene."""
     import slicer
 
+    from LiverGTANLib.core.engines import factory
     from LiverGTANLib.mrml import self_test
-    from support.module_fixtures import MODULE_FILE
+    from support.module_fixtures import MODULE_FILE, TorchNotLoaded
     from support.sequence_cases import addPhantomSequence
 
+    monkeypatch.setattr(factory, "TorchPackage", TorchNotLoaded)
     slicerHost.loadModule(MODULE_FILE)
     volumeNode, _ = self_test.addPhantom()
     monkeypatch.chdir(tmp_path)

@@ -1,13 +1,13 @@
 """Click-to-mask time of both engines, by stage, in a real MRML scene.
 
-`make benchmark-click_to_mask [ARGUMENTS=RUNS]`: the sample CT and the same scan on a 512x512x129 grid; medians (and
-95th percentiles) of paired runs. "click" is `LiverGTANLogic.process`: reading the node, resampling, network, mask and
-writing the segment, with nothing cached but the loaded engine.
+`make benchmark-click_to_mask [ARGUMENTS="RUNS --quick"]`: the sample CT and the same scan on a 512x512x129 grid;
+medians (and 95th percentiles) of paired runs. "click" is `LiverGTANLogic.process`: reading the node, resampling,
+network, mask and writing the segment, with nothing cached but the loaded engine.
 """
 
+import argparse
 import os
 import platform
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import slicer
 from slicer.util import arrayFromVolume, updateVolumeFromArray, vtkMatrixFromArray
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib.core import threads
+from LiverGTANLib.core import phantom, threads
 from LiverGTANLib.core.engines.factory import ENGINES, InstalledEngines
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone import image_files
@@ -26,6 +26,31 @@ MODULE = Path(__file__).resolve().parent.parent.parent / "LiverGTAN" / "LiverGTA
 RUNS = 15
 LARGE_SHAPE = (129, 512, 512)
 STAGES = ("resample", "network", "mask", "measure", "write", "total")
+QUICK_SPACING_MM = (4.0, 4.0, 4.0)
+
+
+def parser(description: str | None, runs: int) -> argparse.ArgumentParser:
+    """Of the arguments that the benchmarks of `make benchmark` share."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("runs", type=int, nargs="?", default=runs)
+    made.add_argument(
+        "--quick", action="store_true", help="a small phantom on numpy alone: shows that it runs, no figure counts"
+    )
+    return made
+
+
+def scans(quick: bool) -> list[CtVolume]:
+    """The sample CT, as it is and on the large grid; with `quick` a phantom instead."""
+    if quick:
+        return [phantom.phantom_ct(QUICK_SPACING_MM)[0]]
+    samples.fetch()
+    ct = image_files.read_ct(samples.CT)
+    return [CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name) for scan in (ct, large(ct))]
+
+
+def engines(quick: bool) -> tuple[str, ...]:
+    """Names of those to measure."""
+    return ENGINES if InstalledEngines().has_torch() and not quick else ("numpy",)
 
 
 def large(ct: CtVolume) -> CtVolume:
@@ -92,25 +117,22 @@ def table(title: str, times: dict[str, list[dict[str, float]]]) -> None:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
-    samples.fetch()
-    ct = image_files.read_ct(samples.CT)
-    names = ENGINES if InstalledEngines().has_torch() else ("numpy",)
-    print(heading(f"{runs} runs each, ms: median (95th percentile)"))
+    options = parser(__doc__, RUNS).parse_args()
+    names = engines(options.quick)
+    print(heading(f"{options.runs} runs each, ms: median (95th percentile)"))
     with tempfile.TemporaryDirectory() as folder:
         host = SlicerHost(folder)
         host.loadModule(MODULE)
         from LiverGTAN import LiverGTANLogic
 
-        for scan in (ct, large(ct)):
-            scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)
+        for scan in scans(options.quick):
             for student in ("student-100k", "student-30k"):
                 logic = LiverGTANLogic()
                 process = logic.process
                 logic.process = lambda node, engine, p=process, s=student: p(node, student=s, engine=engine)
                 node = add_volume(scan)
                 shape = "x".join(str(n) for n in scan.shape[::-1])
-                table(f"{scan.name} ({shape}), {student}", measure(logic, node, names, runs))
+                table(f"{scan.name} ({shape}), {student}", measure(logic, node, names, options.runs))
                 slicer.mrmlScene.RemoveNode(node)
         host.close()
 

@@ -1,15 +1,14 @@
 """Latency of each action of a user, and the longest hold of the main thread, with the real panel and MRML.
 
-`make benchmark-interaction [ARGUMENTS=RUNS]`: the sample CT and the same scan on a 512x512x129 grid, with numpy and,
-where it is installed, torch. Milliseconds: median (95th percentile). An action lasts from the event (a click, the
-release of a drag, a step of a drag) until what it causes is in the scene; the event loop runs meanwhile.
+`make benchmark-interaction [ARGUMENTS="RUNS --quick"]`: the sample CT and the same scan on a 512x512x129 grid, with
+numpy and, where it is installed, torch. Milliseconds: median (95th percentile). An action lasts from the event (a
+click, the release of a drag, a step of a drag) until what it causes is in the scene; the event loop runs meanwhile.
 "hold" is the longest time that one turn of the event loop took, less the wait for the worker; "cpu" the longest
 processor time of the main thread in one turn. On a busy machine "hold" also counts what other processes took.
 """
 
 import os
 import platform
-import sys
 import tempfile
 import time
 
@@ -20,11 +19,7 @@ from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost
 from LiverGTANLib.core import threads, weight_file, worker
-from LiverGTANLib.core.engines.factory import ENGINES, InstalledEngines
-from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.mrml import scene
-from LiverGTANLib.standalone import image_files
-from training.data import samples
 
 RUNS = 20
 DRAG_STEPS = 25
@@ -189,22 +184,18 @@ def table(title: str, times: dict[str, list[float]], holds: dict[str, list[tuple
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
-    samples.fetch()
-    ct = image_files.read_ct(samples.CT)
-    names = ENGINES if InstalledEngines().has_torch() else ("numpy",)
-    print(click_to_mask.heading(f"{weight_file.DEFAULT}; {runs} runs, ms: median (95th percentile)"))
+    options = click_to_mask.parser(__doc__, RUNS).parse_args()
+    print(click_to_mask.heading(f"{weight_file.DEFAULT}; {options.runs} runs, ms: median (95th percentile)"))
     watch = Watch()
-    for scan in (ct, click_to_mask.large(ct)):
-        scan = CtVolume(scan.hu.astype(np.int16), scan.ijk_to_ras, scan.name)
-        for name in names:
+    for scan in click_to_mask.scans(options.quick):
+        for name in click_to_mask.engines(options.quick):
             with tempfile.TemporaryDirectory() as folder:
                 host = SlicerHost(folder)
                 host.loadModule(click_to_mask.MODULE)
                 host.openModule("LiverGTAN")
                 bench = Bench(host, click_to_mask.add_volume(scan), name, watch)
                 shape = "x".join(str(n) for n in scan.shape[::-1])
-                table(f"{scan.name} ({shape}), {name}", measure(bench, runs), bench.holds)
+                table(f"{scan.name} ({shape}), {name}", measure(bench, options.runs), bench.holds)
                 host.close()
 
 

@@ -6,7 +6,6 @@ slows all alike; figures are medians of processor time, and of wall time, in ms.
 those in `Testing/benchmarks/results`; without, they are compared with them, and what moved is said.
 """
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -19,20 +18,19 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks import answers, peers
-from benchmarks.click_to_mask import large, processor
+from benchmarks.click_to_mask import parser, processor, scans
 
 from LiverGTANLib.core import measurements, segmenter, threads, uncertainty, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
-from LiverGTANLib.standalone import image_files
-from training.data import samples
 from training.evaluation.markdown import markdown_table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FEWEST_RUNS = 7
 SHORT, LONG = 129, 1500
-BLOCK = (64, 64, 64)
-"""Cells on which published networks are timed: a sixth of a scan, as some take seconds for that."""
+BLOCK, QUICK_BLOCK = (64, 64, 64), (32, 32, 32)
+"""Cells on which published networks are timed: a sixth of a scan, as some take seconds for that; and the fewest that
+they have levels for."""
 
 REST_S = 0.05
 """Before each timing: the threads of some libraries look for work for a while after they had some, which would count as
@@ -175,12 +173,10 @@ def sizes_mb() -> dict[str, float]:
     }
 
 
-def measure(runs: int, slices: int) -> dict:
-    """Every group, with what one must know of the machine."""
+def measure(runs: int, slices: int, quick: bool) -> dict:
+    """Every group, with what one must know of the machine. quick: see `click_to_mask.parser`."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    samples.fetch()
-    sample = large(image_files.read_ct(samples.CT))
-    scan = CtVolume(sample.hu, sample.ijk_to_ras, "512x512x129")
+    scan = scans(quick)[-1]
     image, _ = to_model_grid(scan)
     groups: dict[str, Group] = {}
     for name in weight_file.available():
@@ -188,9 +184,9 @@ def measure(runs: int, slices: int) -> dict:
         groups[f"{SHORT} slices, {name}"] = in_turn({**simpleitk(scan), **stages(scan, name)}, runs)
         engines = {"numpy": NumpyEngine(student).forward, **peers.other_engines(student, image.shape)}
         groups[f"engines, {name}"] = in_turn({k: lambda f=f: f(image) for k, f in engines.items()}, runs)
-    block = np.ascontiguousarray(image[tuple(slice(0, n) for n in BLOCK)])
+    block = np.ascontiguousarray(image[tuple(slice(0, n) for n in (QUICK_BLOCK if quick else BLOCK))])
     nets = {n: NumpyEngine(weight_file.load(n)).forward for n in weight_file.available()}
-    groups["networks, 64x64x64 cells"] = in_turn(
+    groups[f"networks, {'x'.join(map(str, block.shape))} cells"] = in_turn(
         {k: lambda f=f: f(block) for k, f in {**nets, **peers.published_networks()}.items()}, runs
     )
     groups["answers"] = in_turn({k: counted(f) for k, f in answers.actions(scan, runs + 1).items()}, runs)
@@ -304,14 +300,15 @@ def plot(found: dict, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=int, nargs="?", default=FEWEST_RUNS)
-    parser.add_argument("--slices", type=int, default=LONG, help="of the long scan; 0: none, which takes 2 GB less")
-    parser.add_argument("--write", action="store_true", help="replace the committed results")
-    options = parser.parse_args()
-    found, stored = measure(options.runs, options.slices), RESULTS / "speed.json"
+    arguments = parser(__doc__, FEWEST_RUNS)
+    arguments.add_argument("--slices", type=int, default=LONG, help="of the long scan; 0: none, which takes 2 GB less")
+    arguments.add_argument("--write", action="store_true", help="replace the committed results")
+    options = arguments.parse_args()
+    if options.quick and options.write:
+        arguments.error("figures of --quick are no results; leave out one of --quick and --write")
+    found, stored = measure(options.runs, options.slices, options.quick), RESULTS / "speed.json"
     print(report(found))
-    if stored.is_file():
+    if stored.is_file() and not options.quick:
         changes = moved(found, json.loads(stored.read_text(encoding="utf-8")))
         print("\n".join(changes) or "No ratio moved against the committed results.")
     if options.write:

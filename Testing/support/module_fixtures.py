@@ -1,12 +1,13 @@
 """What the tests of the module share: the module file, and the engines that are given to it."""
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from LiverGTANLib.core.engines.engine import Cancelled, Engine
-from LiverGTANLib.core.engines.factory import InstalledEngines
+from LiverGTANLib.core.engines.factory import InstalledEngines, TorchPackage
 from support import band_student
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,17 +34,27 @@ class GatedEngine:
         raise TimeoutError("The gate was never opened.")
 
 
+class TorchNotLoaded(TorchPackage):
+    """torch as in a Slicer that has just started, though other tests of this process have loaded it.
+
+    "automatic" is numpy then, alone or among all tests. Else every test would time both engines for seconds, and the
+    load of the computer would decide which of them it runs on.
+    """
+
+    def is_loaded(self) -> bool:
+        return False
+
+
 class HandMadeStudents(InstalledEngines):
     """The real engines on students whose answer on the phantom is known, under the names of the bundled ones.
 
-    gate: engines made from now on wait for it. error: making an engine raises it. torch: what `has_torch` says.
+    folder: with their files. gate: engines made from now on wait for it. error: making an engine raises it. torch:
+    what `has_torch` says.
     """
 
     def __init__(self, folder: Path):
-        super().__init__()
+        super().__init__(torch=TorchNotLoaded())
         self.folder = folder
-        for name in ("student-100k", "student-30k"):
-            band_student.save(folder, name)
         self.gate: threading.Event | None = None
         self.error: Exception | None = None
         self.torch = super().has_torch()
@@ -61,10 +72,19 @@ class HandMadeStudents(InstalledEngines):
         return self.torch
 
 
+@pytest.fixture(scope="session")
+def studentFiles(tmp_path_factory) -> Path:
+    """The files of the hand-made students, written to the disk once; to copy, as tests replace them."""
+    folder = tmp_path_factory.mktemp("Models")
+    for name in ("student-100k", "student-30k"):
+        band_student.save(folder, name)
+    return folder
+
+
 @pytest.fixture
-def students(tmp_path):
+def students(tmp_path, studentFiles):
     """The engines that the module of the test is given."""
-    return HandMadeStudents(tmp_path / "Models")
+    return HandMadeStudents(Path(shutil.copytree(studentFiles, tmp_path / "Models")))
 
 
 @pytest.fixture
