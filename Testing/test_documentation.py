@@ -40,13 +40,14 @@ TEACHER = "--teacher-widths 4 6"
 STUDENT = "--student-widths 2 3 --assistant-widths 3 4"
 SHORT = "--steps 2 --warmup 1 --threads 1 --precision 32-true --accelerator cpu"
 VOLUMES = "--phantom --count 4 --shape 32 32 32 --workers 1"
+COARSE = "--spacing-mm 9 --fine-mm 6"  # bodies drawn in little time, where no later command wants another grid
 TINY = {
     "make train-demo ": "ARGUMENTS='--sizes {folder}/demo.toml --output {folder}/runs/demo'",
     "make benchmark ": "ARGUMENTS='1 --quick' SLICES=0",
     "make benchmark-simulated_clicks ": "ARGUMENTS='--students student-30k --noise'",
     "python -m LiverGTANLib segment ": "--engine numpy",
     "python -m training synthesize --output ": VOLUMES,
-    "python -m training synthesize --labels ": f"{VOLUMES} --real-share 0",
+    "python -m training synthesize --labels ": f"{VOLUMES} {COARSE} --real-share 0",
     "python -m training synthesize --datasets ": "--count 4 --shape 32 32 32 --workers 1 --validation-share 0",
     "python -m training fit student --bank --scans ": f"{SHORT} {STUDENT} --window 32 32 32",
     "python -m training pack ": "--validation-share 0 --workers 1",
@@ -66,11 +67,16 @@ DEMO = """
 count = 4
 phantom = true
 shape = [32, 32, 32]
+spacing_mm = 9.0
+fine_mm = 6.0
 workers = 1
 
 [fit.roles]
 student_widths = [2, 3]
 teacher_widths = [4, 6]
+
+[fit.training.data]
+spacing_mm = 9.0
 
 [fit.training.loop]
 steps = 2

@@ -252,7 +252,7 @@ def _fill(config: SynthesisConfig, sources: Sources, missing: list[int], report:
     place = {id(one): n for n, one in enumerate((*sources.maps, *reals, *drawn))}
     work = [(number, place[id(plan[number])]) for number in missing]
     start, last, finished = time.monotonic(), 0.0, 0
-    for made in _in_processes(config, reals, [work[i : i + CHUNK] for i in range(0, len(work), CHUNK)]):
+    for made in _in_processes(config, sources, [work[i : i + CHUNK] for i in range(0, len(work), CHUNK)]):
         finished += made
         seconds = time.monotonic() - start
         if seconds - last > REPORT_SECONDS or finished == len(missing):
@@ -267,10 +267,11 @@ Work = list[tuple[int, int]]
 """Numbers of volumes, each with the place of its source among all of them."""
 
 
-def _in_processes(config: SynthesisConfig, entries: list[CachedScan], chunks: list[Work]) -> Iterator[int]:
+def _in_processes(config: SynthesisConfig, sources: Sources, chunks: list[Work]) -> Iterator[int]:
     """How many volumes each finished chunk held, as they finish; a single worker is this process itself."""
+    entries = sources.reals.entries
     if config.workers == 1:
-        _start_worker(config, entries)
+        _start_worker(config, entries, sources.maps)
         yield from map(_make, chunks)
         _worker.clear()
         return
@@ -289,8 +290,8 @@ _worker: dict[str, Any] = {}
 """State of a worker process between volumes: configuration, sources, the open bank."""
 
 
-def _start_worker(config: SynthesisConfig, entries: list[CachedScan]) -> None:
-    sources = (*load_maps(config), *entries, *drawn_sources(config.fine_mm))
+def _start_worker(config: SynthesisConfig, entries: list[CachedScan], maps: list[Source]) -> None:
+    sources = (*maps, *entries, *drawn_sources(config.fine_mm))
     _worker.update(config=config, sources=sources, bank=Bank.open(config.output, writable=True))
 
 
@@ -299,7 +300,7 @@ def _start_one_thread(config: SynthesisConfig, entries: list[CachedScan]) -> Non
     import torch
 
     torch.set_num_threads(1)
-    _start_worker(config, entries)
+    _start_worker(config, entries, load_maps(config))
 
 
 def _make(work: Work) -> int:
