@@ -289,9 +289,10 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         volume: see `segmentSequence`. Returns one point a frame, none where the frames were not segmented.
         """
-        from LiverGTANLib.mrml import sequence_segmentation
+        from LiverGTANLib.mrml import sequence_curve
+        from LiverGTANLib.mrml.ct_sequence import CtSequence
 
-        return sequence_segmentation.measure(sequence_segmentation.CtSequence.of(volume))
+        return sequence_curve.measure(CtSequence.of(volume))
 
     def review(self, segmentation, segmentId=""):
         """Go through the slices of a mask in which its border is most uncertain.

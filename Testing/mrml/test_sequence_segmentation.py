@@ -12,11 +12,13 @@ from slicer.util import arrayFromSegmentBinaryLabelmap, updateSegmentBinaryLabel
 from LiverGTANLib.core.engines.engine import Cancelled
 from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.mrml import scene, sequence_segmentation, volume_curve
+from LiverGTANLib.mrml import scene, sequence_curve, volume_curve
+from LiverGTANLib.mrml.ct_sequence import CtSequence
 from LiverGTANLib.mrml.frame_state import CT_CHANGED, MOVED
 from LiverGTANLib.mrml.parameters import ChosenParameters
 from LiverGTANLib.mrml.review import Review
-from LiverGTANLib.mrml.sequence_segmentation import BEFORE_CHANGED, CtSequence, FrameSegmentation
+from LiverGTANLib.mrml.sequence_curve import BEFORE_CHANGED
+from LiverGTANLib.mrml.sequence_segmentation import FrameSegmentation
 from LiverGTANLib.mrml.session import EDITED
 from support.module_fixtures import logic, students
 from support.mrml_cases import addTransform, addWarp, rotation
@@ -574,7 +576,7 @@ def test_a_sequence_is_saved_and_loaded_with_the_scene(logic, slicerHost, tmp_pa
     assert source.segmentations is not None
     loaded = [source.segmentations.GetNthDataNode(n) for n in range(2)]
     assert [scene.segmentVoxels(node.GetSegmentation().GetNthSegment(0)) for node in loaded] == there
-    again = sequence_segmentation.measure(source)
+    again = sequence_curve.measure(source)
     assert [replace(point, index="") for point in again] == [replace(point, index="") for point in points]
     with pytest.raises(InputError, match="segmented already"):
         logic.segmentSequence(browser)

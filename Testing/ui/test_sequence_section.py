@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-from LiverGTANLib.mrml import scene, self_test
+from LiverGTANLib.mrml import scene, self_test, sequence_curve
+from LiverGTANLib.mrml.ct_sequence import CtSequence
 from LiverGTANLib.mrml.resection_plan import ResectionPlan
-from LiverGTANLib.mrml.sequence_segmentation import BEFORE_CHANGED, CtSequence, curveNodes
+from LiverGTANLib.mrml.sequence_curve import BEFORE_CHANGED
 from LiverGTANLib.mrml.session import EDITED
 from support.interactive_cases import addRoi, settle
 from support.module_fixtures import gate, students
@@ -185,7 +186,7 @@ def test_the_curve_follows_what_is_edited_and_the_line_what_is_chosen(panel, fra
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, panel.output, segmentId, volume)
     settle(panel)
     assert panel.ui.sequenceLabel.text != before
-    table = curveNodes(CtSequence.of(volume))[0].GetTable()
+    table = sequence_curve.nodes(CtSequence.of(volume))[0].GetTable()
     hints = [table.GetColumnByName("Hint").GetValue(n) for n in range(3)]
     assert hints == [EDITED, BEFORE_CHANGED, ""] and table.GetColumnByName("Voxels").GetValue(0) == array.sum()
     other, _ = self_test.addPhantom()

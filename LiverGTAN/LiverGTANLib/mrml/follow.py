@@ -18,8 +18,8 @@ from slicer.util import VTKObservationMixin
 
 from ..core.volume import InputError
 from . import scene
+from .ct_sequence import CtSequence
 from .parameters import ChosenParameters
-from .sequence_segmentation import CtSequence
 from .session import Session
 
 SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")

@@ -17,7 +17,7 @@ from ..core.volume import InputError
 from ..mrml import parameters, roi, sample_data, scene
 from ..mrml.parameters import ChosenParameters
 from ..mrml.segment_writer import WriteError
-from ..mrml.sequence_segmentation import SequenceResult
+from ..mrml.sequence_writer import SequenceResult
 from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
 from . import appearance
 from .batch_section import BatchSection

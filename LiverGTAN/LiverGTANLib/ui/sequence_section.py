@@ -6,9 +6,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core.volume import InputError
-from ..mrml import frame_state, sequence_segmentation, volume_curve
+from ..mrml import ct_sequence, frame_state, sequence_curve, volume_curve
+from ..mrml.ct_sequence import CtSequence
 from ..mrml.parameters import ChosenParameters
-from ..mrml.sequence_segmentation import CtSequence, FrameResult, FrameSegmentation, SequenceResult
+from ..mrml.sequence_segmentation import FrameResult, FrameSegmentation
+from ..mrml.sequence_writer import SequenceResult
 from ..mrml.session import Session
 from ..mrml.volume_curve import CurvePoint
 from .appearance import WidgetStates
@@ -79,7 +81,7 @@ class SequenceSection:
         """Measure anew where masks, CTs or transforms have changed since the curve was made."""
         before = self._measured.get(source.sequenceNode.GetID())
         if before is not None and source.segmentations is not None and source.curveKey() != before:
-            self._showCurve(source, sequence_segmentation.measure(source))
+            self._showCurve(source, sequence_curve.measure(source))
 
     def _showCurve(self, source: CtSequence, points: list[CurvePoint], *remarks: str) -> None:
         """Say what the curve shows, and remember what it is of."""
@@ -119,7 +121,7 @@ class SequenceSection:
     def _start(self) -> None:
         source = CtSequence.of(self._chosen().volumeNode)
         if source.segmentations is not None and not slicer.util.confirmOkCancelDisplay(
-            sequence_segmentation.replacing(source) + " " + _("Replace them? Undo brings them back."),
+            ct_sequence.replacing(source) + " " + _("Replace them? Undo brings them back."),
             windowTitle=_("Segment all frames"),
         ):
             return
@@ -191,8 +193,8 @@ class SequenceSection:
             self.refresh()
             return
         with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
-            self._showCurve(source, sequence_segmentation.measure(source))
-            _table, chart = sequence_segmentation.curveNodes(source)
+            self._showCurve(source, sequence_curve.measure(source))
+            _table, chart = sequence_curve.nodes(source)
             logic = slicer.app.applicationLogic()
             logic.GetSelectionNode().SetActivePlotChartID(chart.GetID())
             logic.PropagatePlotChartSelection()
