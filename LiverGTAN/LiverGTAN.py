@@ -116,6 +116,9 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = None
 
     def setup(self):
+        """Called by Slicer once, when the module is opened first or reloaded: loads the .ui file and makes the
+        panel.
+        """
         from LiverGTANLib.ui.panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -142,6 +145,7 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
+        """The module is opened."""
         self.panel.show(self.logic.getParameterNode())
         self.panel.enter()
 
@@ -155,11 +159,13 @@ class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.show(None)
 
     def onSceneEndClose(self, caller, event):
+        """The scene is empty: undo states and analyses mean nothing any more."""
         self.logic.session.reset()
         self.panel.clear()
         self.onSceneEndChange(caller, event)
 
     def onSceneEndChange(self, caller, event):
+        """The scene was closed or loaded: its parameters are shown, if the module is open."""
         if self.parent.isEntered:
             self.panel.show(self.logic.getParameterNode())
             self.panel.follow()
@@ -464,9 +470,13 @@ class LiverGTANTest(ScriptedLoadableModuleTest):
     screenshotFolder = ""
 
     def setUp(self):
+        """Each part of the test begins in an empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self):
+        """Called by "Reload and Test" and by Slicer's test runner: all scenarios, and with a main window all
+        journeys.
+        """
         from LiverGTANLib.mrml import self_test
 
         for scenario in self_test.SCENARIOS:

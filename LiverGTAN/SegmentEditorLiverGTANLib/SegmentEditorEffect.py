@@ -38,6 +38,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
     # What the editor asks for
 
     def clone(self):
+        """Another instance, for another editor."""
         import qSlicerSegmentationsEditorEffectsPythonQt as effects
 
         clonedEffect = effects.qSlicerSegmentEditorScriptedEffect(None)
@@ -45,9 +46,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         return clonedEffect
 
     def icon(self):
+        """Of the effect's button."""
         return qt.QIcon(os.path.join(os.path.dirname(__file__), "SegmentEditorEffect.png"))
 
     def helpText(self):
+        """HTML, above the options."""
         return _(
             "<html>Segments the liver of the source volume, a CT, into the selected segment. The preview shows what "
             "is found; <b>Apply</b> puts it in the place of what the segment holds, as far as the masking below allows."
@@ -56,6 +59,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         )
 
     def setupOptionsFrame(self):
+        """Make the widgets of the options, once for each editor."""
         effect = self.scriptedEffect
         self.stateLabel = qt.QLabel()
         self.stateLabel.wordWrap = True
@@ -93,14 +97,17 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self.applyButton.connect("clicked(bool)", self.onApply)
 
     def createCursor(self, widget):
+        """The usual one: a click sets a point."""
         return slicer.util.mainWindow().cursor
 
     def setMRMLDefaults(self):
+        """Parameters that are not set yet get the values of the module's panel."""
         self.scriptedEffect.setParameterDefault("Threshold", 0.5)
         self.scriptedEffect.setParameterDefault("Smoothing", 0.0)
         self.scriptedEffect.setParameterDefault("Student", STUDENTS[0])
 
     def updateGUIFromMRML(self):
+        """Show the parameters, and let the preview follow them."""
         effect = self.scriptedEffect
         shown = (
             (self.thresholdSlider, "value", effect.doubleParameter("Threshold")),
@@ -115,6 +122,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
             self._start()
 
     def updateMRMLFromGUI(self):
+        """Set the parameters of the sliders."""
         effect = self.scriptedEffect
         if effect.parameterSetNode() is None:
             return
@@ -130,6 +138,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
     # Life
 
     def activate(self):
+        """The effect is chosen: the preview begins."""
         from LiverGTANLib.ui.editor_preview import EditorPreview
 
         self._session = _sessionOfModule(self._session)
@@ -141,6 +150,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._follow(asked=False)
 
     def deactivate(self):
+        """Another effect is chosen: preview and points go."""
         self.removeObservers()
         if self.preview is not None:
             self.preview.close()
@@ -154,6 +164,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self.deactivate()
 
     def sourceVolumeNodeChanged(self):
+        """Another source volume is chosen in the editor."""
         if self.preview is not None:
             self._follow(asked=False)
 
@@ -239,9 +250,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self.undoPointButton.enabled = any(node.GetNumberOfControlPoints() for node in self._points.values())
 
     def onPreview(self):
+        """Look for the liver with what is set."""
         self._start()
 
     def onCancel(self):
+        """Stop, and take preview and points away."""
         self._isWanted = False
         self.preview.stop(_("Canceled; the segment is as it was. Press Preview to look for the liver."))
         self._removePoints()
@@ -272,6 +285,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
     # Points
 
     def processInteractionEvents(self, callerInteractor, eventId, viewWidget):
+        """A click in a slice view sets a point. Returns whether the event was used, so that nobody else gets it."""
         if eventId != vtk.vtkCommand.LeftButtonPressEvent or viewWidget.className() != "qMRMLSliceWidget":
             return False
         if self.preview is None or not (self.preview.isShown or self.preview.isRunning):
@@ -294,6 +308,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._refresh()
 
     def onUndoPoint(self):
+        """Remove the point that was set last."""
         from LiverGTANLib.mrml import points
 
         points.removeLast(*self._points.values())

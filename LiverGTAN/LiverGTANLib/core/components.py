@@ -28,10 +28,12 @@ class Runs:
 
     @cached_property
     def rows(self) -> np.ndarray:
+        """(N,) row k * J + j of each run."""
         return self.starts // (self.shape[2] + 1)
 
     @cached_property
     def lengths(self) -> np.ndarray:
+        """(N,) voxels of each run."""
         return self.stops - self.starts
 
     def some(self, which: np.ndarray | slice) -> "Runs":

@@ -243,6 +243,7 @@ def voxels_in(analysis: Analysis, ct: CtVolume, postprocessed: PostprocessedLogi
     guide = NativeGuide(ct.hu, ct.spacing[::-1], analysis.noise_hu)
 
     def cut(some: list[Tile]) -> None:
+        """Fill the voxels of some tiles: near the border by the fitted lines, elsewhere as the cells are."""
         for tile in (part for whole in some for part in whole.split(field.near(whole.cells))):
             place = voxels[boxes.relative_to(box, tile.voxels)]
             if field.near(tile.cells).any():

@@ -24,6 +24,7 @@ class LruCache:
         return len(self._results)
 
     def get(self, key: Hashable) -> Any | None:
+        """The result for this key, None when it is not there."""
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)

@@ -155,6 +155,7 @@ class AlignedGrid(ModelGrid):
         return array.transpose(self._array_axes)[tuple(slice(None, None, step) for step in self._steps)]
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+        """See `ModelGrid.down`."""
         axes = [
             CellAverages(n, cells, s, self._cell_mm)
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
@@ -164,6 +165,7 @@ class AlignedGrid(ModelGrid):
         return grid
 
     def tiles(self, box: Box) -> list[Tile]:
+        """See `ModelGrid.tiles`: parts of about `TILE_SHAPE` voxels, with weights for each axis apart."""
         along_k, along_j, along_i = (
             [(part, *self._weights(axis, part)) for part in boxes.evenly(whole, most)]
             for axis, (whole, most) in enumerate(zip(box, TILE_SHAPE))
@@ -197,6 +199,7 @@ class AlignedGrid(ModelGrid):
         return slice(first + used.start, first + used.stop), weights
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
+        """See `ModelGrid.native_box`."""
         box: list[slice] = [slice(0, 0)] * 3
         for model_axis, axis in enumerate(self._array_axes):
             core, cells = self.inside[model_axis], self._cells_kji[axis]
@@ -211,6 +214,7 @@ class AlignedGrid(ModelGrid):
         return boxes.triple(box)
 
     def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        """See `ModelGrid.cell_of`."""
         cell = np.empty(3)
         for model_axis, axis in enumerate(self._array_axes):
             n, cells, s = self.native_shape[axis], self._cells_kji[axis], self._spacing_kji[axis]
@@ -245,6 +249,7 @@ class ReslicedGrid(ModelGrid):
         self.ijk_to_ras[:3, 3] = first
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+        """See `ModelGrid.down`."""
         cells = [cell_count(n * s, f) for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)]
         axes = [CellAverages(*axis) for axis in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)]
         fine = average(array_kji, axes, clip)
@@ -265,6 +270,7 @@ class ReslicedGrid(ModelGrid):
         return grid
 
     def tiles(self, box: Box) -> list[Tile]:
+        """See `ModelGrid.tiles`: parts of about `TILE_MM` along each axis."""
         most = [max(1, round(TILE_MM / spacing)) for spacing in self._spacing_kji]
         return [
             self._tile(boxes.triple(parts))
@@ -285,11 +291,13 @@ class ReslicedGrid(ModelGrid):
         return SampledTile(voxels, cells, shift @ matrix)
 
     def cell_of(self, voxel_kji: np.ndarray) -> np.ndarray:
+        """See `ModelGrid.cell_of`."""
         ras = self.native_ijk_to_ras @ [*voxel_kji[::-1], 1]
         cell = (np.linalg.inv(self.ijk_to_ras) @ ras)[2::-1]
         return np.clip(cell, 0, np.array(self.shape) - 1)
 
     def native_box(self, low: np.ndarray, high: np.ndarray) -> Box:
+        """See `ModelGrid.native_box`."""
         edges = [(a - 1, b + 1) for a, b in zip(low[::-1], high[::-1])]
         corners = np.array(np.meshgrid(*edges)).reshape(3, -1)
         matrix = np.linalg.inv(self.native_ijk_to_ras) @ self.ijk_to_ras

@@ -49,9 +49,11 @@ class MaskParameters:
 
     @property
     def key(self) -> Hashable:
+        """Equal for parameters that give equal masks of one analysis."""
         return self.settings, self.region and self.region.key, self.clicks
 
     def with_first_clicks(self, count: int) -> "MaskParameters":
+        """The same with the first `count` clicks alone."""
         return replace(self, clicks=self.clicks[:count])
 
 

@@ -281,6 +281,7 @@ class SeparableTile(Tile):
     bands: tuple[Band, ...]
 
     def interpolate(self, values: np.ndarray) -> np.ndarray:
+        """See `Tile.interpolate`: one matrix product for each axis."""
         flipped = values[(slice(None), *(slice(None, None, step) for step in self.steps))]
         native = np.ascontiguousarray(flipped.transpose(0, *(1 + np.argsort(self.axes))))
         fields, _, _, columns = native.shape
@@ -294,6 +295,7 @@ class SeparableTile(Tile):
         return result.reshape(fields, len(self.along_k), len(self.along_j), -1)
 
     def split(self, wanted: np.ndarray) -> list[Tile]:
+        """See `Tile.split`: cut across i, before the first and after the last band that uses a wanted cell."""
         if not wanted.any():
             return [self]
         along_i = self.axes.index(2)
@@ -333,4 +335,5 @@ class SampledTile(Tile):
     ijk_to_cells: np.ndarray
 
     def interpolate(self, values: np.ndarray) -> np.ndarray:
+        """See `Tile.interpolate`."""
         return sample_trilinear(values, self.ijk_to_cells, self.voxels, fill=0.0, margin=np.inf)

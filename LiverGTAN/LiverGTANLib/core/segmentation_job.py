@@ -55,6 +55,7 @@ class SegmentationCache:
         measurements.attenuation(ct, mask)
 
     def clear_analyses(self) -> None:
+        """Forget all analyses; engines stay."""
         self.analyses = LruCache(CACHED_ANALYSES)
 
 

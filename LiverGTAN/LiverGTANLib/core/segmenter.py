@@ -63,10 +63,12 @@ class BoxMask:
 
     @property
     def empty(self) -> bool:
+        """Whether nothing is in the mask."""
         return not self.voxels.any()
 
     @property
     def box(self) -> Box:
+        """Where `voxels` lie in the grid."""
         return triple(slice(first, first + n) for first, n in zip(self.start, self.voxels.shape))
 
     def full(self) -> np.ndarray:

@@ -97,6 +97,7 @@ class CtVolume:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(K, J, I)."""
         return self.hu.shape
 
     @cached_property

@@ -69,27 +69,33 @@ class Student:
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
+        """Channels of each level, the finest first."""
         return tuple(self.card["architecture"]["widths"])
 
     @cached_property
     def negative_slope(self) -> float:
+        """Of the leaky ReLU."""
         return float(self.card["architecture"]["negative_slope"])
 
     @cached_property
     def spacing_mm(self) -> float:
+        """Edge of the cells of the model grid."""
         return float(self.card["input"]["spacing_mm"])
 
     @cached_property
     def hu_window(self) -> tuple[float, float]:
+        """(lowest, highest) HU, which become -1 and 1."""
         low, high = self.card["input"]["hu_window"]
         return float(low), float(high)
 
     @property
     def sha256(self) -> str:
+        """Of the weights, as the card says and `load` has checked."""
         return self.card["sha256"]
 
     @property
     def parameters(self) -> int:
+        """Number of the network's parameters."""
         return int(self.card["parameters"])
 
     @cached_property

@@ -62,12 +62,14 @@ class CtSequence:
 
     @property
     def exists(self) -> bool:
+        """Whether all nodes are in the scene and the browser still shows the frames in the same volume."""
         nodes = (self.browserNode, self.sequenceNode, self.proxyNode)
         inScene = all(node.GetScene() is not None for node in nodes)
         return inScene and self.browserNode.GetSequenceNode(self.proxyNode) == self.sequenceNode
 
     @property
     def count(self) -> int:
+        """Number of frames."""
         return self.sequenceNode.GetNumberOfDataNodes()
 
     @property

@@ -52,6 +52,7 @@ class EditorSegment:
 
     @property
     def isEmpty(self) -> bool:
+        """Whether the segment has no voxels."""
         return scene.segmentVoxels(self.segment) == 0
 
     def modifier(self, mask: BoxMask):

@@ -68,6 +68,7 @@ class VolumeWatch(VTKObservationMixin):
         self._key: tuple | None = None
 
     def watchLoaded(self, on: bool) -> None:
+        """Report CTs that are loaded from now on, or no longer."""
         self.removeObservers(self._onNodeAdded)
         self.removeObservers(self._onExpected)
         self.loaded = on

@@ -33,6 +33,7 @@ class UncertaintyOverlay:
 
     @property
     def shown(self) -> bool:
+        """Whether the overlay is in the scene."""
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
     @memory_errors_explained()

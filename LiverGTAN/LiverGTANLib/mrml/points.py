@@ -103,6 +103,7 @@ class SavedPoint:
         return (self.click.liver, self.click.ras if number is None else number)
 
     def addTo(self, node) -> None:
+        """Add the point to a list, with all that was saved of it."""
         index = node.AddControlPointWorld(vtk.vtkVector3d(*self.click.ras), self.label)
         node.SetNthControlPointDescription(index, self.description)
         node.SetNthControlPointLocked(index, self.locked)

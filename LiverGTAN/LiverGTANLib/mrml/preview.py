@@ -46,6 +46,7 @@ class _Hidden(NamedTuple):
 
     @classmethod
     def of(cls, display, segmentId: str) -> "_Hidden":
+        """How a segment is shown by a display node."""
         slices = display.GetSegmentVisibility2DFill(segmentId), display.GetSegmentVisibility2DOutline(segmentId)
         return cls(display, segmentId, *slices, display.GetSegmentVisibility3D(segmentId))
 
@@ -57,6 +58,7 @@ class _Hidden(NamedTuple):
         return bool(owner and shown and owner.GetSegmentation().ContainsRepresentation(scene.SURFACE))
 
     def showAs(self, fill: bool, outline: bool, visible3D: bool) -> None:
+        """Show the segment in this way."""
         self.display.SetSegmentVisibility2DFill(self.segmentId, fill)
         self.display.SetSegmentVisibility2DOutline(self.segmentId, outline)
         self.display.SetSegmentVisibility3D(self.segmentId, visible3D)
@@ -72,6 +74,7 @@ class PreviewSegment:
 
     @property
     def shown(self) -> bool:
+        """Whether the preview is in the scene."""
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
     @memory_errors_explained()

@@ -52,6 +52,7 @@ class ReferenceLine:
 
     @property
     def name(self) -> str:
+        """For the user: the share, of what, and in which condition."""
         what = "body weight" if self.ofBodyWeight else "the liver"
         return f"{100 * self.share:g} % of {what}, {self.condition}"
 
@@ -118,6 +119,7 @@ class RemnantVolumes:
 
     @property
     def liverMl(self) -> float:
+        """Of the liver's segment, else the sum of the parts."""
         return self.remnantMl + self.resectedMl if self.wholeMl is None else self.wholeMl
 
     @property
@@ -132,6 +134,7 @@ class RemnantVolumes:
 
     @property
     def mlPerKg(self) -> float | None:
+        """Remnant for each kg of body weight; None when that is not known."""
         return None if self.weightKg is None else self.remnantMl / self.weightKg
 
     def text(self) -> str:

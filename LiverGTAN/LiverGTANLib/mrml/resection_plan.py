@@ -158,10 +158,12 @@ class ResectionPlan:
 
     @property
     def partsNode(self):
+        """The segmentation with remnant and resected part; None without one."""
         return scene.owned(self.liverNode, _PARTS)
 
     @property
     def tableNode(self):
+        """The table of volumes; None without one."""
         return scene.owned(self.liverNode, _TABLE)
 
     @property

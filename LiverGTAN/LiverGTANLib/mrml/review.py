@@ -233,6 +233,7 @@ class Review:
 
     @property
     def order(self) -> str:
+        """`NETWORK` or `OUTLINE`: what slices are ordered by."""
         return OUTLINE if self._border is None else NETWORK
 
     def areas(self) -> dict[int, float]:
@@ -321,6 +322,7 @@ class Review:
         return float(slices.ml[reviewed].sum() / total)
 
     def isReviewed(self, number: int) -> bool:
+        """Whether a slice was reviewed, and its mask not changed since."""
         return number in self.reviewed
 
     def mark(self, number: int, reviewed: bool = True) -> None:
@@ -357,6 +359,7 @@ class Review:
 
     @property
     def canUndo(self) -> bool:
+        """Whether a change of what was reviewed can be taken back."""
         return bool(self._steps)
 
     def undo(self) -> None:
@@ -406,6 +409,7 @@ class Review:
 
     @property
     def canGoBack(self) -> bool:
+        """Whether another slice was shown before this one."""
         return len(self._path) > 1
 
     def _go(self) -> ReviewSlice:

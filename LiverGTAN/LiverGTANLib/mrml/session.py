@@ -46,14 +46,17 @@ class SegmentationRequest:
 
     @property
     def chosen(self) -> ChosenParameters:
+        """The nodes, the student and the engine that it is about."""
         return self.state.chosen
 
     @property
     def asked(self) -> MaskParameters:
+        """Settings, ROI and points as they are in the scene."""
         return self.state.asked
 
     @property
     def volumeNode(self):
+        """The CT."""
         return self.chosen.volumeNode
 
     def gridToLocal(self, ijkToRas: np.ndarray) -> np.ndarray:
@@ -96,6 +99,7 @@ class SegmentationResult:
 
     @property
     def volumeNode(self):
+        """The CT."""
         return self.request.volumeNode
 
     @property
@@ -109,6 +113,7 @@ class SegmentationResult:
 
     @property
     def attenuation(self) -> Attenuation | None:
+        """Of the segment as it is; None where masking changed it, or too little of it is away from its rim."""
         return None if self.masked else self.found.attenuation
 
     @property
@@ -141,10 +146,12 @@ class SegmentationResult:
 
     @property
     def engine(self) -> str:
+        """Name of the engine that ran."""
         return self.found.engine
 
     @property
     def student(self) -> str:
+        """Name of the student."""
         return self.found.student
 
     def row(self) -> MeasurementRow:

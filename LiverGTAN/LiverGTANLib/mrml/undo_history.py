@@ -36,6 +36,7 @@ class References:
 
     @staticmethod
     def of(segmentationNode) -> "References":
+        """As they are in a segmentation now."""
         geometry = segmentationNode.GetSegmentation().GetConversionParameter(GEOMETRY)
         return References(
             scene.referenceVolume(segmentationNode), segmentationNode.GetNodeReference(scene.LIVER_ROLE), geometry
@@ -49,6 +50,7 @@ class References:
         segmentationNode.GetSegmentation().SetConversionParameter(GEOMETRY, self.geometry)
 
     def restoreLiverVolume(self, segmentationNode) -> None:
+        """Whose liver it is, alone."""
         scene.setReference(segmentationNode, scene.LIVER_ROLE, _present(self.liverVolume))
 
 
@@ -119,6 +121,7 @@ class _SegmentState:
         return _SegmentState(voxels, metadata, segmentation.GetSegmentIndex(segmentId), surface)
 
     def isIn(self, segmentation, segmentId: str) -> bool:
+        """Whether the segment is there with these voxels."""
         segment = segmentation.GetSegment(segmentId)
         return segment is not None and self.voxels.areIn(segment)
 
@@ -177,10 +180,12 @@ class UndoHistory:
         self._before: tuple[list[_Step], int] | None = None  # steps and position before the last write, until `keep`
 
     def isOf(self, segmentationNode) -> bool:
+        """Whether these are the writes into this segmentation."""
         return segmentationNode == self._node and segmentationNode.GetSegmentation() == self._segmentation
 
     @property
     def isInScene(self) -> bool:
+        """Whether its segmentation is still in the scene."""
         return self._node.GetScene() is not None
 
     # A write

@@ -38,6 +38,7 @@ class BatchSection:
 
     @property
     def running(self) -> bool:
+        """Whether volumes are still to be done."""
         return self._batch is not None
 
     def stop(self) -> None:
@@ -48,6 +49,7 @@ class BatchSection:
             self.refresh()
 
     def refresh(self) -> None:
+        """Show what the button does now, or why it cannot."""
         if self.running:
             self._button.text, self._button.enabled = _("Cancel"), True
             self._button.toolTip = _("Stop; volumes that are done keep their result.")

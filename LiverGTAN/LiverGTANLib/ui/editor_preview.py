@@ -34,6 +34,7 @@ class EditorPreview:
 
     @property
     def isRunning(self) -> bool:
+        """Whether the liver is being looked for."""
         return self._runner.running
 
     @property

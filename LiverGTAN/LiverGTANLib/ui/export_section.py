@@ -49,12 +49,14 @@ class ExportSection:
         self._say("")
 
     def onVolumes(self) -> None:
+        """The table of all livers as CSV."""
         with self._explaining(_("The file could not be written.")):
             if path := self._ask(_("Export volumes"), "liver-volumes.csv", TABLES):
                 row_check.export(self._findOrCreateTable(), path, self._session.resultIn, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onPlan(self) -> None:
+        """The table of the plan as CSV."""
         with self._explaining(_("The file could not be written.")):
             resection_plan.current(self._settled())
             if path := self._ask(_("Export plan"), "liver-plan.csv", TABLES):
@@ -62,12 +64,14 @@ class ExportSection:
                 self._say(_("Wrote {path}.").format(path=path))
 
     def onSurface(self) -> None:
+        """The liver's surface as STL or OBJ."""
         with self._explaining(_("The file could not be written.")):
             liverNode = self._liver()
             if path := self._ask(_("Export surface of the liver"), "liver.stl", SURFACES):
                 self._tell([export_surface.exportLiver(liverNode, path, overwrite=True)])
 
     def onParts(self) -> None:
+        """The surfaces of both parts."""
         with self._explaining(_("The file could not be written.")):
             liverNode = self._settled()
             resection_plan.current(liverNode)
@@ -76,10 +80,12 @@ class ExportSection:
                 self._tell(export_surface.exportParts(liverNode, path, overwrite=True))
 
     def onDicom(self) -> None:
+        """The liver's segmentation as DICOM."""
         with self._explaining(_("The liver cannot be exported as DICOM.")):
             self._openDicomExport(self._liver())
 
     def onDicomParts(self) -> None:
+        """That of the parts."""
         with self._explaining(_("The parts cannot be exported as DICOM.")):
             self._openDicomExport(resection_plan.current(self._settled()).partsNode)
 

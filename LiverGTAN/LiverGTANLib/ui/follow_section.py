@@ -37,6 +37,7 @@ class FollowSection:
         self.follower.stop()
 
     def refresh(self) -> None:
+        """Show what is followed, and what can be done with its preview."""
         ui, follower = self._ui, self.follower
         for checkBox, on in (
             (ui.followLoadedCheckBox, follower.loaded),

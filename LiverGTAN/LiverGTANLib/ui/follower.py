@@ -91,13 +91,16 @@ class Follower(VTKObservationMixin):
 
     @property
     def isOn(self) -> bool:
+        """Whether anything is followed."""
         return self.loaded or self.volumeNode is not None or self.folder is not None
 
     @property
     def isRunning(self) -> bool:
+        """Whether something is being segmented."""
         return self._running is not None
 
     def followLoaded(self, on: bool = True) -> None:
+        """Segment CTs that are loaded from now on, or no longer."""
         self._watch.watchLoaded(on)
         self._update()
 
@@ -342,6 +345,7 @@ class Follower(VTKObservationMixin):
 
     @property
     def hasPreview(self) -> bool:
+        """Whether there is something to accept."""
         return self._found is not None
 
     def accept(self) -> SegmentationResult:

@@ -75,6 +75,7 @@ class LiveUpdate:
         )
 
     def open(self) -> None:
+        """Follow from now on."""
         self._isOpen = True
         self._observe()
         self._resume()

@@ -243,6 +243,7 @@ class Panel(VTKObservationMixin):
     # Parameters
 
     def onParametersChanged(self, caller=None, event=None) -> None:
+        """The parameter node was changed by a widget, a script, or a loaded scene."""
         if self._ignoring or self._deleting:
             return
         before = self.chosen
@@ -353,6 +354,7 @@ class Panel(VTKObservationMixin):
             self.onFitRegion()
 
     def onImageChanged(self, caller, event) -> None:
+        """Voxels or place of the chosen volume were changed."""
         if not self._writing:  # which lets the volume refer to its segmentation
             self.scheduleRefresh()
             self.live.onImageChanged()
@@ -364,6 +366,7 @@ class Panel(VTKObservationMixin):
         self._refreshTimer.start()
 
     def refresh(self) -> None:
+        """Show what can be done now, and why something cannot."""
         self._refreshTimer.stop()
         self.line.refresh()
         self._runShown = self.runner.running and (self.batch.running or self.runner.waited > self.showRunAfter)
@@ -428,6 +431,7 @@ class Panel(VTKObservationMixin):
     # One run
 
     def onApplyButton(self) -> None:
+        """Segment, or cancel a run that is shown."""
         if not self.runner.running:
             with slicer.util.tryWithErrorDisplay(_failed()):
                 if self.ui.resultLabel.text:
@@ -565,15 +569,18 @@ class Panel(VTKObservationMixin):
             self.places.enableKeys(not isTyping)
 
     def onFitRegion(self) -> None:
+        """Put the ROI around the liver, else around the volume."""
         if self.chosen.volumeNode.GetImageData() is None:
             return  # there is nothing to put it around
         roi.fit(self.chosen.roiNode, self.chosen.volumeNode, self.chosen.segmentationNode)
 
     def onClearPoints(self) -> None:
+        """Remove the points of both lists."""
         for node in filter(None, (self.chosen.liverNode, self.chosen.notLiverNode)):
             node.RemoveAllControlPoints()
 
     def loadSample(self) -> None:
+        """Load a sample CT and choose it."""
         with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
             self.parameterNode.inputVolume = sample_data.load()
 

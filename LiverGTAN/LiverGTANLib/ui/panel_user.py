@@ -34,17 +34,21 @@ class PanelUser:
 
     @property
     def widget(self):
+        """The module's widget."""
         return slicer.util.getModuleWidget(MODULE)
 
     @property
     def ui(self):
+        """Its widgets by name."""
         return self.widget.ui
 
     @property
     def output(self):
+        """The chosen segmentation, or None."""
         return self.ui.outputSelector.currentNode()
 
     def screenshot(self, name: str) -> None:
+        """Save a picture of the main window; none without a folder."""
         if self._folder:
             slicer.app.processEvents()
             self.test.assertTrue(slicer.util.mainWindow().grab().save(str(Path(self._folder, f"{name}.png"))))

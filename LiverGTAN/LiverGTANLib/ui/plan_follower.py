@@ -32,6 +32,7 @@ class PlanSteps:
 
     @property
     def current(self) -> PlanState:
+        """The state that the last action, Undo or Redo led to."""
         return self._states[self._position]
 
     def record(self, state: PlanState) -> None:

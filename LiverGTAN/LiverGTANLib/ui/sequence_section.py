@@ -50,6 +50,7 @@ class SequenceSection:
 
     @property
     def running(self) -> bool:
+        """Whether frames are being segmented."""
         return self._task is not None and self._runner.task is self._task
 
     def forget(self) -> None:

@@ -184,6 +184,7 @@ class BackgroundTasks:
         runner.onReplaced = self._onReplaced
 
     def request(self, *names: str) -> None:
+        """Have tasks of these kinds done, each with what is set when it begins."""
         self.pending.update(names)
         self.resume()
 

@@ -32,6 +32,7 @@ class TorchPackage:
         self.error = ""
 
     def is_installed(self) -> bool:
+        """Whether torch could be imported; it is not imported for this."""
         return self.is_loaded() or importlib.util.find_spec(self._name) is not None
 
     def is_loaded(self) -> bool:
@@ -54,6 +55,7 @@ class TorchPackage:
             ) from error
 
     def describe(self) -> str:
+        """For the user: version, or why it cannot be used."""
         if self.error:
             return f"torch does not work ({self.error})"
         if self.is_loaded():

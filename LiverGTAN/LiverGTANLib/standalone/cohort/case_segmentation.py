@@ -35,9 +35,11 @@ class CaseTask:
 
     @property
     def target(self) -> Path:
+        """File of the mask."""
         return self.folder / self.output
 
     def record(self, state: str, **values: Any) -> CaseRecord:
+        """The case's record in this state."""
         return CaseRecord(self.output, self.id, self.case.input, self.case.series, state, self.request, **values)
 
 

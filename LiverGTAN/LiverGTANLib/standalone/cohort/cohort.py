@@ -49,6 +49,7 @@ class CohortResult:
 
     @property
     def reports(self) -> list[dict[str, Any]]:
+        """One for each case, with its error where it has none."""
         return [case.report or {"input": case.input, "error": case.error} for case in self.cases]
 
 
