@@ -122,11 +122,16 @@ def test_the_line_of_a_liver_of_an_earlier_session_holds_what_is_stored_and_what
         panel.choose(segmented)
         settle(panel)
         assert panel.ui.resultLabel.text == line
+    table.setText(tableNode, 0, TITLES["low_ml"], "")
+    panel.choose(None)
+    panel.choose(segmented)
+    settle(panel)
+    assert panel.ui.resultLabel.text == line.partition(" (")[0] + " (no range is stored)"
     slicer.mrmlScene.RemoveNode(tableNode)
     panel.choose(None)
     panel.choose(segmented)
     settle(panel)
-    assert panel.ui.resultLabel.text == f"{line.partition(' (')[0]} (no range is stored)"
+    assert panel.ui.resultLabel.text == line.partition(" (")[0]
 
 
 def test_rows_of_deleted_livers_say_so_in_every_table(panel, segmented, tmp_path):

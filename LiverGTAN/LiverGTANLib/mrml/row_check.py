@@ -59,12 +59,14 @@ class StoredFigures:
     """What is known of a liver without the network.
 
     volumeMl: of the segment as it is. interval: None where none is stored, or it is not true any more. hint: of its
-    row, empty without one. isChanged: whether the row says that liver or CT differ from when it was segmented.
+    row. hasRow: whether there is one; frames of a sequence have figures of their own. isChanged: whether the row says
+    that liver or CT differ from when it was segmented.
     """
 
     volumeMl: float
     interval: VolumeInterval | None = None
     hint: str = ""
+    hasRow: bool = False
     isChanged: bool = False
 
 
@@ -80,7 +82,7 @@ def stored(segmentationNode, preferred, known: Known) -> StoredFigures:
             refresh(tableNode, known, [segmentationNode])
             texts = table.read(tableNode, segmentationNode) or {}
             hint = texts.get(TITLES["hint"], "")
-            return StoredFigures(volumeMl, _interval(texts, volumeMl), hint, CHANGED in hint)
+            return StoredFigures(volumeMl, _interval(texts, volumeMl), hint, True, CHANGED in hint)
     return StoredFigures(volumeMl)
 
 

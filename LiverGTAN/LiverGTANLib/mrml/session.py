@@ -141,8 +141,8 @@ class SegmentationResult:
 
     @cached_property
     def remark(self) -> str:
-        """See `remarkOn`; empty where masking changed what was found."""
-        return "" if self.masked else remarkOn(self.request, self.found, self.volumeMl)
+        """See `remarkOn`; where masking changed what was found, what points did is all that can be said."""
+        return "; ".join(self.found.click_remarks) if self.masked else remarkOn(self.request, self.found, self.volumeMl)
 
     @property
     def engine(self) -> str:

@@ -113,7 +113,7 @@ def _storedText(found: StoredFigures, isEdited: bool) -> str:
     text = _("Liver {volume}").format(volume=found.interval or f"{found.volumeMl:.0f} mL")
     if found.isChanged:
         return text + ". " + _("The CT or its liver has changed or was moved since: segment it again.")
-    if found.interval is None:
+    if found.hasRow and found.interval is None:
         text += _(" (no range is stored)")
     return f"{text} ({found.hint})" if found.hint else text
 
