@@ -121,9 +121,9 @@ def test_bands_hold_all_that_counts(count, cells, spacing):
 
 
 def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
-    """Ten times the slices, ten times the multiplications and no larger arrays on the way: linear in voxels.
+    """Ten times the slices, ten times the multiplications and hardly more memory beside the result: linear in voxels.
 
-    A slice takes two calls: threads that made many short ones would wait for each other.
+    A slice takes two calls: threads that made many short ones would wait for each other. Few slices are averaged twice.
     """
     multiplied, matmul = [], np.matmul
     monkeypatch.setattr(
@@ -132,17 +132,18 @@ def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
 
     def work(slices: int) -> tuple[int, int, int]:
         multiplied.clear()
-        axes = [CellAverages(n, c, s, 3.0) for n, c, s in ((slices, slices // 3, 1.0), (48, 16, 1.0), (64, 21, 1.0))]
+        axes = [CellAverages(n, c, s, 3.0) for n, c, s in ((slices, slices // 3, 1.0), (96, 32, 1.0), (120, 40, 1.0))]
+        array = np.zeros((slices, 96, 120), np.int16)
         tracemalloc.start()
-        average(np.zeros((slices, 48, 64), np.int16), axes, (-160, 240))
-        peak = tracemalloc.get_traced_memory()[1]
+        result = average(array, axes, (-160, 240))
+        peak = tracemalloc.get_traced_memory()[1] - result.nbytes
         tracemalloc.stop()
         return sum(multiplied), peak, len(multiplied)
 
     short, long = work(300), work(3000)
     assert long[0] == pytest.approx(10 * short[0], rel=0.05)
-    assert long[1] < 11 * short[1]
-    assert long[2] == 2 * 3000 + 1000 // PLANES_AT_ONCE
+    assert long[1] < 2 * short[1]
+    assert 1 <= long[2] / (2 * 3000 + 1000 // PLANES_AT_ONCE) < 1.02
 
 
 def test_matrices_are_weights():

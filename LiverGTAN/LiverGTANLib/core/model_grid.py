@@ -151,8 +151,9 @@ class AlignedGrid(ModelGrid):
         matrix[:3, 3] = origin
         return matrix
 
-    def _to_model_axes(self, array: np.ndarray) -> np.ndarray:
-        return array.transpose(self._array_axes)[tuple(slice(None, None, step) for step in self._steps)]
+    def _to_native_axes(self, array: np.ndarray) -> np.ndarray:
+        """A view of (d, h, w) of the grid, in the order and direction of the scan's axes."""
+        return array[tuple(slice(None, None, step) for step in self._steps)].transpose(np.argsort(self._array_axes))
 
     def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
         """See `ModelGrid.down`."""
@@ -161,7 +162,7 @@ class AlignedGrid(ModelGrid):
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
         ]
         grid = np.full(self.shape, fill, np.float32)
-        grid[self.inside] = self._to_model_axes(average(array_kji, axes, clip))
+        average(array_kji, axes, clip, out=self._to_native_axes(grid[self.inside]))
         return grid
 
     def tiles(self, box: Box) -> list[Tile]:

@@ -19,8 +19,9 @@ BLOCK_COST = 100
 """Cells of one block in `EvenBands`, and what a block costs beside its multiplications, in multiplications of a column.
 On a scan of 512x512x129 voxels the blocks that are chosen have 5 and 8 cells; with 9 and 16 it takes 15 % longer."""
 
-JOBS_PER_THREAD = 4
-"""Parts into which the slices of a scan are dealt out: few, as each allocates arrays, enough to end at one time."""
+PLANES_OF_A_JOB = 64
+"""Fewest planes of cells of one job of a thread, but for scans that are shorter than so many for each: the slices where
+two jobs meet are averaged by both."""
 
 BAND = 32
 """Voxels along i that are interpolated by one product of matrices; one product for all takes three times as long."""
@@ -174,35 +175,76 @@ class CellAverages:
         return [Band(part, *self.weights(part)) for part in threads.ranges(self.cells, size)]
 
 
-@threads.one_blas_thread()
-def average(array: np.ndarray, axes: Sequence[CellAverages], clip: tuple[float, float] | None = None) -> np.ndarray:
-    """(K, J, I) array averaged along each axis: float32 of the axes' numbers of cells."""
-    depth, height, width = (axis.cells for axis in axes)
-    along_j, along_i = (EvenBands.of(axis.matrix) for axis in axes[1:])
-    slices = np.empty((array.shape[0], height, along_i.rows), np.float32)
-    weights_i = np.ascontiguousarray(along_i.weights.transpose(0, 2, 1))
-    blocks_i, _, cells_i = weights_i.shape
+class SliceAverages:
+    """Slices of an array averaged along j and i, as many as a product along k needs at a time: 2 MB or less, which stay
+    in a processor's own cache. Those that the next product needs too are not averaged again.
+    """
 
-    def reduce_slices(part: slice) -> None:
+    def __init__(
+        self,
+        array: np.ndarray,
+        along_j: EvenBands,
+        along_i: EvenBands,
+        height: int,
+        most: int,
+        clip: tuple[float, float] | None,
+    ) -> None:
+        """height: cells along j. most: slices that are needed at a time."""
+        self._array, self._clip, self._held = array, clip, slice(0, 0)
+        self._slices = np.empty((most, height, along_i.rows), np.float32)
+        self._weights_j, self._weights_i = along_j.weights, np.ascontiguousarray(along_i.weights.transpose(0, 2, 1))
         voxels = np.zeros((along_j.before + array.shape[1] + along_j.after, array.shape[2]), np.float32)
         rows = np.zeros((along_j.rows, along_i.before + array.shape[2] + along_i.after), np.float32)
-        values = voxels[along_j.before : along_j.before + array.shape[1]]
-        along_rows = rows[:, along_i.before : along_i.before + array.shape[2]].reshape(*along_j.weights.shape[:2], -1)
-        windows_j, windows_i = along_j.windows(voxels), along_i.windows(rows[:height].T).transpose(0, 2, 1)
-        for k in range(part.start, part.stop):
-            clip_into(array[k], clip, values)
-            np.matmul(along_j.weights, windows_j, out=along_rows)
-            np.matmul(windows_i, weights_i, out=slices[k].reshape(height, blocks_i, cells_i).transpose(1, 0, 2))
+        self._values = voxels[along_j.before : along_j.before + array.shape[1]]
+        along_rows = rows[:, along_i.before : along_i.before + array.shape[2]]
+        self._rows = along_rows.reshape(*along_j.weights.shape[:2], -1)
+        self._windows_j, self._windows_i = along_j.windows(voxels), along_i.windows(rows[:height].T).transpose(0, 2, 1)
 
-    threads.for_each(reduce_slices, threads.shares(array.shape[0], JOBS_PER_THREAD))
-    planes = slices.reshape(array.shape[0], -1)
-    result = np.empty((depth, planes.shape[1]), np.float32)
+    def of(self, part: slice) -> np.ndarray:
+        """(slices, cells) of a part of k that does not begin before the last one; valid until the next call.
 
-    def reduce_planes(band: Band) -> None:
-        np.matmul(band.weights, planes[band.columns], out=result[band.rows])
+        The cells: those along j times those along i, which are filled up to whole blocks.
+        """
+        stay = max(0, self._held.stop - part.start)
+        first = part.start - self._held.start
+        self._slices[:stay] = self._slices[first : first + stay]
+        for k in range(part.start + stay, part.stop):
+            self._average(k, self._slices[k - part.start])
+        self._held = part
+        return self._slices[: part.stop - part.start].reshape(part.stop - part.start, -1)
 
-    threads.for_each(reduce_planes, axes[0].bands(PLANES_AT_ONCE))
-    return result.reshape(depth, height, -1)[:, :, :width]
+    def _average(self, k: int, out: np.ndarray) -> None:
+        clip_into(self._array[k], self._clip, self._values)
+        np.matmul(self._weights_j, self._windows_j, out=self._rows)
+        blocks, _, cells = self._weights_i.shape
+        np.matmul(self._windows_i, self._weights_i, out=out.reshape(len(out), blocks, cells).transpose(1, 0, 2))
+
+
+@threads.one_blas_thread()
+def average(
+    array: np.ndarray,
+    axes: Sequence[CellAverages],
+    clip: tuple[float, float] | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """(K, J, I) array averaged along each axis: float32 of the axes' numbers of cells, in `out` if there is one."""
+    depth, height, width = (axis.cells for axis in axes)
+    along_j, along_i = (EvenBands.of(axis.matrix) for axis in axes[1:])
+    along_k = axes[0].bands(PLANES_AT_ONCE)
+    result = np.empty((depth, height, width), np.float32) if out is None else out
+    most = max(band.columns.stop - band.columns.start for band in along_k)
+
+    def reduce(some: slice) -> None:
+        slices = SliceAverages(array, along_j, along_i, height, most, clip)
+        planes = np.empty((PLANES_AT_ONCE, height * along_i.rows), np.float32)
+        for band in along_k[some]:
+            product = planes[: len(band.weights)]
+            np.matmul(band.weights, slices.of(band.columns), out=product)
+            result[band.rows] = product.reshape(len(product), height, -1)[:, :, :width]
+
+    jobs = max(threads.thread_count(), depth // PLANES_OF_A_JOB)
+    threads.for_each(reduce, threads.ranges(len(along_k), -(-len(along_k) // jobs)))
+    return result
 
 
 def sample_trilinear(
