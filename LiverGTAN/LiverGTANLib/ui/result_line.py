@@ -96,10 +96,10 @@ class ResultLine:
             return result, result.imageIsUnchanged(), result.isCurrent(), result.hasSameRegion()
         if node is None:
             return ()
-        segment = node.GetSegmentation().GetSegment(scene.liverSegmentId(node))
-        labelmap = segment.GetRepresentation(scene.LABELMAP)
+        segmentId = scene.liverSegmentId(node)
+        labelmap = node.GetSegmentation().GetSegment(segmentId).GetRepresentation(scene.LABELMAP)
         voxels = labelmap.GetMTime() if labelmap is not None else 0
-        return node.GetID(), segment, voxels, scene.relativeKey(self._chosen().volumeNode, node)
+        return node.GetID(), segmentId, voxels, scene.relativeKey(self._chosen().volumeNode, node)
 
 
 def setText(label, text: str) -> None:
