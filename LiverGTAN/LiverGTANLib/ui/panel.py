@@ -41,6 +41,9 @@ CHOSEN_BY_USER = ("outputSegmentation", "region", "measurements")
 """Parameters whose node, when it is deleted, must not be replaced by the neighbor that its selector jumps to: a liver
 would be written over another volume's."""
 
+TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
+"""Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
+
 BEFORE_SELECTORS = 1.0
 """Priority of an observer of the scene that is called before those of Slicer's widgets, which have 0."""
 
@@ -64,7 +67,7 @@ class Panel(VTKObservationMixin):
         self._observedOutput: Any = None
         self._stopped = ""  # why a run ended that was not asked to; said when the panel is there again
         self.showRunAfter = SHOW_RUN_AFTER_SECONDS
-        self._runShown = False
+        self._runShown = self._isTyping = False
         self._toolTips: dict[str, str] = {}  # of the .ui file, by button
         self._refreshTimer = qt.QTimer()
         self._refreshTimer.setSingleShot(True)
@@ -171,6 +174,9 @@ class Panel(VTKObservationMixin):
     def follow(self) -> None:
         """From now on the mask follows what is set, and scans are analyzed ahead."""
         self.places.open(self.parameterNode)
+        self._isTyping = False
+        slicer.app.connect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
+        self._onFocusChanged(None, qt.QApplication.focusWidget())
         self._showSettingsOfMask()
         if self._stopped:
             self.line.say(self._stopped)
@@ -212,6 +218,7 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
 
     def _stopFollowing(self) -> None:
+        slicer.app.disconnect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
         self.live.close()
         self.places.close()
         self.runner.close()
@@ -553,6 +560,13 @@ class Panel(VTKObservationMixin):
         holds its handle, `value` stays what it was before.
         """
         self.live.drag(slider.property("SlicerParameterName"), None if slider.value == value else value)
+
+    def _onFocusChanged(self, old, new) -> None:
+        """Keys that place points are off while the focus is where letters are typed."""
+        isTyping = new is not None and any(new.inherits(name) for name in TYPING)
+        if isTyping != self._isTyping:
+            self._isTyping = isTyping
+            self.places.enableKeys(not isTyping)
 
     def onFitRegion(self) -> None:
         """Put the ROI around the liver, else around the volume."""

@@ -14,10 +14,6 @@ KEYS = {True: "L", False: "N"}
 _PARAMETER_NAMES = {True: "liverPoints", False: "notLiverPoints"}
 
 
-TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox", "QAbstractItemView")
-"""Classes of widgets that take a letter themselves: as text, or to go to the entry that begins with it."""
-
-
 class PlaceButtons(VTKObservationMixin):
     """A button stays checked as long as the mouse places points of its list; a second click or Escape ends that."""
 
@@ -27,7 +23,6 @@ class PlaceButtons(VTKObservationMixin):
         self._parameterNode = None
         self._placedInto = ""  # ID of the list that points were placed into last
         self._shortcuts = []
-        self._isTyping = False
         section.connect("contentsCollapsed(bool)", self._onCollapsed)
         for liver, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked, liver=liver: self._onClicked(liver, checked))
@@ -40,9 +35,6 @@ class PlaceButtons(VTKObservationMixin):
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
             shortcut.connect("activated()", lambda liver=liver: self._onKey(liver))
             self._shortcuts.append(shortcut)
-        self._isTyping = False
-        slicer.app.connect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
-        self._onFocusChanged(None, qt.QApplication.focusWidget())
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.addObserver(interaction, interaction.InteractionModeChangedEvent, self._update)
@@ -53,7 +45,6 @@ class PlaceButtons(VTKObservationMixin):
         """Stop placing; the keys do nothing any more."""
         self.stop()
         self.removeObservers()
-        slicer.app.disconnect("focusChanged(QWidget*,QWidget*)", self._onFocusChanged)
         self._parameterNode = None
         for shortcut in self._shortcuts:
             shortcut.enabled = False
@@ -61,13 +52,10 @@ class PlaceButtons(VTKObservationMixin):
             shortcut.deleteLater()
         self._shortcuts = []
 
-    def _onFocusChanged(self, old, new) -> None:
-        """The keys are off while the focus is where letters are typed, which then get there."""
-        isTyping = new is not None and any(new.inherits(name) for name in TYPING)
-        if isTyping != self._isTyping:
-            self._isTyping = isTyping
-            for shortcut in self._shortcuts:
-                shortcut.enabled = not isTyping
+    def enableKeys(self, enabled: bool) -> None:
+        """While they are disabled, the letters go to the widget that has the focus."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = enabled
 
     def _onKey(self, liver: bool) -> None:
         if self._buttons[liver].enabled:
