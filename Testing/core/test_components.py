@@ -60,6 +60,10 @@ def test_runs_have_the_components_boxes_and_voxels_of_labeling(shape, share, see
     box = boxes.triple(slice(int(a), int(b)) for a, b in ends)
     parts, which = runs.within(box)
     np.testing.assert_array_equal(parts.painted(1 + runs.components()[which], np.int32), found[box])
+    wanted = drawn(shape, 0.5, seed + 1)
+    some, expected_some = runs.where(wanted.ravel()[runs.voxels()] > 0), components.runs_of(mask & wanted)
+    np.testing.assert_array_equal(some.starts, expected_some.starts)
+    np.testing.assert_array_equal(some.stops, expected_some.stops)
 
 
 def test_long_winding_components_are_followed_to_their_end():

@@ -8,7 +8,7 @@ from core.test_clicks import at
 from core.test_region import region
 from core.test_segmenter import LIVER, analysis_of, ball, segmented
 
-from LiverGTANLib.core import measurements, segmenter, uncertainty, weight_file
+from LiverGTANLib.core import components, measurements, postprocess, segmenter, uncertainty, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import DEFAULT_MASK_PARAMETERS, MaskParameters, PostprocessSettings
 
@@ -78,6 +78,17 @@ def test_components_elsewhere_do_not_widen_the_interval():
     other = ball(LIVER.shape, (15, 18, 36), 4)
     both = interval_of(analysis_of(np.maximum(LIVER, other)))
     assert both.low == pytest.approx(interval_of(analysis_of(LIVER)).low)
+
+
+def test_mask_and_interval_search_the_whole_grid_once_for_all_usual_thresholds(monkeypatch):
+    searched, many = [], [MaskParameters(PostprocessSettings(threshold=n)) for n in (0.5, 0.05, 0.95)]
+    monkeypatch.setattr(postprocess, "runs_of", lambda mask: searched.append(mask.shape) or components.runs_of(mask))
+    analysis = analysis_of(LIVER)
+    found = [interval_of(analysis, parameters) for parameters in many]
+    assert searched == [analysis.grid.shape]
+    monkeypatch.setattr(postprocess, "LOWEST_LOGIT", np.float32(np.inf))
+    assert found == [interval_of(analysis_of(LIVER), parameters) for parameters in many]
+    assert len(searched) == 1 + 9
 
 
 def test_nothing_found_has_no_spread():

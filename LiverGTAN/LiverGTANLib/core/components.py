@@ -75,6 +75,19 @@ class Runs:
         offsets = np.arange(self.lengths.sum()) - np.repeat(ends - self.lengths, self.lengths)
         return np.repeat(self.starts - self.rows, self.lengths) + offsets
 
+    def where(self, wanted: np.ndarray) -> "Runs":
+        """Runs of the voxels that are wanted: (voxels,) bool in the order of `voxels`."""
+        ends = np.cumsum(self.lengths)
+        begins = ends - self.lengths
+        begun, ended = wanted.copy(), wanted.copy()
+        begun[1:] &= ~wanted[:-1]
+        ended[:-1] &= ~wanted[1:]
+        begun[begins], ended[ends - 1] = wanted[begins], wanted[ends - 1]
+        first, last = np.flatnonzero(begun), np.flatnonzero(ended)
+        run = np.searchsorted(ends, first, side="right")
+        offsets = self.starts[run] - begins[run]
+        return Runs(first + offsets, last + 1 + offsets, self.shape)
+
     def painted(self, values: np.ndarray | int, dtype: type = np.uint8) -> np.ndarray:
         """(K, J, I) with one value, or one for each run, in the voxels of the runs, and 0 elsewhere."""
         painted: np.ndarray = np.zeros(self.shape, dtype)
@@ -141,7 +154,8 @@ class Runs:
 def runs_of(mask: np.ndarray) -> Runs:
     """Runs of ones in (K, J, I) of booleans, or of 0 and 1."""
     flat, width = mask.reshape(-1), mask.shape[2]
-    padded = np.zeros(-(-(len(flat) + 1) // 8) * 8, bool)
+    padded = np.empty(-(-(len(flat) + 1) // 8) * 8, bool)
+    padded[len(flat) :] = False
     if len(flat):
         padded[0], padded[len(flat)] = flat[0], flat[-1]
         np.not_equal(flat[1:], flat[:-1], out=padded[1 : len(flat)])

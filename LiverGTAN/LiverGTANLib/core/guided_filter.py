@@ -125,23 +125,25 @@ def box_sum(array: np.ndarray) -> np.ndarray:
 class GuidedField:
     """A field of the model grid whose sign says where the liver is, and the lines that stand for it beside the border.
 
-    field: (D, H, W) float32. guide_hu: gives the averaged CT of a box of cells in HU. span: the cells that are asked
-    for later. border: a box that holds all cells with the other sign beside them. inside: the cells that lie in the
-    scan; no other counts. fixed: boxes of cells in which the field stays as it is.
+    field: float32, of the cells `around` the span, `REACH` to every side where there are so many. guide_hu: gives the
+    averaged CT of a box of cells in HU. span: the cells that are asked for later. border: a box that holds all cells
+    with the other sign beside them. inside: the cells that lie in the scan; no other counts. fixed: boxes of cells in
+    which the field stays as it is.
     """
 
     def __init__(
         self,
         field: np.ndarray,
+        around: Box,
         guide_hu: Callable[[Box], np.ndarray],
         span: Box,
         border: Box,
         inside: Box,
         fixed: Sequence[Box] = (),
     ) -> None:
-        self._field, self._guide_hu, self._span, self._inside = field, guide_hu, span, inside
+        self._field, self._around, self._guide_hu, self._span, self._inside = field, around, guide_hu, span, inside
         self._lines = np.zeros((2, *boxes.shape(span)), np.float32)
-        np.negative(field[span], out=self._lines[1])
+        np.negative(self.values(span), out=self._lines[1])
         self._near = np.zeros(boxes.shape(span), bool)
         border = boxes.intersection(boxes.intersection(border, span), inside)
         if not boxes.is_empty(border):
@@ -149,23 +151,27 @@ class GuidedField:
             threads.for_each(self._fit, slabs)
         for box in fixed:
             cells = boxes.intersection(box, span)
-            self._lines[self.at(cells)] = np.zeros_like(field[cells]), -field[cells]
+            self._lines[self.at(cells)] = np.zeros(boxes.shape(cells), np.float32), -self.values(cells)
 
     def _fit(self, planes: Box) -> None:
-        read = self._around(planes, 1)
-        near = beside_border(self._field[read])[boxes.relative_to(read, planes)]
+        read = self._grown(planes, 1)
+        near = beside_border(self.values(read))[boxes.relative_to(read, planes)]
         found = boxes.bounding_box(near)
         if found is None:
             return
         part, near = boxes.absolute(planes, found), near[found]
-        read = self._around(part, REACH)
-        slope, offset = (array[boxes.relative_to(read, part)] for array in fit(self._field[read], self._guide_hu(read)))
+        read = self._grown(part, REACH)
+        slope, offset = (array[boxes.relative_to(read, part)] for array in fit(self.values(read), self._guide_hu(read)))
         np.copyto(self._lines[self.at(part)], (slope, -offset), where=near)
         self._near[self.at(part)[1:]] = near
 
-    def _around(self, part: Box, cells: int) -> Box:
+    def _grown(self, part: Box, cells: int) -> Box:
         """A part and what surrounds it in the scan."""
-        return boxes.intersection(boxes.grown(part, cells, self._field.shape), self._inside)
+        return boxes.intersection(boxes.grown(part, cells, tuple(i.stop for i in self._inside)), self._inside)
+
+    def values(self, cells: Box) -> np.ndarray:
+        """(d, h, w) of the field in a part of the cells that it holds."""
+        return self._field[boxes.relative_to(self._around, cells)]
 
     def at(self, cells: Box) -> tuple[slice, slice, slice, slice]:
         """Where a part of the grid is in the arrays."""
@@ -232,10 +238,13 @@ def voxels_in(analysis: Analysis, ct: CtVolume, postprocessed: PostprocessedLogi
     if boxes.is_empty(box) or postprocessed.cells is None:
         return voxels
     tiles = analysis.grid.tiles(box)
+    span = boxes.enclosing_all([tile.cells for tile in tiles])
+    around = boxes.grown(span, REACH, analysis.grid.shape)
     field = GuidedField(
-        postprocessed.values,
+        postprocessed.values_in(around),
+        around,
         analysis.hu,
-        span=boxes.enclosing_all([tile.cells for tile in tiles]),
+        span=span,
         border=boxes.grown(postprocessed.cells, 1, analysis.grid.shape),
         inside=analysis.grid.inside,
         fixed=postprocessed.clicked,
@@ -250,7 +259,7 @@ def voxels_in(analysis: Analysis, ct: CtVolume, postprocessed: PostprocessedLogi
                 slope, limit = tile.interpolate(field.lines(tile.cells))
                 slope *= guide.at(tile.voxels)
                 np.greater(slope, limit, out=place.view(bool))
-            elif postprocessed.values[boxes.start(tile.cells)] > 0:
+            elif field.values(tile.cells)[0, 0, 0] > 0:
                 place[...] = 1
 
     jobs = JOBS_PER_THREAD * threads.thread_count()

@@ -21,6 +21,11 @@ MIN_LIVER_ML = 50.0
 pelves and drawn heads without a liver (training/results/stress-100k.md)."""
 
 
+LOWEST_LOGIT = np.float32(-4.5)
+"""Cells above it are found once and searched again for each threshold. Chosen: the panel's lowest threshold, 0.05, has
+-2.9, and the lower end of its interval -4.0 at a temperature of 1 (`uncertainty.LEVELS`)."""
+
+
 @dataclass(frozen=True)
 class PostprocessSettings:
     """What turns logits into a mask.
@@ -69,6 +74,7 @@ class AnalysisCache:
     """
 
     smoothed: LruCache = field(default_factory=lambda: LruCache(2))
+    candidates: LruCache = field(default_factory=lambda: LruCache(2))
     labeled: LruCache = field(default_factory=lambda: LruCache(3))
     postprocessed: LruCache = field(default_factory=lambda: LruCache(6))
     masks: LruCache = field(default_factory=lambda: LruCache(3))
@@ -120,25 +126,27 @@ class Analysis:
 class PostprocessedLogits:
     """What is liver on the model grid.
 
-    make_values: see `values`. cells: a box that holds all that is liver, None when nothing is. runs: the liver, None
-    after clicks. clicked: boxes of the cells that clicked voxels are interpolated from.
+    values_in: gives (d, h, w) float32 of a part of the grid, positive where the liver is. shape: of the grid. cells: a
+    box that holds all that is liver, None when nothing is. runs: the liver, None after clicks. clicked: boxes of the
+    cells that clicked voxels are interpolated from.
     """
 
-    make_values: Callable[[], np.ndarray]
+    values_in: Callable[[Box], np.ndarray]
+    shape: tuple[int, int, int]
     cells: Box | None
     runs: Runs | None = None
     clicked: tuple[Box, ...] = ()
 
     @cached_property
     def values(self) -> np.ndarray:
-        """(D, H, W) float32, positive where the liver is; made at first use, as its volume alone needs none."""
-        return self.make_values()
+        """`values_in` the whole grid, made at first use: without clicks a mask needs those around the liver alone."""
+        return self.values_in(boxes.whole(self.shape))
 
     def liver(self, box: Box) -> np.ndarray:
         """(d, h, w) uint8 of a part of the grid, 1 where the liver is; a new array."""
         if self.runs is not None:
             return self.runs.within(box)[0].painted(1)
-        return (self.values[box] > 0).view(np.uint8)
+        return (self.values_in(box) > 0).view(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +213,24 @@ def _labeled(analysis: Analysis, settings: PostprocessSettings) -> _Labeled:
     def make() -> _Labeled:
         threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
         logits, shift = _smoothed(analysis, settings.smoothing_mm), np.float32(np.log(threshold / (1 - threshold)))
-        runs = runs_of(logits > shift)
+        runs = _above(analysis, settings.smoothing_mm, shift)
         return _Labeled(logits, shift, runs, 1 + runs.components() if settings.largest_component else None)
 
     return analysis.cache.labeled.get_or_make(settings, make)
+
+
+def _above(analysis: Analysis, smoothing_mm: float, shift: np.float32) -> Runs:
+    """Runs of the smoothed logits that are above `shift`; the whole grid is searched once for all usual thresholds."""
+    logits = _smoothed(analysis, smoothing_mm)
+    if shift < LOWEST_LOGIT:
+        return runs_of(logits > shift)
+
+    def make() -> tuple[Runs, np.ndarray]:
+        runs = runs_of(logits > LOWEST_LOGIT)
+        return runs, logits.reshape(-1)[runs.voxels()]
+
+    runs, values = analysis.cache.candidates.get_or_make(smoothing_mm, make)
+    return runs.where(values > shift)
 
 
 def chosen_component(analysis: Analysis, parameters: MaskParameters) -> int | None:
@@ -244,13 +266,13 @@ def _without_clicks(labeled: _Labeled, settings: PostprocessSettings, component:
     liver, others = runs.some(stays), runs.some(~stays)
     holes = liver.holes() if settings.fill_holes else liver.some(slice(0))
 
-    def values() -> np.ndarray:
-        shifted = labeled.logits - labeled.shift
-        for place in (others.voxels(), holes.voxels()):
-            shifted.reshape(-1)[place] *= -1
+    def values_in(box: Box) -> np.ndarray:
+        shifted = labeled.logits[box] - labeled.shift
+        for some in (others, holes):
+            shifted.reshape(-1)[some.within(box)[0].voxels()] *= -1
         return shifted
 
-    return PostprocessedLogits(values, liver.box(), liver.joined(holes))
+    return PostprocessedLogits(values_in, boxes.triple(labeled.logits.shape), liver.box(), liver.joined(holes))
 
 
 def _clicked(
@@ -265,4 +287,4 @@ def _clicked(
         clicked.append(boxes.absolute(neighborhood.cells, neighborhood.touching))
         if neighborhood.click.liver:
             cells = boxes.enclosing(cells, neighborhood.cells) if cells else neighborhood.cells
-    return PostprocessedLogits(lambda: values, cells, clicked=tuple(clicked))
+    return PostprocessedLogits(lambda box: values[box], before.shape, cells, clicked=tuple(clicked))

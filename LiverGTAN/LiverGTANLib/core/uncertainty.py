@@ -70,7 +70,7 @@ def overlay(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAME
         box = boxes.grown(postprocessed.cells, MARGIN_CELLS, grid.shape)
     if region is not None:
         box = boxes.intersection(box, region.grid_box(grid.ijk_to_ras, grid.shape))
-    p = _sigmoid(postprocessed.values[box] / np.float32(analysis.temperature))
+    p = _sigmoid(postprocessed.values_in(box) / np.float32(analysis.temperature))
     percent = np.rint(100 * (1 - np.abs(2 * p - 1))).astype(np.uint8)
     if region is not None:
         region.clear_outside(percent, box, grid.ijk_to_ras)
