@@ -7,8 +7,6 @@ click, the release of a drag, a step of a drag) until what it causes is in the s
 processor time of the main thread in one turn. On a busy machine "hold" also counts what other processes took.
 """
 
-import os
-import platform
 import tempfile
 import time
 
@@ -18,7 +16,7 @@ from benchmarks import click_to_mask
 from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib.core import threads, weight_file, worker
+from LiverGTANLib.core import weight_file, worker
 from LiverGTANLib.mrml import scene
 
 RUNS = 20

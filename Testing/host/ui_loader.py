@@ -6,7 +6,9 @@ signal or slot that the real widgets lack is refused; Slicer would print a warni
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ElementTree
+from functools import lru_cache
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
@@ -55,6 +57,23 @@ def _takeEnumsOfStandIns(tree: ElementTree.Element) -> list[tuple[str, str, obje
     return found
 
 
+@lru_cache
+def _prepared(path: str, modified: int) -> tuple[bytes, list[list[str | None]], list[tuple[str, str, object]]]:
+    """The file as Qt's loader can read it, its connections, and `_takeEnumsOfStandIns`.
+
+    Once for each content (modified: when it was written, ns), as every test of the panel loads the same file.
+    """
+    tree = ElementTree.parse(path).getroot()
+    _checkProperties(tree)
+    connections = [
+        [entry.findtext(part) for part in ("sender", "signal", "receiver", "slot")] for entry in tree.iter("connection")
+    ]
+    enums = _takeEnumsOfStandIns(tree)
+    for section in tree.findall("connections"):
+        tree.remove(section)
+    return ElementTree.tostring(tree), connections, enums
+
+
 class QUiLoader(QtUiTools.QUiLoader):
     def __init__(self, parent=None):
         """Without Designer's plugins: looking for them loads a web browser and its libraries."""
@@ -72,17 +91,9 @@ class QUiLoader(QtUiTools.QUiLoader):
     def load(self, file, parent=None):
         """Load from an open QFile or a path; -> the root widget."""
         path = file.fileName() if isinstance(file, QtCore.QFile) else str(file)
-        tree = ElementTree.parse(path).getroot()
-        _checkProperties(tree)
-        connections = [
-            [entry.findtext(part) for part in ("sender", "signal", "receiver", "slot")]
-            for entry in tree.iter("connection")
-        ]
-        enums = _takeEnumsOfStandIns(tree)
-        for section in tree.findall("connections"):
-            tree.remove(section)
+        content, connections, enums = _prepared(path, os.stat(path).st_mtime_ns)
         buffer = QtCore.QBuffer()
-        buffer.setData(ElementTree.tostring(tree))
+        buffer.setData(content)
         buffer.open(QtCore.QIODevice.ReadOnly)
         self._created: list = []
         root = super().load(buffer, parent)
