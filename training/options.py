@@ -507,7 +507,7 @@ class Stress:
     phantom: bool = False
     """Simulate on drawn bodies, and on no real CT but `cases`: without the data folder."""
     volumes: int = 8
-    """Simulated volumes a condition."""
+    """Simulated volumes a condition; 0: real scans and drawn heads alone."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Does every click help? Simulated clicks on real CTs, with the bundled students and with weakened ones.
 
-`make benchmark-simulated_clicks [ARGUMENTS="--write FILE.md"]`. A click is set where a user who sees the largest error
-would set it: at the deepest point of the largest connected error region. Students are weakened by seeded noise on their
-weights, in proportion to each weight's size.
+`make benchmark-simulated_clicks [ARGUMENTS="--write FILE.md"]`, with `--samples` on the sample CTs alone. A click is
+set where a user who sees the largest error would set it: at the deepest point of the largest connected error region.
+Students are weakened by seeded noise on their weights, in proportion to each weight's size.
 """
 
 import argparse
@@ -128,8 +128,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE.md", help="also write the table here")
     parser.add_argument("--students", nargs="+", default=list(weight_file.available()), metavar="NAME")
     parser.add_argument("--noise", nargs="*", type=float, default=NOISE, help="how much the weakened ones are weakened")
+    parser.add_argument("--samples", action="store_true", help="the sample CTs alone, which every computer can have")
     options = parser.parse_args()
-    found = list(runs(real_cases.load(), models(options.students, options.noise)))
+    cases = list(real_cases.load_samples()) if options.samples else real_cases.load()
+    found = list(runs(cases, models(options.students, options.noise)))
     text = f"Mean Dice after simulated clicks.\n\n{table(found)}\n"
     print(text)
     if options.write:

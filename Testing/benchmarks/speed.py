@@ -28,9 +28,8 @@ from training.evaluation.markdown import markdown_table
 RESULTS = Path(__file__).resolve().parent / "results"
 FEWEST_RUNS = 7
 SHORT, LONG = 129, 1500
-BLOCK, QUICK_BLOCK = (64, 64, 64), (32, 32, 32)
-"""Cells on which published networks are timed: a sixth of a scan, as some take seconds for that; and the fewest that
-they have levels for."""
+BLOCK = (64, 64, 64)
+"""Cells on which published networks are timed: a sixth of a scan, as some take seconds for that."""
 
 REST_S = 0.05
 """Before each timing: the threads of some libraries look for work for a while after they had some, which would count as
@@ -184,10 +183,11 @@ def measure(runs: int, slices: int, quick: bool) -> dict:
         groups[f"{SHORT} slices, {name}"] = in_turn({**simpleitk(scan), **stages(scan, name)}, runs)
         engines = {"numpy": NumpyEngine(student).forward, **peers.other_engines(student, image.shape)}
         groups[f"engines, {name}"] = in_turn({k: lambda f=f: f(image) for k, f in engines.items()}, runs)
-    block = np.ascontiguousarray(image[tuple(slice(0, n) for n in (QUICK_BLOCK if quick else BLOCK))])
+    block = np.ascontiguousarray(image[tuple(slice(0, n) for n in BLOCK)])
     nets = {n: NumpyEngine(weight_file.load(n)).forward for n in weight_file.available()}
-    groups[f"networks, {'x'.join(map(str, block.shape))} cells"] = in_turn(
-        {k: lambda f=f: f(block) for k, f in {**nets, **peers.published_networks()}.items()}, runs
+    published = {} if quick else peers.published_networks()
+    groups["networks, 64x64x64 cells"] = in_turn(
+        {k: lambda f=f: f(block) for k, f in {**nets, **published}.items()}, runs
     )
     groups["answers"] = in_turn({k: counted(f) for k, f in answers.actions(scan, runs + 1).items()}, runs)
     if slices:

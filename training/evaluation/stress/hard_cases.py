@@ -31,7 +31,7 @@ def stress(options: Stress) -> None:
     command_line.require_suffix(options.output, ".json")
     student = model(options.model)  # first, as what follows takes longer
     config = SynthesisConfig(data=options.data, phantom=options.phantom)
-    maps = source_library.load_maps(config)
+    maps = source_library.load_maps(config) if options.volumes else []
     folder = None if options.phantom else source_library.data_folder(config)
     library = real.Library(folder, tuple(parse_cases(options.cases)))
     conditions = all_conditions(maps, library, options.volumes)
