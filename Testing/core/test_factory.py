@@ -61,6 +61,19 @@ def test_automatic_chooses_once_whatever_the_machine_does_meanwhile(monkeypatch)
     assert [engines.engine_for(randomStudent()).name for _ in range(3)] == ["torch"] * 3
 
 
+def test_the_type_that_torch_computes_in_is_measured_once(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from LiverGTANLib.core.engines import torch_engine
+
+    times = iter([2.0, 1.0, 1.0, 2.0])  # float32 and bf16, twice: load has changed which is faster
+    monkeypatch.setattr(torch_engine, "has_fast_bf16", lambda: True)
+    monkeypatch.setattr(torch_engine, "best_device", lambda: "cpu")
+    monkeypatch.setattr(torch_engine, "MOST_ROUNDING", np.inf)  # of a processor that computes bf16 wrong
+    monkeypatch.setattr(torch_engine, "seconds", lambda forward, student: next(times))
+    engines = InstalledEngines()
+    assert [engines.engine_for(randomStudent(), "torch").dtype for _ in range(3)] == [torch.bfloat16] * 3
+
+
 def test_engines_that_do_not_exist_are_refused():
     with pytest.raises(EngineError, match="no engine 'abacus'; choose one of auto, numpy"):
         InstalledEngines().engine_for(randomStudent(), "abacus")

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class TorchPackage:
 
     def __init__(self, name: str = "torch") -> None:
         self._name = name
+        self._dtypes: dict[tuple[int, ...], Any] = {}
         self.error = ""
 
     def is_installed(self) -> bool:
@@ -40,14 +42,20 @@ class TorchPackage:
         return sys.modules.get(self._name) is not None
 
     def engine(self, student: Student) -> Engine:
-        """Raises EngineError that says what failed and what to choose instead."""
+        """A new engine; those of students of the same widths compute in the type that was faster for the first.
+
+        It is measured once: that takes a second or two, and the types may differ in single voxels. Raises EngineError
+        that says what failed and what to choose instead.
+        """
         if not self.is_installed():
             raise EngineError("torch is not installed in this Python; choose the numpy engine, which needs nothing.")
         try:
             importlib.import_module(self._name)
             from .torch_engine import TorchEngine
 
-            return TorchEngine(student)
+            made = TorchEngine(student, dtype=self._dtypes.get(student.widths))
+            self._dtypes[student.widths] = made.dtype
+            return made
         except (ImportError, OSError, RuntimeError) as error:  # a damaged installation, a driver that does not fit
             self.error = " ".join(str(error).split()) or type(error).__name__
             raise EngineError(
