@@ -354,6 +354,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         from LiverGTANLib.ui.follower import Follower
 
         follower = Follower(self.session, lambda: self._chosen(student, engine, settings), onChanged or (lambda: None))
+        follower.onAccepted = self._showTableOf
         try:
             follower.followFolder(folder)
             follower.followVolume(volume)
@@ -377,9 +378,12 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         surfaceLater: leave a surface shown in 3D to `session.makeSurface`.
         """
-        result = self.session.apply(request, found, surfaceLater)
-        self.getParameterNode().measurements = result.tableNode
+        result = self.session.apply(request, found, surfaceLater, tableNode=self.getParameterNode().measurements)
+        self._showTableOf(result)
         return result
+
+    def _showTableOf(self, result):
+        self.getParameterNode().measurements = result.tableNode
 
     def tabulate(self, result):
         """Put a result into its row of the table, which is made at its first use."""

@@ -248,6 +248,27 @@ def test_the_newest_wins_and_nothing_queues(follower, stream, gate, logic, monke
     assert follower.hasPreview and "before the last change" not in follower.state
 
 
+def test_rows_of_accepted_previews_go_into_the_table_that_is_there_by_then(follower, logic):
+    """It was not there yet when the first preview was made; a second table would leave rows out of what is exported."""
+    volumeNode, _ = self_test.addPhantom()
+    follower.followVolume(volumeNode)
+    settle(follower)
+    logic.process(volumeNode)
+    follower.accept()
+    roll(volumeNode)
+    settle(follower)
+    follower.accept()
+    assert slicer.util.getNodesByClass("vtkMRMLTableNode") == [logic.table()]
+    assert logic.table().GetNumberOfRows() == 3
+
+
+def test_the_first_accepted_preview_makes_the_table_of_the_logic(follower, logic):
+    volumeNode, _ = self_test.addPhantom()
+    follower.followVolume(volumeNode)
+    settle(follower)
+    assert follower.accept().tableNode == logic.table()
+
+
 def test_a_preview_of_the_image_before_is_said_to_be_one_and_not_accepted(follower, stream, gate, logic):
     logic.session._cache._engines.clear()
     roll(stream)

@@ -56,10 +56,13 @@ class VolumeBatch:
                 self._addProblem(volumeNode, error)
         return None
 
-    def write(self, request: SegmentationRequest, found: JobResult) -> SegmentationResult | None:
-        """Write what was found in a volume; None when that fails, which goes into the list."""
+    def write(self, request: SegmentationRequest, found: JobResult, tableNode=None) -> SegmentationResult | None:
+        """Write what was found in a volume; None when that fails, which goes into the list.
+
+        tableNode: see `Session.apply`.
+        """
         try:
-            result = self._session.apply(request, found)
+            result = self._session.apply(request, found, tableNode=tableNode)
         except Exception as error:
             self.addProblem(request, error)
             return None

@@ -298,10 +298,11 @@ class Session:
         found: JobResult,
         surfaceLater: bool = False,
         stateBefore: SetState | None = None,
+        tableNode=None,
     ) -> SegmentationResult:
         """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
-        surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. stateBefore: what was set for the mask
+        tableNode: the table that is chosen by now, for a request that was made before there was one. surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. stateBefore: what was set for the mask
         that is there, if the caller knows, so that Undo can set it again. Raises InputError when no liver was
         found and WriteError when it cannot be written. After any error all is as it was before.
         """
@@ -318,8 +319,8 @@ class Session:
             )
             rollback.callback(takeBack, writer.takeBack)
             end = time.monotonic()
-            tableNode = chosen.tableNode
-            if tableNode is None or tableNode.GetScene() is None or not table.isOurs(tableNode):
+            tableNode = next(filter(_holdsRows, (chosen.tableNode, tableNode)), None)
+            if tableNode is None:
                 tableNode = table.create(self._scene)
                 rollback.callback(takeBack, scene.removeNode, tableNode)
             result = SegmentationResult(
@@ -430,6 +431,10 @@ class Session:
         if self._writer is None:
             self._writer = self._makeWriter(self._scene)
         return self._writer
+
+
+def _holdsRows(tableNode) -> bool:
+    return tableNode is not None and tableNode.GetScene() is not None and table.isOurs(tableNode)
 
 
 def _reasons(found: list[Finding], blocking: bool) -> str:

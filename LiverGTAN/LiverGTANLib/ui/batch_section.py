@@ -98,7 +98,7 @@ class BatchSection:
         )
 
     def _onFound(self, request: SegmentationRequest, found: JobResult) -> None:
-        result = self._batch.write(request, found)
+        result = self._batch.write(request, found, self._chosen().tableNode)
         if result is not None:
             self._onResult(result)
         self._next()

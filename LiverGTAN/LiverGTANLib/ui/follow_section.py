@@ -22,8 +22,8 @@ class FollowSection:
         chosen: Callable[[], ChosenParameters],
         onAccepted: Callable[[SegmentationResult], None],
     ):
-        self._ui, self.follower, self._chosen, self._onAccepted = ui, follower, chosen, onAccepted
-        follower.onChanged = self.refresh
+        self._ui, self.follower, self._chosen = ui, follower, chosen
+        follower.onChanged, follower.onAccepted = self.refresh, onAccepted
         ui.followLoadedCheckBox.connect("toggled(bool)", follower.followLoaded)
         ui.followVolumeCheckBox.connect("toggled(bool)", self._onFollowVolume)
         ui.followFolderButton.connect("clicked(bool)", self._onFolder)
@@ -73,4 +73,4 @@ class FollowSection:
 
     def _onAccept(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The preview could not be accepted."), waitCursor=True):
-            self._onAccepted(self.follower.accept())
+            self.follower.accept()

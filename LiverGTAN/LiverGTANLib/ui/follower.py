@@ -40,8 +40,8 @@ def _ignore(*_arguments) -> None:
 class Follower(VTKObservationMixin):
     """Follows nothing until a method `follow...` is called, and nothing again when the scene is closed.
 
-    chosen(): student, engine and settings. It calls onChanged() when `state`, the preview or what is followed is
-    another one. The newest change counts: while one image is segmented, only the last of those that come is waiting.
+    chosen(): student, engine, settings and table. It calls onChanged() when `state`, the preview or what is followed is
+    another one, and onAccepted(result) after a preview became a segment. The newest change counts: while one image is segmented, only the last of those that come is waiting.
 
     state: what goes on, for the user. latency: seconds from the last change to its preview.
     """
@@ -51,6 +51,7 @@ class Follower(VTKObservationMixin):
     ):
         VTKObservationMixin.__init__(self)
         self._session, self._chosen, self.onChanged = session, chosen, onChanged
+        self.onAccepted: Callable[[SegmentationResult], None] = _ignore
         self._scene = slicer.mrmlScene
         self._watch = VolumeWatch(self._scene, self._onVolume)
         self._folderWatch: FolderWatch | None = None
@@ -372,10 +373,11 @@ class Follower(VTKObservationMixin):
                     "would be shown with every frame. Press Segment to replace the liver of this frame alone."
                 ).format(name=request.volumeNode.GetName(), livers=framesNode.GetName())
             )
-        result = self._session.apply(request, found)
+        result = self._session.apply(request, found, tableNode=self._chosen().tableNode)
         self._left = []
         self._removePreview()
         self._update()
+        self.onAccepted(result)
         return result
 
     def discard(self) -> None:

@@ -481,7 +481,9 @@ class Panel(VTKObservationMixin):
 
     def _put(self, request: SegmentationRequest, found: JobResult) -> None:
         before = self.live.stateOfMask(request) if request.chosen.segmentationNode else None
-        result = self.session.apply(request, found, surfaceLater=True, stateBefore=before)
+        result = self.session.apply(
+            request, found, surfaceLater=True, stateBefore=before, tableNode=self.chosen.tableNode
+        )
         qt.QTimer.singleShot(0, self._makeSurface)
         self._showOutputs(result)
         self.live.onWritten(request)
