@@ -272,6 +272,9 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.mrml import resection_plan
 
+        self._require("segmentation", segmentation, "vtkMRMLSegmentationNode")
+        if plane is not None:
+            self._require("plane", plane, "vtkMRMLMarkupsNode")
         return resection_plan.split(segmentation, plane, remnantSide, weightKg)
 
     def segmentSequence(self, volume, student="student-100k", engine="automatic", settings=None, replace=False):
@@ -287,6 +290,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.mrml.sequence_segmentation import FrameSegmentation
 
+        self._require("volume of a sequence", volume, "vtkMRMLNode")
         frames = FrameSegmentation(self.session, volume, self._chosen(student, engine, settings), replace)
         return frames.apply(frames.segment())
 
@@ -298,6 +302,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         from LiverGTANLib.mrml import sequence_curve
         from LiverGTANLib.mrml.ct_sequence import CtSequence
 
+        self._require("volume of a sequence", volume, "vtkMRMLNode")
         return sequence_curve.measure(CtSequence.of(volume))
 
     def review(self, segmentation, segmentId=""):
@@ -316,6 +321,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
 
         from LiverGTANLib.mrml import parameters, review, scene
 
+        self._require("segmentation", segmentation, "vtkMRMLSegmentationNode")
         result, volume = self.session.resultIn(segmentation), scene.liverVolume(segmentation)
         chosen = (
             result.request.chosen
@@ -353,6 +359,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.ui.follower import Follower
 
+        if volume is not None:
+            self._require("CT", volume, "vtkMRMLScalarVolumeNode")
         follower = Follower(self.session, lambda: self._chosen(student, engine, settings), onChanged or (lambda: None))
         follower.onAccepted = self._showTableOf
         try:
@@ -421,6 +429,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.mrml import resection_plan
 
+        self._require("segmentation", segmentation, "vtkMRMLSegmentationNode")
         resection_plan.export(segmentation, path, overwrite)
 
     def exportSurface(self, segmentation, path, overwrite=False):
@@ -431,6 +440,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.mrml import export_surface
 
+        self._require("segmentation", segmentation, "vtkMRMLSegmentationNode")
         return export_surface.exportLiver(segmentation, path, overwrite)
 
     def exportParts(self, segmentation, path, overwrite=False):
@@ -438,6 +448,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         plan-resected.stl. Returns a list."""
         from LiverGTANLib.mrml import export_surface
 
+        self._require("segmentation", segmentation, "vtkMRMLSegmentationNode")
         return export_surface.exportParts(segmentation, path, overwrite)
 
     def exportDicom(self, segmentation, folder):
@@ -448,7 +459,14 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """
         from LiverGTANLib.mrml import export_dicom
 
+        self._require("segmentation", segmentation, "vtkMRMLSegmentationNode")
         return export_dicom.exportDicom(segmentation, folder, self.session.isEdited(segmentation))
+
+    @staticmethod
+    def _require(purpose, node, className):
+        from LiverGTANLib.mrml import scene
+
+        scene.requireNode(slicer.mrmlScene, purpose, node, className)
 
     def _chosen(self, student, engine, settings, **nodes):
         from LiverGTANLib.core.postprocess import PostprocessSettings

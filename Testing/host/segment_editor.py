@@ -104,7 +104,10 @@ class qSlicerSegmentEditorScriptedEffect:
         return (value if value is not None else self._node.GetAttribute(name)) or ""
 
     def doubleParameter(self, name: str) -> float:
-        return float(self.parameter(name) or 0)
+        try:
+            return float(self.parameter(name) or 0)
+        except ValueError:
+            return 0.0  # as Slicer, which logs it
 
     def parameterDefined(self, name: str) -> bool:
         return bool(self._node and self._node.GetAttribute(f"{self.name}.{name}"))

@@ -273,6 +273,9 @@ def test_deleting_one_part_and_editing_one_is_told(panel, segmented, placed):
     settle(panel)
     assert "A part was edited" in panel.ui.planLabel.text
     assert f"Remnant {np.count_nonzero(array) * ML:.0f} mL" in panel.ui.planLabel.text
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array * 0, placed.partsNode, "remnant", segmented)
+    settle(panel)
+    assert "Remnant 0 mL" in panel.ui.planLabel.text and "does not pass" not in panel.ui.planLabel.text
     segmentation.RemoveSegment("remnant")
     settle(panel)
     assert "A part was deleted" in panel.ui.planLabel.text

@@ -75,11 +75,13 @@ def test_an_edit_by_hand_is_seen_at_once(panel, segmented):
     panel.click(panel.ui.nextSliceButton)
     panel.click(panel.ui.reviewedCheckBox)
     number = panel.widget.panel.review._shown.number
+    assert "cm\u00b2 of uncertain border" in panel.ui.reviewLabel.text
     array = mask(panel.output, segmented).copy()
     array[number, array[number].any(axis=1).argmax()] = 0
     put(panel.output, segmented, array)
     settle(panel)
     assert not panel.ui.reviewedCheckBox.checked
+    assert "the mask was changed since" in panel.ui.reviewLabel.text  # and not the area that was found before
     found = Review(panel.output, jump=lambda ras: None)
     assert number not in found.reviewed
 

@@ -1,10 +1,14 @@
 """Several volumes one after the other: each liver into its own segmentation, errors by volume in one list."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import slicer
+
 from ..core.segmentation_job import JobResult
-from . import parameters
+from ..core.volume import InputError
+from . import parameters, scene
 from .parameters import ChosenParameters
 from .session import SegmentationRequest, SegmentationResult, Session
 
@@ -25,10 +29,13 @@ class VolumeBatch:
     """The volumes still to do, the results of the others, and what went wrong.
 
     chosen: student, engine and settings for all volumes; segmentation, ROI and points are those of each volume.
+    Raises InputError when `volumes` is no list.
     """
 
     def __init__(self, session: Session, volumes, chosen: ChosenParameters) -> None:
         self._session, self._chosen = session, chosen
+        if isinstance(volumes, str) or not isinstance(volumes, Iterable):
+            raise InputError(f"Give a list of CTs, not {str(volumes)[:80]!r}.")
         self._waiting = list(volumes)
         self._count = len(self._waiting)
         self.results: list[SegmentationResult] = []
@@ -43,10 +50,11 @@ class VolumeBatch:
         """The request of the next volume that can be read, None when all are done."""
         while self._waiting:
             volumeNode = self._waiting.pop(0)
-            if volumeNode is None or volumeNode.GetScene() is None:
+            if volumeNode is None or (isinstance(volumeNode, slicer.vtkMRMLNode) and volumeNode.GetScene() is None):
                 self.problems.append(VolumeProblem("(removed)", "The volume was removed meanwhile."))
                 continue
             try:
+                scene.requireNode(slicer.mrmlScene, "CT", volumeNode, "vtkMRMLScalarVolumeNode")
                 chosen = parameters.forVolume(self._chosen, volumeNode)
                 if chosen.segmentationNode is not None and self._session.isEdited(chosen.segmentationNode):
                     self.problems.append(VolumeProblem(volumeNode.GetName(), EDITED))
@@ -88,6 +96,7 @@ class VolumeBatch:
         )
 
     def _addProblem(self, volumeNode, error: BaseException) -> None:
-        logger.warning("'%s' was not segmented.", volumeNode.GetName(), exc_info=error)
+        name = volumeNode.GetName() if isinstance(volumeNode, slicer.vtkMRMLNode) else str(volumeNode)[:80]
+        logger.warning("'%s' was not segmented.", name, exc_info=error)
         reason = str(error) or type(error).__name__
-        self.problems.append(VolumeProblem(volumeNode.GetName(), reason))
+        self.problems.append(VolumeProblem(name, reason))

@@ -7,16 +7,20 @@ from ..core.segmenter import BoxMask
 from ..core.volume import InputError
 from . import scene
 from .scene import LABELMAP
-from .segment_writer import WriteError, enlarged, labelmapTime, onReferenceGrid
+from .segment_writer import WriteError, enlarged, isMasking, labelmapTime, onReferenceGrid
 
 
 @dataclass(frozen=True)
 class EditorSegment:
-    """What is chosen in the Segment Editor: nodes are None, and the ID is empty, where nothing is."""
+    """What is chosen in the Segment Editor: nodes are None, and the ID is empty, where nothing is.
+
+    isMasked: whether its masking protects some voxels.
+    """
 
     volumeNode: Any
     segmentationNode: Any
     segmentId: str
+    isMasked: bool = False
 
     @staticmethod
     def of(editorNode) -> "EditorSegment":
@@ -24,7 +28,10 @@ class EditorSegment:
         if editorNode is None:
             return EditorSegment(None, None, "")
         return EditorSegment(
-            editorNode.GetSourceVolumeNode(), editorNode.GetSegmentationNode(), editorNode.GetSelectedSegmentID() or ""
+            editorNode.GetSourceVolumeNode(),
+            editorNode.GetSegmentationNode(),
+            editorNode.GetSelectedSegmentID() or "",
+            isMasking(editorNode),
         )
 
     @property
@@ -73,7 +80,8 @@ class EditorSegment:
         WriteError: Slicer's editor did not accept the mask, of which it gives no sign itself. InputError: its masking
         left nothing.
         """
-        if self.segment is None or self.time <= before:
+        maskedAway = self.isMasked and self.segment is not None and self.isEmpty  # was empty, and is not touched
+        if self.segment is None or (self.time <= before and not maskedAway):
             raise WriteError(
                 "Slicer's Segment Editor did not accept the mask; the segment is as it was before. Check the geometry "
                 "of the segmentation, and look into the application log."

@@ -1,13 +1,17 @@
 """What the user has set: read from the parameter node and the markups, and set again by Undo. Main thread only."""
 
+import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from slicer.util import NodeModify
 
 from ..core import weight_file
 from ..core.postprocess import MaskParameters, PostprocessSettings
+from ..core.volume import InputError
 from . import points, roi, scene, table
 from .points import SavedPoint
 
@@ -45,13 +49,48 @@ class ChosenParameters:
         """The settings with the ROI and the points as they are in the scene now.
 
         dragged: values of parameters whose slider is still being moved, by name. Raises ValueError when the ROI is no
-        box.
+        box, InputError among them when it is flat.
         """
+        if self.roiNode is not None and roi.isFlat(self.roiNode):
+            raise InputError(
+                f"A side of the ROI '{self.roiNode.GetName()}' is 0 mm long, so nothing lies in it; give it an extent, "
+                "or choose no ROI."
+            )
         values = {SETTINGS[name]: value for name, value in (dragged or {}).items()}
         settings = replace(self.settings, **values)
         region = roi.readRegion(self.roiNode) if self.roiNode else None
         clicks = points.read(self.liverNode, self.notLiverNode) if self.liverNode or self.notLiverNode else ()
         return MaskParameters(settings, region, clicks)
+
+
+def requireChosen(chosen: ChosenParameters, mrmlScene) -> None:
+    """Raises InputError for nodes, a student or settings that a script gave and that are none."""
+    given = (
+        ("CT", chosen.volumeNode, "vtkMRMLScalarVolumeNode"),
+        ("segmentation", chosen.segmentationNode, "vtkMRMLSegmentationNode"),
+        ("ROI", chosen.roiNode, "vtkMRMLMarkupsROINode"),
+        ("list of points 'liver'", chosen.liverNode, "vtkMRMLMarkupsFiducialNode"),
+        ("list of points 'not liver'", chosen.notLiverNode, "vtkMRMLMarkupsFiducialNode"),
+    )
+    for purpose, node, className in given:
+        if node is not None:
+            scene.requireNode(mrmlScene, purpose, node, className)
+    if not isinstance(chosen.student, (str, os.PathLike)):
+        raise InputError(f"The student cannot be {chosen.student!r}; give its name or its file.")
+    requireSettings(chosen.settings)
+
+
+def requireSettings(settings: Any) -> None:
+    """Raises InputError for what no slider could have set: it would give a mask that has little to do with a liver."""
+    if not isinstance(settings, PostprocessSettings):
+        raise InputError(
+            f"{str(settings)[:80]!r} are no settings; give LiverGTANLib.core.postprocess.PostprocessSettings."
+        )
+    threshold, smoothing = settings.threshold, settings.smoothing_mm
+    if not isinstance(threshold, (int, float, np.number)) or not 0 < threshold <= 1:
+        raise InputError(f"The threshold cannot be {threshold}: it is a probability, above 0 and up to 1.")
+    if not isinstance(smoothing, (int, float, np.number)) or not 0 <= smoothing < math.inf:
+        raise InputError(f"The smoothing cannot be {smoothing}: it is a length in mm, 0 for none.")
 
 
 def read(parameterNode) -> ChosenParameters:

@@ -7,7 +7,9 @@ import logging
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 from slicer.util import NodeModify
@@ -203,9 +205,10 @@ def readWeight(text: str) -> float | None:
         return requireWeight(math.nan, text)
 
 
-def requireWeight(kg: float, text: str = "") -> float:
+def requireWeight(kg: Any, text: str = "") -> float:
     """The weight itself. Raises InputError when no body weighs that."""
-    if not USUAL_KG[0] <= kg <= USUAL_KG[1]:
+    isNumber = isinstance(kg, (int, float, np.number)) and not isinstance(kg, bool)
+    if not isNumber or not USUAL_KG[0] <= kg <= USUAL_KG[1]:
         raise InputError(
             f"'{text or kg}' is no body weight in kg; type a number from {USUAL_KG[0]:g} to {USUAL_KG[1]:g}, or leave "
             "it empty."

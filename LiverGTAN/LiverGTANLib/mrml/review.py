@@ -190,6 +190,7 @@ class Review:
         self._known: tuple = ()
         self._path: list[int] = []  # slices shown one after the other; the last one is shown now
         self._left: set[int] = set()  # slices that the user left open, or passed, in this round
+        self._keyShown: Any = None  # `_key` when the slice was gone to
         self._isNew = False  # whether the slice that is shown is not counted yet; what is edited later is gone to anew
         self._steps: list[str | None] = []
 
@@ -326,7 +327,12 @@ class Review:
         return number in self.reviewed
 
     def mark(self, number: int, reviewed: bool = True) -> None:
-        """Say that a slice, with those within REACH_MM, was reviewed or is to be looked at again."""
+        """Say that a slice, with those within REACH_MM, was reviewed or is to be looked at again.
+
+        Raises InputError for a number that no slice has.
+        """
+        if number not in self._path and number not in self.areas():
+            raise InputError(f"There is no slice {number}; next() and `reviewed` give the numbers of slices.")
         reach = int(REACH_MM / self.slices.spacing[0] + 1e-6)
         near = set(range(number - reach, number + reach + 1))
         self._write(near if reviewed else set(), set() if reviewed else near)
@@ -400,6 +406,11 @@ class Review:
             self._path.append(number)
         return self._go()
 
+    @property
+    def isAsShown(self) -> bool:
+        """Whether the segment is as it was when the present slice was gone to."""
+        return bool(self.slices) and self._key == self._keyShown
+
     def previous(self) -> ReviewSlice | None:
         """Go back to the slice that was shown before this one; None when there is none."""
         if not self.canGoBack:
@@ -417,6 +428,7 @@ class Review:
         found = ReviewSlice(
             number, self._place(number), self.areas().get(number, 0.0), self.order, self.isReviewed(number)
         )
+        self._keyShown = self._key
         self._jump(found.ras)
         return found
 

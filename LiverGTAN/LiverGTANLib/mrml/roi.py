@@ -43,6 +43,11 @@ def readRegion(roiNode) -> Region | None:
     return Region(toWorld, tuple(roiNode.GetSize()))
 
 
+def isFlat(roiNode) -> bool:
+    """Whether an ROI that was placed holds no volume, as one of its sides is 0."""
+    return min(roiNode.GetSize()) <= 0 < max(roiNode.GetSize())
+
+
 def writeRegion(roiNode, region: Region) -> None:
     """Move the ROI to where the region is."""
     # Slicer carries center and axes through the transform, also where it bends space; there as it is at the center.

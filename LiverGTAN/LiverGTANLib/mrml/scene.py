@@ -369,6 +369,21 @@ def useSegmentation(volumeNode, segmentationNode) -> None:
             volumeNode.AddNodeReferenceID(_OUTPUT_ROLE, node.GetID())
 
 
+def requireNode(mrmlScene, purpose: str, node, className: str) -> None:
+    """Raises InputError where a script gives something else than a node of this class in the scene.
+
+    purpose: what it is for, to the user.
+    """
+    if isinstance(node, str):
+        raise InputError(f"The {purpose} cannot be a name; give the node itself: slicer.util.getNode({node[:80]!r}).")
+    if not isinstance(node, slicer.vtkMRMLNode):
+        raise InputError(f"The {purpose} cannot be {str(node)[:80]}; give a node, a {className}.")
+    if not node.IsA(className):
+        raise InputError(f"The {purpose} cannot be '{node.GetName()}', a {node.GetClassName()}; give a {className}.")
+    if not mrmlScene.IsNodePresent(node):
+        raise InputError(f"The {purpose} '{node.GetName()}' is not in Slicer's scene; add it, or give another.")
+
+
 def owned(owner, role: str):
     """The node that an owner (a volume, or the segmentation with a liver) refers to in this role and that is its own.
 

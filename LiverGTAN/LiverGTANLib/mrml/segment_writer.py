@@ -216,9 +216,7 @@ class SegmentWriter:
     @property
     def masking(self) -> bool:
         """Whether the masking of the Segment Editor applied to the last write."""
-        editor = self._logic.GetSegmentEditorNode()
-        everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
-        return editor.GetMaskMode() != everywhere or bool(editor.GetSourceVolumeIntensityMask())
+        return isMasking(self._logic.GetSegmentEditorNode())
 
     @property
     def wroteExactly(self) -> bool:
@@ -229,6 +227,12 @@ class SegmentWriter:
     def _replacesFreely(self) -> bool:
         editor = self._logic.GetSegmentEditorNode()
         return editor.GetOverwriteMode() == editor.OverwriteNone
+
+
+def isMasking(editorNode) -> bool:
+    """Whether "Editable area" or "Editable intensity range" of a Segment Editor protects anything."""
+    everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+    return editorNode.GetMaskMode() != everywhere or bool(editorNode.GetSourceVolumeIntensityMask())
 
 
 def _others(segmentationNode, liverId: str) -> list[str]:

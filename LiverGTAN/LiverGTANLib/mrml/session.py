@@ -213,6 +213,7 @@ class Session:
         ValueError when the ROI is no box.
         """
         started = time.monotonic()
+        parameters.requireChosen(chosen, self._scene)
         ct = self._read(chosen.volumeNode) if chosen.volumeNode else None
         reason = _reasons(self._missing(chosen) or self._findingsInImage(chosen.volumeNode, ct), blocking=True)
         if reason or ct is None:
@@ -302,9 +303,10 @@ class Session:
     ) -> SegmentationResult:
         """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
-        tableNode: the table that is chosen by now, for a request that was made before there was one. surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. stateBefore: what was set for the mask
-        that is there, if the caller knows, so that Undo can set it again. Raises InputError when no liver was
-        found and WriteError when it cannot be written. After any error all is as it was before.
+        surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. stateBefore: what was set for the mask
+        that is there, if the caller knows, so that Undo can set it again. tableNode: the table that is chosen by now,
+        for a request that was made before there was one. Raises InputError when no liver was found and WriteError when
+        it cannot be written. After any error all is as it was before.
         """
         requireStillValid(request, found)
         start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()

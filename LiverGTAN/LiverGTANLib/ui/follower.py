@@ -41,7 +41,8 @@ class Follower(VTKObservationMixin):
     """Follows nothing until a method `follow...` is called, and nothing again when the scene is closed.
 
     chosen(): student, engine, settings and table. It calls onChanged() when `state`, the preview or what is followed is
-    another one, and onAccepted(result) after a preview became a segment. The newest change counts: while one image is segmented, only the last of those that come is waiting.
+    another one, and onAccepted(result) after a preview became a segment. The newest change counts: while one image is
+    segmented, only the last of those that come is waiting.
 
     state: what goes on, for the user. latency: seconds from the last change to its preview.
     """

@@ -167,7 +167,7 @@ class PlanningSection(VTKObservationMixin):
 
     def _showVolumes(self, volumes: RemnantVolumes, reason: str) -> None:
         nothing = ""
-        if min(volumes.remnantMl, volumes.resectedMl) <= 0:
+        if min(volumes.remnantMl, volumes.resectedMl) <= 0 and not self._plan.isEdited():
             nothing = _("The plane does not pass through the liver.")
         self._say(" ".join(filter(None, (reason, nothing, volumes.text()))), volumes.linesText())
 

@@ -157,7 +157,11 @@ class ReviewSection:
             s = shown.ras[2]
             where = f"{'S' if s >= 0 else 'I'} {abs(s):.1f} mm"
             form = _("{where}: {area:.1f} cm² of uncertain border.")
-            if shown.order == review.OUTLINE:
+            if not self._review.isAsShown:
+                form = _(
+                    "{where}: the mask was changed since; what is uncertain is looked at again with the next slice."
+                )
+            elif shown.order == review.OUTLINE:
                 form = _(
                     "{where}: the outline differs by {area:.1f} cm² from the slices beside. No answer of the network "
                     "is known for this mask; slices that differ most come first."
