@@ -86,7 +86,8 @@ def requireSettings(settings: Any) -> None:
         raise InputError(
             f"{str(settings)[:80]!r} are no settings; give LiverGTANLib.core.postprocess.PostprocessSettings."
         )
-    threshold, smoothing = settings.threshold, settings.smoothing_mm
+    threshold: Any = settings.threshold
+    smoothing: Any = settings.smoothing_mm
     if not isinstance(threshold, (int, float, np.number)) or not 0 < threshold <= 1:
         raise InputError(f"The threshold cannot be {threshold}: it is a probability, above 0 and up to 1.")
     if not isinstance(smoothing, (int, float, np.number)) or not 0 <= smoothing < math.inf:
