@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 import SimpleITK as sitk
 
-from LiverGTANLib.standalone.cohort.page import PAGE, write_page
+from LiverGTANLib.standalone.cohort import PAGE
+from LiverGTANLib.standalone.cohort.page import write_page
 from LiverGTANLib.standalone.cohort.records import read_records
 from LiverGTANLib.standalone.cohort.table import rows_of
 from support.cohort_cases import bandStudent, segment, write_ct

@@ -13,11 +13,9 @@ from ..core.engines.factory import AUTOMATIC, ENGINES, InstalledEngines
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
+from .cohort import KINDS, PAGE
 from .cohort.case_list import is_case_list
 from .cohort.cases import MASK_SUFFIX
-from .cohort.cohort import CohortOptions, segment_cohort
-from .cohort.dask_cluster import KINDS
-from .cohort.page import PAGE
 from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, read_reference, reference_offset, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
@@ -183,6 +181,8 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     if options.picture or options.reference or options.series is not None:
         raise InputError("--picture, --reference and --series go with a single input and an output file.")
+    from .cohort.cohort import CohortOptions, segment_cohort  # a fifth of all imports, which one file does not need
+
     chosen = CohortOptions(
         options.inputs,
         options.output,

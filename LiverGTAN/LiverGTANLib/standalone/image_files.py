@@ -18,7 +18,7 @@ from .dicom.reader import read_dicom
 from .dicom.segmentation import read_segmentation, write_segmentation
 from .metaimage import read_metaimage_header
 from .nifti import read_nifti_header, write_nifti
-from .nrrd_header import read_nrrd_header
+from .nrrd import read_nrrd_header, write_nrrd
 from .voxel_data import VolumeHeader, read_voxels
 
 logger = logging.getLogger(__name__)
@@ -219,16 +219,17 @@ def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray):
 
 
 def _write_array(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, metadata: dict[str, str]) -> None:
-    if suffix_of(path, INPUT_SUFFIXES) == ".nii.gz":
+    suffix = suffix_of(path, INPUT_SUFFIXES)
+    if suffix == ".nii.gz":
         write_nifti(path, array, ijk_to_ras)
+        return
+    if suffix == ".nrrd":
+        write_nrrd(path, array, ijk_to_ras, metadata)
         return
     import SimpleITK as sitk
 
-    image = image_of(array, ijk_to_ras)
-    for key, value in metadata.items():
-        image.SetMetaData(key, value)
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        sitk.WriteImage(image_of(array, ijk_to_ras), str(path), useCompression=True)
     except RuntimeError as error:
         _require_room(path)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -12,12 +12,12 @@ from ...core.engines.factory import AUTOMATIC
 from ...core.files import PARTIAL
 from ...core.postprocess import PostprocessSettings
 from ..outputs import require_writable
-from . import records
+from . import PAGE, records
 from .case_segmentation import CaseTask, request_of, segment_case
 from .cases import MASK_SUFFIX, find_cases
 from .dask_cluster import segment_on_cluster
 from .lock import locked
-from .page import PAGE, write_page
+from .page import write_page
 from .plan import Plan, make_plan
 from .records import CaseRecord, read_records
 from .table import TABLE, require_own_table, rows_of, write_table

@@ -21,12 +21,11 @@ from ...core.engines.factory import InstalledEngines
 from ...core.files import brief
 from ...core.volume import InputError
 from ...core.weight_file import Student
+from . import KINDS
 from .case_segmentation import CaseTask, failed, segment_case
 from .records import CaseRecord
 
 logger = logging.getLogger(__name__)
-
-KINDS = "local:WORKERS, ssh:HOST,HOST..., slurm:JOBS or tcp://HOST:PORT"
 
 LOST_WORKERS = 1
 """Workers that a case may lose before it is left for the end, where it is tried once more, alone."""

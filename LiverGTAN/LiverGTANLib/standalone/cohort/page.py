@@ -10,11 +10,10 @@ from urllib.parse import quote
 
 from ...core.files import atomic_write
 from ...core.terminology import INTENDED_USE
+from . import PAGE
 from .table import OUTLIER_Z, TABLE, Row
 from .thumbnail import FOLDER as THUMBNAILS
 from .thumbnail import SUFFIX
-
-PAGE = "cohort.html"
 
 # The policy keeps the browser from fetching anything but pictures beside the page, whatever a name may hold.
 _PAGE = Template("""<!DOCTYPE html>

@@ -1,5 +1,6 @@
-"""NRRD headers (`.nrrd`, and `.nhdr` with its data file)."""
+"""NRRD headers (`.nrrd`, and `.nhdr` with its data file), and masks as NRRD files."""
 
+import gzip
 import re
 from pathlib import Path
 
@@ -44,6 +45,9 @@ TYPE_NAMES = {
     "f8": "double",
 }
 TYPES = {name: code for code, names in TYPE_NAMES.items() for name in names.split(", ")}
+
+COMPRESSION_LEVEL = 1
+"""A mask of 512x512x129 voxels takes 50 ms and 0.2 MB, at gzip's usual level, 6, 100 ms and 0.1 MB."""
 
 
 def read_nrrd_header(path: Path) -> VolumeHeader:
@@ -149,3 +153,31 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
 
 def _vectors(text: str) -> list[list[float]]:
     return [[float(n) for n in vector.split(",")] for vector in re.findall(r"\(([^)]*)\)", text)]
+
+
+def write_nrrd(path: Path, mask_kji: np.ndarray, ijk_to_ras: np.ndarray, metadata: dict[str, str]) -> None:
+    """(K, J, I) uint8 with exactly this matrix. metadata: key/value pairs of the header.
+
+    SimpleITK, which could do it, takes longer to import than a small scan's whole network takes to run.
+    """
+    matrix = LPS_TO_RAS @ ijk_to_ras
+    lines = [
+        "NRRD0004",
+        "type: unsigned char",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(str(n) for n in mask_kji.shape[::-1])}",
+        f"space directions: {' '.join(_vector(column) for column in matrix[:3, :3].T)}",
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        f"space origin: {_vector(matrix[:3, 3])}",
+        *(f"{key}:={value}" for key, value in metadata.items()),
+    ]
+    voxels = np.ascontiguousarray(mask_kji, np.uint8)
+    with path.open("wb") as stream:
+        stream.write("\n".join([*lines, "", ""]).encode())
+        stream.write(gzip.compress(voxels.data, COMPRESSION_LEVEL, mtime=0))
+
+
+def _vector(numbers: np.ndarray) -> str:
+    return f"({','.join(repr(float(number)) for number in numbers + 0.0)})"
