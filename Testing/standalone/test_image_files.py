@@ -294,6 +294,22 @@ def test_a_qform_without_its_handedness_is_read_as_the_standard_says(hu, tmp_pat
     assertReads(tmp_path / "b.nii", hu, turned())
 
 
+@pytest.mark.parametrize("sizes, told", [((1, 1, 1), True), ((0.8, 0.9, 1.25), True), ((0.8, 0.9, 2.47), False)])
+def test_a_voxel_size_beside_the_sform_that_contradicts_it_is_told(hu, tmp_path, sizes, told):
+    content = bytearray(gzip.decompress(withForms(tmp_path / "a.nii.gz", hu, (turned(), 1), None).read_bytes()))
+    np.frombuffer(content, "<f4", 3, 80)[:] = sizes
+    (tmp_path / "b.nii").write_bytes(content)
+    notes = assertReads(tmp_path / "b.nii", hu, turned(), notes=told).notes
+    assert not told or ("0.8 x 0.9 x 2.5 mm" in notes[0] and "liver's volume" in notes[0])
+
+
+@pytest.mark.parametrize("behind, notes", [(bytes(1), 0), (bytes(5000), 0), (b"\x1f", 1), (b"<html>", 1)])
+def test_bytes_behind_whole_gzip_data_are_left_out_and_told_unless_they_are_zeros(hu, tmp_path, behind, notes):
+    path = withNibabel(tmp_path / "a.nii.gz", hu, turned())
+    path.write_bytes(path.read_bytes() + behind)
+    assertReads(path, hu, turned(), notes)
+
+
 def test_without_the_notes_they_are_logged(hu, tmp_path, caplog):
     read_ct(withForms(tmp_path / "a.nii.gz", hu, None, None))
     assert "stores no orientation" in caplog.text
@@ -336,6 +352,14 @@ def test_more_voxels_than_the_header_says_are_refused(hu, tmp_path, name):
     path = WRITERS[name](tmp_path / name, hu)
     path.write_bytes(path.read_bytes() + bytes(10_000))
     assert "more voxels than its header says" in refusal(path)
+
+
+def test_voxels_that_would_begin_within_the_header_are_refused(hu, tmp_path):
+    content = bytearray(withNibabel(tmp_path / "a.nii", hu, turned()).read_bytes())
+    for offset in (0, 347):
+        np.frombuffer(content, "<f4", 1, 108)[:] = offset
+        (tmp_path / "b.nii").write_bytes(content)
+        assert f"begin at byte {offset}, within its header" in refusal(tmp_path / "b.nii")
 
 
 @pytest.mark.parametrize("name", ["a.nhdr", "a.mhd", "a.hdr"])

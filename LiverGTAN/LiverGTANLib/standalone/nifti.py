@@ -16,11 +16,14 @@ import numpy as np
 
 from ..core.files import brief
 from ..core.volume import InputError
-from .voxel_data import LARGEST_OFFSET, NO_ORIENTATION, VolumeHeader, scalar_shape
+from .voxel_data import GZIP, LARGEST_OFFSET, NO_ORIENTATION, VolumeHeader, scalar_shape
 
 HEADER_BYTES = 540
 SAME_PLACE_MM = 1.0
 """sform and qform that place every corner within this distance are the same; rounding makes 0.01 mm."""
+
+SAME_SIZE = 0.02
+"""Share by which sizes of a voxel may differ and be the same; programs write 0.70 for 0.7031."""
 
 XFORM_CODES = range(6)
 """0: none stored; otherwise what positions refer to (nifti1.h, and 5 for other templates, which nibabel knows too)."""
@@ -29,7 +32,6 @@ REMADE = re.compile(r"_(Tilt|Eq|Tilt_Eq)(_\d+)?")
 """What dcm2niix adds to the name of a second file where the first cannot hold the geometry of the series: there the
 slices of a tilted gantry are straightened, or unevenly spaced ones made even."""
 
-GZIP = b"\x1f\x8b"
 UNITS_IN_MM = {1: 1000.0, 3: 0.001}
 """Code of meters and of micrometers; 2 are millimeters, and any other is taken for them."""
 
@@ -51,6 +53,11 @@ def read_nifti_header(path: Path) -> VolumeHeader:
         raise InputError(f"{path} has a damaged header ({brief(error)}); copy or download it again.") from error
     if not 0 <= offset <= LARGEST_OFFSET:
         raise InputError(f"{path} has a damaged header (its voxels would begin at byte {offset}); copy it again.")
+    if single and offset < header.sizeof_hdr:  # programs then begin at different places, and shift the image
+        raise InputError(
+            f"{path} says that its voxels begin at byte {offset}, within its header; write it again with the program "
+            "that made it, or with nibabel."
+        )
     matrix, notes = _matrix(path, header, shape)
     notes += _remade(path)
     compressed = _begins(file) == GZIP
@@ -137,7 +144,7 @@ def _parsed(path: Path, start: bytes):
     if 540 in sizes:
         kind = nibabel.Nifti2Header
     elif 348 not in sizes:
-        raise InputError(f"{path} cannot be read: it does not begin as NIfTI does.")
+        raise InputError(f"{path} cannot be read: it does not begin as NIfTI does; copy or download it again.")
     try:
         # Extensions, which follow the header itself, are not looked at.
         return kind(start[: kind.template_dtype.itemsize], check=False)
@@ -161,6 +168,13 @@ def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray
         sizes = np.abs(np.asarray(header["pixdim"][1:4], float)) * unit
         return np.diag([*sizes, 1.0]), [NO_ORIENTATION.format(path.name, "right", "front")]
     notes = []
+    sizes = np.abs(np.asarray(header["pixdim"][1:4], float))
+    if sform is not None and qform is None and not _same_sizes(sform, sizes):
+        lengths, stated = (" x ".join(f"{mm * unit:.3g}" for mm in some) for some in (_lengths(sform), sizes))
+        notes.append(
+            f"{path.name} stores voxels of {lengths} mm in its sform and of {stated} mm beside it (pixdim); the sform "
+            "was taken, which other programs may not do: if it is wrong, so is the liver's volume."
+        )
     if sform is not None and qform is not None:
         apart = _farthest_corner(sform, qform, shape) * unit
         if not apart < SAME_PLACE_MM:
@@ -171,6 +185,15 @@ def _matrix(path: Path, header, shape: tuple[int, int, int]) -> tuple[np.ndarray
     matrix = np.array(qform if sform is None else sform, float)
     matrix[:3] *= unit
     return matrix, notes
+
+
+def _lengths(matrix: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(matrix[:3, :3], axis=0)
+
+
+def _same_sizes(matrix: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether voxels have these sizes; those that are all 0 were left out, and are not compared."""
+    return bool(np.allclose(_lengths(matrix), sizes, rtol=SAME_SIZE) or not sizes.any())
 
 
 def _is_coded(path: Path, header, name: str) -> bool:

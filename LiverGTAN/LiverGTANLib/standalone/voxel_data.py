@@ -31,6 +31,14 @@ LARGEST_OFFSET = 2**26
 MOST_FILES = 10_000
 """Of one volume, a slice each."""
 
+GZIP = b"\x1f\x8b"
+"""How gzip data begin (RFC 1952)."""
+
+BEHIND_GZIP = (
+    "Behind the compressed data of {}, which are whole, lie bytes that are none; they were left out: copy or download "
+    "the file again if you do not know of them."
+)
+
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 _NEW_DECOMPRESSOR: dict[str, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
@@ -168,17 +176,26 @@ def _chunks(header: VolumeHeader, file: Path, needed: int) -> Iterator[bytes]:
         if header.compression == "none":
             yield from iter(lambda: stream.read(CHUNK), b"")
         else:
-            yield from _decompressed(stream, _NEW_DECOMPRESSOR[header.compression])
+            yield from _decompressed(stream, header)
 
 
-def _decompressed(stream: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
-    """Raises EOFError when the stream breaks off; the decompressors themselves check checksums."""
+def _decompressed(stream: BinaryIO, header: VolumeHeader) -> Iterator[bytes]:
+    """Raises EOFError when the stream breaks off; the decompressors themselves check checksums.
+
+    What follows whole gzip data and is none is left out with a note, as gzip does it.
+    """
+    new = _NEW_DECOMPRESSOR[header.compression]
     decompressor, packed = new(), stream.read(CHUNK)
     while True:
         chunk = decompressor.decompress(packed, CHUNK)
         yield chunk
         if decompressor.eof:  # gzip files may have several parts
             packed = decompressor.unused_data.lstrip(b"\0") or stream.read(CHUNK).lstrip(b"\0")
+            if len(packed) < len(GZIP):
+                packed += stream.read(CHUNK)
+            if packed and header.compression == "gzip" and not packed.startswith(GZIP):
+                header.notes.append(BEHIND_GZIP.format(header.path.name))
+                return
             if not packed:
                 return
             decompressor = new()
