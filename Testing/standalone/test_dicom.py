@@ -553,6 +553,36 @@ def test_an_enhanced_file_that_does_not_describe_its_frames_is_refused(hu, tmp_p
     assert "does not describe each of its frames" in refusal(tmp_path / "enhanced.dcm")
 
 
+def test_parts_of_an_enhanced_image_must_all_be_there(hu, tmp_path):
+    parts = [hu[:3], hu[3:6], hu[6:]]
+    name, place = pydicom.uid.generate_uid(), 0
+    first = enhancedCt(hu)
+    for number, values in enumerate(parts, start=1):
+        part = enhancedCt(values)
+        part.SeriesInstanceUID, part.StudyInstanceUID = first.SeriesInstanceUID, first.StudyInstanceUID
+        part.FrameOfReferenceUID, part.ConcatenationUID = first.FrameOfReferenceUID, name
+        part.InConcatenationNumber, part.InConcatenationTotalNumber = number, len(parts)
+        for k, frame in enumerate(part.PerFrameFunctionalGroupsSequence):
+            frame.PlanePositionSequence[0].ImagePositionPatient[2] = ORIGIN_LPS[2] + 5 * (place + k)
+        place += len(values)
+        save(tmp_path, [part], start=number)
+    assertIs(read_dicom(tmp_path), hu)
+    assert "0001.dcm is part of a scan in 3 files, of which number 2 is missing (and 1 more)" in refusal(
+        tmp_path / "0001.dcm"
+    )
+    (tmp_path / "0003.dcm").unlink()
+    assert "of which number 3 is missing;" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "FrameOfReferenceUID", "SeriesInstanceUID"])
+def test_a_slice_of_another_patient_or_scan_in_a_gap_is_named(hu, tmp_path, keyword):
+    slices = ctSlices(hu)
+    setattr(slices[5], keyword, "1.2.3")
+    message = refusal(save(tmp_path / "ct", slices))
+    assert "1 slice is missing" in message
+    assert f"0005.dcm, which lies among them, was left out: it has another {keyword}." in message
+
+
 def test_a_single_slice_asks_for_the_folder(hu, tmp_path):
     folder = save(tmp_path / "ct", ctSlices(hu))
     assert "0003.dcm is a single slice; give the folder of the whole series" in refusal(folder / "0003.dcm")

@@ -75,6 +75,9 @@ MIXTURE_KEYWORDS = (
 GEOMETRY_KEYWORDS = ("SpacingBetweenSlices", "SliceThickness", "SliceLocation", "ReconstructionDiameter")
 """What says the size of voxels again, beside positions and PixelSpacing."""
 
+PART_KEYWORDS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
+"""Which part of a multi-frame image a file is, where it was stored in several."""
+
 FILE = "File"
 """The file of a frame, which may tell phases apart too."""
 
@@ -105,6 +108,7 @@ HEADER_KEYWORDS = (
     *ORIGIN_KEYWORDS,
     *MIXTURE_KEYWORDS,
     *GEOMETRY_KEYWORDS,
+    *PART_KEYWORDS,
 )
 
 
@@ -115,7 +119,7 @@ class CtImage:
     position: (3,) of the first pixel's center in LPS mm. axes: (2, 3) directions along a row and along a column.
     spacing: (2,) mm between rows and between columns. tilt: of the gantry as the header states it, degrees.
     attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`,
-    `GEOMETRY_KEYWORDS`, RescaleType, Modality and `FILE`. fault: what is missing or wrong, empty if nothing.
+    `GEOMETRY_KEYWORDS`, `PART_KEYWORDS`, RescaleType, Modality and `FILE`. fault: what is missing or wrong, empty if nothing.
     """
 
     path: Path
@@ -392,6 +396,7 @@ def _attributes(places: list["Dataset"]) -> dict[str, str]:
         *ORIGIN_KEYWORDS,
         *MIXTURE_KEYWORDS,
         *GEOMETRY_KEYWORDS,
+        *PART_KEYWORDS,
         "RescaleType",
         "Modality",
     )

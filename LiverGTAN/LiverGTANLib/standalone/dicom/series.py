@@ -44,6 +44,9 @@ gantry tilted by 30 degrees makes 1.15 times as large."""
 LARGEST_GAP = 1.5
 """Slices that lie farther apart, in parts of their thickness, leave out what lies between."""
 
+MOST_PARTS = 10_000
+"""Of a concatenation; the numbers are 16 bits long."""
+
 RECONSTRUCTED = (512, 768, 1024)
 """Columns of images as scanners reconstruct them; of another number, an image may have been cropped."""
 
@@ -69,8 +72,11 @@ def choose(content: DicomContent, path: Path, number: int | None = None) -> Choi
     if not stacks:
         raise InputError(_nothing_found(content, aside, path))
     chosen = _by_number(stacks, number, path) if number is not None else _the_only_one(stacks, path)
+    missing = _missing_parts(content.images, chosen)
+    if missing:
+        raise InputError(f"{_folder(chosen, path)}: {missing}")
     if chosen.fault:
-        raise InputError(f"{_folder(chosen, path)}: {chosen.fault}")
+        raise InputError(f"{_folder(chosen, path)}: {chosen.fault}{_stranger(content.images, stacks, chosen)}")
     notes = _left_out(content, aside) + _hidden_tilt(chosen) + _contradictions(chosen)
     notes += _mixtures(chosen) + _no_plain_hu(chosen)
     if len(stacks) > 1:
@@ -81,6 +87,42 @@ def choose(content: DicomContent, path: Path, number: int | None = None) -> Choi
 def _folder(stack: Stack, path: Path) -> Path:
     folders = {image.path.parent for image in stack.images}
     return folders.pop() if len(folders) == 1 else path
+
+
+def _missing_parts(images: list[CtImage], chosen: Stack) -> str:
+    """What is missing of a multi-frame image that was stored in several files (a concatenation); empty if nothing."""
+    first = chosen.images[0]
+    name = first.attributes.get("ConcatenationUID")
+    if not name:
+        return ""
+    parts = {
+        _number(image, "InConcatenationNumber") for image in images if image.attributes.get("ConcatenationUID") == name
+    }
+    total = int(min(MOST_PARTS, max(_number(first, "InConcatenationTotalNumber"), *parts)))
+    missing = [number for number in range(1, total + 1) if number not in parts]
+    if not missing:
+        return ""
+    others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    return (
+        f"{first.path.name} is part of a scan in {total} files, of which number {missing[0]} is missing{others}; give "
+        "a folder with all of them."
+    )
+
+
+def _stranger(images: list[CtImage], stacks: list[Stack], chosen: Stack) -> str:
+    """An image that lies among those of a faulty stack, and is of no stack because it says that it is of another
+    patient, study, place or series; empty if there is none."""
+    usual, normal = chosen.images[0], np.cross(*chosen.images[0].axes)
+    used = {image for stack in stacks for image in stack.images}
+    heights = [image.position @ normal for image in chosen.images]
+    for image in images:
+        if image in used or image.fault or not _fit(usual, image):
+            continue
+        other = [name for name in ORIGIN_KEYWORDS if image.attributes.get(name) != usual.attributes.get(name)]
+        other += ["SeriesInstanceUID"] * (image.series != usual.series)
+        if other and min(heights) < image.position @ normal < max(heights):
+            return f" {image.name}, which lies among them, was left out: it has another {other[0]}."
+    return ""
 
 
 def _by_number(stacks: list[Stack], number: int, path: Path) -> Stack:
