@@ -70,6 +70,7 @@ def joined(*parts):
         (lambda hu: (hu + 1024) * 2 - 1024, True, "the values are scaled; check the rescale slope"),
         (lambda hu: hu.astype(np.uint16), True, "without their sign"),
         (lambda hu: hu.astype(np.uint32), True, "without their sign"),
+        (lambda hu: np.where(hu < 0, hu, hu.astype(np.int32) - 2**16), True, "a sign that was not stored"),
         (lambda hu: hu.astype(np.int8), True, "as 8 bits hold"),
         (lambda hu: np.repeat(hu[::2], 2, axis=0), False, "56 slices (the first: slice 2) repeat the one before"),
         (lambda hu: joined(hu[:50], hu[49:50], hu[50:]), False, "Slice 51 repeats the one before"),

@@ -540,6 +540,13 @@ def test_labels_elsewhere_are_refused(ct, tmp_path):
         read_labels(tmp_path / "a.nii", ct)
 
 
+def test_labels_in_dicom_are_called_so(ct, tmp_path):
+    save(tmp_path, ctSlices(ct.hu)[:1])
+    for path in (tmp_path / "0000.dcm", tmp_path):
+        with pytest.raises(InputError, match="is DICOM, and a mask is read from"):
+            read_labels(path, ct)
+
+
 def test_float_labels_are_rounded_when_they_are_nearly_whole_and_refused_otherwise(ct, tmp_path):
     labels = np.zeros(ct.shape, np.float32)
     labels[2:4] = 4.9999

@@ -56,6 +56,18 @@ def test_an_input_is_never_an_output(scan, tmp_path, capsys, link, option):
     assert not (tmp_path / "liver.nrrd").exists()
 
 
+def test_a_write_protected_file_is_not_replaced(scan, tmp_path, capsys):
+    output = tmp_path / "liver.nrrd"
+    output.write_bytes(b"precious")
+    output.chmod(0o444)
+    assert "write-protected" in refused(capsys, scan, "-o", output)
+    assert output.read_bytes() == b"precious"
+
+
+def test_a_file_is_no_folder_for_results(scan, capsys):
+    assert f"{scan} is a file, so nothing can be written below it" in refused(capsys, scan, "-o", scan / "liver.nrrd")
+
+
 def test_the_voxels_of_a_header_and_the_reference_are_inputs_too(scan, tmp_path, capsys):
     ct = read_ct(scan)
     sitk.WriteImage(image_of(ct.hu, ct.ijk_to_ras), str(tmp_path / "ct.mhd"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,12 +74,7 @@ class Scan:
             return ct, None
         if self.mask.is_dir():
             return ct, self.is_liver(_read_pictures(self.mask, source), note)
-        values, mask_to_ras = read_image(self.mask)
-        if values.shape != ct.hu.shape:
-            raise ScanError(f"the mask has {_size(values)} voxels, the CT {_size(ct.hu)}")
-        if not np.allclose(mask_to_ras, ct.ijk_to_ras, atol=0.05):
-            raise ScanError("mask and CT have the same size but lie elsewhere (spacing, origin or direction differ)")
-        return ct, self.is_liver(values, note)
+        return ct, self.is_liver(_values_on_grid(self.mask, ct, note), note)
 
     def is_liver(self, values: np.ndarray, note: Callable[[str], None]) -> np.ndarray:
         """Boolean mask from label values. Raises ScanError for values that are not labels, or not of this data set."""
@@ -139,6 +134,25 @@ def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ScanError(str(error)) from error
 
 
+def _values_on_grid(path: Path, ct: CtVolume, note: Callable[[str], None]) -> np.ndarray:
+    """Values (K, J, I) of an image that has the CT's voxels, whatever the order in which they are stored."""
+    try:
+        header = image_files.read_header(path)
+        apart = image_files.voxels_apart(header, ct)
+        if sorted(header.shape_ijk) != sorted(ct.hu.shape):
+            raise ScanError(f"the mask has {_size(header.shape_ijk)} voxels, the CT {_size(ct.hu.shape[::-1])}")
+        if not image_files.on_grid(header, ct):
+            raise ScanError(
+                f"mask and CT have the same size but lie elsewhere (up to {apart:.2g} voxels apart: spacing, origin or "
+                "direction differ)"
+            )
+        if apart > image_files.LARGEST_OFFSET_VOXELS:
+            note(f"the mask lies up to {apart:.2g} voxels beside the CT by their headers; it was taken voxel by voxel")
+        return image_files.in_order_of(ct, header, read_voxels(header))
+    except InputError as error:
+        raise ScanError(str(error)) from error
+
+
 def _read_pictures(folder: Path, source: CtFile) -> np.ndarray:
     """Values (K, J, I) of one PNG for each DICOM file. Raises ScanError.
 
@@ -180,5 +194,5 @@ def in_order_of_axes(ct: CtVolume) -> np.ndarray:
     return np.maximum(values, -1024)
 
 
-def _size(array: np.ndarray) -> str:
-    return " x ".join(str(n) for n in array.shape[::-1])
+def _size(shape_ijk: Sequence[int]) -> str:
+    return " x ".join(map(str, shape_ijk))

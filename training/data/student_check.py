@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from LiverGTANLib.core import segmenter, weight_file
+from LiverGTANLib.core import proportion_check, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.input_checks import Finding
 from LiverGTANLib.core.measurements import dice
@@ -53,6 +53,8 @@ def check_against_student(ct: CtVolume, mask: np.ndarray) -> Iterator[Finding]:
         )
     elif overlap < NOTED_DICE or length >= NOTED_MM:
         yield Finding(False, f"look at the mask: {name} finds another border ({_facts(overlap, length)}; {volumes})")
+    if ct.spacing.min() < proportion_check.POOLED_MM:  # of larger voxels, as of drawn bodies, the check knows nothing
+        yield from proportion_check.check_proportions(analysis, engine)
 
 
 def _facts(overlap: float, length_mm: float) -> str:

@@ -73,6 +73,10 @@ HU in the same CTs. Padding, the smallest value, does not count."""
 WRAPPED_VALUE, LARGEST_WRAPPED_SHARE = 30_000, 0.01
 """Of voxels that are higher. No tissue or metal is; negative HU are, stored in 16 bits or more without a sign."""
 
+LOWEST_VALUE = -40_000
+"""As many voxels of several values that are lower were read with a sign that was not stored. -32,768, the lowest of 16
+bits, less 1024 is padding, and so is any one value."""
+
 WIDE_SCAN_MM, HIGHEST_AIR_HU = 250.0, -200.0
 """A scan this wide in two directions shows air beside the body, or lung; if nothing is lower, its values are wrong.
 All of the same CTs have lower values, or are clipped at both ends."""
@@ -288,6 +292,13 @@ def _check_hu(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
             True,
             f"Values reach {high:.0f}: negative Hounsfield units seem to have been stored without their sign; export "
             "the CT again.",
+        )
+        return
+    if ((hu < LOWEST_VALUE) & (hu > low)).mean() > LARGEST_WRAPPED_SHARE:
+        yield Finding(
+            True,
+            f"Values reach down to {low:.0f}: they seem to have been read with a sign that was not stored; export the "
+            "CT again.",
         )
         return
     if BYTE_HU[0] <= low and high <= BYTE_HU[1] and not _clipped(hu):

@@ -17,10 +17,7 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.proportion_check import check_proportions
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
-from .image_files import CtFile, open_ct, read_header, read_labels, voxels_apart
-
-LARGEST_OFFSET_VOXELS = 0.02
-"""Positions that are written with few digits differ by less; half a voxel is taken for one grid (`read_labels`)."""
+from .image_files import LARGEST_OFFSET_VOXELS, CtFile, open_ct, read_header, read_labels, voxels_apart
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,9 @@ OUTPUT_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha", ".dcm")
 SAME_PLACE_MM = 0.01
 """Formats store positions with seven digits at least."""
 
+LARGEST_OFFSET_VOXELS = 0.02
+"""Positions that are written with few digits differ by less; half a voxel is taken for one grid (`on_grid`)."""
+
 LARGEST_LABEL_FRACTION = 0.01
 """How far a label may be from a whole number: labels that were resampled linearly are farther, rounding is nearer."""
 
@@ -121,19 +124,35 @@ def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
 
     Raises InputError when it does not cover the same space with voxels of the same size, or holds no whole numbers.
     """
-    header = read_header(Path(path))
-    step = np.linalg.solve(header.ijk_to_ras, ct.ijk_to_ras)
-    axes = np.abs(step[:3, :3]).argmax(axis=0)
-    if (
-        not voxels_apart(header, ct) <= 0.5
-        or len(set(axes)) < 3
-        or (np.array(header.shape_ijk)[axes] != ct.shape[::-1]).any()
-    ):
+    path = Path(path)
+    if path.is_dir() or (path.is_file() and suffix_of(path, INPUT_SUFFIXES) is None and is_dicom(path)):
+        raise InputError(f"{path} is DICOM, and a mask is read from {', '.join(INPUT_SUFFIXES)} alone; convert it.")
+    header = read_header(path)
+    if not on_grid(header, ct):
         raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
-    labels = _whole_numbers(path, read_voxels(header))
-    # Axis a of the CT runs along axis axes[a] of the labels; arrays have their axes in the order k, j, i.
-    turned = labels.transpose([2 - axis for axis in axes[::-1]])
+    return in_order_of(ct, header, _whole_numbers(path, read_voxels(header)))
+
+
+def on_grid(header: VolumeHeader, ct: CtVolume) -> bool:
+    """Whether an image has the CT's voxels to within half of one, its axes perhaps in another order or direction."""
+    axes = _axes_along(header, ct)
+    return (
+        voxels_apart(header, ct) <= 0.5
+        and len(set(axes)) == 3
+        and bool((np.array(header.shape_ijk)[axes] == ct.shape[::-1]).all())
+    )
+
+
+def in_order_of(ct: CtVolume, header: VolumeHeader, values: np.ndarray) -> np.ndarray:
+    """The values of an image for which `on_grid` holds, with their axes as the CT's, (K, J, I)."""
+    step, axes = np.linalg.solve(header.ijk_to_ras, ct.ijk_to_ras), _axes_along(header, ct)
+    # Axis a of the CT runs along axis axes[a] of the image; arrays have their axes in the order k, j, i.
+    turned = values.transpose([2 - axis for axis in axes[::-1]])
     return turned[tuple(slice(None, None, -1 if step[axes[a], a] < 0 else None) for a in (2, 1, 0))]
+
+
+def _axes_along(header: VolumeHeader, ct: CtVolume) -> np.ndarray:
+    return np.abs(np.linalg.solve(header.ijk_to_ras, ct.ijk_to_ras)[:3, :3]).argmax(axis=0)
 
 
 def voxels_apart(header: VolumeHeader, ct: CtVolume) -> float:

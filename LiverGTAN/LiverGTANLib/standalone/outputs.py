@@ -2,11 +2,14 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.files import real_path
 from ..core.volume import InputError
+
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
@@ -19,6 +22,11 @@ def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> 
         _require_no_circle(output)
         if output.exists() and not output.is_file():
             raise InputError(f"{output} is a folder or a device, not a file; give the name of a file.")
+        if output.exists() and not output.stat().st_mode & WRITABLE:
+            raise InputError(f"{output} is write-protected; allow writing, or give the output another name.")
+        file = next((parent for parent in output.parents if parent.is_file()), None)
+        if file:
+            raise InputError(f"{file} is a file, so nothing can be written below it; name a folder.")
         place = os.path.normcase(real_path(output)).casefold()
         if place in places:
             raise InputError(f"{places[place]} and {output} are one file; give each output a name of its own.")

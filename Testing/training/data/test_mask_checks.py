@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.standalone.nifti import write_nifti
 from support.volumes import write_image
 from training.data import cache, layouts
 from training.data.cache import prepare, resampled
 from training.data.mask_checks import check_geometry, check_mask
-from training.data.scans import Scan
+from training.data.scans import Scan, ScanError
 from training.data.student_check import check_against_student
 from training.errors import UserError
 from training.synthesis.phantom import ct_phantom
@@ -209,6 +210,13 @@ def test_an_eroded_liver_is_told(body):
     assert not refused and "look at the mask" in reason
 
 
+@pytest.mark.slow
+def test_slices_that_are_too_far_apart_are_told(sampleCt):
+    drawn_out = CtVolume(sampleCt.hu, np.diag([1, 1, 2, 1]) @ sampleCt.ijk_to_ras)
+    mask = np.indices(sampleCt.hu.shape)[0] > 60  # whatever it is
+    assert any("too long from head to feet" in reason for _, reason in against_student(drawn_out, mask))
+
+
 def test_an_empty_mask_where_the_student_finds_a_liver_is_told(body):
     ct, mask = body
     assert against_student(ct, np.zeros_like(mask)) == [
@@ -239,6 +247,50 @@ def test_a_header_without_geometry_is_refused(spacing, origin, shape, refused):
 def write_pair(folder, name, hu, mask, spacing=MM, **where):
     write_image(folder / "images" / f"{name}.nii.gz", hu, spacing, **where)
     write_image(folder / "labels" / f"{name}.nii.gz", mask.astype(np.uint8), spacing, **where)
+
+
+def written_scan(folder, mask_to_ras, mask):
+    """A CT of 2 mm voxels, and a mask with this matrix beside it."""
+    ct_to_ras = np.diag([2.0, 2.0, 2.0, 1.0])
+    for name, values, matrix in (("ct", np.zeros((20, 30, 40), np.int16), ct_to_ras), ("mask", mask, mask_to_ras)):
+        write_nifti(folder / f"{name}.nii", values, matrix)
+    return Scan("a", "a", folder / "ct.nii", folder / "mask.nii")
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_mask_may_be_stored_in_another_order_of_axes(tmp_path, axes, flipped):
+    drawn = np.random.default_rng(0).random((20, 30, 40)) > 0.5
+    matrix, stored = np.diag([2.0, 2.0, 2.0, 1.0]), drawn
+    if flipped:
+        matrix[0, 0], matrix[0, 3], stored = -2.0, 2.0 * 39, drawn[:, :, ::-1]
+    matrix = matrix[:, [2 - axis for axis in axes[::-1]] + [3]]
+    told = []
+    scan = written_scan(tmp_path, matrix, np.ascontiguousarray(stored.transpose(axes)).astype(np.uint8))
+    _, mask = scan.read(told.append)
+    assert np.array_equal(mask, drawn) and told == []
+
+
+@pytest.mark.parametrize(
+    ("size", "origin", "words"),
+    [
+        (2.0001, 0.0, ""),
+        (2.01, 0.0, "the mask lies up to 0.19 voxels beside the CT"),
+        (2.0, 0.4, "the mask lies up to 0.2 voxels beside the CT"),
+        (2.03, 0.0, "refused"),  # 0.6 mm at the last of 40 voxels
+        (2.0, 2.0, "refused"),
+    ],
+)
+def test_a_mask_beside_the_ct_is_told_and_farther_away_refused(tmp_path, size, origin, words):
+    matrix, told = np.diag([size, size, size, 1.0]), []
+    matrix[0, 3] = origin
+    scan = written_scan(tmp_path, matrix, np.ones((20, 30, 40), np.uint8))
+    if words == "refused":
+        with pytest.raises(ScanError, match=r"lie elsewhere \(up to .* voxels apart"):
+            scan.read(told.append)
+    else:
+        scan.read(told.append)
+        assert len(told) == bool(words) and all(words in text for text in told)
 
 
 def test_bad_scans_can_be_left_out_and_are_named(tmp_path, body):

@@ -119,7 +119,8 @@ class CtImage:
     position: (3,) of the first pixel's center in LPS mm. axes: (2, 3) directions along a row and along a column.
     spacing: (2,) mm between rows and between columns. tilt: of the gantry as the header states it, degrees.
     attributes: those that the header has of `PHASE_KEYWORDS`, `ORIGIN_KEYWORDS`, `MIXTURE_KEYWORDS`,
-    `GEOMETRY_KEYWORDS`, `PART_KEYWORDS`, RescaleType, Modality and `FILE`. fault: what is missing or wrong, empty if nothing.
+    `GEOMETRY_KEYWORDS`, `PART_KEYWORDS`, RescaleType, Modality and `FILE`. fault: what is missing or wrong, empty if
+    nothing.
     """
 
     path: Path
