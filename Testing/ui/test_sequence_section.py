@@ -124,6 +124,18 @@ def test_removed_after_the_run_each_node_leaves_the_rest_in_order(panel, frames)
     assert enabled(panel) == [] and not panel.host.dialogs.messages
 
 
+def test_frames_without_a_mask_are_counted(panel, frames):
+    _browser, volume = frames
+    segmentAll(panel)
+    assert "without a mask" not in panel.ui.sequenceLabel.text
+    made = CtSequence.of(volume).segmentations
+    made.RemoveDataNodeAtValue(made.GetNthIndexValue(2))
+    settle(panel)
+    panel.click(panel.ui.showCurveButton)
+    assert panel.ui.sequenceLabel.text.startswith("2 of 2 frames")
+    assert "Frames of the CT without a mask: 1" in panel.ui.sequenceLabel.text
+
+
 def test_a_plan_follows_the_frame_that_is_shown(panel, frames):
     """A browser replaces what the node holds, of which the node sends its own event alone."""
     browser, volume = frames

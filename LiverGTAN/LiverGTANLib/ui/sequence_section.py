@@ -93,6 +93,10 @@ class SequenceSection:
             frame_state.MOVED: _("The CT or its liver was moved or scaled since: segment the frames again."),
         }
         said = [text for hint, text in changes.items() if hint in hints]
+        if (missing := source.count - len(points)) > 0:
+            said.append(
+                _("Frames of the CT without a mask: {count}; go there and press Segment.").format(count=missing)
+            )
         self._said = source.proxyNode, " ".join([volume_curve.summary(points), *remarks, *said])
 
     def _busy(self) -> str:
