@@ -57,6 +57,18 @@ def test_an_edit_of_a_liver_that_is_not_chosen_is_in_its_row(panel, segmented, t
     assert inNode(tableNode)[1] == other and exported(panel, tmp_path) == inNode(tableNode)
 
 
+def test_a_row_follows_the_name_of_its_ct_but_not_over_what_the_user_wrote(panel, segmented, tmp_path):
+    tableNode, result = panel.ui.tableSelector.currentNode(), panel.widget.logic.session.current
+    segmented.SetName("portal")
+    letTimersFire(panel)
+    assert inNode(tableNode)[0][TITLES["name"]] == exported(panel, tmp_path)[0][TITLES["name"]] == "portal"
+    table.setText(tableNode, 0, TITLES["name"], "mine")
+    segmented.SetName("arterial")
+    letTimersFire(panel)
+    assert inNode(tableNode)[0][TITLES["name"]] == "mine"
+    assert inNode(tableNode)[0][TITLES["hint"]] == "" and panel.widget.logic.session.current is result
+
+
 def test_an_edit_within_a_batch_of_changes_is_in_its_row_after_it(panel, segmented):
     slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
     ml = cut(panel.output, segmented)

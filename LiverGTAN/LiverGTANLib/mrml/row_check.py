@@ -108,6 +108,9 @@ def _refreshRow(tableNode, index: int, segmentationNode, known: Known) -> None:
     if not segmentId:
         _mark(tableNode, index, GONE)
         return
+    owner = scene.liverVolume(segmentationNode)
+    if owner is not None:
+        table.followName(tableNode, index, owner.GetName())
     result = known(segmentationNode)
     now, written = Content.of(segmentationNode), table.content(tableNode, segmentationNode)
     hasRegion = now is None or written is None or written.hasSameRegion(now)
@@ -133,7 +136,6 @@ def _refreshRow(tableNode, index: int, segmentationNode, known: Known) -> None:
             _forgetShare(tableNode, index)
     else:
         name = (table.read(tableNode, segmentationNode) or {})[TITLES["name"]]
-        owner = scene.liverVolume(segmentationNode)
         row = MeasurementRow(owner.GetName() if owner is not None else name, volumeMl, hint=CHANGED)
         table.put(tableNode, segmentationNode, row)
 

@@ -41,6 +41,8 @@ _ROLE = "LiverGTAN.row."
 """Node reference of a table to a segmentation, followed by the ID of its row."""
 _CONTENT = "LiverGTAN.content."
 """Attribute of a table, followed by the ID of a row: what its figures were measured on, as JSON."""
+_NAMED = "LiverGTAN.name."
+"""Attribute of a table, followed by the ID of a row: the name of the CT that this module wrote into it."""
 _TEXTS = ("name", "share_in_region", "hint")
 _DECIMALS = {"volume_ml": 1, "low_ml": 1, "high_ml": 1, "mean_hu": 1, "sd_hu": 1}
 
@@ -64,6 +66,14 @@ def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
     setContent(tableNode, segmentationNode, Content.of(segmentationNode))
 
 
+def followName(tableNode, index: int, name: str) -> None:
+    """Let a row say by what name its CT goes by now, unless the user has written something else there."""
+    written = tableNode.GetAttribute(_NAMED + _rowId(tableNode, index))
+    if written not in (None, name) and textsOf(tableNode, index)[TITLES["name"]] == written:
+        setText(tableNode, index, TITLES["name"], name)
+        tableNode.SetAttribute(_NAMED + _rowId(tableNode, index), name)
+
+
 def content(tableNode, segmentationNode) -> Content | None:
     """What the figures in the row of a segmentation were measured on; None where that is not known."""
     index = _indexOf(tableNode, segmentationNode)
@@ -84,7 +94,11 @@ def setContent(tableNode, segmentationNode, found: Content | None) -> None:
 
 
 def _contentName(tableNode, index: int) -> str:
-    return _CONTENT + tableNode.GetCellText(index, tableNode.GetColumnIndex(ROW_ID))
+    return _CONTENT + _rowId(tableNode, index)
+
+
+def _rowId(tableNode, index: int) -> str:
+    return tableNode.GetCellText(index, tableNode.GetColumnIndex(ROW_ID))
 
 
 def read(tableNode, segmentationNode) -> dict[str, str] | None:
@@ -104,6 +118,7 @@ def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
             index = _addRow(tableNode, segmentationNode) if index is None else index
             for title, text in texts.items():
                 _setCell(tableNode, index, title, text)
+            tableNode.SetAttribute(_NAMED + _rowId(tableNode, index), texts.get(TITLES["name"]))
         elif index is not None:
             tableNode.RemoveRow(index)
 
