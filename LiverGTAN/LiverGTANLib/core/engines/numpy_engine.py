@@ -55,7 +55,8 @@ class NumpyEngine:
     def _run(self, x: np.ndarray, logits: np.ndarray, progress: Progress, cancelled: IsCancelled) -> None:
         if self._pass is None or self._pass.shape != x.shape:
             self._pass = None  # its memory goes before the next is made
-            self._pass = _Pass(self.student, x.shape)
+            with threads.one_blas_thread():  # threads of BLAS would look for more work afterwards, for 20 ms
+                self._pass = _Pass(self.student, x.shape)
         self._pass(x, logits, progress, cancelled)
 
 
