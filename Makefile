@@ -74,7 +74,8 @@ test-slicer-python:
 	$(PYTEST) Testing/core Testing/standalone $(addprefix --ignore=,$(START)) -m "not slow"
 
 NUMPY ?= numpy
-test-python: VENV = .venv-$(notdir $(PYTHON))
+# The version is in the name: paths of two Pythons may end alike.
+test-python: VENV = .venv-$(shell $(PYTHON) -c "import sys; print(*sys.version_info[:2], sep='.')")
 test-python:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.installed-portable
 	$(RUN) -m pip install --quiet "$(NUMPY)"

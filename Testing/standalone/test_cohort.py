@@ -268,6 +268,26 @@ def test_a_damaged_record_costs_its_case_alone_and_no_mask(again, tmp_path):
     assert again()[0] == {"a.seg.nrrd"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["report"].update(volume_ml="much"),
+        lambda record: record["report"].update(seconds=[1, 2]),
+        lambda record: record["report"].pop("warnings"),
+        lambda record: record["input_state"].update(companions=5),
+        lambda record: record.update(series="one"),
+    ],
+    ids=range(5),
+)
+def test_a_record_with_a_field_of_the_wrong_type_is_damaged(again, tmp_path, change):
+    file = tmp_path / "out" / "records" / "a.seg.nrrd.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    change(record)
+    file.write_text(json.dumps(record), encoding="utf-8")
+    written, said = again()
+    assert written == set() and "a.seg.nrrd exists and is not listed" in said and "Traceback" not in said
+
+
 def test_slices_that_are_added_to_a_series_make_it_another_input(bandStudent, tmp_path, capsys):
     slices = ctSlices(noise(14))
     folder = save(tmp_path / "series", slices[:12])

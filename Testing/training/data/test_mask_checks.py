@@ -210,6 +210,17 @@ def test_an_eroded_liver_is_told(body):
     assert not refused and "look at the mask" in reason
 
 
+@pytest.mark.parametrize(
+    ("axis", "move", "words"),
+    [(0, 1, "mm down"), (1, -1, "mm back"), (1, 1, "mm to the front"), (2, 1, "mm to the right")],
+)
+def test_a_shifted_mask_is_told_with_the_way_back(body, axis, move, words):
+    """Voxels of 6 mm, whose axes run to the head, the back and the left."""
+    ct, mask = body
+    [(_, reason)] = against_student(ct, np.roll(mask, move, axis))
+    assert "look whether it is shifted" in reason and words in reason
+
+
 @pytest.mark.slow
 def test_slices_that_are_too_far_apart_are_told(sampleCt):
     drawn_out = CtVolume(sampleCt.hu, np.diag([1, 1, 2, 1]) @ sampleCt.ijk_to_ras)

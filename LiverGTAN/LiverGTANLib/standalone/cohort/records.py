@@ -92,7 +92,29 @@ def _record(content: Any) -> CaseRecord:
         raise ValueError("a field of the wrong type")
     if not isinstance(content.get("report"), dict) or not isinstance(content.get("request"), dict):
         raise ValueError("a field of the wrong type")
-    return CaseRecord(**{**content, "input_state": InputState(**state) if state else None})
+    if content["state"] == DONE and not _is_report(content["report"]):
+        raise ValueError("an incomplete report")
+    record = CaseRecord(**{**content, "input_state": InputState(**state) if state else None})
+    if not (isinstance(content.get("series"), int | None) and isinstance(content.get("mask"), str | None)):
+        raise ValueError("a field of the wrong type")
+    if record.input_state and not _are_texts(record.input_state.companions):
+        raise ValueError("a field of the wrong type")
+    return record
+
+
+def _is_report(report: dict[str, Any]) -> bool:
+    """Whether a report has what tables and pages take from it."""
+    seconds = report.get("seconds")
+    return (
+        isinstance(seconds, dict)
+        and all(isinstance(value, int | float) for value in (report.get("volume_ml"), *seconds.values()))
+        and _are_texts(report.get("notes"))
+        and _are_texts(report.get("warnings"))
+    )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
