@@ -270,6 +270,7 @@ SLICERS_OWN = {
     "Modify other segments",
     "QuantitativeReporting",
     "Segment Editor",
+    "Segment Statistics",
     "Segmentation",
     "Show 3D",
 }

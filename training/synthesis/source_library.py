@@ -155,7 +155,7 @@ def set_aside(config: RealScans, own: dict[Scan, Part], alone: bool) -> dict[str
         if name in held_out.BY_NAME:
             return "held out to measure on"
         if name in config.exclude:
-            return "named by --exclude"
+            return "named by --exclude, which has a default"
         return "of the data folder, which labelled data sets do without" if alone else "without a mask (--unlabelled)"
 
     return {ct_name(file): why_not(ct_name(file)) for file in own_cts(config) if ct_name(file) not in taken}
