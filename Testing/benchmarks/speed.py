@@ -111,17 +111,17 @@ ARGUMENTS = ("logits", "image", "grid", "spacing_mm", "student", "engine", "temp
 """Of an analysis, but for its cache."""
 
 
-def simpleitk(ct: CtVolume) -> dict[str, Callable[[], object]]:
-    """Point sampling to 3 mm, and its result back onto the whole scan."""
+def simpleitk(ct: CtVolume, spacing_mm: float) -> dict[str, Callable[[], object]]:
+    """Point sampling to cells as large as the student's, and its result back onto the whole scan."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(ct.hu)
     image.SetSpacing([float(s) for s in ct.spacing])
-    cells = [max(1, round(n * s / 3)) for n, s in zip(ct.shape[::-1], ct.spacing)]
+    cells = [max(1, round(n * s / spacing_mm)) for n, s in zip(ct.shape[::-1], ct.spacing)]
 
     to_cells, to_voxels = sitk.ResampleImageFilter(), sitk.ResampleImageFilter()
     to_cells.SetSize(cells)
-    to_cells.SetOutputSpacing((3.0, 3.0, 3.0))
+    to_cells.SetOutputSpacing([spacing_mm] * 3)
     to_cells.SetOutputPixelType(sitk.sitkFloat32)
     coarse = to_cells.Execute(image)
     to_voxels.SetReferenceImage(image)
@@ -180,7 +180,7 @@ def measure(runs: int, slices: int, quick: bool) -> dict:
     groups: dict[str, Group] = {}
     for name in weight_file.available():
         student = weight_file.load(name)
-        groups[f"{SHORT} slices, {name}"] = in_turn({**simpleitk(scan), **stages(scan, name)}, runs)
+        groups[f"{SHORT} slices, {name}"] = in_turn({**simpleitk(scan, student.spacing_mm), **stages(scan, name)}, runs)
         engines = {"numpy": NumpyEngine(student).forward, **peers.other_engines(student, image.shape)}
         groups[f"engines, {name}"] = in_turn({k: lambda f=f: f(image) for k, f in engines.items()}, runs)
     block = np.ascontiguousarray(image[tuple(slice(0, n) for n in BLOCK)])
