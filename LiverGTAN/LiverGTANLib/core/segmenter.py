@@ -248,7 +248,7 @@ def _unusual_body(analysis: Analysis) -> str:
 
 def _cross_section_cm2(analysis: Analysis) -> float:
     """Area of what is denser than air, median of the slices that hold any; 0 when none does."""
-    cells = (analysis.image > AIR).sum(axis=(1, 2))
+    cells = np.array([np.count_nonzero(plane > AIR) for plane in analysis.image])
     return float(np.median(cells[cells > 0])) * (analysis.spacing_mm / 10) ** 2 if cells.any() else 0.0
 
 
