@@ -165,6 +165,7 @@ def test_a_list_names_its_cases_and_its_paths_start_at_its_folder(bandStudent, t
     monkeypatch.chdir(tmp_path)
     assert segment(bandStudent, "in/list.csv", "-o", "out") == 0
     assert list(rowsOf(tmp_path / "out")) == ["P-7", "y", "P-8"]
+    assert "note: 1 inputs have several ids" in capsys.readouterr().err
     assert segment(bandStudent, "in/list.csv", "-o", "liver.nrrd") == 2
     assert "need a folder" in capsys.readouterr().err
 
@@ -266,6 +267,18 @@ def test_a_damaged_record_costs_its_case_alone_and_no_mask(again, tmp_path):
     assert written == set() and "a.seg.nrrd exists and is not listed" in said
     (tmp_path / "out" / "a.seg.nrrd").unlink()
     assert again()[0] == {"a.seg.nrrd"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows replaces no write-protected file")
+def test_a_write_protected_mask_is_left_and_stops_no_other(again, tmp_path):
+    protected = tmp_path / "out" / "a.seg.nrrd"
+    protected.chmod(0o444)
+    assert again()[0] == set()
+    before = protected.read_bytes()
+    again("--threshold", "0.6")
+    rows = rowsOf(tmp_path / "out")
+    assert protected.read_bytes() == before
+    assert "write-protected" in rows["a"]["error"] and rows["b"]["error"] == ""
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from .cohort.cases import MASK_SUFFIX
 from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, read_reference, reference_offset, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
-from .outputs import require_writable
+from .outputs import require_unprotected, require_writable
 
 BAD_INPUT = 2
 THRESHOLDS = (0.01, 0.99)
@@ -150,6 +150,7 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
             f"{options.output} names a file."
         )
     require_writable(outputs, [path, *(options.reference[:1] if options.reference else ())])
+    require_unprotected(outputs)
     save_picture = _picture_writer() if options.picture else None  # says at once that matplotlib is missing
     source, seconds = read_file(path, options.series)
     require_output_suffix(options.output, source.images is not None)
@@ -159,7 +160,7 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     if reference is not None:
         result.report["dice"] = round(measurements.dice(result.mask.full(), reference), 4)
         result.report["warnings"] += filter(None, [reference_offset(source.ct, options.reference[0])])
-    write_mask(options.output, result.mask, source, engine.student)
+    result.report["notes"] = [*source.notes, *write_mask(options.output, result.mask, source, engine.student)]
     if options.report:
         write_report(options.report, result.report)
     if save_picture:

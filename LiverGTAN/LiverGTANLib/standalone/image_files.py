@@ -17,7 +17,7 @@ from .dicom.files import DICOM_SUFFIXES, CtImage, holds_dicom, is_dicom
 from .dicom.reader import read_dicom
 from .dicom.segmentation import read_segmentation, write_segmentation
 from .metaimage import read_metaimage_header
-from .nifti import read_nifti_header, write_nifti
+from .nifti import fits_qform, read_nifti_header, write_nifti
 from .nrrd import read_nrrd_header, write_nrrd
 from .voxel_data import VolumeHeader, read_voxels
 
@@ -175,11 +175,12 @@ def _whole_numbers(path: str | Path, values: np.ndarray) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student) -> None:
+def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student) -> list[str]:
     """Write the mask on the CT's grid; the suffix decides on the format, `.seg.nrrd` is a Slicer segmentation.
 
     It is read back and compared before it takes the place of a former file: after an error that one is still there.
-    Raises InputError when the format cannot hold this mask, OSError when it cannot be written.
+    Returned is what a user should know of the file. Raises InputError when the format cannot hold this mask, OSError
+    when it cannot be written.
     """
     path = real_path(path)  # what a link points to is replaced, not the link
     suffix = require_output_suffix(path, source.images is not None)
@@ -194,6 +195,12 @@ def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student
         if not same:
             _require_room(temporary)
             raise OSError("what arrived on the disk is not what was sent there")
+    if suffix == ".nii.gz" and not fits_qform(source.ct.ijk_to_ras, source.ct.shape[::-1]):
+        return [
+            f"{path.name} holds the tilted axes of this CT as they are, and programs on ITK refuse such NIfTI; .nrrd "
+            "holds them for all."
+        ]
+    return []
 
 
 def require_output_suffix(path: Path, from_dicom: bool = True) -> str:

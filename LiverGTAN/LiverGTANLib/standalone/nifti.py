@@ -25,6 +25,9 @@ SAME_PLACE_MM = 1.0
 SAME_SIZE = 0.02
 """Share by which sizes of a voxel may differ and be the same; programs write 0.70 for 0.7031."""
 
+LARGEST_QFORM_ERROR = 0.25
+"""Voxels; as far may a slice lie off its place in a DICOM series (`dicom.stack.LARGEST_JITTER`)."""
+
 XFORM_CODES = range(6)
 """0: none stored; otherwise what positions refer to (nifti1.h, and 5 for other templates, which nibabel knows too)."""
 
@@ -93,15 +96,25 @@ def _remade(path: Path) -> list[str]:
 
 
 def write_nifti(path: Path, array_kji: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    """An array with exactly this matrix, as the sform, and as the qform too unless the axes are sheared."""
+    """An array with exactly this matrix, as the sform, and as the qform too where it can hold it (`fits_qform`)."""
     nibabel = _nibabel()
     image = nibabel.Nifti1Image(array_kji.transpose(2, 1, 0), ijk_to_ras)
     image.set_sform(ijk_to_ras, code=1)
-    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    sheared = np.abs(directions.T @ directions - np.eye(3)).max() > 1e-6
-    image.set_qform(ijk_to_ras, code=0 if sheared else 1)
+    image.set_qform(ijk_to_ras, code=int(fits_qform(ijk_to_ras, image.shape)))
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
+
+
+def fits_qform(ijk_to_ras: np.ndarray, shape_ijk: tuple[int, ...]) -> bool:
+    """Whether a qform, which knows right angles alone, places all voxels where this matrix does, but for a part of one.
+
+    Programs on ITK refuse a sform that is sheared by 0.01 degrees, as rounded positions of slices make it, and take
+    the qform then.
+    """
+    header = _nibabel().Nifti1Header()
+    header.set_qform(ijk_to_ras, 1)
+    apart = _farthest_corner(header.get_qform(), ijk_to_ras, shape_ijk)
+    return bool(apart <= LARGEST_QFORM_ERROR * _lengths(ijk_to_ras).min())
 
 
 def _nibabel():
@@ -214,6 +227,6 @@ def _qform(path: Path, header) -> np.ndarray:
         raise InputError(f"{path} has a damaged orientation (qform: {brief(error)}); correct its header.") from error
 
 
-def _farthest_corner(first: np.ndarray, second: np.ndarray, shape: tuple[int, int, int]) -> float:
+def _farthest_corner(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
     corners = np.array([[*(np.array(c) * (np.array(shape) - 1)), 1] for c in np.ndindex(2, 2, 2)], float)
     return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())

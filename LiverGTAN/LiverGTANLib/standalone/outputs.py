@@ -22,8 +22,6 @@ def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> 
         _require_no_circle(output)
         if output.exists() and not output.is_file():
             raise InputError(f"{output} is a folder or a device, not a file; give the name of a file.")
-        if output.exists() and not output.stat().st_mode & WRITABLE:
-            raise InputError(f"{output} is write-protected; allow writing, or give the output another name.")
         file = next((parent for parent in output.parents if parent.is_file()), None)
         if file:
             raise InputError(f"{file} is a file, so nothing can be written below it; name a folder.")
@@ -33,6 +31,13 @@ def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> 
         places[place] = output
         if known & _places(output):
             raise InputError(f"{output} is an input; it would be overwritten: give the output another name.")
+
+
+def require_unprotected(outputs: Iterable[Path | None]) -> None:
+    """Raise InputError when an output is there and write-protected: it would be replaced all the same."""
+    for output in outputs:
+        if output is not None and output.exists() and not output.stat().st_mode & WRITABLE:
+            raise InputError(f"{output} is write-protected; allow writing, or give another name or folder.")
 
 
 def _require_no_circle(path: Path) -> None:

@@ -12,6 +12,7 @@ from ...core.weight_file import Student
 from ..errors import EXPECTED, sentence
 from ..file_segmentation import read_file, segment_file
 from ..image_files import CtFile, require_output_suffix, write_mask
+from ..outputs import require_unprotected
 from . import records
 from .cases import CohortCase
 from .records import DONE, FAILED, STARTED, CaseRecord
@@ -100,7 +101,8 @@ def _segment(task: CaseTask, engine: Engine) -> CaseRecord:
     except OSError as error:
         logger.warning("%s", error)
         report = {**report, "notes": [*report["notes"], f"The page lacks its picture: {sentence(error)}"]}
-    write_mask(task.target, result.mask, source, engine.student)
+    said = write_mask(task.target, result.mask, source, engine.student)
+    report = {**report, "notes": [*report["notes"], *said]}
     return task.record(DONE, input_state=state, mask=records.digest([task.target]), report=report)
 
 
@@ -110,6 +112,7 @@ def _require_no_input(task: CaseTask, source: CtFile) -> None:
 
 
 def _require_own_mask(task: CaseTask, written: str | None) -> None:
-    """A mask that was edited after it was written is the user's."""
+    """A mask that was edited after it was written, or write-protected, is the user's."""
+    require_unprotected([task.target])
     if written and task.target.exists() and records.digest([task.target]) != written:
         raise InputError(f"{task.target} was changed after this program wrote it; move it, then segment again.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ...core.postprocess import PostprocessSettings
 from ..outputs import require_writable
 from . import PAGE, records
 from .case_segmentation import CaseTask, request_of, segment_case
-from .cases import MASK_SUFFIX, find_cases
+from .cases import MASK_SUFFIX, CohortCase, find_cases
 from .dask_cluster import segment_on_cluster
 from .lock import locked
 from .page import write_page
@@ -69,7 +70,7 @@ def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
     require_writable(outputs, [case.path for case in cases])
     (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
     with locked(folder, folder / records.FOLDER):
-        _announce(plan, repeated)
+        _announce(plan, repeated, _of_several_ids(cases))
         found = _follow(plan, options, engine)
     return CohortResult([found[name] for name in plan.order], len(plan.done))
 
@@ -98,8 +99,16 @@ def _work(tasks: list[CaseTask], options: CohortOptions, engine: Engine) -> Gene
             yield segment_case(task, engine)
 
 
-def _announce(plan: Plan, repeated: int) -> None:
-    """Say on stderr what differs from a first run."""
+def _of_several_ids(cases: list[CohortCase]) -> list[str]:
+    """Inputs that a list gives under several ids."""
+    counts = Counter((case.input, case.series) for case in cases)
+    return [path for (path, _), count in counts.items() if count > 1]
+
+
+def _announce(plan: Plan, repeated: int, of_several_ids: list[str]) -> None:
+    """Say on stderr what differs from a first run, or from a list that names each CT once."""
+    if of_several_ids:
+        _note(f"{len(of_several_ids)} inputs have several ids (the first: {of_several_ids[0]}) and count for each.")
     if repeated:
         _note(f"{repeated} inputs were given more than once; each is segmented once.")
     if plan.done:
