@@ -1,6 +1,6 @@
 # make segment [CT=scan.nii.gz]   the liver of the sample CT, or of your own, into out/
 # make check                      lint, format, types and the fast tests, in under a minute
-# make test                       lint, format, types and all tests that need no Slicer application
+# make test [TESTS=Testing/core]  lint, format, types and all tests that need no Slicer application, or some of them
 # make test-all                   the same, and 10,000 generated inputs: files, weights, settings and command lines
 # make test-slicer-python         the extension on another Python, without torch: PYTHON=python3.12
 # make test-python                core and command line on another Python and numpy: PYTHON=python3.10 NUMPY=numpy==1.26.4
@@ -18,8 +18,8 @@ RUN = $(VENV)/bin/python
 SEGMENT = PYTHONPATH=LiverGTAN $(RUN) -m LiverGTANLib segment
 PYTEST = QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
 
-.PHONY: segment check test test-all generated-inputs lint types fast-tests test-slicer-python test-python test-in-slicer train-demo
-.PHONY: benchmark slicer clean
+.PHONY: segment check test tests test-all generated-inputs lint types fast-tests test-slicer-python test-python
+.PHONY: test-in-slicer train-demo benchmark slicer clean
 
 # One stamp for each group of packages, remade when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml
@@ -46,8 +46,12 @@ check: lint
 fast-tests: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
 
-test: lint types
-	$(PYTEST)
+# TESTS: folders, files or options for pytest; all tests when empty.
+TESTS ?=
+test: lint types tests
+
+tests: $(VENV)/.installed-test
+	$(PYTEST) $(TESTS)
 
 test-all: test
 	@$(MAKE) --no-print-directory generated-inputs
