@@ -53,17 +53,17 @@ def engines(quick: bool) -> tuple[str, ...]:
     return ENGINES if InstalledEngines().has_torch() and not quick else ("numpy",)
 
 
-def large(ct: CtVolume) -> CtVolume:
-    """The scan on a grid of 512x512x129 voxels over the same space."""
+def large(ct: CtVolume, shape: tuple[int, int, int] = LARGE_SHAPE) -> CtVolume:
+    """The scan on a grid of 512x512x129 voxels, or of another shape (K, J, I), over the same space."""
     from scipy.ndimage import affine_transform
 
-    ratio = np.array(ct.shape) / np.array(LARGE_SHAPE)
+    ratio = np.array(ct.shape) / np.array(shape)
     offset = (ratio - 1) / 2
-    hu = affine_transform(ct.hu.astype(np.float32), ratio, offset, LARGE_SHAPE, order=1, mode="nearest")
+    hu = affine_transform(ct.hu.astype(np.float32), ratio, offset, shape, order=1, mode="nearest")
     matrix = ct.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ offset[::-1]
     matrix[:3, :3] *= ratio[::-1]
-    return CtVolume(hu.astype(np.int16), matrix, "512x512x129")
+    return CtVolume(hu.astype(np.int16), matrix, "x".join(str(n) for n in shape[::-1]))
 
 
 def processor() -> str:

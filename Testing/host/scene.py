@@ -53,6 +53,7 @@ def createScene(applicationLogic):
 def createModules(applicationLogic, scene, shareDirectory: str) -> types.SimpleNamespace:
     """-> `slicer.modules` with the logics of Slicer's own modules; `shareDirectory` is an empty folder."""
     modules = types.SimpleNamespace()
+    rules = slicer.vtkSegmentationConverterFactory.GetInstance().GetConverterRules()
     warnings = vtk.vtkObject.GetGlobalWarningDisplay()
     vtk.vtkObject.GlobalWarningDisplayOff()
     for name, className in _LOGICS.items():
@@ -65,7 +66,21 @@ def createModules(applicationLogic, scene, shareDirectory: str) -> types.SimpleN
         applicationLogic.SetModuleLogic(moduleName, logic)
         setattr(modules, name, CoreModule(name=moduleName, _logic=logic))
     vtk.vtkObject.SetGlobalWarningDisplay(warnings)
+    if rules:
+        _takeBackConverterRules(set(rules))
     return modules
+
+
+def _takeBackConverterRules(known: set) -> None:
+    """Each segmentations logic registers its rules of conversion for the whole process, where the application has one.
+
+    Every segmentation copies all of them and looks for paths among them: after some hundred hosts that took longest of
+    all that is done with sequences of segmentations.
+    """
+    factory = slicer.vtkSegmentationConverterFactory.GetInstance()
+    for rule in factory.GetConverterRules():
+        if rule not in known:
+            factory.UnregisterConverterRule(rule)
 
 
 def createFileAccess(applicationLogic, scene, cacheDirectory: str) -> tuple:

@@ -14,7 +14,8 @@ from training.errors import UserError
 from training.evaluation.stress import alterations, conditions, hard_cases, real, report, simulated
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.head import head_ct
-from training.options import SynthesisConfig
+from training.options import Stress, SynthesisConfig
+from training.synthesis import source_library
 from training.synthesis.phantom import tissue_phantom
 from training.synthesis.pipeline import make_scan
 from training.synthesis.sources import tissue_source
@@ -203,6 +204,18 @@ def test_records_hold_figures_and_expectations_for_the_card(trunks, example, tmp
     assert entry["expectation"] and "dice_loss" in again["records"][1]["figures"]
     lines = [line.replace(" ", "") for line in beside.read_text(encoding="utf-8").splitlines()]
     assert any(line.startswith("|lowdose|simulated|") for line in lines)
+
+
+@pytest.mark.parametrize("volumes", [0, 1])
+def test_the_command_simulates_as_many_volumes_as_are_asked_for(volumes, tmp_path, monkeypatch):
+    def simulated_alone(*arguments):
+        return [one for one in conditions.all_conditions(*arguments) if (one.name, one.source) == ("none", "simulated")]
+
+    monkeypatch.setattr(source_library, "PHANTOMS", 1)
+    monkeypatch.setattr(hard_cases, "all_conditions", simulated_alone)
+    hard_cases.stress(Stress("student-30k", phantom=True, volumes=volumes, output=tmp_path / "stress.json"))
+    records = json.loads((tmp_path / "stress.json").read_text(encoding="utf-8"))["records"]
+    assert [len(record["cases"]) for record in records] == [1] * volumes
 
 
 def empty_record(name, condition):
