@@ -130,7 +130,7 @@ def test_what_cannot_be_segmented_is_told_what_is_wrong(logic, slicerHost):
     alone = addVolumes(phantomFrames(1))[0]
     with pytest.raises(InputError, match="no frame of a sequence"):
         logic.segmentSequence(alone)
-    with pytest.raises(InputError, match="Choose a CT of a sequence"):
+    with pytest.raises(InputError, match="volume of a sequence cannot be None; give a node"):
         logic.segmentSequence(None)
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "empty")
     with pytest.raises(InputError, match="no frames of a CT"):
