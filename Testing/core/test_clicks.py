@@ -8,13 +8,14 @@ from benchmarks import simulated_clicks
 from core.test_region import region
 from core.test_segmenter import LIVER, SHAPE, CountingGrid, analysis_of, ball, segmented
 from core.test_volume import rotated
+from scipy import ndimage
 
 from LiverGTANLib.core import clicks, measurements, segmenter, weight_file
 from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.postprocess import Analysis, MaskParameters, PostprocessSettings, neighborhoods
-from LiverGTANLib.core.volume import SPACING_MM
+from LiverGTANLib.core.volume import SPACING_MM, CtVolume
 from support.cases import smallCt
 from support.real_cases import RealCase
 
@@ -111,22 +112,34 @@ def test_liver_is_found_where_the_network_saw_none():
     assert after[15, 18, 16] == 1
 
 
-def remarks(analysis, *points, box=None) -> str:
-    return "; ".join(segmenter.check_clicks(analysis, MaskParameters(region=box, clicks=points)))
+def remarks(analysis, *points) -> str:
+    return "; ".join(segmenter.check_clicks(analysis, MaskParameters(clicks=points)))
 
 
-def test_a_point_apart_from_the_liver_is_told_with_what_it_added():
-    analysis, far = analysis_of(np.maximum(LIVER, -3)), at(5, 5, 38)
-    before, after = clicked(analysis), clicked(analysis, far)
-    assert after[5, 5, 38] and remarks(analysis) == remarks(analysis, at(15, 18, 26)) == ""
-    told = remarks(analysis, at(15, 18, 26), far)
-    assert told.startswith("1 point added ") and told.endswith(" mL apart from the liver, look at the mask")
-    ml = 0.027 * np.count_nonzero(after > before)
-    assert float(told.split()[3]) == pytest.approx(ml, rel=0.4)
-    assert remarks(analysis, far, at(5, 5, 37)).startswith("2 points added ")
-    assert remarks(analysis, far, at(5, 5, 38, liver=False)) == ""  # taken back
-    assert remarks(analysis, far, box=region(size=(15.0, 15.0, 15.0))) == ""  # nothing of it is in the region
-    assert remarks(analysis_of(LIVER - 100), far).count(";") == 0  # there is no liver that it could be apart from
+def apart_of(analysis, *points, box=None, **settings) -> tuple[np.ndarray, np.ndarray]:
+    """(what points added apart from the liver, the mask that they lead to)"""
+    parameters = MaskParameters(PostprocessSettings(**settings), box, points)
+    ct = CtVolume(np.zeros(analysis.grid.native_shape, np.float32), analysis.grid.native_ijk_to_ras)
+    found = segmenter.mask(analysis, ct, parameters)
+    return segmenter.added_apart(analysis, ct, parameters, found).full(), found.full()
+
+
+@pytest.mark.parametrize("settings", [{}, {"smoothing_mm": 2.0}, {"largest_component": False}])
+@pytest.mark.parametrize("size", [None, (60.0, 90.0, 60.0)])
+def test_what_points_added_apart_from_the_liver_is_what_the_mask_holds_of_it(settings, size):
+    """Also in the scan's corner, beyond which the network's grid has cells of its own."""
+    analysis, box = analysis_of(np.maximum(LIVER, -3)), size and region((60.0, 54.0, 30.0), (200.0, *size[1:]))
+    corner, beside = at(0, 0, 0), at(15, 18, 26)
+    before = apart_of(analysis, box=box, **settings)[1]
+    for points in ((corner,), (beside, corner), (at(5, 5, 38),)):
+        apart, after = apart_of(analysis, *points, box=box, **settings)
+        labels, _ = ndimage.label(after)
+        expected = (labels > 0) & ~np.isin(labels, np.unique(labels[before > 0]))
+        np.testing.assert_array_equal(apart > 0, expected)
+        assert size or apart.any()
+    for points in ((), (beside,), (at(5, 5, 38), at(5, 5, 38, liver=False))):
+        assert not apart_of(analysis, *points, box=box, **settings)[0].any()
+    assert not apart_of(analysis_of(LIVER - 100), corner)[0].any()  # there is no liver that it could be apart from
 
 
 def test_a_point_that_the_network_contradicts_surely_or_that_lies_nowhere_is_told():

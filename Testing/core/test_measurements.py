@@ -105,6 +105,7 @@ def test_a_liver_of_unusual_size_is_to_be_looked_at(liters, words):
     assert len(reasons) == bool(words)
     assert all(words in reason and "look at the mask" in reason for reason in reasons)
     hint = measurements.unusual_size(1000 * liters)
+    assert measurements.asking_once([hint, "", "cut"]) == [*filter(None, [hint]), "cut"]
     assert bool(hint) == bool(words) and (("small" in hint) == (liters < 0.3) and ("large" in hint) == (liters > 4.5))
 
 
@@ -192,3 +193,11 @@ def test_no_liver_and_hardly_any_are_reported():
 def test_a_real_scan_with_a_liver_has_no_finding(sampleCt):
     engine = NumpyEngine(weight_file.load("student-100k"))
     assert segmenter.check(segmenter.analyze(sampleCt, engine)) == []
+
+
+def test_the_mask_is_to_be_looked_at_once_however_many_remarks_ask_for_it():
+    remarks = ["outside", measurements.apart(12.34), measurements.unusual_size(100), measurements.apart(0.04), "cut"]
+    told = measurements.asking_once(remarks)
+    first = "12.3 mL that points added lie apart from the liver"
+    assert told == ["outside", first, "unusually small, look at the mask", "cut"]
+    assert "12.3" not in measurements.apart(12.34, False) and "apart" in measurements.apart(12.34, False)

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,8 @@ def journey(slicerHost, sampleFolder):
 
 
 def drawPanel(panel) -> np.ndarray:
-    result, hasTime, _ = panel.ui.resultLabel.text.partition("),")
-    panel.ui.resultLabel.text = f"{result})" if hasTime else result  # the time is never the same
+    label = panel.ui.resultLabel
+    label.text = re.sub(r", [0-9.]+ s \(\w+\)", "", label.text)  # the time is never the same
     panel.host.mainWindow.resize(*SIZE)
     panel.host.processEvents()
     return pixelsOf(panel.host.mainWindow.grab().toImage())

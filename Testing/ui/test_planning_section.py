@@ -412,10 +412,13 @@ def test_weight_typed_right_and_wrong(panel, segmented, placed):
     assert f"{ml / 70.5:.1f} mL/kg" in panel.ui.planLabel.text and "mL/kg" not in panel.ui.planLinesLabel.text
     assert f"{0.005 * 70.5 * 1000:.0f} mL" in panel.ui.planLinesLabel.text
     assert remnant.typedWeight(panel.output) == 70.5
+    settle(panel)
     for wrong in ("heavy", "-4", "70000", "1_0"):
         field.text = wrong
         field.editingFinished.emit()
-        assert f"'{wrong}' is no body weight" in panel.ui.planLabel.text and field.text == wrong
+        settle(panel)  # the change of the weight is followed
+        said = panel.ui.planLabel.text
+        assert f"'{wrong}' is no body weight" in said and field.text == wrong and "mL/kg" not in said
         assert remnant.typedWeight(panel.output) is None
     field.text = "1.000"
     field.editingFinished.emit()

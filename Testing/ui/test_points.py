@@ -77,10 +77,15 @@ def test_a_click_on_liver_adds_it(panel, segmented, inLiver):
 
 
 def test_a_point_far_from_the_liver_is_told_with_the_result_and_in_its_row(panel, segmented):
+    before = liver(panel, segmented)
     place(panel, panel.ui.liverPointsButton, worldOf(segmented, (1, 1, 1)))
-    assert liver(panel, segmented)[1, 1, 1]
-    assert "apart from the liver, look at the mask" in panel.ui.resultLabel.text
-    assert "apart from the liver" in table.rows(panel.ui.tableSelector.currentNode())[1][-1]
+    after = liver(panel, segmented)
+    assert after[1, 1, 1]
+    remark = f"{np.count_nonzero(after & ~before) * 0.012:.1f} mL that points added lie apart from the liver"
+    lines = panel.ui.resultLabel.text.splitlines()
+    assert lines[0].startswith("Liver ") and lines[0].endswith(")") and f"{remark}, look at the mask" in lines[1:]
+    assert panel.ui.resultLabel.text.count("look at the mask") == 1
+    assert remark in table.rows(panel.ui.tableSelector.currentNode())[1][-1]
     panel.click(panel.ui.undoButton)
     settle(panel)
     assert "apart" not in panel.ui.resultLabel.text

@@ -1,5 +1,6 @@
 """Figures taken from a mask: volume, attenuation, share in a region, overlap with a reference."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,9 @@ CTs of the training's data folder with student-100k 0.001 at most was. When a th
 upper slices of two of them were set to -1024, it was 0.08 and more where 5 % of the liver was lost or more, and 0.004
 at most where less than 1 % was. Padding is not told from clipped air, which no liver touches, but from lung: it is
 below -900 HU."""
+
+LOOK = ", look at the mask"
+"""Ends a remark on a mask that is probably wrong."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,23 @@ def unusual_size(liver_ml: float) -> str:
     smallest, largest = USUAL_LIVER_ML
     if smallest <= liver_ml <= largest:
         return ""
-    return f"unusually {'small' if liver_ml < smallest else 'large'}, look at the mask"
+    return f"unusually {'small' if liver_ml < smallest else 'large'}{LOOK}"
+
+
+def apart(apart_ml: float, is_exact: bool = True) -> str:
+    """What to say of a volume that points added apart from the liver (`segmenter.added_apart`), without the figure
+    where the segment holds another one; empty when it rounds to 0."""
+    if apart_ml < 0.05:
+        return ""
+    what = f"{apart_ml:.1f} mL that points added lie" if is_exact else "some of what points added lies"
+    return f"{what} apart from the liver{LOOK}"
+
+
+def asking_once(remarks: Iterable[str]) -> list[str]:
+    """The remarks that are not empty, of which only the last one says that the mask is to be looked at."""
+    found = list(filter(None, remarks))
+    asking = [index for index, remark in enumerate(found) if remark.endswith(LOOK)]
+    return [remark.removesuffix(LOOK) if index in asking[:-1] else remark for index, remark in enumerate(found)]
 
 
 def cut_ends(mask: BoxMask, ct: CtVolume) -> list[str]:

@@ -65,7 +65,7 @@ class JobResult:
 
     interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
     parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
-    click_remarks: see `segmenter.check_clicks`.
+    click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`.
     """
 
     mask: BoxMask
@@ -77,6 +77,7 @@ class JobResult:
     student: str
     seconds: dict[str, float]
     click_remarks: list[str]
+    apart_ml: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,19 @@ class SegmentationJob:
         attenuation = measurements.attenuation(self.ct, mask)
         share = measurements.share_in_region(analysis, self.parameters)
         remarks = segmenter.check_clicks(analysis, self.parameters)
+        apart_ml = measurements.mask_ml(self.ct, segmenter.added_apart(analysis, self.ct, self.parameters, mask))
         seconds["measure"] = time.perf_counter() - start
         return JobResult(
-            mask, interval, attenuation, share, self.parameters, analysis.engine, analysis.student, seconds, remarks
+            mask,
+            interval,
+            attenuation,
+            share,
+            self.parameters,
+            analysis.engine,
+            analysis.student,
+            seconds,
+            remarks,
+            apart_ml,
         )
 
     @memory_errors_explained()

@@ -165,21 +165,16 @@ def _check(analysis: Analysis) -> list[Finding]:
 
 
 def check_clicks(analysis: Analysis, parameters: MaskParameters) -> list[str]:
-    """What is to be said of the clicks, as parts of a sentence: outside the scan, where the network is sure that there
-    is no liver, and what they add apart from the liver that there is without them (within the region)."""
-    if not parameters.clicks:
-        return []
+    """What is to be said of the clicks themselves, as parts of a sentence: outside the scan, and where the network is
+    sure that there is no liver."""
     reached = neighborhoods(analysis, parameters.clicks)
-    liver = [one for one in reached if one.click.liver]
     outside = len(parameters.clicks) - len(reached)
-    sure = sum(_surely_no_liver(analysis, one) for one in liver)
-    apart, apart_ml = _added_apart(analysis, parameters, liver) if liver else (0, 0.0)
+    sure = sum(_surely_no_liver(analysis, one) for one in reached if one.click.liver)
     return [
         text
         for count, text in (
             (outside, f"{_points(outside)} outside the scan changed nothing"),
             (sure, f"{_points(sure)} said to be liver where the network is sure that there is none, look at the mask"),
-            (apart, f"{_points(apart)} added {apart_ml:.1f} mL apart from the liver, look at the mask"),
         )
         if count
     ]
@@ -195,20 +190,30 @@ def _surely_no_liver(analysis: Analysis, around: Neighborhood) -> bool:
     return bool(analysis.logits[cells].max() < analysis.temperature * np.log(odds))
 
 
-def _added_apart(analysis: Analysis, parameters: MaskParameters, liver: list[Neighborhood]) -> tuple[int, float]:
-    """(number of clicks in, volume in mL of) components that hold nothing of the liver that there is without clicks."""
-    before = postprocess_logits(analysis, parameters.with_first_clicks(0))
-    after, region, grid = postprocess_logits(analysis, parameters), parameters.region, analysis.grid
-    if before.cells is None or after.cells is None:
-        return 0, 0.0
-    box = after.cells
-    runs = components.runs_of(after.liver(box) > 0)
+def added_apart(analysis: Analysis, ct: CtVolume, parameters: MaskParameters, found: BoxMask) -> BoxMask:
+    """The connected components of a mask that hold nothing of the liver that there is without clicks, which is cached.
+
+    found: what `mask` made of these parameters. Empty where there is no liver that they could be apart from.
+    """
+    nothing = _empty_mask(found.shape)
+    if found.empty or not any(click.liver for click in parameters.clicks):
+        return nothing
+    before = mask(analysis, ct, parameters.with_first_clicks(0))
+    if before.empty:
+        return nothing
+    box = boxes.intersection(before.box, found.box)
+    added = found.voxels > 0
+    added[boxes.relative_to(found.box, box)] &= before.voxels[boxes.relative_to(before.box, box)] == 0
+    changed = components.runs_of(added).box()
+    if changed is None:
+        return nothing
+    # Only what was added can be apart, and what it touches lies at most one voxel farther.
+    here = boxes.grown(changed, 1, added.shape)
+    runs = components.runs_of(found.voxels[here] > 0)
     labels = runs.painted(1 + runs.components(), np.int32)
-    labels[np.isin(labels, labels[before.liver(box) > 0])] = 0
-    if region is not None:
-        region.clear_outside(labels, box, grid.ijk_to_ras)
-    count = sum(bool(labels[boxes.relative_to(box, boxes.absolute(one.cells, one.touching))].any()) for one in liver)
-    return count, analysis.volume_ml(labels, box)
+    former = (labels > 0) & ~added[here]
+    labels[np.isin(labels, labels[former])] = 0
+    return BoxMask((labels > 0).astype(np.uint8), boxes.start(boxes.absolute(found.box, here)), found.shape)
 
 
 def _check_size(analysis: Analysis) -> list[Finding]:

@@ -90,10 +90,10 @@ class VolumeBatch:
         """How it ended, in a few lines for the user."""
         lines = [f"{len(self.results)} of {self._count} volumes segmented."]
         lines += [f"{problem.volume}: {problem.reason}" for problem in self.problems]
-        unusual = [result for result in self.results if result.remark]
-        return "\n".join(
-            lines + [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL, {one.remark}." for one in unusual]
-        )
+        for one in self.results:
+            if one.remarks:
+                lines += [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL", *one.remarks]
+        return "\n".join(lines)
 
     def _addProblem(self, volumeNode, error: BaseException) -> None:
         name = volumeNode.GetName() if isinstance(volumeNode, slicer.vtkMRMLNode) else str(volumeNode)[:80]

@@ -10,7 +10,7 @@ from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import memory_errors_explained
 from ..core.worker import Work
 from . import scene
-from .session import SegmentationRequest, remarkOn
+from .session import SegmentationRequest, remarksOn
 
 _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
@@ -31,7 +31,7 @@ def segmentAndDescribe(request: SegmentationRequest) -> Work:
 def _volume(request: SegmentationRequest, found: JobResult) -> str:
     interval = found.interval
     volume = str(interval) if interval.low > 0 else f"{interval.volume:.0f} mL"
-    remark = remarkOn(request, found, interval.volume)
+    remark = "; ".join(remarksOn(request, found, interval.volume))
     return f"{volume} ({remark})" if remark else volume
 
 

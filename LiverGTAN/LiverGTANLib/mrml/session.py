@@ -140,9 +140,12 @@ class SegmentationResult:
         return self.request.asked.region is None or areSame(self.region, regionOf(self.volumeNode))
 
     @cached_property
-    def remark(self) -> str:
-        """See `remarkOn`; where masking changed what was found, what points did is all that can be said."""
-        return "; ".join(self.found.click_remarks) if self.masked else remarkOn(self.request, self.found, self.volumeMl)
+    def remarks(self) -> list[str]:
+        """See `remarksOn`; where masking changed what was found, what points did is all that can be said."""
+        found = self.found
+        if self.masked:
+            return measurements.asking_once([*found.click_remarks, measurements.apart(found.apart_ml, is_exact=False)])
+        return remarksOn(self.request, found, self.volumeMl)
 
     @property
     def engine(self) -> str:
@@ -165,7 +168,7 @@ class SegmentationResult:
             attenuation.mean_hu if attenuation else None,
             attenuation.sd_hu if attenuation else None,
             self.share,
-            "; ".join(filter(None, (self.remark, measurements.hint(attenuation)))),
+            "; ".join(filter(None, (*self.remarks, measurements.hint(attenuation)))),
         )
 
 
@@ -467,14 +470,17 @@ def _findingsInOutputs(chosen: ChosenParameters, isEdited: bool) -> Iterator[Fin
         yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")
 
 
-def remarkOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -> str:
+def remarksOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -> list[str]:
     """What to say of points that did something odd, and of a liver that is smaller or larger than livers are, or cut
-    by an end of the scan; nothing of the size and the ends of a part of one."""
-    remarks = list(found.click_remarks)
+    by an end of the scan; nothing of the size and the ends of a part of one.
+
+    volumeMl: of what was found, in whatever grid it was written.
+    """
+    remarks = [*found.click_remarks, measurements.apart(found.apart_ml, volumeMl == found.interval.volume)]
     if not found.parameters.region:
         ends = measurements.cut_ends(found.mask, request.job.ct)
         remarks += [measurements.unusual_size(volumeMl), measurements.incomplete(ends)]
-    return "; ".join(filter(None, remarks))
+    return measurements.asking_once(remarks)
 
 
 def requireStillValid(request: SegmentationRequest, found: JobResult) -> None:

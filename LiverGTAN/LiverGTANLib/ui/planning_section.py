@@ -26,7 +26,8 @@ class PlanningSection(VTKObservationMixin):
         self._ui, self._setText = ui, setText
         self._chosen: PlanFollower | None = None
         self._followers: dict[str, PlanFollower] = {}  # by the ID of the liver's segmentation
-        self._patient = ""
+        self._shownWeight: tuple = ()
+        self._weightProblem = ""  # of the text in the field, for as long as it is there
         self._widgets = WidgetStates(ui)
         ui.placePlaneButton.connect("clicked(bool)", lambda: self._act(lambda plan: plan.place()))
         ui.bendButton.connect("clicked(bool)", lambda: self._act(lambda plan: plan.bend()))
@@ -56,8 +57,8 @@ class PlanningSection(VTKObservationMixin):
         """From now on plan with the liver in this segmentation (None: with none); all other plans are followed, too."""
         if segmentationNode != (self._plan.liverNode if self._plan else None):
             self._chosen = self._followerOf(segmentationNode) if segmentationNode is not None else None
-            self._showSaved()
             self._showWeight()
+            self._showSaved()
         self._followAll()
         self._refresh()
 
@@ -69,6 +70,7 @@ class PlanningSection(VTKObservationMixin):
     def forget(self) -> None:
         """The scene was closed: there are no plans, and no steps to go back, any more."""
         self._closeAll()
+        self._weightProblem = ""
         self._showSaved()
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ class PlanningSection(VTKObservationMixin):
         if len(self._followers) == 1:  # the others look for themselves
             self._followAll()
         if follower is self._chosen:
-            if self._patient != remnant.patient(follower.plan.liverNode):
+            if self._shownWeight != self._weight():  # of another patient, or set by a script
                 self._showWeight()
                 follower.measure()
             self._show(follower)
@@ -132,13 +134,13 @@ class PlanningSection(VTKObservationMixin):
         try:
             kg = remnant.parseWeight(self._ui.weightLineEdit.text)
         except InputError as error:
+            self._weightProblem = str(error)
             remnant.setWeight(liverNode, None)
-            self._showSaved()
-            self._say(str(error))
+            self._shownWeight = self._weight()
         else:
             remnant.setWeight(liverNode, kg)
             self._showWeight()
-            self._showSaved()
+        self._showSaved()
 
     def _onShowTable(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The table could not be shown.")):
@@ -172,16 +174,23 @@ class PlanningSection(VTKObservationMixin):
         self._say(" ".join(filter(None, (reason, nothing, volumes.text()))), volumes.linesText())
 
     def _say(self, text: str, lines: str = "") -> None:
-        for label, said in ((self._ui.planLabel, text), (self._ui.planLinesLabel, lines)):
+        texts = " ".join(filter(None, (self._weightProblem, text)))
+        for label, said in ((self._ui.planLabel, texts), (self._ui.planLinesLabel, lines)):
             self._setText(label, said)
             label.visible = bool(said)
+
+    def _weight(self) -> tuple[str, float | None]:
+        """(ID of the patient's volume, the weight that was typed)."""
+        liverNode = self._plan.liverNode if self._plan else None
+        return (remnant.patient(liverNode), remnant.typedWeight(liverNode)) if liverNode else ("", None)
 
     def _showWeight(self) -> None:
         """The weight that was typed, and faintly the one of the DICOM header, which counts otherwise."""
         field, plan = self._ui.weightLineEdit, self._plan
-        self._patient = remnant.patient(plan.liverNode) if plan else ""
-        typed = remnant.typedWeight(plan.liverNode) if plan else None
+        self._shownWeight = self._weight()
+        typed = self._shownWeight[1]
         known = plan.weightKg() if plan and typed is None else None
+        self._weightProblem = ""
         field.text = f"{typed:g}" if typed is not None else ""
         field.placeholderText = _("{kg:g} (from DICOM)").format(kg=known) if known else _("not known")
 

@@ -1,4 +1,4 @@
-"""The line of the result: what is known of the mask that is there, or a message of what was done last."""
+"""The text of the result: what is known of the mask that is there, or a message of what was done last."""
 
 import re
 from collections.abc import Callable
@@ -43,11 +43,11 @@ class ResultLine:
         else:
             text = _resultLine(result, withTime)
             if not result.imageIsUnchanged():
-                text += ". " + _("The CT has changed since: segment it again.")
+                text += "\n" + _("The CT has changed since: segment it again.")
             elif not result.isCurrent():
-                text += ". " + _("The CT or its liver was moved since: segment it again.")
+                text += "\n" + _("The CT or its liver was moved since: segment it again.")
             elif not result.hasSameRegion():
-                text += ". " + _("The ROI was moved or removed since: segment it again.")
+                text += "\n" + _("The ROI was moved or removed since: segment it again.")
         self._isMessage, self._told = False, self._state()
         setText(self._label, text)
 
@@ -112,21 +112,19 @@ def _storedText(found: StoredFigures, isEdited: bool) -> str:
         return _("Liver {volume:.0f} mL, edited since it was segmented").format(volume=found.volumeMl)
     text = _("Liver {volume}").format(volume=found.interval or f"{found.volumeMl:.0f} mL")
     if found.isChanged:
-        return text + ". " + _("The CT or its liver has changed or was moved since: segment it again.")
+        return text + "\n" + _("The CT or its liver has changed or was moved since: segment it again.")
     if found.hasRow and found.interval is None:
         text += _(" (no range is stored)")
-    return f"{text} ({found.hint})" if found.hint else text
+    return "\n".join(filter(None, (text, *found.hint.split("; "))))
 
 
 def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
-    """What is in the segment, for the user."""
+    """What is in the segment, for the user; each remark has a line of its own."""
     text = _("Liver {volume}").format(volume=result.interval or f"{result.volumeMl:.0f} mL")
     if result.masked:
         text += _(", as the Segment Editor's masking left it")
     elif result.interval is None:
         text += _(" (no range: the network is sure of hardly any of it)")
-    if result.remark:
-        text += f" ({result.remark})"
     if withTime:
         text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
-    return text
+    return "\n".join([text, *result.remarks])
