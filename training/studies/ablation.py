@@ -252,9 +252,10 @@ def widths_of(student: str) -> tuple[int, ...]:
 
 def write(options: Ablate, results: list[Result], teachers: dict[Path, Result]) -> None:
     """The table so far, to read (Markdown, plot) and for programs (JSON)."""
-    write_json(options.folder / "table.json", results)
     arms = dict.fromkeys(one["cell"]["arm"] for one in results)
     shown = [arm for arm in dict.fromkeys([START, *options.arms, *arms]) if arm in arms]
+    results = sorted(results, key=lambda one: shown.index(one["cell"]["arm"]))  # they come by groups of `train_all`
+    write_json(options.folder / "table.json", results)
     pairs = [(arm, student) for student in options.students for arm in shown]
     rows = [row for arm, student in pairs if (row := summarize(results, arm, student))]
     with atomic_write(options.folder / "table.md") as part:
@@ -262,7 +263,7 @@ def write(options: Ablate, results: list[Result], teachers: dict[Path, Result]) 
     gap = (float("nan"), float("nan"))
     found = {(row["student"], row["arm"]): row["dice"] for row in rows}
     groups = {student: [found.get((student, arm), gap) for arm in shown] for student in options.students}
-    picture.bars(list(shown), groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
+    picture.bars(shown, groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
 
 
 def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
