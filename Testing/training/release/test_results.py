@@ -11,15 +11,16 @@ from training.studies import ablation, design_table
 RESULTS, README = ROOT / "training" / "results", ROOT / "training" / "README.md"
 
 
-@pytest.mark.parametrize("name", ["ablation", "designs", "cross-validation"])
+@pytest.mark.parametrize("name", ["ablation", "related", "designs", "cross-validation"])
 def test_the_readme_holds_the_tables_as_they_were_written(name):
     table = (RESULTS / f"{name}.md").read_text(encoding="utf-8").strip()
     assert table in README.read_text(encoding="utf-8")
 
 
-def test_the_ablation_table_is_that_of_its_runs():
-    results = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8"))
-    written = (RESULTS / "ablation.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["ablation", "related"])
+def test_the_tables_of_ablations_are_those_of_their_runs(name):
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    written = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
     lines = written.partition("\n\n")[0].splitlines()
     shown = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines if "| student-" in line]
     rows = [ablation.summarize(results, arm, student) for student, arm in shown]
