@@ -101,9 +101,13 @@ def test_a_flat_roi_is_no_roi_that_leaves_all_of_the_liver(logic, given):
 def test_weights_and_numbers_of_slices_are_checked(logic, slicerHost):
     volumeNode, _ = self_test.addPhantom()
     result = logic.process(volumeNode)
-    for weight in ("72", True):
+    for weight in ("72", "heavy", True):
         with pytest.raises(InputError, match="no body weight"):
             logic.splitLiver(result.segmentation, weightKg=weight)
+    volume = f"{result.volumeMl:.0f} mL"
+    assert repr(result).startswith(f"<SegmentationResult: liver of 'Phantom' in 'Phantom liver', {volume}")
+    for one in (result, result.request, result.found.mask, result.request.job.ct):
+        assert len(repr(one)) < 200  # a script prints it: no voxels
     review = logic.review(result.segmentation)
     for number in (-1, 99999, None, "x", 1.5):
         with pytest.raises(InputError, match="There is no slice"):

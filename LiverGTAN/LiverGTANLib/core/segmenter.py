@@ -61,6 +61,9 @@ class BoxMask:
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
 
+    def __repr__(self) -> str:
+        return f"<BoxMask: {self.voxels.shape} voxels from {self.start} on, of {self.shape}>"
+
     @property
     def empty(self) -> bool:
         """Whether nothing is in the mask."""

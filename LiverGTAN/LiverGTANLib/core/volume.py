@@ -95,6 +95,9 @@ class CtVolume:
     name: str = ""
     voxel_volumes: VoxelVolumes | None = None
 
+    def __repr__(self) -> str:
+        return f"<CtVolume: {self.hu.shape} voxels>"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(K, J, I)."""

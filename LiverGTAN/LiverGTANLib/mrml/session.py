@@ -44,6 +44,9 @@ class SegmentationRequest:
     job: SegmentationJob
     started: float
 
+    def __repr__(self) -> str:
+        return f"<SegmentationRequest: '{self.volumeNode.GetName()}'>"
+
     @property
     def chosen(self) -> ChosenParameters:
         """The nodes, the student and the engine that it is about."""
@@ -96,6 +99,10 @@ class SegmentationResult:
     seconds: dict[str, float]
     rowBefore: dict[str, str] | None
     stateBefore: SetState | None = None
+
+    def __repr__(self) -> str:
+        names = f"'{self.volumeNode.GetName()}' in '{self.segmentation.GetName()}'"
+        return f"<SegmentationResult: {'; '.join([f'liver of {names}, {self.volumeMl:.0f} mL', *self.remarks])}>"
 
     @property
     def volumeNode(self):
