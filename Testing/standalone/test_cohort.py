@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.standalone.cohort import case_list, cohort, records
@@ -165,7 +166,7 @@ def test_a_list_names_its_cases_and_its_paths_start_at_its_folder(bandStudent, t
     monkeypatch.chdir(tmp_path)
     assert segment(bandStudent, "in/list.csv", "-o", "out") == 0
     assert list(rowsOf(tmp_path / "out")) == ["P-7", "y", "P-8"]
-    assert "note: 1 inputs have several ids" in capsys.readouterr().err
+    assert "note: 1 input has several ids" in capsys.readouterr().err
     assert segment(bandStudent, "in/list.csv", "-o", "liver.nrrd") == 2
     assert "need a folder" in capsys.readouterr().err
 
@@ -203,7 +204,7 @@ def again(finished, bandStudent, tmp_path, capsys):
 def test_what_is_finished_is_left_and_what_failed_is_tried_again(again, tmp_path):
     written, said = again()
     assert written == set()
-    assert "2 of 3 cases are done already" in said and "1 cases are done again (bad): failed before" in said
+    assert "2 of 3 cases are done already" in said and "1 case is done again (bad): failed before" in said
     write_ct(tmp_path / "in" / "bad.nii.gz")
     written, _ = again()
     assert written == {"bad.seg.nrrd"} and rowsOf(tmp_path / "out")["bad"]["error"] == ""
@@ -251,14 +252,130 @@ def test_another_input_of_the_same_name_takes_no_mask(again, tmp_path):
     assert {"a", "a-2", "b", "b-2"} <= set(rowsOf(tmp_path / "out"))
 
 
-def test_a_mask_that_was_edited_is_never_overwritten(again, tmp_path):
-    edited = tmp_path / "out" / "a.seg.nrrd"
-    edited.write_bytes(b"an afternoon's work")
+def edit(mask: Path, change) -> bytes:
+    """Change the voxels of a mask as a user does in Slicer; the bytes of the file."""
+    image = sitk.ReadImage(str(mask))
+    voxels = sitk.GetArrayFromImage(image)
+    change(voxels)
+    edited = sitk.GetImageFromArray(voxels)
+    edited.CopyInformation(image)
+    sitk.WriteImage(edited, str(mask), useCompression=True)
+    return mask.read_bytes()
+
+
+def halve(voxels: np.ndarray) -> None:
+    """Leave out half of the planes that hold liver."""
+    planes = np.flatnonzero(voxels.any(axis=(1, 2)))
+    voxels[planes[: len(planes) // 2]] = 0
+
+
+def add_label(voxels: np.ndarray) -> None:
+    voxels[0, 0, 0] = 2
+
+
+def test_an_edited_mask_stays_with_its_own_volume_whatever_changes(again, tmp_path, capsys):
+    mask, out = tmp_path / "out" / "a.seg.nrrd", tmp_path / "out"
+    before, original = rowsOf(out)["a"], mask.read_bytes()
+    edited = edit(mask, halve)
+    ml = np.count_nonzero(sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))) * 0.216
+    for options, others in (([], set()), (["--threshold", "0.6"], {"b.seg.nrrd"}), ([], {"b.seg.nrrd"})):
+        written, said = again(*options, "--report", tmp_path / "report.json")
+        assert written - {mask.name} == others and mask.read_bytes() == edited
+        assert said.count("1 mask was edited by hand (a)") == 1 and "a.nii.gz: The mask" not in said
+        row = rowsOf(out)["a"]
+        assert float(row["volume_ml"]) == pytest.approx(ml, abs=0.01) and ml < 0.8 * float(before["volume_ml"])
+        assert row["warnings"].startswith("Edited by hand") and row["seconds"] == row["error"] == ""
+        report = json.loads((tmp_path / "report.json").read_text())[0]
+        assert report["edited_by_hand"] and report["volume_ml"] == float(row["volume_ml"])
+        assert "cut_by_end_of_scan" not in report
+        page = (out / "cohort.html").read_text(encoding="utf-8")
+        assert "1 edited by hand" in page and "thumbnails/a.seg" not in page and "thumbnails/b.seg" in page
+    mask.write_bytes(original)
+    again()
+    assert rowsOf(out)["a"] == before, "an edit that is taken back leaves no trace"
+    mask.unlink()
+    assert "a.seg.nrrd" in again()[0]
+
+
+def test_only_edited_masks_leave_the_exit_status_at_success(again, bandStudent, tmp_path, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "in" / "bad.nii.gz").unlink()
+    edit(out / "a.seg.nrrd", halve)
+    assert segment(bandStudent, tmp_path / "in", "-o", out, "--threshold", "0.6") == 0
+    assert "2 of 2 segmented, 1 of them before, 1 edited by hand;" in capsys.readouterr().out
+
+
+def test_an_edited_mask_of_several_labels_has_no_volume_and_one_that_cannot_be_read_is_an_error(again, tmp_path):
+    out = tmp_path / "out"
+    edit(out / "a.seg.nrrd", add_label)
+    (out / "b.seg.nrrd").write_bytes(b"an afternoon's work")
     again("--threshold", "0.6")
-    assert edited.read_bytes() == b"an afternoon's work"
-    row = rowsOf(tmp_path / "out")["a"]
-    assert "changed after this program wrote it" in row["error"] and "left as it is" in row["error"]
-    assert rowsOf(tmp_path / "out")["b"]["error"] == ""
+    rows = rowsOf(out)
+    assert rows["a"]["volume_ml"] == "" and "has 2 labels" in rows["a"]["warnings"] and rows["a"]["error"] == ""
+    assert rows["b"]["volume_ml"] == "" and "volume cannot be measured" in rows["b"]["error"]
+    assert (out / "b.seg.nrrd").read_bytes() == b"an afternoon's work"
+
+
+def test_an_edited_mask_whose_ct_changed_says_so(again, tmp_path):
+    edit(tmp_path / "out" / "a.seg.nrrd", halve)
+    write_ct(tmp_path / "in" / "a.nii.gz", 1.1)
+    _, said = again()
+    assert "a.nii.gz: The liver is unusually small" in said and "is not the one for which this mask was written" in said
+
+
+def test_a_mask_that_was_edited_after_a_failure_or_interruption_stays(again, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("LiverGTANLib.standalone.cohort.case_segmentation.segment_file", stop)
+        with pytest.raises(KeyboardInterrupt):
+            again("--threshold", "0.6")
+    edited = edit(tmp_path / "out" / "a.seg.nrrd", halve)
+    again()
+    assert (tmp_path / "out" / "a.seg.nrrd").read_bytes() == edited
+
+
+def test_an_edited_dicom_segmentation_is_measured_too(bandStudent, tmp_path):
+    import pydicom
+
+    save(tmp_path / "series", ctSlices(noise(12)))
+    out = tmp_path / "out"
+    assert segment(bandStudent, tmp_path / "series", "-o", out, "--format", ".dcm") == 0
+    dataset = pydicom.dcmread(out / "series.dcm")
+    pixels = np.zeros(len(dataset.PixelData), np.uint8)
+    pixels[:10] = 255  # a bit for each voxel
+    dataset.PixelData = pixels.tobytes()
+    dataset.save_as(out / "series.dcm")
+    assert segment(bandStudent, tmp_path / "series", "-o", out, "--format", ".dcm") == 0
+    report = records.read_records(out)["series.dcm"].report
+    voxel = np.prod(np.linalg.norm(np.array(report["geometry"]["ijk_to_ras"])[:3, :3], axis=0)) / 1000
+    assert float(rowsOf(out)["series"]["volume_ml"]) == pytest.approx(80 * voxel, abs=0.01)
+
+
+def test_cases_of_earlier_commands_are_marked_and_dropped_without_mask_and_input(again, tmp_path):
+    out = tmp_path / "out"
+    edit(out / "a.seg.nrrd", halve)
+    for name in ("a.nii.gz", "bad.nii.gz"):
+        (tmp_path / "in" / name).unlink()
+    again(place="in/b.nii.gz")
+    rows = rowsOf(out)
+    assert list(rows) == ["a", "b"] and rows["b"]["warnings"].count("Not among") == 0
+    assert rows["a"]["warnings"].startswith("Not among the inputs of the last command. Edited by hand")
+    page = (out / "cohort.html").read_text(encoding="utf-8")
+    assert (
+        "1 case; " in page
+        and "1 more not among the inputs of the last command" in page
+        and "1 with an error" not in page
+    )
+    (out / "a.seg.nrrd").unlink()
+    again(place="in/b.nii.gz")
+    assert list(rowsOf(out)) == ["b"] and "a.seg.nrrd" in records.read_records(out)
+
+
+def test_the_path_of_a_case_is_said_once(again, tmp_path):
+    _, said = again()
+    assert said.count(str(tmp_path / "in" / "bad.nii.gz")) == 1 and "bad.nii.gz cannot be read" in said
 
 
 def test_a_damaged_record_costs_its_case_alone_and_no_mask(again, tmp_path):

@@ -42,10 +42,9 @@ def pack(config: Pack, report: Callable[[str], None] = print) -> ScanBank:
     bank = scan_bank.write(config.output, to_store(reals.entries, config.weights), about)
     size = sum(file.stat().st_size for file in config.output.iterdir()) / 1e6
     without = f"; {len(reals.left_out)} unusable and {len(reals.set_aside)} set aside, which scans.json names"
-    report(
-        f"{config.output}: {len(bank)} scans of {len({r.patient for r in bank.records})} patients, {size:.0f} MB"
-        f"{without if reals.left_out or reals.set_aside else ''}."
-    )
+    patients = len({record.patient for record in bank.records})
+    packed = f"{len(bank)} scan{'s' * (len(bank) != 1)} of {patients} patient{'s' * (patients != 1)}"
+    report(f"{config.output}: {packed}, {size:.0f} MB{without if reals.left_out or reals.set_aside else ''}.")
     return bank
 
 

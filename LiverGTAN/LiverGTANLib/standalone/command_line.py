@@ -202,13 +202,20 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
         write_report(options.report, result.reports)
     wrong = [case for case in result.cases if case.error]
     before = f", {result.skipped} of them before" if result.skipped else ""
-    print(f"{len(result.cases) - len(wrong)} of {len(result.cases)} segmented{before}; see {options.output / PAGE}")
+    edited = f", {result.edited} edited by hand" if result.edited else ""
+    done = f"{len(result.cases) - len(wrong)} of {len(result.cases)} segmented"
+    print(f"{done}{before}{edited}; see {options.output / PAGE}")
     for case in result.cases:
         if case.report and (said := [*case.report["notes"], *case.report["warnings"]]):
-            print(f"warning: {case.input}: {' '.join(said)}", file=sys.stderr)
+            print(f"warning: {_about(case.input, ' '.join(said))}", file=sys.stderr)
         if case.error:
-            print(f"error: {case.input}: {case.error}", file=sys.stderr)
+            print(f"error: {_about(case.input, case.error)}", file=sys.stderr)
     return BAD_INPUT if wrong else 0
+
+
+def _about(path: str, text: str) -> str:
+    """A text with the path that it is about in front, unless it begins with it."""
+    return text if text.startswith(f"{path} ") else f"{path}: {text}"
 
 
 def _parameters(options: argparse.Namespace) -> MaskParameters:

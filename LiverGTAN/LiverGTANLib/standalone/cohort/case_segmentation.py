@@ -15,7 +15,8 @@ from ..image_files import CtFile, require_output_suffix, write_mask
 from ..outputs import require_unprotected
 from . import records
 from .cases import CohortCase
-from .records import DONE, FAILED, STARTED, CaseRecord
+from .edited_masks import current_record
+from .records import DONE, EDITED, FAILED, STARTED, CaseRecord
 from .thumbnail import FOLDER as THUMBNAILS
 from .thumbnail import SUFFIX, save_thumbnail
 
@@ -52,7 +53,8 @@ def request_of(student: Student, settings: PostprocessSettings) -> dict[str, Any
 def segment_case(task: CaseTask, engine: Engine) -> CaseRecord:
     """Write mask, picture and record; whatever fails is said in the record, which is returned too.
 
-    The record is there before the mask: what is found without its end was interrupted, and is done again.
+    The record is there before the mask: what is found without its end was interrupted, and is done again. A mask that
+    was edited since the run began is the user's: it stays, and so does its record.
     """
     if not (task.folder / records.FOLDER).is_dir():  # the run made it: this is another disk, and results would be lost
         return failed(
@@ -60,8 +62,10 @@ def segment_case(task: CaseTask, engine: Engine) -> CaseRecord:
         )
     written = task.before.mask if task.before else None
     try:
-        _require_own_mask(task, written)
-        task.record(STARTED).write(task.folder)
+        if task.before and (now := current_record(task.before, task.folder)).state == EDITED:
+            return now
+        require_unprotected([task.target])
+        task.record(STARTED, mask=written).write(task.folder)
         record = _segment(task, engine)
     except EXPECTED as error:
         record = failed(task, sentence(error), written)
@@ -101,6 +105,7 @@ def _segment(task: CaseTask, engine: Engine) -> CaseRecord:
     except OSError as error:
         logger.warning("%s", error)
         report = {**report, "notes": [*report["notes"], f"The page lacks its picture: {sentence(error)}"]}
+    task.record(STARTED).write(task.folder)  # from here on the mask may be another than that of the earlier run
     said = write_mask(task.target, result.mask, source, engine.student)
     report = {**report, "notes": [*report["notes"], *said]}
     return task.record(DONE, input_state=state, mask=records.digest([task.target]), report=report)
@@ -109,10 +114,3 @@ def _segment(task: CaseTask, engine: Engine) -> CaseRecord:
 def _require_no_input(task: CaseTask, source: CtFile) -> None:
     if task.target.exists() and any(task.target.samefile(file) for file in source.files if file.exists()):
         raise InputError(f"{task.target} is an input; it would be overwritten: give another folder.")
-
-
-def _require_own_mask(task: CaseTask, written: str | None) -> None:
-    """A mask that was edited after it was written, or write-protected, is the user's."""
-    require_unprotected([task.target])
-    if written and task.target.exists() and records.digest([task.target]) != written:
-        raise InputError(f"{task.target} was changed after this program wrote it; move it, then segment again.")

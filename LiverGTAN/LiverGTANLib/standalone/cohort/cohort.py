@@ -17,11 +17,12 @@ from . import PAGE, records
 from .case_segmentation import CaseTask, request_of, segment_case
 from .cases import MASK_SUFFIX, CohortCase, find_cases
 from .dask_cluster import segment_on_cluster
+from .edited_masks import current_record
 from .lock import locked
 from .page import write_page
 from .plan import Plan, make_plan
-from .records import CaseRecord, read_records
-from .table import TABLE, require_own_table, rows_of, write_table
+from .records import DONE, EDITED, CaseRecord, read_records
+from .table import TABLE, counted, require_own_table, rows_of, write_table
 from .thumbnail import FOLDER as THUMBNAILS
 
 MOST_NAMED = 3
@@ -47,6 +48,11 @@ class CohortResult:
 
     cases: list[CaseRecord]
     skipped: int
+
+    @property
+    def edited(self) -> int:
+        """How many masks were edited by hand, and were left as they are."""
+        return sum(case.state == EDITED for case in self.cases)
 
     @property
     def reports(self) -> list[dict[str, Any]]:
@@ -108,14 +114,24 @@ def _of_several_ids(cases: list[CohortCase]) -> list[str]:
 def _announce(plan: Plan, repeated: int, of_several_ids: list[str]) -> None:
     """Say on stderr what differs from a first run, or from a list that names each CT once."""
     if of_several_ids:
-        _note(f"{len(of_several_ids)} inputs have several ids (the first: {of_several_ids[0]}) and count for each.")
+        inputs = counted(len(of_several_ids), "input has", "inputs have")
+        _note(f"{inputs} several ids (the first: {of_several_ids[0]}), each of which counts as a case.")
     if repeated:
-        _note(f"{repeated} inputs were given more than once; each is segmented once.")
+        _note(f"{counted(repeated, 'input was', 'inputs were')} given more than once; each is segmented once.")
     if plan.done:
-        _note(f"{len(plan.done)} of {len(plan.order)} cases are done already.")
+        _note(f"{len(plan.done)} of {counted(len(plan.order), 'case is', 'cases are')} done already.")
     for reason, ids in plan.again.items():
-        named = ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
-        _note(f"{len(ids)} cases are done again ({named}): {reason}.")
+        _note(f"{counted(len(ids), 'case is', 'cases are')} done again ({_first(ids)}): {reason}.")
+    if edited := [record.id for record in plan.done.values() if record.state == EDITED]:
+        masks = counted(len(edited), "mask was", "masks were")
+        _note(
+            f"{masks} edited by hand ({_first(edited)}): left as found, and the volume measured anew. "
+            "Move or delete the file of a mask to have its CT segmented again."
+        )
+
+
+def _first(ids: list[str]) -> str:
+    return ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
 
 
 def _note(text: str) -> None:
@@ -131,10 +147,18 @@ def _remove_partial_files(folder: Path) -> None:
 
 
 def _write_overview(folder: Path, plan: Plan, found: dict[str, CaseRecord]) -> None:
-    """Table and page over all records of the folder: those of earlier runs first, then this run's in its order."""
-    known, given = read_records(folder) | found, set(plan.order)
-    order = [*(name for name in known if name not in given), *(name for name in plan.order if name in known)]
-    rows = rows_of([known[name] for name in order], folder)
+    """Table and page over all records of the folder: those of earlier runs first, then this run's in its order.
+
+    Cases whose mask is gone, and those without a mask whose input is, are left out.
+    """
+    given, known = set(plan.order), {}
+    for name, record in read_records(folder).items():
+        if (folder / name).is_file() or (record.state != DONE and (name in given or Path(record.input).exists())):
+            known[name] = current_record(record, folder)
+    known |= found
+    earlier = [name for name in known if name not in given]
+    order = [*earlier, *(name for name in plan.order if name in known)]
+    rows = rows_of([known[name] for name in order], folder, set(earlier))
     write_table(folder, rows)
     write_page(folder, rows)
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ...core.files import atomic_write
 from ...core.terminology import INTENDED_USE
 from . import PAGE
-from .table import OUTLIER_Z, TABLE, Row
+from .table import OUTLIER_Z, TABLE, Row, counted
 from .thumbnail import FOLDER as THUMBNAILS
 from .thumbnail import SUFFIX
 
@@ -42,7 +42,8 @@ ul { margin: 0; padding-left: 1.1rem; }
 <body>
 <h1>Liver volumes</h1>
 <p id="summary">$summary</p>
-<p>Cases with an error come first, then those whose volume lies farthest from the others: z is the modified z-score of
+<p>Cases with an error come first, then those whose volume lies farthest from the others, and at the end cases that are
+not among the inputs of the last command: z is the modified z-score of
 its logarithm, and beyond $outlier it is called an outlier, which may be a wrong mask or an unusual liver: look at it.
 The same figures stand in <a href="$table">$table</a>. $intended_use</p>
 <table>
@@ -95,23 +96,27 @@ def write_page(folder: Path, rows: list[Row]) -> None:
 
 
 def summary(rows: list[Row]) -> str:
-    """All cases in one line."""
-    volumes = [row["volume_ml"] for row in rows if row["volume_ml"]]
+    """The cases of the last command in one line, and how many others there are."""
+    named = [row for row in rows if not row["earlier"]]
+    volumes = [row["volume_ml"] for row in named if row["volume_ml"]]
     counts = {
-        "with an error": sum(bool(row["error"]) for row in rows),
-        "called an outlier": sum(_is_outlier(row) for row in rows),
-        "with warnings": sum(bool(row["warnings"]) for row in rows),
+        "with an error": sum(bool(row["error"]) for row in named),
+        "called an outlier": sum(_is_outlier(row) for row in named),
+        "with warnings": sum(bool(row["warnings"]) for row in named),
+        "edited by hand": sum(row["edited"] for row in named),
     }
-    parts = [f"{len(rows)} cases", *(f"{count} {name}" for name, count in counts.items() if count)]
+    parts = [counted(len(named), "case", "cases"), *(f"{count} {name}" for name, count in counts.items() if count)]
     if volumes:
         parts.append(f"median volume {statistics.median(volumes):.0f} mL, {min(volumes):.0f} to {max(volumes):.0f} mL")
+    if others := len(rows) - len(named):
+        parts.append(f"{others} more not among the inputs of the last command")
     return "; ".join(parts) + "."
 
 
-def _rank(row: Row) -> tuple[bool, float, str]:
-    """Errors first, then masks without a liver, then the most unusual volumes."""
+def _rank(row: Row) -> tuple[bool, bool, float, str]:
+    """Errors first, then masks without a liver, then the most unusual volumes; cases of earlier commands at the end."""
     empty = row["volume_ml"] == 0
-    return not row["error"], -math.inf if empty else -abs(row["volume_z"] or 0), row["id"].casefold()
+    return row["earlier"], not row["error"], -math.inf if empty else -abs(row["volume_z"] or 0), row["id"].casefold()
 
 
 def _is_outlier(row: Row) -> bool:
@@ -137,7 +142,7 @@ def _row(row: Row, folder: Path) -> str:
 
 def _picture(row: Row, folder: Path) -> str:
     picture = f"{row['output']}{SUFFIX}"
-    if not row["output"] or not (folder / THUMBNAILS / picture).is_file():
+    if not row["output"] or row["edited"] or not (folder / THUMBNAILS / picture).is_file():
         return ""
     label = f"Axial and coronal slice of {row['id']} with the outline of the liver"
     return f'<img loading="lazy" src="{_link(f"{THUMBNAILS}/{picture}")}" alt="{_text(label)}">'

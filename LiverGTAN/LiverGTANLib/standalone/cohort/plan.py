@@ -12,7 +12,8 @@ from ...core.volume import InputError
 from ..image_files import stem_of
 from .case_segmentation import CaseTask
 from .cases import CohortCase
-from .records import DONE, STARTED, CaseRecord, changes, is_unchanged, read_records
+from .edited_masks import current_record
+from .records import DONE, EDITED, STARTED, CaseRecord, changes, is_unchanged, read_records
 
 LONGEST_NAME = 150
 """Bytes of a name that is made from a file's; a name has 255 at most, and a record's is the longest."""
@@ -21,8 +22,9 @@ LONGEST_NAME = 150
 @dataclass(frozen=True)
 class Plan:
     """tasks: to be done, those that a former run was interrupted at last of all: they may have ended it. done: records
-    of cases that need nothing, by name of the mask. moved: those of them whose input lies elsewhere now. again: reason
-    -> ids of cases that are done again. order: names of the masks of all cases as they were given.
+    of cases that need nothing, or whose masks were edited, by name of the mask. moved: records to be written of those
+    whose input lies elsewhere now. again: reason -> ids of cases that are done again. order: names of the masks of all
+    cases as they were given.
     """
 
     tasks: list[CaseTask]
@@ -50,20 +52,22 @@ def make_plan(
         for case, name in zip(cases, names)
     ]
     _require_replaceable(tasks)
-    reasons = {task.output: _reason(task, engine) for task in tasks}
-    done = {task.output: task.before for task in tasks if task.before and not reasons[task.output]}
+    done: dict[str, CaseRecord] = {}
+    moved = []
     again = defaultdict(list)
     for task in tasks:
-        if reason := reasons[task.output]:
+        if task.before is None:
+            continue
+        record = replace(task.before, input=task.case.input)
+        now = current_record(record, folder)
+        if now.state != EDITED and (reason := _reason(task, engine)):
             again[reason].append(task.id)
-    moved = [replace(done[task.output], input=task.case.input) for task in tasks if _was_elsewhere(task, done)]
-    done |= {record.output: record for record in moved}
+            continue
+        done[task.output] = now
+        if task.before.input != task.case.input:
+            moved.append(record)
     todo = sorted((task for task in tasks if task.output not in done), key=_was_interrupted)
     return Plan(todo, done, moved, dict(again), [task.output for task in tasks])
-
-
-def _was_elsewhere(task: CaseTask, done: dict[str, CaseRecord]) -> bool:
-    return task.output in done and done[task.output].input != task.case.input
 
 
 def _was_interrupted(task: CaseTask) -> bool:

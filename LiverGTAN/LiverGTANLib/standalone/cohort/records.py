@@ -20,6 +20,8 @@ LARGEST_RECORD = 2**24
 """Bytes; one has some thousands, and one of a DICOMDIR lists its files."""
 
 STARTED, DONE, FAILED = "started", "done", "failed"
+EDITED = "edited"
+"""Of a mask, after this program wrote it: see `edited_masks`. No file has this state."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class InputState:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case. output: name of its mask, after which the record is named too. state: STARTED, DONE or FAILED.
+    """One case. output: name of its mask, after which the record is named too. state: STARTED, DONE, FAILED or EDITED.
 
     request: the student and the settings (see `request_of`). mask: digest of the mask that was written
-    last, None if there is none or it was about to be replaced. report: see `file_segmentation`; empty unless done.
+    last, None if there is none or it was about to be replaced. report: see `file_segmentation`; empty unless done or
+    edited.
     """
 
     output: str

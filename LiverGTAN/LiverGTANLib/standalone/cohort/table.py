@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ...core.files import atomic_write
 from ...core.volume import InputError
-from .records import DONE, STARTED, CaseRecord
+from .records import DONE, EDITED, STARTED, CaseRecord
 
 TABLE = "volumes.csv"
 COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "warnings", "error")
@@ -23,30 +24,48 @@ OUTLIER_Z = 3.5
 """Modified z-scores beyond are outliers (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
 
 INTERRUPTED = "Interrupted; the same command goes on."
+BY_HAND = "Edited by hand and left as it is; the volume is measured from the mask as it is now."
+EARLIER = "Not among the inputs of the last command."
 AS_CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 """How the table is opened; names of files may hold bytes that are no text."""
 
 Row = dict[str, Any]
 
 
-def rows_of(cases: list[CaseRecord], folder: Path) -> list[Row]:
-    """A row for each case. warnings: a list of sentences; error: empty where there is none; None is an empty cell."""
-    scores = volume_scores([case.report["volume_ml"] if case.state == DONE else None for case in cases])
-    return [_row(case, score, folder) for case, score in zip(cases, scores)]
+def rows_of(cases: list[CaseRecord], folder: Path, earlier: Collection[str] = ()) -> list[Row]:
+    """A row for each case. warnings: a list of sentences; error: empty where there is none; None is an empty cell.
+
+    earlier: names of the masks of cases that the last command did not name. Beside `COLUMNS` a row says whether it is
+    `earlier` and whether its mask was `edited`.
+    """
+    scores = volume_scores([_report(case).get("volume_ml") for case in cases])
+    return [_row(case, score, folder, case.output in earlier) for case, score in zip(cases, scores)]
 
 
-def _row(case: CaseRecord, score: float | None, folder: Path) -> Row:
-    report = case.report if case.state == DONE else {}
+def _report(case: CaseRecord) -> dict[str, Any]:
+    return case.report if case.state in (DONE, EDITED) else {}
+
+
+def _row(case: CaseRecord, score: float | None, folder: Path, earlier: bool) -> Row:
+    report, edited = _report(case), case.state == EDITED
+    said = [EARLIER] * earlier + [BY_HAND] * (edited and not case.error)
     return {
+        "earlier": earlier,
+        "edited": edited,
         "id": case.id,
         "input": case.input,
         "output": case.output if report or (folder / case.output).is_file() else "",
         "volume_ml": report.get("volume_ml"),
         "volume_z": score,
-        "seconds": round(sum(report["seconds"].values()), 3) if report else None,
-        "warnings": report["notes"] + report["warnings"] if report else [],
+        "seconds": round(sum(report["seconds"].values()), 3) if report and not edited else None,
+        "warnings": said + (report["notes"] + report["warnings"] if report else []),
         "error": INTERRUPTED if case.state == STARTED else case.error,
     }
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with what is counted."""
+    return f"{number} {one if number == 1 else many}"
 
 
 def volume_scores(volumes_ml: list[float | None]) -> list[float | None]:
@@ -83,6 +102,6 @@ def require_own_table(folder: Path) -> None:
 def write_table(folder: Path, rows: list[Row]) -> None:
     """Raises OSError with a sentence."""
     with atomic_write(folder / TABLE) as temporary, temporary.open("w", **AS_CSV) as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row, "warnings": " ".join(row["warnings"])} for row in rows)

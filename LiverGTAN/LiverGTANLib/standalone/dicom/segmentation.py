@@ -96,10 +96,15 @@ def _thickness(images: list[CtImage]) -> float:
 
 
 def read_segmentation(path: Path, images: list[CtImage]) -> np.ndarray:
-    """The mask of a segmentation of `images`, (K, J, I) uint8, found by the identifiers of the images."""
+    """The mask of a segmentation of `images`, (K, J, I) uint8, found by the identifiers of the images.
+
+    Raises InputError when it holds several segments.
+    """
     import highdicom as hd
 
     segmentation = hd.seg.segread(path)
+    if segmentation.number_of_segments != 1:
+        raise InputError(f"{path} holds {segmentation.number_of_segments} segments, not one.")
     frames = [image.frame for image in images if image.frame is not None]
     if not frames:
         found = segmentation.get_pixels_by_source_instance(
