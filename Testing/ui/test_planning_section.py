@@ -471,9 +471,12 @@ def test_segmenting_again_into_the_same_segmentation_and_reload_of_the_module(pa
 
 
 def test_a_script_and_the_panel_share_one_plan(panel, segmented, placed):
+    panel.ui.weightLineEdit.text = "heavy"
+    panel.ui.weightLineEdit.editingFinished.emit()
     plan = panel.widget.logic.splitLiver(panel.output, remnantSide="opposite", weightKg=80)
     settle(panel)
     assert plan.cutNode == placed.cutNode and plan.volumes.weightKg == 80
+    assert panel.ui.weightLineEdit.text == "80" and "no body weight" not in panel.ui.planLabel.text
     requireConsistent(panel, placed, segmented)
     panel.click(panel.ui.undoPlanButton)
     requireConsistent(panel, placed, segmented)
