@@ -48,10 +48,12 @@ FEWEST_PAIRS = 100
 MOST_CELLS = 1024
 """Cells at which the noise is measured: with three pairs of voxels each it is known to about 2 %."""
 
-PLANES, ROWS = 24, 24
+PLANES, ROWS = 32, 48
 """Most planes and rows of cells that are fitted at once: fewer repeat more of their surroundings, more lie less closely
 around the border and leave the processor's own cache. On the sample at 512x512x129, crlm_ct_1100 and msd_liver_05 the
-fit takes 16.4, 35.9 and 18.5 ms, with 16 planes and all rows 23.8, 50.2 and 20.9, with 16 and 48 17.7, 39.5, 19.6."""
+whole mask takes 40.8, 48.9 and 26.1 ms of wall time on two threads of a quiet machine, and 40.2, 52.8 and 27.9 with 24
+planes and 48 rows, 40.1, 52.8 and 25.7 with 48 and 48, 45, 64 and 34 with 24 and 24, 40, 57 and 28 with 16 and all
+rows."""
 
 JOBS_PER_THREAD = 8
 """Parts into which the tiles of a scan are dealt out: few enough to cost nothing, enough to end at one time."""
