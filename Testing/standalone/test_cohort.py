@@ -336,6 +336,26 @@ def test_a_mask_that_was_edited_after_a_failure_or_interruption_stays(again, tmp
     assert (tmp_path / "out" / "a.seg.nrrd").read_bytes() == edited
 
 
+@pytest.mark.parametrize("name", ["bad", "c"], ids=["failed", "interrupted"])
+def test_a_mask_of_ones_own_for_a_case_that_got_none_stays(again, tmp_path, monkeypatch, name):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    write_ct(tmp_path / "in" / f"{name}.nii.gz")
+    if name == "c":
+        with monkeypatch.context() as patched:
+            patched.setattr("LiverGTANLib.standalone.cohort.case_segmentation.segment_file", stop)
+            patched.setattr("LiverGTANLib.standalone.cohort.plan._was_interrupted", lambda task: task.id == "bad")
+            with pytest.raises(KeyboardInterrupt):
+                again()
+    own = tmp_path / "out" / f"{name}.seg.nrrd"
+    shutil.copy(tmp_path / "out" / "a.seg.nrrd", own)
+    edited = edit(own, halve)
+    _, said = again()
+    assert own.read_bytes() == edited and "edited by hand" in said
+    assert float(rowsOf(tmp_path / "out")[name]["volume_ml"]) > 0
+
+
 def test_an_edited_dicom_segmentation_is_measured_too(bandStudent, tmp_path):
     import pydicom
 

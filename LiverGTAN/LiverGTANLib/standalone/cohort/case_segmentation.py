@@ -40,6 +40,12 @@ class CaseTask:
         """File of the mask."""
         return self.folder / self.output
 
+    @property
+    def written(self) -> str | None:
+        """Digest of the mask that an earlier run wrote, empty where there is no mask; see `CaseRecord.mask`."""
+        digest = self.before.mask if self.before else None
+        return "" if digest is None and not self.target.exists() else digest
+
     def record(self, state: str, **values: Any) -> CaseRecord:
         """The case's record in this state."""
         return CaseRecord(self.output, self.id, self.case.input, self.case.series, state, self.request, **values)
@@ -60,7 +66,7 @@ def segment_case(task: CaseTask, engine: Engine) -> CaseRecord:
         return failed(
             task, f"The computer of this worker has no folder {task.folder}; give one that all workers share."
         )
-    written = task.before.mask if task.before else None
+    written = task.written
     try:
         if task.before and (now := current_record(task.before, task.folder)).state == EDITED:
             return now

@@ -105,7 +105,7 @@ def _given_up(task: CaseTask, error: BaseException) -> CaseRecord:
     if type(error).__name__ == "KilledWorker":
         reason = "Every worker that was given it ended while it was segmented, perhaps for lack of memory."
     logger.warning("%s: %s", task.case.input, error, exc_info=error)
-    record = failed(task, reason, task.before.mask if task.before else None)
+    record = failed(task, reason, task.written)
     record.write(task.folder)
     return record
 

@@ -41,9 +41,9 @@ class InputState:
 class CaseRecord:
     """One case. output: name of its mask, after which the record is named too. state: STARTED, DONE, FAILED or EDITED.
 
-    request: the student and the settings (see `request_of`). mask: digest of the mask that was written
-    last, None if there is none or it was about to be replaced. report: see `file_segmentation`; empty unless done or
-    edited.
+    request: the student and the settings (see `request_of`). mask: digest of the mask that was written last, empty if
+    there was none, so that one that is found is the user's; None if it was about to be written. report: see
+    `file_segmentation`; empty unless done or edited.
     """
 
     output: str
