@@ -125,6 +125,7 @@ def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
 
     A slice takes two calls: threads that made many short ones would wait for each other. Few slices are averaged twice.
     """
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # how many threads hold their arrays at one time is left to chance
     multiplied, matmul = [], np.matmul
     monkeypatch.setattr(
         np, "matmul", lambda a, b, out: multiplied.append(a.size * b.shape[-1]) or matmul(a, b, out=out)
@@ -142,7 +143,7 @@ def test_the_products_and_arrays_of_averaging_grow_with_the_slices(monkeypatch):
 
     short, long = work(300), work(3000)
     assert long[0] == pytest.approx(10 * short[0], rel=0.05)
-    assert long[1] < 2 * short[1]
+    assert long[1] < 4 * short[1]  # the weights of the slices grow with them; all else stays
     assert 1 <= long[2] / (2 * 3000 + 1000 // PLANES_AT_ONCE) < 1.02
 
 
