@@ -13,6 +13,7 @@ from LiverGTANLib.core.weight_file import require_name
 from training import settings
 from training.evaluation.evaluate import evaluate_cases
 from training.fit import machine, train
+from training.fit.loop import fit_together
 from training.fit.validate import validator
 from training.options import Card, Demo, Evaluate, Export, Fit, SynthesisConfig
 from training.release import held_out_table, install, model_card
@@ -41,7 +42,8 @@ def fit_all(options: Fit) -> None:
         longer = train.teacher_config(roles, config)
         teacher = train.fit_teacher(roles, longer, run / "teacher", validate, began)
         roles = dataclasses.replace(roles, teacher=(teacher,))
-    student = train.fit_student(train.Method("gtan"), roles, config, run / "gtan", run / "assistant", validate, began)
+    plan = train.plan_student(train.Method("gtan"), roles, config, run / "gtan", run / "assistant", validate, began)
+    [student] = fit_together([plan], validate)
     if not machine.start(config).is_global_zero:
         return
     install.export_student(Export(student, options.name, run))

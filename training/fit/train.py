@@ -67,7 +67,8 @@ def fit(options: Fit) -> None:
     if options.stage == "teacher":
         fit_teacher(options.roles, config, run, validate, began)
     else:
-        fit_student(Method.parse(options.stage), options.roles, config, run, run / "assistant", validate, began)
+        method, roles, assistant = Method.parse(options.stage), options.roles, run / "assistant"
+        loop.fit_together([plan_student(method, roles, config, run, assistant, validate, began)], validate)
 
 
 def require_same_command(options: Fit) -> None:
@@ -101,19 +102,6 @@ def fit_teacher(roles: Roles, config: Config, folder: Path, validate: Validate, 
     return loop.fit(methods.supervised("teacher", roles.teacher_widths, config), config, folder, validate, began)
 
 
-def fit_student(
-    method: Method,
-    roles: Roles,
-    config: Config,
-    folder: Path,
-    assistant: Path,
-    validate: Validate,
-    began: Began = do_nothing,
-) -> Path:
-    """A student by a method; its checkpoint. Raises UserError when the method needs a teacher that `roles` lacks."""
-    return loop.fit_together([plan_student(method, roles, config, folder, assistant, validate, began)], validate)[0]
-
-
 def plan_student(
     method: Method,
     roles: Roles,
@@ -123,7 +111,8 @@ def plan_student(
     validate: Validate,
     began: Began = do_nothing,
 ) -> loop.Planned:
-    """The run of `fit_student`, ready to be taken: for TAKD and DGKD, their assistant is trained (or found) first."""
+    """A student by a method, ready to be trained by `loop.fit_together`; the assistant of TAKD and DGKD is trained (or
+    found) first. Raises UserError when the method needs a teacher and `roles` names none."""
     config, between = method.configured(config), None
     if method.kind in ASSISTED:
         task = assistant_task(method, roles, config)
@@ -132,7 +121,7 @@ def plan_student(
 
 
 def require_same_student(method: Method, roles: Roles, config: Config, folder: Path, assistant: Path) -> None:
-    """Raises UserError, before anything is trained or written, where `fit_student` would find other runs."""
+    """Raises UserError, before anything is trained or written, where a folder holds another run than planned."""
     config, between = method.configured(config), None
     if method.kind in ASSISTED:
         task, file = assistant_task(method, roles, config), assistant / loop.CHECKPOINT

@@ -18,6 +18,7 @@ from training.evaluation.evaluate import evaluate
 from training.evaluation.markdown import markdown_table
 from training.evaluation.summary import mean, mean_and_sd
 from training.fit import checkpoint, train
+from training.fit.loop import fit_together
 from training.fit.validate import Validation
 from training.options import CrossValidate
 from training.studies.stored_results import Result, case_digests, result_of, write_json
@@ -40,7 +41,8 @@ def cross_validate(options: CrossValidate) -> None:
         data = dataclasses.replace(options.training.data, leave_out=(patient,), validation=())
         config = dataclasses.replace(options.training, data=data)
         unwatched = Validation({}, data.spacing_mm)
-        trained = train.fit_student(method, options.roles, config, folder, folder / "assistant", unwatched)
+        plan = train.plan_student(method, options.roles, config, folder, folder / "assistant", unwatched)
+        [trained] = fit_together([plan], unwatched)
         facts = {"patient": patient, "arm": options.arm, "steps": config.loop.steps, "seed": config.loop.seed}
         measure = partial(measured, trained, cases)
         digest = checkpoint.network_digest(trained)

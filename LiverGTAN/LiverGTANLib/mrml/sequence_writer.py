@@ -143,9 +143,8 @@ class SequenceUndo:
                 onError(sequence_curve.restore, source, sequence_curve.tableCopy(source))
                 sequence_curve.restore(source, self._curve)
             if self._replaced is not None and self._curve is not None and sequence_curve.nodes(source)[0] is not None:
-                sequence_curve.measure(
-                    source
-                )  # CTs or transforms may have changed since the restored table was written
+                # CTs or transforms may have changed since the restored table was written.
+                sequence_curve.measure(source)
             rollback.pop_all()
         if self._curve is None:
             sequence_curve.restore(source, None)

@@ -90,7 +90,8 @@ def test_two_processes_have_the_loss_of_one_even_when_growing(smallBank, tmp_pat
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     roles = dataclasses.replace(roles, teacher=(teacher,))
-    train.fit_student(train.Method("gtan"), roles, config, tmp_path / "one", tmp_path, noValidation)
+    plan = train.plan_student(train.Method("gtan"), roles, config, tmp_path / "one", tmp_path, noValidation)
+    loop.fit_together([plan], noValidation)
     pairs = list(zip(logged(tmp_path / "two"), logged(tmp_path / "one"), strict=True))
     assert len(pairs) == 8 * 5  # four losses and the rate
     for (step, name, ours), (_, _, theirs) in pairs:

@@ -49,7 +49,8 @@ ARMS = [
 def test_every_arm_trains_a_student(arm, smallBank, teacher, tmp_path):
     config = smallConfig(smallBank, steps=8)
     method, roles = train.Method.parse(arm), replace(ROLES, teacher=(teacher,))
-    file = train.fit_student(method, roles, config, tmp_path / "run", tmp_path / "assistant", noValidation)
+    plan = train.plan_student(method, roles, config, tmp_path / "run", tmp_path / "assistant", noValidation)
+    [file] = loop.fit_together([plan], noValidation)
     assert checkpoint.read(file)["step"] == 8
     assert checkpoint.network(file, "student").widths == ROLES.student_widths
     assert (tmp_path / "assistant" / "checkpoint.pt").exists() == (method.kind in train.ASSISTED)
@@ -159,7 +160,7 @@ def test_unknown_arms_are_refused(arm):
 
 def test_distillation_without_a_teacher_is_refused(smallBank, tmp_path):
     with pytest.raises(UserError, match="needs --teacher"):
-        train.fit_student(train.Method.parse("kd"), ROLES, smallConfig(smallBank), tmp_path, tmp_path, noValidation)
+        train.plan_student(train.Method.parse("kd"), ROLES, smallConfig(smallBank), tmp_path, tmp_path, noValidation)
 
 
 def test_a_run_may_begin_from_another_ones_network(smallBank, teacher, tmp_path):
@@ -176,9 +177,8 @@ def test_a_run_may_begin_from_another_ones_network(smallBank, teacher, tmp_path)
 
 
 def planned(arm, config, teacher, folder):
-    method, roles = train.Method.parse(arm), replace(ROLES, teacher=(teacher,))
-    config = method.configured(config)
-    return loop.Planned(train.student_task(method, roles, config, None), config, folder)
+    roles = replace(ROLES, teacher=(teacher,))
+    return train.plan_student(train.Method.parse(arm), roles, config, folder, folder / "assistant", noValidation)
 
 
 @pytest.mark.slow
