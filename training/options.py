@@ -74,6 +74,8 @@ class ViewRanges:
     cut: float = 0.3
     """Share of views in which the scan begins late; and as many in which it ends early."""
     round_fields: float = 0.15
+    effusions: float = 0.15
+    """Share of views of labelled scans with fluid, and partly collapsed lung, instead of lung beside the liver."""
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from torch.nn import functional
 
 from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.volume import AIR
-from training.data import augment
+from training.data import augment, effusion
+from training.data.effusion import HU_PER_UNIT, Effusion
 from training.data.thick_slices import slice_weights
 from training.options import AugmentRanges, ViewRanges
 
 COARSE = 4
 """The deformation is computed on every fourth voxel and interpolated."""
-HU_PER_UNIT = 200.0
-"""The scaled image spans -1 to 1 over the HU window of 400 HU."""
 SOFT, SOFT_WIDTH = 0.1, 0.8
 """Soft tissue lies around 60 HU (0.1 of the scaled image); a change of contrast fades out towards fat and bone."""
 NEAR_LIVER = 0.9
@@ -62,6 +61,7 @@ class ScanView:
     shown: tuple[int, int]
     field: float | None
     look: augment.View
+    effusion: Effusion | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def draw(
         shown=draw_shown(random, ranges, window.shape[0]),
         field=chance(random, ranges.round_fields, float(random.uniform(120, 190)) / voxel, None),
         look=augment.draw(looks, random),
+        effusion=chance(random, ranges.effusions, effusion.draw(random, voxel), None),
     )
 
 
@@ -148,6 +149,8 @@ def render(
     recolor(image, label, view)
     for tumor in view.tumors:
         add_tumor(image, label, tumor)
+    if view.effusion is not None:
+        effusion.add(image, label, view.effusion)
     if view.slices is not None:
         weights = torch.from_numpy(slice_weights(len(image), view.slices[0], view.slices[0], view.slices[1])).to(device)
         image, label = (torch.tensordot(weights, part, 1) for part in (image, label))
