@@ -47,7 +47,7 @@ class Effusion:
 
 
 def draw(random: np.random.Generator, voxel_mm: float) -> Effusion:
-    """Fluid of -5 to 30 HU, level with lung up to 20 to 90 mm from the liver; airless lung of 20 to 90 HU (little to much contrast)."""
+    """Fluid of -5 to 30 HU, level with lung up to 20 to 90 mm from the liver; airless lung of 20 to 90 HU."""
     return Effusion(
         share=float(random.uniform(0.3, 1.0)),
         reach=round(float(random.uniform(20, 90)) / voxel_mm),

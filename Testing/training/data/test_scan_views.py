@@ -28,6 +28,7 @@ PLAIN = ScanView(
     shown=(0, 16),
     field=None,
     look=STILL,
+    effusion=None,
 )
 """The window of 3 mm in the middle of a scan of 2 mm, and nothing else."""
 
