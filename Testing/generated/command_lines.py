@@ -85,6 +85,7 @@ def options(rng: np.random.Generator, folder: Path) -> str:
     for _ in range(int(choice(rng, (0, 0, 1, 2)))):
         name = choice(rng, list(extra))
         words += [name, str(choice(rng, extra[name]))]
+    words += ["--overwrite"] * bool(rng.random() < 0.7)
     if rng.random() < 0.1:
         words.insert(int(rng.integers(len(words))), str(choice(rng, ODD_TEXTS))[:2000])
     former = folder / "out" / "mask.nrrd"
@@ -114,6 +115,7 @@ def faults(rng: np.random.Generator, folder: Path) -> str:
         str(folder / "out" if batch else output),
     ]
     words += ["--student", str(folder / "in" / "band.npz"), "--report", str(folder / "report.json")]
+    words += [] if batch else ["--overwrite"]
     output.parent.mkdir()
     output.write_bytes(FORMER)
     before = contents(folder)

@@ -263,6 +263,17 @@ def edit(mask: Path, change) -> bytes:
     return mask.read_bytes()
 
 
+def test_a_run_on_one_ct_replaces_its_own_mask_and_no_edited_one(bandStudent, tmp_path, capsys):
+    mask, folder = tmp_path / "liver.seg.nrrd", folderOf(tmp_path, "a.nii.gz")
+    arguments = (folder / "a.nii.gz", "-o", mask)
+    for options in ([], ["--threshold", "0.6"], []):
+        assert segment(bandStudent, *arguments, *options) == 0
+    original, edited = mask.read_bytes(), edit(mask, halve)
+    assert segment(bandStudent, *arguments) == 2
+    assert "edited since, or of another program" in capsys.readouterr().err and mask.read_bytes() == edited
+    assert segment(bandStudent, *arguments, "--overwrite") == 0 and mask.read_bytes() == original
+
+
 def halve(voxels: np.ndarray) -> None:
     """Leave out half of the planes that hold liver."""
     planes = np.flatnonzero(voxels.any(axis=(1, 2)))

@@ -212,8 +212,8 @@ def test_bad_requests_leave_nothing_behind(sample, arguments, words, tmp_path, c
 def test_a_failure_keeps_the_former_output(tmp_path, capsys):
     output = tmp_path / "liver.nrrd"
     output.write_text("the former result")
-    assert run(make_input("eight_bit", tmp_path), "-o", output) == 2
-    assert output.read_text() == "the former result"
+    assert run(make_input("eight_bit", tmp_path), "-o", output, "--overwrite") == 2
+    assert "an 8-bit" in capsys.readouterr().err and output.read_text() == "the former result"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to single processes")

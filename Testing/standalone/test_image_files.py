@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -16,7 +17,16 @@ from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone.dicom.reader import read_dicom
-from LiverGTANLib.standalone.image_files import CtFile, image_of, open_ct, read_ct, read_labels, write_mask
+from LiverGTANLib.standalone.image_files import (
+    CtFile,
+    image_of,
+    is_as_written,
+    open_ct,
+    read_ct,
+    read_labels,
+    write_mask,
+)
+from LiverGTANLib.standalone.outputs import require_own_mask
 from support.dicom_cases import ctSlices, ijkToRas, save, smallHu
 from support.full_disk import fullDisk
 
@@ -198,13 +208,70 @@ def test_a_fourth_axis_of_one_is_dropped(hu, tmp_path):
     assertReads(tmp_path / "a.nii", hu, OBLIQUE)
 
 
-@pytest.mark.parametrize("unit, scale", [("mm", 1), ("cm", 10), ("pixel", 1)])
-def test_nrrd_positions_are_millimeters_whatever_the_unit(hu, tmp_path, unit, scale):
-    path = withSimpleItk(tmp_path / "ct.nrrd", hu, turned(), compress=False)
+def withField(path: Path, field: str) -> Path:
+    """A NRRD or MetaImage file with one more field in its header."""
+    data = path.read_bytes()
+    end = data.index(b"\n\n") + 1 if path.suffix == ".nrrd" else data.index(b"ElementType")
+    path.write_bytes(data[:end] + f"{field}\n".encode() + data[end:])
+    return path
+
+
+@pytest.mark.parametrize(
+    "field, scale, words",
+    [
+        ('space units: "mm" "mm" "mm"', 1, ""),
+        ('space units: "millimeters" "millimeters" "millimeters"', 1, ""),
+        ('space units: "cm" "cm" "cm"', 10, "and the mask beside it"),
+        ('space units: "pixel" "pixel" "pixel"', 1, "'pixel', which is no length"),
+        ("DistanceUnits = mm", 1, ""),
+        ("DistanceUnits = cm", 10, "and the mask beside it"),
+        ("DistanceUnits = furlong", 1, "'furlong', which is no length"),
+    ],
+)
+def test_positions_of_nrrd_and_metaimage_are_millimeters_and_other_units_told(hu, tmp_path, field, scale, words):
+    path = withSimpleItk(tmp_path / ("ct.nrrd" if ":" in field else "ct.mha"), hu, turned(), compress=False)
     before = open_ct(path).ct.ijk_to_ras
-    header, _, voxels = path.read_bytes().partition(b"\n\n")
-    path.write_bytes(header + f'\nspace units: "{unit}" "{unit}" "{unit}"\n\n'.encode() + voxels)
-    np.testing.assert_allclose(open_ct(path).ct.ijk_to_ras[:3], before[:3] * scale)
+    found = open_ct(withField(path, field))
+    np.testing.assert_allclose(found.ct.ijk_to_ras[:3], before[:3] * scale)
+    assert [words in note for note in found.notes] == [True] * bool(words)
+    assert sitk.ReadImage(str(path)).GetSpacing() == pytest.approx((0.8, 0.9, 2.5)), "ITK leaves out the unit"
+
+
+def test_nrrd_axes_in_several_units_are_refused(hu, tmp_path):
+    path = withSimpleItk(tmp_path / "ct.nrrd", hu, turned(), compress=False)
+    assert "several units (mm, cm)" in refusal(withField(path, 'space units: "mm" "mm" "cm"'))
+
+
+@pytest.mark.parametrize(
+    "field, told",
+    [
+        ("RescaleIntercept:=-1024", True),
+        ("rescale slope:=2", True),
+        ("RescaleSlope:=1", False),
+        ("RescaleType:=HU", False),
+        ("old min: -1024", True),
+        ("RescaleIntercept = -1024", True),
+        ("RescaleIntercept = 0", False),
+        ("ElementToIntensityFunctionSlope = 2", True),
+        ("ElementToIntensityFunctionOffset = 0", False),
+    ],
+)
+def test_a_scale_for_which_the_format_has_no_place_is_told(hu, tmp_path, field, told):
+    path = withSimpleItk(tmp_path / ("ct.nrrd" if ":" in field else "ct.mha"), hu, turned(), compress=False)
+    found = assertReads(withField(path, field), hu, turned(), notes=told)
+    assert all("was not applied" in note for note in found.notes)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), hu)
+
+
+def test_metaimage_axes_that_are_not_of_length_1_are_told(hu, tmp_path):
+    path = withSimpleItk(tmp_path / "ct.mha", hu, np.diag([-0.8, -0.8, 2.5, 1.0]), compress=False)
+    before = b"TransformMatrix = 1 0 0 0 1 0 0 0 1"
+    assert before in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(before, before.replace(b"1", b"2")))
+    found = open_ct(path)
+    assert "0.8 x 0.8 x 2.5 mm" in found.notes[0] and "1.6 x 1.6 x 5 mm were taken" in found.notes[0]
+    place = sitk.ReadImage(str(path)).TransformIndexToPhysicalPoint((1, 1, 1))
+    np.testing.assert_allclose(found.ct.ijk_to_ras @ [1, 1, 1, 1], [-place[0], -place[1], place[2], 1])
 
 
 def test_an_image_of_colors_is_called_so_and_not_damaged(tmp_path):
@@ -617,6 +684,34 @@ def test_a_mask_written_through_a_link_replaces_what_it_points_to(hu, tmp_path, 
     write_mask(link, maskOf(hu.shape), CtFile(CtVolume(hu, turned()), [], []), student)
     assert link.is_symlink()
     assertReads(target, maskOf(hu.shape).full(), turned())
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".dcm"])
+def test_a_mask_that_was_changed_since_is_known(tmp_path, student, suffix):
+    found = read_dicom(save(tmp_path / "ct", ctSlices(smallHu())))
+    path, mask = tmp_path / f"liver{suffix}", maskOf(found.ct.shape)
+    write_mask(path, mask, CtFile(found.ct, [], [], found.images), student)
+    assert is_as_written(path)
+    require_own_mask(path)
+    before = path.read_bytes()
+    if suffix == ".dcm":
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = bytes([dataset.PixelData[0] ^ 1]) + dataset.PixelData[1:]
+        dataset.save_as(path)
+    else:
+        image = sitk.ReadImage(str(path))
+        image[0, 0, 0] = 2 - image[0, 0, 0]  # part of the liver as another label, or more of it
+        sitk.WriteImage(image, str(path), useCompression=True)
+    edited = path.read_bytes()
+    with pytest.raises(InputError, match="add --overwrite"):
+        require_own_mask(path)
+    assert path.read_bytes() == edited != before
+    for content in (b"an afternoon's work", before[: len(before) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="it would be lost"):
+            require_own_mask(path)
+    path.write_bytes(b"")  # as `mktemp` makes it
+    require_own_mask(path)
 
 
 def test_a_dicom_segmentation_of_another_format_is_refused(hu, tmp_path, student):

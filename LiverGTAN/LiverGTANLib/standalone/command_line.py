@@ -19,7 +19,7 @@ from .cohort.cases import MASK_SUFFIX
 from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, read_reference, reference_offset, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
-from .outputs import require_unprotected, require_writable
+from .outputs import require_own_mask, require_unprotected, require_writable
 
 BAD_INPUT = 2
 THRESHOLDS = (0.01, 0.99)
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a folder, made if need be, in which a later run goes on and {PAGE} shows all; or, for one input, a file "
         f"ending in {', '.join(OUTPUT_SUFFIXES)}",
     )
+    add("--overwrite", action="store_true", help="replace OUTPUT also if it was edited, or is of another program")
     add("--format", choices=OUTPUT_SUFFIXES, help=f"of the masks in an output folder ({MASK_SUFFIX})")
     add(
         "--student",
@@ -155,6 +156,8 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     source, seconds = read_file(path, options.series)
     require_output_suffix(options.output, source.images is not None)
     require_writable(outputs, source.files)
+    if not options.overwrite:
+        require_own_mask(options.output)
     reference = read_reference(source.ct, *options.reference) if options.reference else None
     result = segment_file(path, source, seconds, engine, _parameters(options))
     if reference is not None:
@@ -180,8 +183,8 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 
 
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
-    if options.picture or options.reference or options.series is not None:
-        raise InputError("--picture, --reference and --series go with a single input and an output file.")
+    if options.picture or options.reference or options.series is not None or options.overwrite:
+        raise InputError("--picture, --reference, --series and --overwrite go with a single input and an output file.")
     from .cohort.cohort import CohortOptions, segment_cohort  # a fifth of all imports, which one file does not need
 
     chosen = CohortOptions(

@@ -15,11 +15,11 @@ from ..core.volume import LPS_TO_RAS, CtVolume, InputError
 from ..core.weight_file import Student
 from .dicom.files import DICOM_SUFFIXES, CtImage, holds_dicom, is_dicom
 from .dicom.reader import read_dicom
-from .dicom.segmentation import read_segmentation, write_segmentation
+from .dicom.segmentation import has_own_voxels, read_segmentation, write_segmentation
 from .metaimage import read_metaimage_header
 from .nifti import fits_qform, read_nifti_header, write_nifti
 from .nrrd import read_nrrd_header, write_nrrd
-from .voxel_data import VolumeHeader, read_voxels
+from .voxel_data import DIGEST, VolumeHeader, digest_of, read_voxels
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,8 @@ def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student
             write_segmentation(temporary, mask, source.images, student)
             same = np.array_equal(read_segmentation(temporary, source.images), array)
         else:
-            _write_array(temporary, array, source.ct.ijk_to_ras, _segment_header(mask) if suffix == ".seg.nrrd" else {})
+            metadata = {DIGEST: digest_of(array), **(_segment_header(mask) if suffix == ".seg.nrrd" else {})}
+            _write_array(temporary, array, source.ct.ijk_to_ras, metadata)
             same = _holds(temporary, array, source.ct.ijk_to_ras, path)
         if not same:
             _require_room(temporary)
@@ -201,6 +202,17 @@ def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student
             "holds them for all."
         ]
     return []
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a file is a mask of this program whose voxels nobody changed since. Raises OSError."""
+    try:
+        if suffix_of(path, OUTPUT_SUFFIXES) == ".dcm":
+            return has_own_voxels(path)
+        header = read_header(path)
+        return bool(header.digest) and digest_of(read_voxels(header)) == header.digest
+    except InputError:
+        return False
 
 
 def require_output_suffix(path: Path, from_dicom: bool = True) -> str:
@@ -247,15 +259,18 @@ def image_of(array_kji: np.ndarray, matrix_ijk_to_ras: np.ndarray):
 def _write_array(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray, metadata: dict[str, str]) -> None:
     suffix = suffix_of(path, INPUT_SUFFIXES)
     if suffix == ".nii.gz":
-        write_nifti(path, array, ijk_to_ras)
+        write_nifti(path, array, ijk_to_ras, metadata[DIGEST])
         return
     if suffix == ".nrrd":
         write_nrrd(path, array, ijk_to_ras, metadata)
         return
     import SimpleITK as sitk
 
+    image = image_of(array, ijk_to_ras)
+    for key, value in metadata.items():
+        image.SetMetaData(key, value)
     try:
-        sitk.WriteImage(image_of(array, ijk_to_ras), str(path), useCompression=True)
+        sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         _require_room(path)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -6,7 +6,17 @@ import numpy as np
 
 from ..core.files import brief
 from ..core.volume import LPS_TO_RAS, InputError
-from .voxel_data import MOST_FILES, NO_ORIENTATION, VolumeHeader, numbered_files, scalar_shape
+from .voxel_data import (
+    DIGEST,
+    MOST_FILES,
+    NO_ORIENTATION,
+    NO_UNIT,
+    OTHER_UNIT,
+    VolumeHeader,
+    numbered_files,
+    scalar_shape,
+    unapplied_scale,
+)
 
 LONGEST_HEADER = 2**20
 TYPES = {
@@ -23,6 +33,12 @@ TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+UNITS_IN_MM = {"um": 0.001, "mm": 1.0, "cm": 10.0, "": 1.0, "?": 1.0}
+"""Of `DistanceUnits` (MetaIO, metaObject.h: `?` for not known); any other is taken for millimeters, with a note."""
+
+LARGEST_SCALE = 0.02
+"""By which the length of an axis may differ from 1; as sizes in a NIfTI header may (`nifti.SAME_SIZE`)."""
+
 MATRIX_KEYS, ORIGIN_KEYS = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin")
 
 
@@ -65,6 +81,7 @@ def _header(path: Path, fields: dict[str, str], names: list[str], start: int) ->
     shape = scalar_shape(path, sizes)
     files, local = _files(path, fields["ElementDataFile"], names)
     matrix, notes = _matrix(path, fields)
+    notes += unapplied_scale(path.name, fields)
     compressed = _is_true(fields, "CompressedData", "False")
     header_size = int(fields.get("HeaderSize", "0"))
     return VolumeHeader(
@@ -76,6 +93,7 @@ def _header(path: Path, fields: dict[str, str], names: list[str], start: int) ->
         start=start if local else header_size,
         compression="zlib" if compressed else "none",
         notes=notes,
+        digest=fields.get(DIGEST, ""),
     )
 
 
@@ -111,5 +129,17 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
     matrix[:3, :3] = axes.T * spacing
     if origin is not None:
         matrix[:3, 3] = [float(n) for n in origin.split()[:3]]
+    unit = fields.get("DistanceUnits", "")
+    scale = UNITS_IN_MM.get(unit.lower())
+    matrix[:3] *= scale or 1.0
     notes = [] if directions is not None else [NO_ORIENTATION.format(path.name, "left", "back")]
+    notes += [NO_UNIT.format(path.name, brief(repr(unit), 40))] * (scale is None)
+    notes += [OTHER_UNIT.format(path.name, unit)] * (scale not in (1.0, None))
+    lengths = np.linalg.norm(axes, axis=1)
+    if np.abs(lengths - 1).max() > LARGEST_SCALE:
+        stated, taken = (" x ".join(f"{mm:.3g}" for mm in some) for some in (spacing, lengths * spacing))
+        notes.append(
+            f"{path.name} states voxels of {stated} mm, and axes that are not of length 1; voxels of {taken} mm were "
+            "taken, which other programs may not do: if that is wrong, so is the liver's volume."
+        )
     return LPS_TO_RAS @ matrix, notes

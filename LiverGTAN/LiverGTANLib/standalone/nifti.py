@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.files import brief
 from ..core.volume import InputError
-from .voxel_data import GZIP, LARGEST_OFFSET, NO_ORIENTATION, VolumeHeader, scalar_shape
+from .voxel_data import DIGEST, GZIP, LARGEST_OFFSET, NO_ORIENTATION, VolumeHeader, scalar_shape
 
 HEADER_BYTES = 540
 SAME_PLACE_MM = 1.0
@@ -76,7 +76,13 @@ def read_nifti_header(path: Path) -> VolumeHeader:
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         notes=notes,
+        digest=_stated_digest(header),
     )
+
+
+def _stated_digest(header) -> str:
+    text = bytes(header["descrip"].item()).decode("latin-1") if "descrip" in header else ""
+    return text.removeprefix(f"{DIGEST}=").rstrip("\0") if text.startswith(f"{DIGEST}=") else ""
 
 
 def _remade(path: Path) -> list[str]:
@@ -95,13 +101,17 @@ def _remade(path: Path) -> list[str]:
     ]
 
 
-def write_nifti(path: Path, array_kji: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    """An array with exactly this matrix, as the sform, and as the qform too where it can hold it (`fits_qform`)."""
+def write_nifti(path: Path, array_kji: np.ndarray, ijk_to_ras: np.ndarray, digest: str = "") -> None:
+    """An array with exactly this matrix, as the sform, and as the qform too where it can hold it (`fits_qform`).
+
+    digest: of a mask, see `voxel_data.DIGEST`.
+    """
     nibabel = _nibabel()
     image = nibabel.Nifti1Image(array_kji.transpose(2, 1, 0), ijk_to_ras)
     image.set_sform(ijk_to_ras, code=1)
     image.set_qform(ijk_to_ras, code=int(fits_qform(ijk_to_ras, image.shape)))
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"{DIGEST}={digest}" if digest else ""
     nibabel.save(image, path)
 
 

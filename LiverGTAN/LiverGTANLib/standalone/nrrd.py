@@ -8,7 +8,18 @@ import numpy as np
 
 from ..core.files import brief
 from ..core.volume import LPS_TO_RAS, InputError
-from .voxel_data import MOST_FILES, NO_ORIENTATION, Compression, VolumeHeader, numbered_files, scalar_shape
+from .voxel_data import (
+    DIGEST,
+    MOST_FILES,
+    NO_ORIENTATION,
+    NO_UNIT,
+    OTHER_UNIT,
+    Compression,
+    VolumeHeader,
+    numbered_files,
+    scalar_shape,
+    unapplied_scale,
+)
 
 LONGEST_HEADER = 2**20
 ENCODINGS: dict[str, Compression] = {
@@ -28,8 +39,17 @@ SPACES = {
 }
 """Space -> matrix from its positions to RAS."""
 
-UNITS_IN_MM = {"cm": 10.0, "m": 1000.0, "um": 0.001}
-"""Of `space units`; any other is taken for millimeters."""
+UNITS_IN_MM = {
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimetre": 1.0,
+    "cm": 10.0,
+    "m": 1000.0,
+    "um": 0.001,
+    "": 1.0,
+    "???": 1.0,
+}
+"""Of `space units` (the last two: not known, as writers put it); any other is taken for millimeters, with a note."""
 
 SCALAR_KINDS = ("domain", "space", "time", "none", "???")
 TYPE_NAMES = {
@@ -54,7 +74,7 @@ def read_nrrd_header(path: Path) -> VolumeHeader:
     """The header of `.nrrd` or `.nhdr`. Raises InputError."""
     lines, start = _lines(path)
     try:
-        return _header(path, _fields(lines), start)
+        return _header(path, _fields(lines), _pairs(lines), start)
     except InputError:
         raise
     except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -90,7 +110,13 @@ def _fields(lines: list[str]) -> dict[str, str]:
     return fields
 
 
-def _header(path: Path, fields: dict[str, str], start: int) -> VolumeHeader:
+def _pairs(lines: list[str]) -> dict[str, str]:
+    """Key -> value of the lines that are no fields of the format, but of whoever wrote them (`key:=value`)."""
+    pairs = (line.split(":=", 1) for line in lines[1:] if ":=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _header(path: Path, fields: dict[str, str], pairs: dict[str, str], start: int) -> VolumeHeader:
     compression = ENCODINGS.get(fields["encoding"].lower())
     if compression is None:
         raise InputError(f"{path} is encoded as {brief(fields['encoding'])}; write it as raw or gzip.")
@@ -107,6 +133,8 @@ def _header(path: Path, fields: dict[str, str], start: int) -> VolumeHeader:
     if skip < -1 or int(fields.get("lineskip", 0)) != 0:
         raise InputError(f"{path} skips lines before its voxels, which is not supported; write it again.")
     matrix, notes = _matrix(path, fields)
+    quantized = {key: value for key, value in fields.items() if key in ("oldmin", "oldmax")}
+    notes += unapplied_scale(path.name, {**quantized, **pairs})
     raw = compression == "none"
     begin = 0 if detached else start
     return VolumeHeader(
@@ -119,6 +147,7 @@ def _header(path: Path, fields: dict[str, str], start: int) -> VolumeHeader:
         skip=0 if raw else max(skip, 0),
         compression=compression,
         notes=notes,
+        digest=pairs.get(DIGEST, ""),
     )
 
 
@@ -142,13 +171,26 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
         matrix[:3, :3] = np.array(directions[:3]).T
     elif "spacings" in fields:
         matrix[:3, :3] = np.diag([float(n) for n in fields["spacings"].split()[:3]])
+    scale, notes = _unit(path, fields.get("spaceunits" if directions else "units", ""))
     if not directions or to_ras is None:
-        return LPS_TO_RAS @ matrix, [NO_ORIENTATION.format(path.name, "left", "back")]
+        matrix[:3] *= scale
+        return LPS_TO_RAS @ matrix, [NO_ORIENTATION.format(path.name, "left", "back"), *notes]
     if "spaceorigin" in fields:
         matrix[:3, 3] = _vectors(fields["spaceorigin"])[0]
-    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))
-    matrix[:3] *= UNITS_IN_MM.get(units[0].strip().lower(), 1.0) if units else 1.0
-    return to_ras @ matrix, []
+    matrix[:3] *= scale
+    return to_ras @ matrix, notes
+
+
+def _unit(path: Path, text: str) -> tuple[float, list[str]]:
+    """Millimeters in the unit of the positions, and what is to be said of it. Raises InputError for several units."""
+    units = list(dict.fromkeys(unit.strip() for unit in re.findall(r'"([^"]*)"', text)[:3]))
+    if len(units) > 1:
+        raise InputError(f"{path} has axes in several units ({brief(', '.join(units))}); write it in millimeters.")
+    unit = units[0] if units else ""
+    scale = UNITS_IN_MM.get(unit.lower().removesuffix("s"))
+    if scale is None:
+        return 1.0, [NO_UNIT.format(path.name, brief(repr(unit), 40))]
+    return scale, [OTHER_UNIT.format(path.name, unit)] * (scale != 1)
 
 
 def _vectors(text: str) -> list[list[float]]:

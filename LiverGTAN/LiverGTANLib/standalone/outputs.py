@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..core.files import real_path
 from ..core.volume import InputError
+from .image_files import is_as_written
 
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -38,6 +39,15 @@ def require_unprotected(outputs: Iterable[Path | None]) -> None:
     for output in outputs:
         if output is not None and output.exists() and not output.stat().st_mode & WRITABLE:
             raise InputError(f"{output} is write-protected; allow writing, or give another name or folder.")
+
+
+def require_own_mask(path: Path) -> None:
+    """Raise InputError when a mask is there that this program did not write, or that was edited since."""
+    if path.exists() and path.stat().st_size and not is_as_written(path):
+        raise InputError(
+            f"{path} exists and is not as this program wrote it (edited since, or of another program): it would be "
+            "lost; move it, give another name, or add --overwrite."
+        )
 
 
 def _require_no_circle(path: Path) -> None:

@@ -5,6 +5,7 @@ SimpleITK's readers are not used for this: they read past a wrong or missing che
 """
 
 import bz2
+import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -39,6 +40,10 @@ BEHIND_GZIP = (
     "the file again if you do not know of them."
 )
 
+DIGEST = "LiverGTAN_voxels"
+"""Key of the digest of its voxels (`digest_of`) in a mask that this program writes: one that was edited since is known
+by it."""
+
 Compression = Literal["none", "gzip", "zlib", "bzip2"]
 _NEW_DECOMPRESSOR: dict[str, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
@@ -46,6 +51,19 @@ _NEW_DECOMPRESSOR: dict[str, Callable[[], Any]] = {
     "bzip2": bz2.BZ2Decompressor,
 }
 
+
+SCALE_KEY = re.compile(r"slope|intercept|tointensityfunctionoffset$|^oldm(in|ax)$")
+"""Of fields for a scale, in small letters: names of DICOM, of MetaIO, and of quantized NRRD. Elements of DICOM by
+number (`0028|1052`) are no such fields: ITK, which writes them, has applied them."""
+
+OTHER_UNIT = (
+    "{0} states its positions in {1}, and is read so. 3D Slicer and other programs on ITK leave out the unit: they "
+    "show this CT in another size, and the mask beside it. Write the CT in millimeters."
+)
+NO_UNIT = (
+    "{0} states its positions in {1}, which is no length this program knows; millimeters were taken, as other programs "
+    "do: if that is wrong, so is the liver's volume."
+)
 
 NO_ORIENTATION = (
     "{} stores no orientation; its axes were taken to run to the {}, the {} and the head, which may be wrong: compare "
@@ -60,6 +78,7 @@ class VolumeHeader:
     shape_ijk: voxels along i (fastest), j, k. dtype: as stored, with its byte order. ijk_to_ras: (4, 4), mm.
     files: with the voxels, one after another. start: byte in each file where they begin, -1: at the end. skip: bytes to
     leave out after decompression. slope, intercept: from stored values to values. notes: what a user should know.
+    digest: as stated in a mask of this program (`DIGEST`), empty in any other file.
     """
 
     path: Path
@@ -73,6 +92,35 @@ class VolumeHeader:
     slope: float = 1.0
     intercept: float = 0.0
     notes: list[str] = field(default_factory=list)
+    digest: str = ""
+
+
+def digest_of(mask: np.ndarray) -> str:
+    """Of a mask (K, J, I) of 0 and 1; empty for anything else."""
+    if mask.dtype.kind not in "iub" or mask.min() < 0 or mask.max() > 1:
+        return ""
+    return hashlib.blake2b(np.packbits(mask.astype(np.uint8, copy=False)).data, digest_size=16).hexdigest()
+
+
+def unapplied_scale(name: str, fields: dict[str, str]) -> list[str]:
+    """What to say of a header whose fields hold a rescale slope or intercept: its format has no place for them, so
+    that programs take the voxels as they are."""
+    found = [f"{key} = {brief(value, 40)}" for key, value in fields.items() if _is_scale(key, value)]
+    return [
+        f"{name} states {', '.join(found[:4])}, which was not applied, as other programs do not either: if its voxels "
+        "are no Hounsfield units yet, the mask is wrong."
+    ] * bool(found)
+
+
+def _is_scale(key: str, value: str) -> bool:
+    """Whether a field says how voxels become values; not one that leaves them as they are."""
+    name = key.casefold()
+    if not SCALE_KEY.search(name):
+        return False
+    try:
+        return float(value) != float("slope" in name)
+    except ValueError:
+        return bool(value)
 
 
 def scalar_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:

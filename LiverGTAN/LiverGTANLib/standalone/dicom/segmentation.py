@@ -1,5 +1,6 @@
 """A mask as a DICOM segmentation that refers to the images it was drawn on; written and read with highdicom."""
 
+import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -33,6 +34,24 @@ MAY_BE_EMPTY = (
     "StudyDate",
     "StudyTime",
 )
+
+
+OWN_GROUP, OWN_CREATOR, OWN_DIGEST = 0x0099, "LiverGTAN", 0x01
+"""Private element with the digest of the pixel data as this program wrote them."""
+
+
+def has_own_voxels(path: Path) -> bool:
+    """Whether a file is a segmentation of this program whose pixel data nobody changed since. Raises InputError."""
+    dataset = read_dataset(path, pixels=True)
+    try:
+        stated = dataset.private_block(OWN_GROUP, OWN_CREATOR)[OWN_DIGEST].value
+    except KeyError:
+        return False
+    return "PixelData" in dataset and stated == _digest(dataset)
+
+
+def _digest(dataset: "Dataset") -> str:
+    return hashlib.blake2b(dataset.PixelData, digest_size=16).hexdigest()
 
 
 def write_segmentation(path: Path, mask: BoxMask, images: list[CtImage], student: Student) -> None:
@@ -80,6 +99,8 @@ def _segmentation(sources: list["Dataset"], mask: BoxMask, images: list[CtImage]
         series_description=f"Liver ({student.name})",
     )
     segmentation.ImageComments = INTENDED_USE
+    block = segmentation.private_block(OWN_GROUP, OWN_CREATOR, create=True)
+    block.add_new(OWN_DIGEST, "LO", _digest(segmentation))
     return segmentation
 
 
