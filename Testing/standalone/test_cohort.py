@@ -1,5 +1,6 @@
 """Many CTs into one folder: which are found, what a later run does again, and what is said of those that fail."""
 
+import csv
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.standalone.cohort import case_list, cohort, records
 from LiverGTANLib.standalone.cohort.cases import CohortCase, find_cases
 from LiverGTANLib.standalone.cohort.plan import name_cases
-from LiverGTANLib.standalone.cohort.table import volume_scores
+from LiverGTANLib.standalone.cohort.records import CaseRecord
+from LiverGTANLib.standalone.cohort.table import rows_of, volume_scores, write_table
 from support.cases import ROOT
 from support.cohort_cases import LIVER_ML, bandStudent, rowsOf, segment, write_ct
 from support.dicom_cases import ctSlices, save
@@ -106,6 +108,8 @@ def test_names_never_collide_and_fit_every_disk(tmp_path):
     assert len({name.casefold() for name in names}) == len(paths)
     assert names[:3] == ["ct", "ct-2", "ct-2-2"] and names[5] == "scan" and names[7] == "e"
     assert max(len(name.encode()) for name in names) <= 150
+    odd = [CohortCase(tmp_path / name) for name in ("=1+1.nii", "-ct.nii", "@x", "+.nii")]
+    assert name_cases(odd, [], tmp_path, ".seg.nrrd") == ["1+1", "ct", "x", "scan"], "no formulas, and no options"
 
 
 # Lists of cases
@@ -146,6 +150,8 @@ def test_lists_as_spreadsheets_write_them_are_read(tmp_path, content):
         ("path,id\na.nii,P\nb.nii,p\n", "line 3: the id p stands in line 2"),
         ("path,id\na.nii,../b\n", "cannot name a file"),
         ("path,id\na.nii,.b\n", "begin and end it"),
+        ("path,id\na.nii,=1+1\n", "begin and end it"),
+        ("path,id\na.nii,@SUM(A1)\n", "begin and end it"),
         ("path,id\na.nii,con\n", "device on Windows"),
         (f"path,id\na.nii,{'x' * 101}\n", "at most 100"),
         ("path,id\n/data/a, b.nii,1\n", "3 fields under 2 headings"),
@@ -235,6 +241,17 @@ def test_another_setting_does_all_again_and_says_which(again):
     assert "2 cases are done again (a, b): threshold 0.5 is now 0.6" in said
 
 
+@posix
+def test_an_input_changed_in_place_with_its_size_and_time_is_another(again, tmp_path):
+    path = tmp_path / "in" / "a.nii.gz"
+    before, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[:4] + bytes([data[4] ^ 1]) + data[5:])  # the time in a gzip header
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size and path.stat().st_mtime_ns == before.st_mtime_ns
+    written, said = again()
+    assert written == {"a.seg.nrrd"} and "(a): the input changed" in said
+
+
 def test_a_copy_with_new_dates_and_another_place_are_the_same_input(again, tmp_path):
     os.utime(tmp_path / "in" / "a.nii.gz", (1, 1))
     assert again()[0] == set()
@@ -306,6 +323,40 @@ def test_an_edited_mask_stays_with_its_own_volume_whatever_changes(again, tmp_pa
     assert rowsOf(out)["a"] == before, "an edit that is taken back leaves no trace"
     mask.unlink()
     assert "a.seg.nrrd" in again()[0]
+
+
+@pytest.mark.parametrize("change", ["cropped", "resampled", "moved"])
+def test_an_edited_mask_beside_the_voxels_of_its_ct_is_told(again, tmp_path, change):
+    mask = tmp_path / "out" / "a.seg.nrrd"
+    image = sitk.ReadImage(str(mask))
+    if change == "cropped":
+        image = image[1:, 2:-2, :-1]
+    elif change == "resampled":
+        image = sitk.Expand(image, (1, 1, 2), sitk.sitkNearestNeighbor)
+    else:
+        image.SetOrigin([place + 1.5 for place in image.GetOrigin()])
+    sitk.WriteImage(image, str(mask))
+    again()
+    row = rowsOf(tmp_path / "out")["a"]
+    assert ("no longer lies on the voxels of its CT" in row["warnings"]) == (change != "cropped")
+    assert float(row["volume_ml"]) > 0
+
+
+def test_an_edited_mask_stays_the_only_one_of_its_case_in_another_format(again, tmp_path):
+    edited = edit(tmp_path / "out" / "a.seg.nrrd", halve)
+    for _ in range(2):
+        _, said = again("--format", ".nii.gz")
+        assert "a.seg.nrrd: not written anew as .nii.gz" in said
+        rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").open(newline="", encoding="utf-8")))
+        assert [row["output"] for row in rows if row["id"] == "a"] == ["a.seg.nrrd"]
+    assert (tmp_path / "out" / "a.seg.nrrd").read_bytes() == edited
+    assert (tmp_path / "out" / "b.nii.gz").exists() and not (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_a_formula_in_a_sentence_of_the_table_is_text(tmp_path):
+    rows = rows_of([CaseRecord("x.nii.gz", "x", "/x", None, "failed", {}, error="=1+1.nii is empty")], tmp_path)
+    write_table(tmp_path, rows)
+    assert rowsOf(tmp_path)["x"]["error"] == "'=1+1.nii is empty"
 
 
 def test_only_edited_masks_leave_the_exit_status_at_success(again, bandStudent, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """DICOM SEG out: read back with highdicom, and into Slicer's libraries."""
 
+from copy import deepcopy
+
 import highdicom as hd
 import numpy as np
 import pydicom
@@ -8,9 +10,10 @@ from pydicom.uid import generate_uid
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
-from LiverGTANLib.core.volume import InputError
+from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone.dicom.reader import DicomCt, read_dicom
-from LiverGTANLib.standalone.dicom.segmentation import read_segmentation, write_segmentation
+from LiverGTANLib.standalone.dicom.segmentation import MAY_BE_EMPTY, read_segmentation, write_segmentation
+from LiverGTANLib.standalone.image_files import read_labels
 from support.dicom_cases import ctSlices, enhancedCt, ijkToRas, save, smallHu
 
 BOX = (slice(2, 6), slice(10, 20), slice(5, 30))
@@ -97,6 +100,47 @@ def test_it_refers_to_the_frames_of_an_enhanced_file(tmp_path, student):
     source = read_dicom(tmp_path / "ct.dcm")
     mask = written(source, tmp_path / "liver.dcm", student)
     np.testing.assert_array_equal(read_segmentation(tmp_path / "liver.dcm", source.images), mask)
+
+
+def test_slices_whose_class_the_header_of_the_file_alone_states_can_be_referred_to(tmp_path, student):
+    folder = save(tmp_path / "ct", ctSlices(smallHu()))
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SOPClassUID = ""
+        dataset.save_as(path)
+    source = read_dicom(folder)
+    mask = written(source, tmp_path / "liver.dcm", student)
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "liver.dcm", source.images), mask)
+
+
+def test_it_is_read_onto_any_grid_of_the_same_voxels(source, tmp_path, student):
+    mask = written(source, tmp_path / "liver.dcm", student)
+    np.testing.assert_array_equal(read_labels(tmp_path / "liver.dcm", source.ct), mask)
+    turned = source.ct.ijk_to_ras @ np.array([[-1, 0, 0, mask.shape[2] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(read_labels(tmp_path / "liver.dcm", CtVolume(source.ct.hu, turned)), mask[..., ::-1])
+    found = np.argwhere(mask)
+    lower = np.s_[: found[:, 0].max()]
+    for hu, scale in ((source.ct.hu, 1.1), (source.ct.hu[lower], 1.0)):
+        with pytest.raises(InputError, match="does not lie on the CT's grid"):
+            read_labels(tmp_path / "liver.dcm", CtVolume(hu, source.ct.ijk_to_ras * scale))
+
+
+def test_segments_that_overlap_are_no_labels(source, tmp_path, student):
+    written(source, tmp_path / "liver.dcm", student)
+    one = hd.seg.segread(tmp_path / "liver.dcm").get_segment_description(1)
+    both = [deepcopy(one), deepcopy(one)]
+    both[1].SegmentNumber = 2
+    slices = [pydicom.dcmread(image.path) for image in source.images]
+    for dataset in slices:
+        for keyword in (name for name in MAY_BE_EMPTY if name not in dataset):
+            setattr(dataset, keyword, "")
+        dataset.SliceThickness = 3
+    hd.seg.Segmentation(
+        slices, np.ones((*source.ct.shape, 2), np.uint8), "BINARY", both, generate_uid(), 2, generate_uid(), 1,
+        "a", "b", "c", "d",
+    ).save_as(tmp_path / "both.dcm")  # fmt: skip
+    with pytest.raises(InputError, match="no segmentation of one label a voxel"):
+        read_labels(tmp_path / "both.dcm", source.ct)
 
 
 def test_phases_of_an_enhanced_file_are_refused(tmp_path, student):

@@ -208,6 +208,16 @@ def test_a_fourth_axis_of_one_is_dropped(hu, tmp_path):
     assertReads(tmp_path / "a.nii", hu, OBLIQUE)
 
 
+@pytest.mark.parametrize("place, padding", [(np.s_[:2], True), (np.s_[:, :, 8:], True), (np.s_[3, 4, 5], False)])
+def test_nan_is_padding_where_it_reaches_the_border_and_left_to_be_refused_elsewhere(hu, tmp_path, place, padding):
+    values = hu.astype(np.float32)
+    values[place] = np.nan
+    found = open_ct(withNibabel(tmp_path / "a.nii.gz", values, turned()))
+    assert np.isnan(found.ct.hu).any() != padding
+    assert [note.startswith(f"{np.isnan(values).mean():.0%}") for note in found.notes] == [True] * padding
+    np.testing.assert_array_equal(found.ct.hu, np.where(np.isnan(values), -1024, values) if padding else values)
+
+
 def withField(path: Path, field: str) -> Path:
     """A NRRD or MetaImage file with one more field in its header."""
     data = path.read_bytes()
@@ -609,8 +619,8 @@ def test_labels_elsewhere_are_refused(ct, tmp_path):
 
 def test_labels_in_dicom_are_called_so(ct, tmp_path):
     save(tmp_path, ctSlices(ct.hu)[:1])
-    for path in (tmp_path / "0000.dcm", tmp_path):
-        with pytest.raises(InputError, match="is DICOM, and a mask is read from"):
+    for path, words in ((tmp_path / "0000.dcm", "is DICOM, but no segmentation"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=words):
             read_labels(path, ct)
 
 

@@ -17,7 +17,15 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.proportion_check import check_proportions
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
-from .image_files import LARGEST_OFFSET_VOXELS, CtFile, open_ct, read_header, read_labels, voxels_apart
+from .image_files import (
+    LARGEST_OFFSET_VOXELS,
+    CtFile,
+    is_dicom_file,
+    open_ct,
+    read_header,
+    read_labels,
+    voxels_apart,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +120,7 @@ def read_reference(ct: CtVolume, path: Path, chosen: Collection[int]) -> np.ndar
 
 def reference_offset(ct: CtVolume, path: Path) -> str:
     """What to say of a reference that does not lie exactly on the CT's grid; empty when it does. Raises InputError."""
-    apart = voxels_apart(read_header(path), ct)
+    apart = 0.0 if is_dicom_file(path) else voxels_apart(read_header(path), ct)
     if apart <= LARGEST_OFFSET_VOXELS:
         return ""
     return (

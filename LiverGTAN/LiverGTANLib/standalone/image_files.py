@@ -15,11 +15,11 @@ from ..core.volume import LPS_TO_RAS, CtVolume, InputError
 from ..core.weight_file import Student
 from .dicom.files import DICOM_SUFFIXES, CtImage, holds_dicom, is_dicom
 from .dicom.reader import read_dicom
-from .dicom.segmentation import has_own_voxels, read_segmentation, write_segmentation
+from .dicom.segmentation import has_own_voxels, read_segmentation, read_segments, write_segmentation
 from .metaimage import read_metaimage_header
 from .nifti import fits_qform, read_nifti_header, write_nifti
 from .nrrd import read_nrrd_header, write_nrrd
-from .voxel_data import DIGEST, VolumeHeader, digest_of, read_voxels
+from .voxel_data import DIGEST, NAN_PADDING, VolumeHeader, digest_of, read_voxels, without_nan
 
 logger = logging.getLogger(__name__)
 
@@ -82,14 +82,15 @@ def open_ct(path: str | Path, series: int | None = None) -> CtFile:
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_dir():
         _require_no_folder_of_images(path)
-    if path.is_dir() or (suffix_of(path, INPUT_SUFFIXES) is None and path.is_file() and is_dicom(path)):
+    if path.is_dir() or is_dicom_file(path):
         found = read_dicom(path, series)
         return CtFile(found.ct, found.notes, [image.path for image in found.images], found.images)
     if series is not None:
         raise InputError(f"{path} is no DICOM; leave out the number of the series.")
     header = read_header(path)
-    ct = CtVolume(read_voxels(header), header.ijk_to_ras, stem_of(path))
-    return CtFile(ct, header.notes, [path, *header.files])
+    voxels, padded = without_nan(read_voxels(header))
+    notes = [NAN_PADDING.format(path.name, padded)] * (padded > 0)
+    return CtFile(CtVolume(voxels, header.ijk_to_ras, stem_of(path)), header.notes + notes, [path, *header.files])
 
 
 def _require_no_folder_of_images(folder: Path) -> None:
@@ -122,15 +123,24 @@ def read_header(path: Path) -> VolumeHeader:
 def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
     """A label image on the CT's grid, (K, J, I) integers; its axes may be stored in another order or direction.
 
+    The labels of a DICOM segmentation are the numbers of its segments.
+
     Raises InputError when it does not cover the same space with voxels of the same size, or holds no whole numbers.
     """
     path = Path(path)
-    if path.is_dir() or (path.is_file() and suffix_of(path, INPUT_SUFFIXES) is None and is_dicom(path)):
-        raise InputError(f"{path} is DICOM, and a mask is read from {', '.join(INPUT_SUFFIXES)} alone; convert it.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the file of the mask.")
+    if is_dicom_file(path):
+        return read_segments(path, ct)
     header = read_header(path)
     if not on_grid(header, ct):
         raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
     return in_order_of(ct, header, _whole_numbers(path, read_voxels(header)))
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM and no image of another format."""
+    return path.is_file() and suffix_of(path, INPUT_SUFFIXES) is None and is_dicom(path)
 
 
 def on_grid(header: VolumeHeader, ct: CtVolume) -> bool:

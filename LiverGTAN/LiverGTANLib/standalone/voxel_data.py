@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from ..core.files import brief
+from ..core.input_checks import FILL_HU
 from ..core.volume import InputError
 from .limits import MOST_VOXELS, require_size
 
@@ -63,6 +64,11 @@ OTHER_UNIT = (
 NO_UNIT = (
     "{0} states its positions in {1}, which is no length this program knows; millimeters were taken, as other programs "
     "do: if that is wrong, so is the liver's volume."
+)
+
+NAN_PADDING = (
+    "{1:.0%} of the voxels of {0} are NaN, all of them connected with its border: they were taken for padding outside "
+    "of the body."
 )
 
 NO_ORIENTATION = (
@@ -169,6 +175,24 @@ def read_voxels(header: VolumeHeader) -> np.ndarray:
     if len(room):
         raise InputError(_incomplete(header, stored.nbytes - len(room), stored.nbytes))
     return _values(header, stored).reshape(header.shape_ijk[::-1])
+
+
+def without_nan(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Values (K, J, I) with padding instead of NaN, and the share that was NaN.
+
+    Only where all NaN are connected with the border of the volume, as what resampling or masking pads is: NaN within
+    the body stay, and are refused later.
+    """
+    if values.dtype.kind != "f" or not (holes := np.isnan(values)).any():
+        return values, 0.0
+    from scipy import ndimage
+
+    parts, count = ndimage.label(holes)
+    border = np.ones(holes.shape, bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    if np.count_nonzero(np.unique(parts[border])) < count:
+        return values, 0.0
+    return np.where(holes, np.float32(FILL_HU), values), float(holes.mean())
 
 
 def _is_file(path: Path) -> bool:

@@ -20,6 +20,9 @@ DELIMITERS = (",", ";", "\t")
 FORBIDDEN = frozenset('/\\:*?"<>|')
 """In names of files, on one system or another."""
 
+FORMULA = "=+-@"
+"""With these begin formulas, which spreadsheets compute when they open a table (OWASP, CSV Injection)."""
+
 LONGEST_ID = 100
 """Characters; a name of a file may have 255 bytes, and a character up to four."""
 
@@ -121,7 +124,7 @@ def _require_id(where: str, identifier: str) -> None:
     reason = ""
     if odd:
         reason = f"leave out {' '.join(map(repr, odd))}"
-    elif identifier[0] in ".-" or identifier[-1] in ". ":
+    elif identifier[0] in f".{FORMULA}" or identifier[-1] in ". ":
         reason = "begin and end it with a letter or digit"
     elif len(identifier) > LONGEST_ID:
         reason = f"give at most {LONGEST_ID} characters"

@@ -76,7 +76,7 @@ def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
     require_writable(outputs, [case.path for case in cases])
     (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
     with locked(folder, folder / records.FOLDER):
-        _announce(plan, repeated, _of_several_ids(cases))
+        _announce(plan, options.format, repeated, _of_several_ids(cases))
         found = _follow(plan, options, engine)
     return CohortResult([found[name] for name in plan.order], len(plan.done))
 
@@ -111,7 +111,7 @@ def _of_several_ids(cases: list[CohortCase]) -> list[str]:
     return [path for (path, _), count in counts.items() if count > 1]
 
 
-def _announce(plan: Plan, repeated: int, of_several_ids: list[str]) -> None:
+def _announce(plan: Plan, suffix: str, repeated: int, of_several_ids: list[str]) -> None:
     """Say on stderr what differs from a first run, or from a list that names each CT once."""
     if of_several_ids:
         inputs = counted(len(of_several_ids), "input has", "inputs have")
@@ -128,6 +128,8 @@ def _announce(plan: Plan, repeated: int, of_several_ids: list[str]) -> None:
             f"{masks} edited by hand ({_first(edited)}): left as found, and the volume measured anew. "
             "Move or delete the file of a mask to have its CT segmented again."
         )
+    if other := [record.output for record in plan.done.values() if record.output != f"{record.id}{suffix}"]:
+        _note(f"{_first(other)}: not written anew as {suffix}, for what was edited stays.")
 
 
 def _first(ids: list[str]) -> str:

@@ -11,10 +11,14 @@ from ...core.terminology import INTENDED_USE
 from ...core.volume import InputError
 from ..dicom.segmentation import read_segmentation
 from ..errors import sentence
-from ..image_files import open_ct, read_header
-from ..voxel_data import read_voxels
+from ..image_files import LARGEST_OFFSET_VOXELS, open_ct, read_header
+from ..voxel_data import VolumeHeader, read_voxels
 from .records import EDITED, CaseRecord, digest, is_unchanged
 
+BESIDE_CT = (
+    "The mask no longer lies on the voxels of its CT (resampled, moved, or of another scan): the volume is that of the "
+    "mask by itself."
+)
 OTHER_CT = "The CT is gone, or is not the one for which this mask was written."
 
 
@@ -33,11 +37,11 @@ def current_record(record: CaseRecord, folder: Path) -> CaseRecord:
     try:
         if not is_edited(record, folder):
             return record
-        labels, volume_ml = _measure(record, folder / record.output)
+        labels, volume_ml, beside = _measure(record, folder / record.output)
     except (InputError, OSError) as error:
         said = f"The mask was changed after this program wrote it, and its volume cannot be measured: {sentence(error)}"
         return replace(record, state=EDITED, error=said, report={})
-    warnings = []
+    warnings = [BESIDE_CT] * beside
     if labels > 1:
         warnings.append(f"The mask has {labels} labels, so the volume of the liver is not known.")
     elif unusual := measurements.unusual_size(volume_ml):
@@ -56,14 +60,37 @@ def current_record(record: CaseRecord, folder: Path) -> CaseRecord:
     return replace(record, state=EDITED, error="", report=report)
 
 
-def _measure(record: CaseRecord, mask: Path) -> tuple[int, float]:
-    """Number of labels, and the volume of all in mL. Raises InputError or OSError with a sentence."""
+def _measure(record: CaseRecord, mask: Path) -> tuple[int, float, bool]:
+    """Number of labels, the volume of all in mL, and whether the mask lies beside the grid of its CT.
+
+    Raises InputError or OSError with a sentence.
+    """
+    beside = False
     if mask.suffix.lower() == ".dcm":
         values, ijk_to_ras = _read_dicom(record, mask)
     else:
         header = read_header(mask)
         values, ijk_to_ras = read_voxels(header), header.ijk_to_ras
-    return len(np.unique(values[values != 0])), measurements.volume_ml(values, ijk_to_ras)
+        beside = "geometry" in record.report and _lies_beside(header, record.report["geometry"])
+    return len(np.unique(values[values != 0])), measurements.volume_ml(values, ijk_to_ras), beside
+
+
+def _lies_beside(header: VolumeHeader, geometry: dict[str, Any]) -> bool:
+    """Whether voxels of an image are none of a CT's; one that was cropped, or has other axes first, has only such.
+
+    geometry: of the CT, as a report has it.
+    """
+    to_ct = np.linalg.solve(geometry["ijk_to_ras"], header.ijk_to_ras)
+    nearest = np.rint(to_ct)
+    last = np.array(header.shape_ijk) - 1
+    corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)]).T
+    places = (nearest @ corners)[:3].T
+    return bool(
+        round(abs(np.linalg.det(nearest))) != 1
+        or np.abs((to_ct - nearest) @ corners).max() > LARGEST_OFFSET_VOXELS
+        or places.min() < 0
+        or (places >= geometry["shape_kji"][::-1]).any()
+    )
 
 
 def _read_dicom(record: CaseRecord, mask: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from ...core.engines.factory import AUTOMATIC
 from ...core.postprocess import PostprocessSettings
 from ...core.volume import InputError
 from ..image_files import stem_of
+from .case_list import FORMULA
 from .case_segmentation import CaseTask
 from .cases import CohortCase
 from .edited_masks import current_record
@@ -47,9 +48,11 @@ def make_plan(
     """
     known = read_records(folder)
     names = name_cases(cases, known.values(), folder, suffix)
+    edited = _edited_in_another_format(known.values(), folder, suffix)
     tasks = [
-        CaseTask(case, name, f"{name}{suffix}", folder, settings, request, known.get(f"{name}{suffix}"))
+        CaseTask(case, name, output, folder, settings, request, known.get(output))
         for case, name in zip(cases, names)
+        for output in [edited.get((case.input, case.series, name), f"{name}{suffix}")]
     ]
     _require_replaceable(tasks)
     done: dict[str, CaseRecord] = {}
@@ -70,6 +73,18 @@ def make_plan(
     return Plan(todo, done, moved, dict(again), [task.output for task in tasks])
 
 
+def _edited_in_another_format(
+    known: Iterable[CaseRecord], folder: Path, suffix: str
+) -> dict[tuple[str, int | None, str], str]:
+    """(input, series, id) -> mask that was edited, of cases whose masks have another format than is asked for now: the
+    edited one is the case's mask still, and no second one is written beside it."""
+    return {
+        (record.input, record.series, record.id): record.output
+        for record in known
+        if record.output != f"{record.id}{suffix}" and current_record(record, folder).state == EDITED
+    }
+
+
 def _was_interrupted(task: CaseTask) -> bool:
     return task.before is not None and task.before.state == STARTED
 
@@ -77,15 +92,17 @@ def _was_interrupted(task: CaseTask) -> bool:
 def name_cases(cases: list[CohortCase], known: Iterable[CaseRecord], folder: Path, suffix: str) -> list[str]:
     """A name for each case, no two alike even where capitals do not count.
 
-    It is the id that a list gives; or else the name of the case in the records of earlier runs; or else that of its
-    file, with a number where another case has it. Where an input was moved to, it is known by its content.
+    It is the id that a list gives; or else the name of the case in the records of earlier runs, those in the format
+    that is asked for first; or else that of its file, with a number where another case has it. Where an input was moved
+    to, it is known by its content.
     """
-    records = [record for record in known if record.output == f"{record.id}{suffix}"]
+    records = sorted(known, key=lambda record: record.output == f"{record.id}{suffix}")
     earlier = {(record.input, record.series): record.id for record in records}
     here = {(case.input, case.series) for case in cases}
-    taken: dict[str, CaseRecord | None] = {
-        record.id.casefold(): None if _holds_name(record, here) else record for record in records
-    }
+    taken: dict[str, CaseRecord | None] = {}
+    for record in records:
+        held = _holds_name(record, here) or taken.get(record.id.casefold(), record) is None
+        taken[record.id.casefold()] = None if held else record
     taken |= {case.id.casefold(): None for case in cases if case.id}
     found = []
     for case in cases:
@@ -101,7 +118,7 @@ def _holds_name(record: CaseRecord, here: set[tuple[str, int | None]]) -> bool:
 
 def _free_name(case: CohortCase, taken: dict[str, CaseRecord | None], folder: Path) -> str:
     """taken: names in small letters, with the record of an input that is gone, which this case may be."""
-    stem = stem_of(Path(case.input))
+    stem = stem_of(Path(case.input)).lstrip(FORMULA)  # as of ids in a list; `-ct` looks like an option, too
     if stem.upper() == "DICOMDIR":
         stem = Path(case.input).parent.name
     while len(stem.encode(errors="surrogateescape")) > LONGEST_NAME:

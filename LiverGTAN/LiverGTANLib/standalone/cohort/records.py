@@ -29,7 +29,8 @@ class InputState:
     """The files of an input as they were when they were read.
 
     companions: files beside the input that belong to it, relative to its folder. listing: digest of names, sizes and
-    times. content: digest of all bytes, which decides when the listing has changed.
+    times, the time of the last change of any kind included, which no program sets back (on Windows that of creation).
+    content: digest of all bytes, which decides when the listing has changed.
     """
 
     companions: list[str]
@@ -113,7 +114,21 @@ def _is_report(report: dict[str, Any]) -> bool:
         and all(isinstance(value, int | float) for value in (report.get("volume_ml"), *seconds.values()))
         and _are_texts(report.get("notes"))
         and _are_texts(report.get("warnings"))
+        and _is_geometry(report.get("geometry"))
     )
+
+
+def _is_geometry(geometry: Any) -> bool:
+    """Whether this is the place of a CT, or nothing."""
+    if not isinstance(geometry, dict):
+        return geometry is None
+    rows = geometry.get("ijk_to_ras")
+    places = isinstance(rows, list) and len(rows) == 4 and all(_are_numbers(row, 4) for row in rows)
+    return places and _are_numbers(geometry.get("shape_kji"), 3)
+
+
+def _are_numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(isinstance(one, int | float) for one in value)
 
 
 def _are_texts(value: Any) -> bool:
@@ -182,7 +197,8 @@ def _listing(path: Path, files: list[Path]) -> str:
     for file in files:
         status = file.stat()
         name = os.path.relpath(file, path) if path.is_dir() else file.name
-        found.update(os.fsencode(name) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+        found.update(os.fsencode(name) + f"\0{status.st_size}\0{times}\n".encode())
     return found.hexdigest()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.files import atomic_write
 from ...core.volume import InputError
+from .case_list import FORMULA
 from .records import DONE, EDITED, STARTED, CaseRecord
 
 TABLE = "volumes.csv"
@@ -104,4 +105,10 @@ def write_table(folder: Path, rows: list[Row]) -> None:
     with atomic_write(folder / TABLE) as temporary, temporary.open("w", **AS_CSV) as stream:
         writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({**row, "warnings": " ".join(row["warnings"])} for row in rows)
+        for row in rows:
+            writer.writerow({**row, "warnings": _text(" ".join(row["warnings"])), "error": _text(row["error"])})
+
+
+def _text(sentence: str) -> str:
+    """A sentence that a spreadsheet takes for no formula, whatever name it begins with; ids never look like one."""
+    return f"'{sentence}" if sentence.startswith(tuple(FORMULA)) else sentence

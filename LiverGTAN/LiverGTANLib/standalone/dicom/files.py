@@ -176,7 +176,7 @@ def read_content(path: Path) -> DicomContent:
         with naming(file):
             if _is_ct(dataset):
                 images.extend(_images_of(file, dataset))
-            elif _sop_class(dataset) != DIRECTORY:  # a DICOMDIR lies beside the files that it lists
+            elif sop_class(dataset) != DIRECTORY:  # a DICOMDIR lies beside the files that it lists
                 others[_kind(dataset)] += 1
     return DicomContent(images, others)
 
@@ -198,7 +198,7 @@ def read_dataset(path: Path, keywords: tuple[str, ...] | None = None, pixels: bo
             stop_before_pixels=not pixels,
             specific_tags=list(keywords) if keywords else None,
         )
-        if not _sop_class(dataset):
+        if not sop_class(dataset):
             raise ValueError("no SOP class")
     return dataset
 
@@ -310,13 +310,14 @@ def _listed(directory: Path) -> Iterator[Path]:
         yield lower if not path.exists() and lower.exists() else path
 
 
-def _sop_class(dataset: "Dataset") -> str:
+def sop_class(dataset: "Dataset") -> str:
+    """What kind of object a data set is; empty where neither it nor the header of its file says so."""
     return str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
 
 
 def _is_ct(dataset: "Dataset") -> bool:
     """CT images, and images of modality CT under another class that state where they lie."""
-    if _sop_class(dataset) in (CT_IMAGE, *MULTI_FRAME_CT):
+    if sop_class(dataset) in (CT_IMAGE, *MULTI_FRAME_CT):
         return True
     return str(dataset.get("Modality", "")) == "CT" and "ImagePositionPatient" in dataset and "Rows" in dataset
 
@@ -325,13 +326,13 @@ def _kind(dataset: "Dataset") -> str:
     modality = str(dataset.get("Modality", "") or "")
     if modality == "CT":
         return "CT pages without a position (dose report or picture)"
-    return brief(modality or _sop_class(dataset), LONGEST_LABEL)
+    return brief(modality or sop_class(dataset), LONGEST_LABEL)
 
 
 def _images_of(path: Path, dataset: "Dataset") -> Iterator[CtImage]:
     if "Rows" not in dataset:
         raise InputError(f"{path} breaks off in its header: it is cut; copy it again from its source.")
-    if _sop_class(dataset) not in MULTI_FRAME_CT:
+    if sop_class(dataset) not in MULTI_FRAME_CT:
         yield _image(path, None, dataset)
         return
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or []

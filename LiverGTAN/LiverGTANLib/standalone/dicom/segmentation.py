@@ -11,9 +11,9 @@ import numpy as np
 from ...core.files import brief
 from ...core.segmenter import BoxMask
 from ...core.terminology import INTENDED_USE, SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
-from ...core.volume import InputError
+from ...core.volume import LPS_TO_RAS, CtVolume, InputError
 from ...core.weight_file import Student
-from .files import CtImage, read_dataset
+from .files import CtImage, read_dataset, sop_class
 
 if TYPE_CHECKING:
     from highdicom import PixelMeasuresSequence
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 SERIES_NUMBER_OFFSET = 1000
 """Added to the number of the CT series, so that the segmentation is listed after it."""
+
+LARGEST_OFFSET_VOXELS = 0.1
+"""Segmentations state the positions of the images that they were drawn on; the CT's grid is fitted to those."""
+
+SAME_SIZE = 1e-3
+"""Share by which voxels of a segmentation and of its CT may differ in volume."""
 
 REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 MAY_BE_EMPTY = (
@@ -141,6 +147,34 @@ def read_segmentation(path: Path, images: list[CtImage]) -> np.ndarray:
     return found[..., 0].astype(np.uint8)
 
 
+def read_segments(path: Path, ct: CtVolume) -> np.ndarray:
+    """The number of the segment of each voxel of a CT, (K, J, I), 0 for none, by where the frames lie.
+
+    Raises InputError for what is no segmentation or not on the CT's grid, and where segments overlap.
+    """
+    import highdicom as hd
+
+    if str(read_dataset(path, ("SOPClassUID", "Modality")).get("Modality", "")) != "SEG":
+        raise InputError(f"{path} is DICOM, but no segmentation (SEG); give a mask of this scan.")
+    try:
+        volume = hd.seg.segread(path).get_volume(combine_segments=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # highdicom raises errors of many kinds, for overlapping segments as for damaged files
+        raise InputError(f"{path} is no segmentation of one label a voxel ({brief(error)}).") from error
+    kji = np.argwhere(volume.array)
+    lps = volume.affine @ np.c_[kji, np.ones(len(kji))].T
+    found = (np.linalg.solve(LPS_TO_RAS @ ct.ijk_to_ras, lps)[2::-1]).T
+    places = np.rint(found).astype(int)
+    apart = np.abs(found - places).max(initial=0)
+    same_size = np.isclose(abs(np.linalg.det(volume.affine)), abs(np.linalg.det(ct.ijk_to_ras)), rtol=SAME_SIZE)
+    if apart > LARGEST_OFFSET_VOXELS or not same_size or (places < 0).any() or (places >= ct.shape).any():
+        raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
+    labels = np.zeros(ct.shape, np.int32)
+    labels[tuple(places.T)] = volume.array[tuple(kji.T)]
+    return labels
+
+
 def _sources(images: list[CtImage]) -> list["Dataset"]:
     """Headers of the files, in the order of the slices."""
     sources = [read_dataset(path) for path in dict.fromkeys(image.path for image in images)]
@@ -163,6 +197,7 @@ def _sources(images: list[CtImage]) -> list["Dataset"]:
         for keyword in MAY_BE_EMPTY:
             if keyword not in source:
                 setattr(source, keyword, "")
+        source.SOPClassUID = sop_class(source)  # a few writers state it in the file's own header alone
         source.SliceThickness = _thickness(images)  # asked for, though the measures are given
     return sources
 
