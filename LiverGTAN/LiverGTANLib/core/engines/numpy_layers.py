@@ -1,9 +1,9 @@
 """Layers of the student on numpy alone: 3-D convolutions as products of matrices.
 
 Volumes are channels-last with a border of one zero voxel on every side: (D + 2, H + 2, W + 2, C) float32.
-A layer works in steps of a few planes, so that the matrix of a step stays in the cache. The voxels of a block, up to
-eight where there are few channels, share one row of that matrix: their patches overlap, so fewer numbers are copied,
-and the product becomes wide enough to run near the processor's limit, which outweighs the zeros that it multiplies.
+A layer works plane by plane, so that the matrix of a step stays in the cache. The voxels of a block, up to four where
+there are few channels, share one row of that matrix: their patches overlap, so fewer numbers are copied, and the
+product becomes wide enough to run near the processor's limit, which outweighs the zeros that it multiplies.
 
 A step is few calls of numpy, each on much: threads that call it side by side take turns in between, and each turn
 costs as much as the work of one short call.
@@ -11,7 +11,8 @@ costs as much as the work of one short call.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -19,19 +20,23 @@ from numpy.lib.stride_tricks import as_strided
 Sink = Callable[[int, np.ndarray], None]
 """Receives (step, values valid until the next call): (H, W, Z, Y, X, C) of H x W blocks of ZYX voxels."""
 
-Block = tuple[int, int, int]
-"""Voxels along z, y, x that share a row."""
+Block = tuple[int, int]
+"""Voxels along y and x that share a row."""
 
-CHILDREN: Block = (2, 2, 2)
-"""The fine voxels in a coarse one."""
+CHILDREN: Block = (2, 2)
+"""The fine voxels in one plane of a coarse one."""
 
-BLOCKS: tuple[Block, ...] = ((1, 2, 4), (1, 2, 2), (1, 1, 2), (1, 1, 1))
-MOST_COLUMNS = 48
-MOST_COLUMNS_DOWN = 24
-"""Width of the widest product, without and with a stride of 2, where blocks share less. Products of 896 rows reach 92,
-103, 125, 124 and 139 GFLOP/s with 20, 24, 32, 40 and 48 columns. On 80x112x128 cells and one thread both students took
-within 3 % as long with blocks of at most 24 and 48 columns, and with blocks of 2x2x2 and of 1x1x4 voxels in the place
-of 1x2x4; so they did with the matrix of a step in parts of 0.5 to 1.5 MB."""
+BLOCKS: tuple[Block, ...] = ((2, 4), (2, 2), (1, 2), (1, 1))
+MOST_COLUMNS = 24
+"""Width of the widest product of a block. Wider ones are faster by the multiplication, 124 GFLOP/s with 40 columns and
+118 with 20 (with `MOST_AT_ONCE`), and have more zeros to multiply: with at most 48 the first layer of student-100k takes
+1.5 times as many."""
+
+MOST_AT_ONCE, FEWEST_ROWS = 1_000_000, 32
+"""Products of up to so many multiplications are done by OpenBLAS without copying the matrices into an order of its own
+(`sgemm_small_kernel_permit`, on processors with AVX-512), which costs as much as the product where that is narrow. In
+parts of 80 rows of 439 numbers a product to 20 columns reaches 118 GFLOP/s, at once 88; with 40 rows 107, with 20 95.
+On the same processor with AVX2 alone, where the order is always changed, it is 68, 66, 67 and 61."""
 
 STEM_CELLS = 16_384
 """Cells that the stem computes at once. Chosen: their patches take 0.6 MB."""
@@ -48,70 +53,92 @@ def leaky_relu(values: np.ndarray, slope: float, scratch: np.ndarray) -> None:
     np.maximum(values, scratch, out=values)
 
 
-def block_for(size: tuple[int, int, int], channels: int, stride: int) -> Block:
+def block_for(size: tuple[int, int, int], channels: int) -> Block:
     """The largest block that divides a size (D, H, W) of outputs with so many channels and is not too wide."""
-    most = MOST_COLUMNS if stride == 1 else MOST_COLUMNS_DOWN
-    fitting = (b for b in BLOCKS if math.prod(b) * channels <= most and not any(n % m for n, m in zip(size, b)))
+    fitting = (
+        b for b in BLOCKS if math.prod(b) * channels <= MOST_COLUMNS and not any(n % m for n, m in zip(size[1:], b))
+    )
     return next(fitting, BLOCKS[-1])
+
+
+def rows_at_once(rows: int, terms: int, columns: int) -> int:
+    """A divisor of the rows of a matrix (rows, terms): so many are multiplied at once; see `MOST_AT_ONCE`."""
+    fitting = range(min(rows, MOST_AT_ONCE // (terms * columns)), FEWEST_ROWS - 1, -1)
+    return next((n for n in fitting if rows % n == 0), rows)
 
 
 def block_weights(weight: np.ndarray, block: Block, stride: int) -> np.ndarray:
     """Weights of a block of outputs on its common window of inputs.
 
-    weight: (out, in, 3, 3, 3). Returns (planes, rows, columns of the window, in, Z, Y, X, out) with zeros where an
+    weight: (out, in, 3, 3, 3). Returns (3 planes, rows, columns of the window, in, Y, X, out) with zeros where an
     output does not see an input.
     """
     window = [stride * (n - 1) + 3 for n in block]
-    blocks = np.zeros((*window, weight.shape[1], *block, weight.shape[0]), np.float32)
+    blocks = np.zeros((3, *window, weight.shape[1], *block, weight.shape[0]), np.float32)
     per_tap = weight.transpose(2, 3, 4, 1, 0)
     for voxel in np.ndindex(block):
-        blocks[(*(slice(stride * n, stride * n + 3) for n in voxel), slice(None), *voxel)] = per_tap
+        blocks[(slice(None), *(slice(stride * n, stride * n + 3) for n in voxel), slice(None), *voxel)] = per_tap
     return blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """What one source of a convolution gives to each block of a plane of outputs.
+
+    weights: by the number of the plane, in turn: (planes, rows, columns of the window, in, Y, X, out). first: the plane
+    of the source, bordered, at which the window begins. block, stride: voxels of the source that windows move by.
+    """
+
+    weights: Sequence[np.ndarray]
+    first: Callable[[int], int]
+    block: Block
+    stride: int
+
+    def rotated(self, plane: int, columns: int) -> np.ndarray:
+        """The matrix of weights for a plane of outputs, in the order in which `Patches` holds its windows."""
+        weights = self.weights[plane % len(self.weights)]
+        planes = len(weights)
+        return weights[[(slot - self.first(plane)) % planes for slot in range(planes)]].reshape(-1, columns)
 
 
 class Patches:
     """Windows of a bordered volume, one a row of a matrix, from step to step.
 
     The planes of a window take turns in as many slots: moving on copies only planes that come new. Which slot holds
-    which plane is given by the plane's index, so the weights turn, too (`rotated`).
+    which plane is given by the plane's index, so the weights turn, too (`Windows.rotated`).
     """
 
-    def __init__(self, volume: np.ndarray, block: Block, stride: int, matrix: np.ndarray):
+    def __init__(self, volume: np.ndarray, windows: Windows, matrix: np.ndarray):
         """matrix: (rows, numbers of a window), to be filled."""
         channels = volume.shape[3]
-        planes, rows, columns = (stride * (n - 1) + 3 for n in block)
-        height, width = ((n - 2) // stride // m for n, m in zip(volume.shape[1:3], block[1:]))
-        self._step = stride * block[0]
+        planes, rows, columns = windows.weights[0].shape[:3]
+        down, right = (windows.stride * n for n in windows.block)
+        height, width = ((n - 2) // step for n, step in zip(volume.shape[1:3], (down, right)))
         sz, sy, sx, sc = volume.strides
         self._source = as_strided(
             volume,
             (volume.shape[0], height, width, rows, columns * channels),
-            (sz, stride * block[1] * sy, stride * block[2] * sx, sy, sc),
+            (sz, down * sy, right * sx, sy, sc),
             writeable=False,
         )
         self._slots = matrix.reshape(height, width, planes, rows, columns * channels)
+        self._first = windows.first
         self._held = [-1] * planes
 
     def load(self, step: int) -> None:
-        """Have the windows of a step in the matrix."""
-        slots = len(self._held)
-        for plane in range(step * self._step, step * self._step + slots):
+        """Have the windows of a plane of outputs in the matrix."""
+        slots, first = len(self._held), self._first(step)
+        for plane in range(first, first + slots):
             if self._held[plane % slots] != plane:
                 self._slots[:, :, plane % slots] = self._source[plane]
                 self._held[plane % slots] = plane
-
-
-def rotated(blocks: np.ndarray, first: int, columns: int) -> np.ndarray:
-    """The matrix of weights for windows that start at plane `first`; the first axis of `blocks` are the planes."""
-    planes = len(blocks)
-    return blocks[[(slot - first) % planes for slot in range(planes)]].reshape(-1, columns)
 
 
 class Convolution:
     """3x3x3 convolution with padding 1, stride 1 or 2, and LeakyReLU, to a size (D, H, W).
 
     upsampling: `compose`d weights of a coarser volume, whose contribution is added before the activation; in the same
-    product, for its windows of 3x3x3 voxels stand beside those of their 2x2x2 children.
+    product, for its windows of 2x3x3 voxels stand beside those of their 2x2 children in a plane.
     """
 
     def __init__(
@@ -124,41 +151,44 @@ class Convolution:
         upsampling: np.ndarray | None = None,
     ):
         channels = weight.shape[0]
-        self._block = block_for(size, channels, stride) if upsampling is None else CHILDREN
-        self._slope, self._stride, self._channels = slope, stride, channels
-        self.steps, *self._grid = (n // m for n, m in zip(size, self._block))
+        self._block = block_for(size, channels) if upsampling is None else CHILDREN
+        self._slope, self._channels, self.steps = slope, channels, size[0]
+        self._grid = [n // m for n, m in zip(size[1:], self._block)]
         columns = math.prod(self._block) * channels
-        sources = [(block_weights(weight, self._block, stride), stride * self._block[0])]
+        weights = block_weights(weight, self._block, stride)
+        self._windows = [Windows([weights], lambda plane: stride * plane, self._block, stride)]
+        turns = 3  # after so many planes all windows are where they were in their slots
         if upsampling is not None:
-            sources.append((upsampling, 1))
-        self._widths = [blocks.size // columns for blocks, _ in sources]
-        # After so many steps all windows are where they were in their slots.
-        turns = math.lcm(*(len(blocks) // math.gcd(step, len(blocks)) for blocks, step in sources))
+            # A child sees the coarse voxel that it is in and the one on its own side.
+            halves = [upsampling[side : side + 2, ..., side, :, :, :] for side in range(2)]
+            self._windows.append(Windows(halves, lambda plane: (plane + 1) // 2, (1, 1), 1))
+            turns = 12
         last = np.tile(bias.astype(np.float32), math.prod(self._block))[None]
         self._weights = [
-            np.concatenate([*(rotated(blocks, turn * step, columns) for blocks, step in sources), last])
+            np.concatenate([*(windows.rotated(turn, columns) for windows in self._windows), last])
             for turn in range(turns)
         ]
         self.multiplications = self.steps * math.prod(self._grid) * self._weights[0].size
 
     def __call__(self, steps: slice, sink: Sink, *sources: np.ndarray) -> None:
-        """Outputs of some steps, one after the other, to `sink`. sources: the bordered volume, and the coarser one."""
+        """Outputs of some planes, one after the other, to `sink`. sources: the bordered volume, and the coarser one."""
         terms, columns = self._weights[0].shape
         matrix = np.empty((math.prod(self._grid), terms), np.float32)
         matrix[:, -1] = 1  # times the bias
         values = np.empty((len(matrix), columns), np.float32)
         scratch = np.empty_like(values)
-        image = values.reshape(*self._grid, *self._block, self._channels)
-        ends = list(itertools.accumulate(self._widths, initial=0))
-        kinds = ((self._block, self._stride), ((1, 1, 1), 1))
-        patches = [
-            Patches(source, *kind, matrix[:, start:end])
-            for source, kind, start, end in zip(sources, kinds, ends, ends[1:])
-        ]
+        image = values.reshape(*self._grid, 1, *self._block, self._channels)
+        at_once = rows_at_once(len(matrix), terms, columns)
+        parts, products = (array.reshape(-1, at_once, array.shape[1]) for array in (matrix, values))
+        patches, start = [], 0
+        for source, windows in zip(sources, self._windows):
+            stop = start + math.prod(windows.weights[0].shape[:4])
+            patches.append(Patches(source, windows, matrix[:, start:stop]))
+            start = stop
         for step in range(steps.start, steps.stop):
             for some in patches:
                 some.load(step)
-            np.matmul(matrix, self._weights[step % len(self._weights)], out=values)
+            np.matmul(parts, self._weights[step % len(self._weights)], out=products)
             leaky_relu(values, self._slope, scratch)
             sink(step, image)
 
@@ -221,23 +251,23 @@ class Head:
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray):
         channels = len(weight)
-        # (2, 2, 2, C) of the children, each with 2 voxels a side: 4x4x4 voxels in all.
-        blocks = np.zeros((*CHILDREN, channels, 2, 2, 2, 2, 2, 2), np.float32)
-        for z, y, x in np.ndindex(CHILDREN):
-            blocks[z, y, x, :, z, :, y, :, x, :] = weight[:, 0]
-        self._weight = blocks.reshape(8 * channels, 64)
+        # (2, 2, C) of the children, each with 2 voxels a side: 2x4x4 voxels in all.
+        blocks = np.zeros((*CHILDREN, channels, 2, 2, 2, 2, 2), np.float32)
+        for y, x in np.ndindex(CHILDREN):
+            blocks[y, x, :, :, y, :, x, :] = weight[:, 0]
+        self._weight = blocks.reshape(4 * channels, 32)
         self._bias = np.float32(bias[0])
 
     def sink(self, logits: np.ndarray) -> Sink:
-        """A sink for the last decoder's steps that fills `logits` (D, H, W)."""
-        depth, height, width = (n // 4 for n in logits.shape)
+        """A sink for the last decoder's planes that fills `logits` (D, H, W)."""
+        depth, height, width = logits.shape[0] // 2, logits.shape[1] // 4, logits.shape[2] // 4
         # Four along W travel as one 16-byte number.
-        target = logits.view(np.complex128).reshape(depth, 4, height, 4, width)
+        target = logits.view(np.complex128).reshape(depth, 2, height, 4, width)
 
         def store(step: int, image: np.ndarray) -> None:
             values = image.reshape(height * width, -1) @ self._weight
             values += self._bias
-            target[step] = values.view(np.complex128).reshape(height, width, 4, 4).transpose(2, 0, 3, 1)
+            target[step] = values.view(np.complex128).reshape(height, width, 2, 4).transpose(2, 0, 3, 1)
 
         return store
 
