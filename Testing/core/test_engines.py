@@ -156,8 +156,14 @@ def test_a_pass_is_few_calls_each_on_much(monkeypatch):
     monkeypatch.setattr(np, "matmul", lambda a, b, out: made.append(a.shape) or matmul(a, b, out=out))
     engine.forward(x)
     planes = [16, 8, 4, 2]  # of the levels
-    decoders = [n // 2 for n in planes[:3]]
-    assert len(made) <= 16 // 4 + sum(planes) + sum(planes[1:]) + sum(decoders)
+    assert len(made) <= 16 // 4 + sum(planes) + sum(planes[1:]) + sum(planes[:3])
+
+
+@pytest.mark.parametrize(("rows", "terms", "columns"), [(1280, 439, 20), (1271, 439, 20), (320, 859, 40), (6, 439, 20)])
+def test_parts_of_a_product_are_even_and_those_that_openblas_does_not_reorder(rows, terms, columns):
+    found = numpy_layers.rows_at_once(rows, terms, columns)
+    assert rows % found == 0
+    assert found == rows or found * terms * columns <= numpy_layers.MOST_AT_ONCE
 
 
 def test_a_trunk_of_1500_slices_is_computed_in_one_pass():
