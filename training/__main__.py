@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "crossvalidate": (options.CrossValidate, "training.studies.cross_validation:cross_validate"),
     "average": (options.Average, "training.studies.average:average"),
     "designs": (options.Designs, "training.studies.designs:compare_designs"),
+    "effects": (options.EffectStudy, "training.studies.effect_study:study_effects"),
     "export": (options.Export, "training.release.install:export_student"),
     "keep": (options.Keep, "training.release.keep:keep"),
     "card": (options.Card, "training.release.model_card:card"),

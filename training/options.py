@@ -479,6 +479,39 @@ class Designs:
 
 
 @dataclass(frozen=True)
+class EffectStudy:
+    """What each group of effects of views and of synthetic volumes is worth: short equal runs with one switched off.
+
+    A folder's finished runs are taken again.
+    """
+
+    cases: tuple[str, ...]
+    """CT=MASK or CT=MASK:LABEL that no step has seen."""
+    groups: tuple[str, ...] = ()
+    """Names in `studies/effect_groups.py`; by default all."""
+    seeds: tuple[int, ...] = (0, 1)
+    folder: Path = Path("runs/effects")
+    conditions: tuple[str, ...] = (
+        "fatty liver",
+        "large hypodense tumor",
+        "pleural effusion on non-contrast CT",
+        "ascites",
+        "low dose",
+        "slices of 8 mm",
+        "liver cut at the top",
+        "round field of view",
+        "pelvis only",
+    )
+    """Conditions of `stress` that each run is measured under, too, simulated and real."""
+    volumes: int = 4
+    """Simulated volumes a condition; 0: real scans alone."""
+    data: Path | None = None
+    """Folder with `tissue_maps/` and `ct/`; by default LIVERGTAN_DATA, or ../shared/data beside the repository."""
+    roles: Flat[Roles] = field(default_factory=Roles)
+    training: Flat[Config] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Dice, NSD, HD95, ASSD and volume error on real CTs at native resolution."""
 

@@ -78,7 +78,9 @@ def model(source: str) -> weight_file.Student:
         return weight_file.load(source)
     path = Path(file + found)
     net = checkpoint.network(path, role.removeprefix(":") or None)
-    return in_memory(net, path.parent.name + role if found else path.stem, checkpoint.spacing_mm(path), HU_WINDOW)
+    student = in_memory(net, path.parent.name + role if found else path.stem, checkpoint.spacing_mm(path), HU_WINDOW)
+    digest = network_file.digest(net.state_dict())  # that of a file would be another, but there is none
+    return dataclasses.replace(student, card=student.card | {"sha256": digest})
 
 
 def require_student(source: str) -> None:

@@ -1,4 +1,4 @@
-"""What an arm of the ablation gains over no distillation, paired by seed and case, with an interval over both."""
+"""What an arm of a study gains over its base, paired by seed and case, with an interval over both."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from training.evaluation.markdown import markdown_table
 from training.studies.stored_results import Result
 
 BASE = "student"
-"""The arm without distillation."""
+"""The ablation's arm without distillation."""
 DRAWS = 10_000
 """Of the bootstrap: its percentiles then vary by less than a twentieth of the interval's width."""
-HEAD = ("Student", "Arm", "Seeds", "Dice points over `student`", "95 % interval", "By seed", "Better in")
 
 
-def table(results: list[Result]) -> str:
-    """The differences of all arms as Markdown; empty where no arm shares a seed with the one without distillation."""
+def table(results: list[Result], base: str = BASE) -> str:
+    """The differences of all arms as Markdown; empty where no arm shares a seed with the base."""
     cells = {(one["cell"]["student"], one["cell"]["arm"]) for one in results}
     students = dict.fromkeys(one["cell"]["student"] for one in results)
     arms = dict.fromkeys(one["cell"]["arm"] for one in results)
@@ -25,16 +24,17 @@ def table(results: list[Result]) -> str:
         [student, arm, *figures(gains)]
         for student in students
         for arm in arms
-        if arm != BASE and (student, arm) in cells and len(gains := differences(results, student, arm))
+        if arm != base and (student, arm) in cells and len(gains := differences(results, student, arm, base))
     ]
-    return markdown_table(HEAD, rows, text_columns=2) if rows else ""
+    head = ("Student", "Arm", "Seeds", f"Dice points over `{base}`", "95 % interval", "By seed", "Better in")
+    return markdown_table(head, rows, text_columns=2) if rows else ""
 
 
-def differences(results: list[Result], student: str, arm: str) -> np.ndarray:
-    """Dice of the arm minus that without distillation, (seeds, cases), of the seeds that both have."""
-    ours, base = by_seed(results, student, arm), by_seed(results, student, BASE)
-    shared = [seed for seed in ours if seed in base]
-    return np.array([[ours[seed][case] - base[seed][case] for case in base[seed]] for seed in shared])
+def differences(results: list[Result], student: str, arm: str, base: str = BASE) -> np.ndarray:
+    """Dice of the arm minus that of the base, (seeds, cases), of the seeds that both have."""
+    ours, theirs = by_seed(results, student, arm), by_seed(results, student, base)
+    shared = [seed for seed in ours if seed in theirs]
+    return np.array([[ours[seed][case] - theirs[seed][case] for case in theirs[seed]] for seed in shared])
 
 
 def by_seed(results: list[Result], student: str, arm: str) -> dict[int, dict[str, float]]:
