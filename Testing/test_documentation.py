@@ -57,6 +57,8 @@ TINY = {
     "python -m training stress ": "--phantom --volumes 0",
     "python -m training ablate ": f"{SHORT} {TEACHER} --arms student kd --students 2-3 --seeds 0",
     "python -m training designs ": f"{SHORT} --designs present-30k --rounds 1",
+    "python -m training effects ": f"{SHORT} {STUDENT} --window 32 32 32 --groups 'views: cut' --seeds 0 --volumes 0 "
+    "--conditions 'head only'",
     "python -m training crossvalidate ": f"{SHORT} {STUDENT} --window 32 32 32",
     "python -m training describe ": "--shape 16 16 16",
 }
@@ -117,10 +119,12 @@ def scratch(tmp_path_factory):
     folder = tmp_path_factory.mktemp("documents")
     ct, liver = phantom_ct((4.0, 4.0, 4.0))
     (folder / "LiverGTAN" / "cases").mkdir(parents=True)
-    for name in ("scan", "ct", "other", "LiverGTAN/scan", "LiverGTAN/cases/a", "LiverGTAN/cases/b"):
+    for name in ("scan", "ct", "LiverGTAN/scan", "LiverGTAN/cases/a", "LiverGTAN/cases/b"):
         write_nifti(folder / f"{name}.nii.gz", ct.hu, ct.ijk_to_ras)
-    for name in ("liver", "other_liver"):
-        write_nifti(folder / f"{name}.nii.gz", liver.astype("uint8"), ct.ijk_to_ras)
+    write_nifti(folder / "liver.nii.gz", liver.astype("uint8"), ct.ijk_to_ras)
+    other, other_liver = phantom_ct((4.5, 4.5, 4.5))  # not a copy of those in `cases`, which are trained on
+    for name, values in (("other", other.hu), ("other_liver", other_liver.astype("uint8"))):
+        write_nifti(folder / f"{name}.nii.gz", values, other.ijk_to_ras)
     for kind, values in (("images", ct.hu), ("labels", liver.astype("uint8"))):
         (folder / "cases" / kind).mkdir(parents=True)
         for name in ("one", "two"):  # of two patients, so that one can be left out

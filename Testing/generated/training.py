@@ -145,7 +145,20 @@ def settings(rng: np.random.Generator, folder: Path) -> str:
     return READ
 
 
-GIVEN = ("fit", "export", "keep", "average", "ablate", "designs", "calibrate", "stress", "pseudolabel", "fi", "")
+GIVEN = (
+    "fit",
+    "export",
+    "keep",
+    "average",
+    "ablate",
+    "designs",
+    "effects",
+    "calibrate",
+    "stress",
+    "pseudolabel",
+    "fi",
+    "",
+)
 """Commands that do nothing without sensible options, where others begin minutes of work; and two that are none."""
 
 

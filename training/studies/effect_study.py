@@ -6,7 +6,6 @@ One folder a run, one a bank that is made again without some effects; what is fi
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from training.data.bank import Bank
 from training.data.cases import Case, parse_cases
 from training.data.training_data import TrainingData
 from training.errors import UserError
-from training.evaluation.evaluate import evaluate, model
+from training.evaluation.evaluate import COLUMNS, evaluate, model
 from training.evaluation.stress import real
 from training.evaluation.stress.conditions import Condition, all_conditions
 from training.evaluation.stress.hard_cases import measure_conditions
@@ -142,7 +141,7 @@ def measured(file: Path, cases: list[Case], hard: list[Condition]) -> Result:
     records = measure_conditions(model(str(file)), hard, lambda line: None)["records"]
     trained = checkpoint.read(file)
     return {
-        "cases": {row.case: dataclasses.asdict(row.metrics) for row in rows},
+        "cases": {row.case: {name: getattr(row.metrics, name) for name in COLUMNS} for row in rows},
         "hard": [
             {name: record[name] for name in ("condition", "source", "kind", "figures")}
             | {"cases": len(record["cases"])}

@@ -129,7 +129,7 @@ def notes(results: list[Result]) -> Iterator[str]:
     """Runs, data, cases, and how to read the changes."""
     first = results[0]
     loop, data, cases, hard = first["loop"], first["data"], first["cases"], first["conditions"]
-    stored, scans = (part[1] for part in (first["volumes"][0], first["volumes"][-1]))
+    stored, scans = (part["volumes"] for part in (first["volumes"][0], first["volumes"][-1]))
     seeds = ", ".join(str(seed) for seed in runs_of(results, BASE))
     yield (
         f"- Equal runs of widths {first['cell']['student']}: {loop['steps']} steps of {loop['batch']} volumes, peak "

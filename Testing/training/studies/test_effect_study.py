@@ -163,7 +163,7 @@ def run(arm: str, seed: int, dice: list[float], hard: float, found: float) -> di
         "loop": {"steps": 2, "batch": 2, "rate": 0.004},
         "data": {"scan_share": 0.65, "spacing_mm": 4.0, "window": [8, 8, 8]},
         "conditions": {"names": ["ascites"], "volumes": 2},
-        "volumes": [["bank", 3, ""], ["scans", 5, ""]],
+        "volumes": [{"name": "bank", "volumes": 3}, {"name": "scans", "volumes": 5}],
         "cases": {name: figures | {"dice": value} for name, value in zip("ab", dice)},
         "hard": hard_cases,
         "seconds": {"cpu": 60.0, "wall": 60.0},
@@ -178,8 +178,9 @@ def test_changes_are_paired_by_seed():
         run("views: cut", 1, [0.92, 0.93], 0.72, 4.0),
     ]
     text = effect_table.markdown(results)
-    assert "| -1.00 |" in text and "-1.50 -0.50" in text and "0 of 4" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    [gain] = [row for row in rows if row[:2] == ["2-3", "views: cut"]]
+    assert gain[2:4] + gain[5:] == ["2", "-1.00", "-1.50 -0.50", "0 of 4"]
     assert ["views: cut", "+2.5 (+3.0 +2.0)"] in rows and ["nothing (all effects)", "75.0"] in rows
     assert ["views: cut", "+6.0 (+12.0 +0.0)", "+0.0 (+0.0 +0.0)"] in rows
     assert "the seeds differ by 2.00 Dice points" in text
