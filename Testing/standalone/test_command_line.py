@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from LiverGTANLib.core import measurements, weight_file
 from LiverGTANLib.standalone import command_line as cli
-from LiverGTANLib.standalone import image_files
+from LiverGTANLib.standalone import image_files, outputs
 from support.cases import ROOT
 from training.data import samples
 
@@ -110,12 +110,18 @@ def test_the_report_tells_what_was_done(sample, tmp_path):
 
 @pytest.mark.slow
 def test_the_picture_shows_slices_and_a_surface(sample, tmp_path):
+    from LiverGTANLib.standalone.picture import shaded as picture_of
+
     assert run(sample, "-o", tmp_path / "liver.nrrd", "--picture", tmp_path / "liver.png") == 0
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.png")))[..., :3].astype(int)
     assert picture.shape[1] > 1000
     for quarter in np.array_split(picture, 4, axis=1):
         reddish = (quarter[..., 0] - quarter[..., 2] > 40).sum()
         assert reddish > 100, "each view shows the liver in its color"
+    outputs.require_own_picture(tmp_path / "liver.png")
+    few = np.zeros((20, 20, 20), np.float32)
+    few[10, 10, 10:12] = 1
+    assert not picture_of(few).any(), "smoothing leaves nothing of a few voxels"
 
 
 @pytest.mark.slow

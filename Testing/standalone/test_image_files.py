@@ -17,6 +17,7 @@ from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone.dicom.reader import read_dicom
+from LiverGTANLib.standalone.file_segmentation import write_report
 from LiverGTANLib.standalone.image_files import (
     CtFile,
     image_of,
@@ -26,7 +27,7 @@ from LiverGTANLib.standalone.image_files import (
     read_labels,
     write_mask,
 )
-from LiverGTANLib.standalone.outputs import require_own_mask
+from LiverGTANLib.standalone.outputs import require_own_mask, require_own_picture, require_own_report
 from support.dicom_cases import ctSlices, ijkToRas, save, smallHu
 from support.full_disk import fullDisk
 
@@ -722,6 +723,24 @@ def test_a_mask_that_was_changed_since_is_known(tmp_path, student, suffix):
             require_own_mask(path)
     path.write_bytes(b"")  # as `mktemp` makes it
     require_own_mask(path)
+
+
+def test_reports_and_pictures_take_the_place_of_reports_and_pictures_alone(tmp_path):
+    report, picture = tmp_path / "ct.json", tmp_path / "ct.png"
+    for path, require in ((report, require_own_report), (picture, require_own_picture)):
+        require(None)
+        require(path)
+        path.write_bytes(b"")
+        require(path)
+        path.write_text('{"Modality": "CT", "ConversionSoftware": "dcm2niix"}')
+        with pytest.raises(InputError, match="it would be lost"):
+            require(path)
+        with pytest.raises(InputError, match="it would be lost"):
+            path.write_bytes(b"\x89PNG")
+            require(path)
+    for content in ({"input": "a", "volume_ml": 1}, [{"input": "a", "error": "no image"}], []):
+        write_report(report, content)
+        require_own_report(report)
 
 
 def test_a_dicom_segmentation_of_another_format_is_refused(hu, tmp_path, student):

@@ -97,6 +97,14 @@ LARGEST_STEP, STEP_SLICES, END_SLICES = 2.2, 4, 3
 turned or of another scan: at most 1.9 in the same CTs; more in 38 of 39 when half of the slices were mirrored, or a
 quarter put in reverse order. So many slices at the ends of a scan do not count: resampling leaves partial ones."""
 
+STEP_ROWS, STEP_PIXELS, STEP_HU = 64, 8, (-200, 300)
+LARGEST_SINGLE_STEP, LEAST_SINGLE_STEP = 1.35, 0.8
+"""A step between two slices, in means of so many pixels of every few rows, clipped to what tissue has, is at most 1.26
+times the largest and at least 0.88 times the smallest of two before and two after in 38 CTs of the training's data
+folder and the samples. With one slice left out it is larger than this in 94 % of all places, in half of them where
+slices are 8 mm apart or more; with a noisy copy of the slice before in its place it is smaller in 99 % (noise of 10 HU)
+and 43 % (20 HU)."""
+
 LARGEST_PIXEL_RATIO = 1.25
 """Scanners make square pixels."""
 
@@ -197,8 +205,7 @@ def _check_extent(ct: CtVolume) -> Iterator[Finding]:
     elif ct.cells() > MOST_CELLS:
         yield Finding(True, too_large(ct, SPACING_MM))
         return
-    nearest = np.abs(np.asarray(ct.ijk_to_ras, float)[:3, :3] / ct.spacing).argmax(axis=0)
-    if nearest[2] == 2 and ct.spacing[:2].max() > LARGEST_PIXEL_RATIO * ct.spacing[:2].min():
+    if _is_axial(ct) and ct.spacing[:2].max() > LARGEST_PIXEL_RATIO * ct.spacing[:2].min():
         yield Finding(
             False,
             f"A pixel is {ct.spacing[0]:.3g} x {ct.spacing[1]:.3g} mm, and scanners make square ones: if the volume's "
@@ -206,6 +213,11 @@ def _check_extent(ct: CtVolume) -> Iterator[Finding]:
         )
     if ct.spacing.max() > THICK_SLICES_MM:
         yield Finding(False, f"Slices are {ct.spacing.max():.1f} mm apart: the mask will be rough between them.")
+
+
+def _is_axial(ct: CtVolume) -> bool:
+    """Whether slices lie across the body, as scanners make them."""
+    return int(np.abs(np.asarray(ct.ijk_to_ras, float)[:3, 2]).argmax()) == 2
 
 
 def _check_values(ct: CtVolume) -> Iterator[Finding]:
@@ -219,7 +231,8 @@ def _check_values(ct: CtVolume) -> Iterator[Finding]:
     found = list(_check_hu(_sample(ct.hu), ct)) or list(_check_flat(ct.hu))
     yield from found
     if not any(finding.blocking for finding in found):
-        yield from _check_slices(ct.hu)
+        about_slices = list(_check_slices(ct.hu))
+        yield from about_slices or (_check_single_slices(ct.hu) if _is_axial(ct) else ())
 
 
 def _sample(hu: np.ndarray) -> np.ndarray:
@@ -432,6 +445,36 @@ def _check_order(next_one: np.ndarray, second_next: np.ndarray) -> Iterator[Find
             False,
             f"Slices {inside[worst] + 1} and {inside[worst] + 2} do not fit together: slices may be missing, turned or "
             "of another scan; look at the scan in another direction.",
+        )
+
+
+def _check_single_slices(hu: np.ndarray) -> Iterator[Finding]:
+    """Is one slice missing, or a copy of its neighbor with other noise? Steps between means of a few pixels, in which
+    noise counts little, are compared with those beside them."""
+    rows = hu[:, :: max(1, hu.shape[1] // STEP_ROWS), : hu.shape[2] // STEP_PIXELS * STEP_PIXELS]
+    values = np.clip(rows if hu.dtype == np.int16 else rows.astype(np.float32), *STEP_HU)
+    sums = values[..., ::STEP_PIXELS].copy()
+    for first in range(1, STEP_PIXELS):
+        sums += values[..., first::STEP_PIXELS]
+    sums = sums.reshape(len(hu), -1)
+    steps = np.maximum(np.abs(sums[1:] - sums[:-1]).mean(axis=1) / STEP_PIXELS, 1.0)[END_SLICES - 2 : 2 - END_SLICES]
+    if len(steps) < 5:
+        return
+    around = np.lib.stride_tricks.sliding_window_view(steps, 5)
+    beside = around[:, (0, 1, 3, 4)]
+    apart, alike = around[:, 2] / beside.max(axis=1), around[:, 2] / beside.min(axis=1)
+    widest, closest = int(apart.argmax()) + END_SLICES + 1, int(alike.argmin()) + END_SLICES + 1
+    if alike.min() < LEAST_SINGLE_STEP:
+        yield Finding(
+            False,
+            f"Slices {closest} and {closest + 1} are more alike than others: one may be a copy of the other, so that "
+            "volumes are wrong; look at the scan in another direction.",
+        )
+    elif apart.max() > LARGEST_SINGLE_STEP:
+        yield Finding(
+            False,
+            f"From slice {widest} to {widest + 1} the body changes more than from one slice to the next before and "
+            "after: one may be missing there, so that volumes are wrong; look at the scan in another direction.",
         )
 
 

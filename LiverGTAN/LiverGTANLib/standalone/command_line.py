@@ -19,7 +19,13 @@ from .cohort.cases import MASK_SUFFIX
 from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, read_reference, reference_offset, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
-from .outputs import require_own_mask, require_unprotected, require_writable
+from .outputs import (
+    require_own_mask,
+    require_own_picture,
+    require_own_report,
+    require_unprotected,
+    require_writable,
+)
 
 BAD_INPUT = 2
 THRESHOLDS = (0.01, 0.99)
@@ -67,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a folder, made if need be, in which a later run goes on and {PAGE} shows all; or, for one input, a file "
         f"ending in {', '.join(OUTPUT_SUFFIXES)}",
     )
-    add("--overwrite", action="store_true", help="replace OUTPUT also if it was edited, or is of another program")
+    add("--overwrite", action="store_true", help="replace files that were edited, or are of another program")
     add("--format", choices=OUTPUT_SUFFIXES, help=f"of the masks in an output folder ({MASK_SUFFIX})")
     add(
         "--student",
@@ -158,6 +164,8 @@ def _segment_one(options: argparse.Namespace, engine: Engine) -> int:
     require_writable(outputs, source.files)
     if not options.overwrite:
         require_own_mask(options.output)
+        require_own_report(options.report)
+        require_own_picture(options.picture)
     reference = read_reference(source.ct, *options.reference) if options.reference else None
     result = segment_file(path, source, seconds, engine, _parameters(options))
     if reference is not None:

@@ -6,9 +6,15 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.files import real_path
+from ..core.files import parse_json, read_bytes, real_path
 from ..core.volume import InputError
 from .image_files import is_as_written
+
+LARGEST_REPORT = 2**28
+"""Bytes; a case has some thousands."""
+
+PICTURE_SOFTWARE, PICTURE_START = "LiverGTAN", 2**12
+"""What a picture states as the program that drew it, and in how many bytes from its start (PNG, textual data)."""
 
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -43,11 +49,42 @@ def require_unprotected(outputs: Iterable[Path | None]) -> None:
 
 def require_own_mask(path: Path) -> None:
     """Raise InputError when a mask is there that this program did not write, or that was edited since."""
-    if path.exists() and path.stat().st_size and not is_as_written(path):
+    if _holds_something(path) and not is_as_written(path):
         raise InputError(
             f"{path} exists and is not as this program wrote it (edited since, or of another program): it would be "
             "lost; move it, give another name, or add --overwrite."
         )
+
+
+def require_own_report(path: Path | None) -> None:
+    """Raise InputError when a file is there that is no report: dcm2niix writes `scan.json` beside a scan, too."""
+    if path is not None and _holds_something(path) and not _is_report(path):
+        raise InputError(
+            f"{path} exists and is no report of this program: it would be lost; move it, or give another name."
+        )
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        content = parse_json(read_bytes(path, LARGEST_REPORT))
+    except ValueError:
+        return False
+    cases = content if isinstance(content, list) else [content]
+    return all(isinstance(case, dict) and "input" in case and {"volume_ml", "error"} & case.keys() for case in cases)
+
+
+def require_own_picture(path: Path | None) -> None:
+    """Raise InputError when a file is there that is no picture of this program."""
+    if path is not None and _holds_something(path):
+        with path.open("rb") as stream:
+            if PICTURE_SOFTWARE.encode() not in stream.read(PICTURE_START):
+                raise InputError(
+                    f"{path} exists and is no picture of this program: it would be lost; move it, or give another name."
+                )
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _require_no_circle(path: Path) -> None:

@@ -10,6 +10,7 @@ from ..core.segmenter import BoxMask
 from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import HU_WINDOW, CtVolume, InputError
 from .cohort.thumbnail import largest_slice
+from .outputs import PICTURE_SOFTWARE
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -46,7 +47,7 @@ def save_picture(path: str | Path, ct: CtVolume, mask: BoxMask, title: str) -> N
     FigureCanvasAgg(figure)
     path = Path(path)
     with atomic_write(path, ".png") as temporary:
-        figure.savefig(temporary, dpi=100, facecolor="black")
+        figure.savefig(temporary, dpi=100, facecolor="black", metadata={"Software": PICTURE_SOFTWARE})
 
 
 def _draw_slices(axes, image: np.ndarray, share: np.ndarray) -> None:
@@ -86,6 +87,8 @@ def _light(volume: np.ndarray) -> np.ndarray:
     """Rays run along the middle axis from its start; brightness follows the surface's slope."""
     hit: np.ndarray = volume > 0.5
     seen = np.asarray(hit.any(axis=1))
+    if not seen.any():  # of a few voxels, smoothing leaves nothing
+        return np.zeros((64, 64, 3))
     depth = hit.argmax(axis=1)
     slopes = [np.take_along_axis(np.gradient(volume, axis=axis), depth[:, None], axis=1)[:, 0] for axis in range(3)]
     length = np.linalg.norm(slopes, axis=0) + 1e-6

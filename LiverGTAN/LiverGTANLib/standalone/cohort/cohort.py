@@ -12,7 +12,7 @@ from ...core.engines.engine import Engine
 from ...core.engines.factory import AUTOMATIC
 from ...core.files import PARTIAL
 from ...core.postprocess import PostprocessSettings
-from ..outputs import require_writable
+from ..outputs import require_own_report, require_writable
 from . import PAGE, records
 from .case_segmentation import CaseTask, request_of, segment_case
 from .cases import MASK_SUFFIX, CohortCase, find_cases
@@ -74,6 +74,7 @@ def segment_cohort(options: CohortOptions, engine: Engine) -> CohortResult:
     plan = make_plan(cases, folder, options.format, options.settings, request, options.engine)
     outputs = [*(folder / name for name in plan.order), folder / TABLE, folder / PAGE, options.report]
     require_writable(outputs, [case.path for case in cases])
+    require_own_report(options.report)
     (folder / records.FOLDER).mkdir(parents=True, exist_ok=True)
     with locked(folder, folder / records.FOLDER):
         _announce(plan, options.format, repeated, _of_several_ids(cases))
