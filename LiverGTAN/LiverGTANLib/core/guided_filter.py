@@ -16,7 +16,7 @@ from .boxes import Box
 from .model_grid import ModelGrid
 from .postprocess import Analysis, PostprocessedLogits
 from .resample import Tile
-from .volume import CtVolume
+from .volume import CtVolume, median
 
 GUIDE_HU = (-60.0, 240.0)
 """The CT is clipped to this range, from fat to the brightest enhanced tissue; beyond it are no borders of the liver."""
@@ -296,7 +296,7 @@ def noise_hu(hu: np.ndarray, grid: ModelGrid, logits: np.ndarray) -> float:
     if len(all_pairs) < FEWEST_PAIRS:
         return 0.0
     # The median of the absolute value of a normal variable is 0.6745 standard deviations.
-    return float(np.median(all_pairs) / 0.6745 / np.sqrt(2))
+    return float(median(all_pairs) / 0.6745 / np.sqrt(2))
 
 
 def _voxels(matrix: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .model_grid import LARGEST_SHEAR_DEGREES
-from .volume import HU_WINDOW, MOST_CELLS, SPACING_MM, CtVolume, InputError, too_large
+from .volume import HU_WINDOW, MOST_CELLS, SPACING_MM, CtVolume, InputError, median, too_large
 
 FEWEST_SLICES = 4
 """Fewer are refused. Chosen: less is a localizer or a few pages, not a volume."""
@@ -364,7 +364,7 @@ def _check_peaks(hu: np.ndarray) -> Iterator[Finding]:
     inner = hu[(hu > hu.min()) & (hu < hu.max())]  # at the ends are padding and what was clipped
     shift, better = _best_shift(inner)
     low = inner[inner < BODY_HU[0]]
-    air = float(np.median(low)) if low.size > LEAST_AIR * inner.size else 0.0
+    air = float(median(low)) if low.size > LEAST_AIR * inner.size else 0.0
     if better > LEAST_BETTER_SHIFT and abs(shift) >= LEAST_SHIFT_HU:
         yield Finding(
             False,
@@ -438,7 +438,7 @@ def _check_order(next_one: np.ndarray, second_next: np.ndarray) -> Iterator[Find
         return
     places = inside[:, None] + np.array(around)
     neighbors = np.where((places >= 0) & (places < len(next_one)), next_one[places % len(next_one)], np.nan)
-    ratio = next_one[inside] / np.maximum(np.nanmedian(neighbors, axis=1), 1.0)
+    ratio = next_one[inside] / np.maximum(median(neighbors), 1.0)
     worst = int(ratio.argmax())
     if ratio[worst] > LARGEST_STEP:
         yield Finding(

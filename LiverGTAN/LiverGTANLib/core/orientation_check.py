@@ -16,6 +16,7 @@ import numpy as np
 from .engines.engine import Engine
 from .input_checks import Finding
 from .postprocess import Analysis
+from .volume import median
 
 LEAST_RATIO = 1.15
 """By this factor the score of a mirrored copy must be larger; see above."""
@@ -91,27 +92,32 @@ def suspected_orders(image: np.ndarray) -> list[tuple[int, ...]]:
     inside = image > TISSUE
     if not inside.any():
         return []
-    ends = [_least_end(inside, axis) for axis in range(3)]
+    areas = _areas(inside)
+    ends = [_least_end(along) for along in areas]
     through = int(np.argmax(ends))
     if ends[through] > CUT_SHARE and ends[0] < UNCUT_SHARE * ends[through]:
         return [order for order in itertools.permutations(range(3)) if order[0] == through]
-    return [(0, 2, 1)] if _spread(inside, 1) > LARGEST_DEPTH * _spread(inside, 2) else []
+    return [(0, 2, 1)] if _spread(areas[1]) > LARGEST_DEPTH * _spread(areas[2]) else []
 
 
-def _areas(inside: np.ndarray, axis: int) -> np.ndarray:
-    """Cells of the body in each plane across an axis."""
-    return np.count_nonzero(inside, axis=tuple({0, 1, 2} - {axis}))
+def _areas(inside: np.ndarray) -> list[np.ndarray]:
+    """Cells of the body in each plane across each axis."""
+    # Bytes are added a dozen times as fast as wider numbers, and hold the sum of so many.
+    columns = np.zeros(inside.shape[1:], int)
+    for part in range(0, len(inside), 255):
+        columns += inside[part : part + 255].view(np.uint8).sum(axis=0, dtype=np.uint8)
+    return [np.array([np.count_nonzero(plane) for plane in inside]), columns.sum(axis=1), columns.sum(axis=0)]
 
 
-def _least_end(inside: np.ndarray, axis: int) -> float:
+def _least_end(areas: np.ndarray) -> float:
     """The smaller of the areas near the two ends of the body, in parts of the median one."""
-    areas = np.trim_zeros(_areas(inside, axis))
+    areas = np.trim_zeros(areas)
     near = min(CUT_CELLS, (len(areas) - 1) // 2)
-    return float(min(areas[near], areas[-1 - near]) / np.median(areas))
+    return float(min(areas[near], areas[-1 - near]) / median(areas))
 
 
-def _spread(inside: np.ndarray, axis: int) -> float:
-    areas, places = _areas(inside, axis), np.arange(inside.shape[axis])
+def _spread(areas: np.ndarray) -> float:
+    places = np.arange(len(areas))
     return float(np.sqrt(np.average((places - np.average(places, weights=areas)) ** 2, weights=areas)))
 
 

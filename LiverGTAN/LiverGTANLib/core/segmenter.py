@@ -21,7 +21,7 @@ from .postprocess import (
     neighborhoods,
     postprocess_logits,
 )
-from .volume import AIR, CtVolume, to_model_grid
+from .volume import AIR, CtVolume, median, to_model_grid
 
 FEWEST_CELLS = 4
 """Components and holes on the scan's grid that are smaller than this many cells of the model grid, 0.11 mL, are specks,
@@ -257,7 +257,7 @@ def _unusual_body(analysis: Analysis) -> str:
 def _cross_section_cm2(analysis: Analysis) -> float:
     """Area of what is denser than air, median of the slices that hold any; 0 when none does."""
     cells = np.array([np.count_nonzero(plane > AIR) for plane in analysis.image])
-    return float(np.median(cells[cells > 0])) * (analysis.spacing_mm / 10) ** 2 if cells.any() else 0.0
+    return float(median(cells[cells > 0])) * (analysis.spacing_mm / 10) ** 2 if cells.any() else 0.0
 
 
 def mask(analysis: Analysis, ct: CtVolume, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> BoxMask:

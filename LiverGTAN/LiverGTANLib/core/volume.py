@@ -135,6 +135,17 @@ def scale_hu(hu: np.ndarray, hu_window: tuple[float, float]) -> np.ndarray:
     return scaled
 
 
+def median(values: np.ndarray) -> np.ndarray:
+    """Along the last axis, of numbers that are not NaN; each row has some.
+
+    As `np.nanmedian`, which loads `numpy.ma`: 15 ms of processor time, a fortieth of a small scan on the command line.
+    """
+    ordered = np.sort(values, axis=-1)
+    count = np.count_nonzero(~np.isnan(ordered), axis=-1, keepdims=True)
+    low, high = (np.take_along_axis(ordered, place // 2, axis=-1)[..., 0] for place in (count - 1, count))
+    return (low + high) / 2
+
+
 def to_model_grid(
     ct: CtVolume,
     spacing_mm: float = SPACING_MM,
