@@ -52,21 +52,24 @@ class Batches:
 
 
 def near_liver(label: torch.Tensor) -> torch.Tensor:
-    """Liver and a shell of one to two blocks around it, as 0/1 of the label's shape.
+    """Liver and a shell of one to two blocks around it, as 0/1 of the label's shape; of logits, where they exceed 0.
 
     More than nine voxels in ten are easy background, so near and far are weighed apart (see `voxel_weights`).
     """
     blocks = functional.max_pool3d(label.float(), BLOCK, BLOCK, ceil_mode=True)
-    blocks = (functional.max_pool3d(blocks, 3, 1, 1) > 0).float()
-    grown = blocks
-    for axis in (2, 3, 4):
+    grown = (functional.max_pool3d(blocks, 3, 1, 1) > 0).float()
+    for axis in (4, 3, 2):  # the last repetition, which writes the most, copies whole slices
         grown = grown.repeat_interleave(BLOCK, axis)
     return grown[:, :, : label.shape[2], : label.shape[3], : label.shape[4]]
 
 
 def voxel_weights(label: torch.Tensor) -> torch.Tensor:
-    """Voxel weights with mean 1 a volume: near and far share equally; uniform where one of the two is empty."""
+    """Voxel weights with mean 1 a volume: near and far share equally; uniform where one of the two is empty.
+
+    label: see `near_liver`.
+    """
     inside = near_liver(label)
     share = inside.mean((2, 3, 4), keepdim=True)
-    weights = inside / (2 * share.clamp_min(1e-6)) + (1 - inside) / (2 * (1 - share).clamp_min(1e-6))
-    return torch.where((share > 0) & (share < 1), weights, torch.ones_like(weights))
+    both = (share > 0) & (share < 1)
+    near, far = (torch.where(both, 1 / (2 * part), 1.0) for part in (share, 1 - share))
+    return torch.where(inside > 0, near, far)

@@ -127,8 +127,9 @@ def distillation_weights(batch: TrainingBatch, teacher: torch.Tensor) -> torch.T
     """Voxel weights for distillation; where there is no label, the teacher's mask says what is near the liver."""
     if batch.labelled.all():
         return batch.weights
-    guessed = voxel_weights((teacher.detach() > 0).float())
-    return torch.where(batch.labelled.reshape(-1, 1, 1, 1, 1) > 0, batch.weights, guessed)
+    weights, unlabelled = batch.weights.clone(), batch.labelled == 0
+    weights[unlabelled] = voxel_weights(teacher.detach()[unlabelled])
+    return weights
 
 
 def distillation_loss(settings: DistillSettings) -> losses.DistillationLoss:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from training.options import LossName
@@ -25,9 +27,46 @@ liver are about 50,000 voxels of 3 mm. Chosen at the beginning and never varied.
 def dice(logits: torch.Tensor, label: torch.Tensor, smooth: float = DICE_SMOOTHING) -> torch.Tensor:
     """1 - soft Dice a volume (B,), with squared denominators (Milletari et al. 2016): zero only where probability
     equals the fraction."""
-    p = logits.sigmoid()
-    overlap = (p * label).sum((1, 2, 3, 4))
-    return 1 - (2 * overlap + smooth) / ((p * p).sum((1, 2, 3, 4)) + (label * label).sum((1, 2, 3, 4)) + smooth)
+    return Dice.apply(logits, label, smooth)
+
+
+class Dice(torch.autograd.Function):
+    """`dice` with its gradient in closed form: 12 instead of 17 passes over the volume."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, label: torch.Tensor, smooth: float) -> torch.Tensor:
+        p = logits.sigmoid()
+        overlap, squares = ((p * one).sum((1, 2, 3, 4), keepdim=True) for one in (label, p))
+        top, bottom = 2 * overlap + smooth, squares + (label * label).sum((1, 2, 3, 4), keepdim=True) + smooth
+        ctx.save_for_backward(p, label, top, bottom)
+        return 1 - (top / bottom).flatten()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        p, label, top, bottom = ctx.saved_tensors
+        grad = 2 * grad.reshape(top.shape) / bottom
+        by_p = (p * (grad * top / bottom)).addcmul_(label, -grad)
+        return by_p.mul_(torch.addcmul(p, p, p, value=-1)), None, None
+
+
+class CrossEntropy(torch.autograd.Function):
+    """Mean over each volume (B,) of the cross entropy of two classes by one logit, a voxel's times its weight.
+
+    target: probabilities. The gradient in closed form takes 4 passes over the volume where autograd's takes 8.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits, target, weights)
+        return functional.softplus(logits).addcmul_(logits, target, value=-1).mul_(weights).mean((1, 2, 3, 4))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        logits, target, weights = ctx.saved_tensors
+        grad = grad.reshape(-1, 1, 1, 1, 1) / logits[0].numel()
+        return logits.sigmoid().sub_(target).mul_(weights).mul_(grad), None, None
 
 
 def segmentation(
@@ -38,8 +77,7 @@ def segmentation(
     So every labelled volume weighs the same in whatever batch, and on however many processes, it comes.
     `weights` are those of `batches.voxel_weights`; `labelled` is (B,) of 0/1.
     """
-    cross = functional.binary_cross_entropy_with_logits(logits, label, weight=weights, reduction="none")
-    volumes = dice(logits, label) + cross.mean((1, 2, 3, 4))
+    volumes = dice(logits, label) + CrossEntropy.apply(logits, label, weights)
     return (volumes * labelled).mean()
 
 
@@ -63,10 +101,11 @@ def kl(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temp
     """
     ours, theirs = student / temperature, teacher.detach() / temperature
     if student.shape[1] == 1:  # the same for two classes, in a third of the time
-        divergence = theirs.sigmoid() * (theirs - ours) + functional.softplus(ours) - functional.softplus(theirs)
-    else:
-        ours, theirs = ours.log_softmax(1), theirs.log_softmax(1)
-        divergence = (theirs.exp() * (theirs - ours)).sum(1, keepdim=True)
+        target = theirs.sigmoid()
+        cross, entropy = (CrossEntropy.apply(one, target, weights) for one in (ours, theirs))
+        return temperature**2 * (cross - entropy).mean()
+    ours, theirs = ours.log_softmax(1), theirs.log_softmax(1)
+    divergence = (theirs.exp() * (theirs - ours)).sum(1, keepdim=True)
     return temperature**2 * (weights * divergence).mean()
 
 

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn import functional
 
 from training.data.batches import near_liver, voxel_weights
 from training.model import losses
@@ -163,6 +164,38 @@ def test_dice_agrees_with_its_definition_on_masks():
     value = losses.dice((other * 2 - 1) * 40, label, smooth=0.0)[0]
     overlap = 2 * (label[0] * other[0]).sum() / (label[0].sum() + other[0].sum())
     assert value.item() == pytest.approx(1 - overlap.item(), abs=1e-6)
+
+
+def plain_segmentation(output, label, weights, labelled):
+    p = output.sigmoid()
+    sums = [part.sum((1, 2, 3, 4)) for part in (p * label, p * p, label * label)]
+    overlap = 1 - (2 * sums[0] + losses.DICE_SMOOTHING) / (sums[1] + sums[2] + losses.DICE_SMOOTHING)
+    cross = functional.binary_cross_entropy_with_logits(output, label, weight=weights, reduction="none")
+    return ((overlap + cross.mean((1, 2, 3, 4))) * labelled).mean()
+
+
+def plain_kl(output, teacher, weights, temperature=2.0):
+    ours, theirs = output / temperature, teacher / temperature
+    divergence = theirs.sigmoid() * (theirs - ours) + functional.softplus(ours) - functional.softplus(theirs)
+    return temperature**2 * (weights * divergence).mean()
+
+
+@pytest.mark.parametrize(
+    ("fast", "plain"), [(losses.segmentation, plain_segmentation), (losses.kl, plain_kl)], ids=["segmentation", "kl"]
+)
+def test_gradients_in_closed_form_are_those_of_autograd(fast, plain):
+    """Logits so large that a probability is 1 in float32 are among them."""
+    label, teacher = block_label(), logits(1, 5, (24, 24, 24), scale=10.0).float()
+    label[1, :, 3:9, 3:9, 3:9] = 0.4
+    known = {plain_segmentation: (label, voxel_weights(label), torch.tensor([1.0, 0.5]))}
+    found = []
+    for loss in (fast, plain):
+        output = logits(1, 3, label.shape[2:], scale=20.0).float().requires_grad_()
+        value = loss(output, *known.get(plain, (teacher, voxel_weights(label))))
+        (3 * value).backward()
+        found.append((value.detach(), output.grad))
+    assert torch.allclose(*(value for value, _ in found), rtol=1e-5)
+    assert torch.allclose(*(gradient for _, gradient in found), rtol=1e-3, atol=1e-9)
 
 
 def test_volumes_without_a_label_do_not_teach_segmentation():
