@@ -82,19 +82,25 @@ def add(image: torch.Tensor, label: torch.Tensor, effusion: Effusion) -> None:
 
 def inside_body(image: torch.Tensor) -> torch.Tensor:
     """Voxels with tissue on all four sides in their slice: lung and bowel, not the room."""
-    tissue = (image > AIR).to(torch.uint8)
-    sides = [tissue.cummax(axis).values * tissue.flip(axis).cummax(axis).values.flip(axis) for axis in (1, 2)]
-    return (sides[0] * sides[1]).bool()
+    tissue = image > AIR
+    inside = torch.ones_like(tissue)
+    for axis in (1, 2):
+        n, like = image.shape[axis], [-1 if other == axis else 1 for other in range(3)]
+        place = torch.arange(n, dtype=torch.int16, device=image.device).reshape(like)
+        inside &= place >= torch.where(tissue, place, n).amin(axis, keepdim=True)
+        inside &= place <= torch.where(tissue, place, -1).amax(axis, keepdim=True)
+    return inside
 
 
 def dilated(mask: torch.Tensor, voxels: int) -> torch.Tensor:
     """The mask grown by a cube of that half width."""
-    grown = mask[None, None].float()
     for axis in range(3):
-        size, pad = [1, 1, 1], [0, 0, 0]
-        size[axis], pad[axis] = 2 * voxels + 1, voxels
-        grown = functional.max_pool3d(grown, size, 1, pad)
-    return grown[0, 0] > 0
+        for _ in range(voxels):
+            grown, inner = mask.clone(), mask.shape[axis] - 1
+            grown.narrow(axis, 1, inner).logical_or_(mask.narrow(axis, 0, inner))
+            grown.narrow(axis, 0, inner).logical_or_(mask.narrow(axis, 1, inner))
+            mask = grown
+    return mask
 
 
 def surface_height(shape: torch.Size, effusion: Effusion, generator: torch.Generator) -> torch.Tensor:
