@@ -1,8 +1,9 @@
-"""Training steps per second by role, plainly and as the loop runs them; prints a Markdown table.
+"""Processor time of training steps by method, in float32 and bf16; prints a Markdown table.
 
-Plainly: float32, torch's default memory layout, allocator and waiting threads. The loop: bf16 where native,
-channels-last, freed memory kept, waiting threads asleep. Each setting runs in a process of its own, because allocator
-and threads are set for the whole process.
+What is timed is what `fit` runs, on two scans made up of noise, of which one is labelled, with a teacher of random
+weights: the batch of views, the teacher's answers, then forward, losses, backward and update of all trained networks.
+Views are drawn on other threads while a step computes, so with a second processor a step takes the longer of the two.
+Each row is measured in a process of its own, because allocator and threads are set for the whole process.
 
     make benchmark-training_steps [ARGUMENTS="--threads 2 --steps 10"]
 """
@@ -11,75 +12,106 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-ROLES = {
-    "teacher": (16, 32, 64, 128),
-    "assistant": (9, 18, 36, 62),
-    "student-100k": (5, 10, 20, 30),
-    "student-30k": (4, 6, 12, 13),
+sys.path[:0] = [str(ROOT), str(ROOT / "LiverGTAN")]
+TEACHER = (16, 32, 64, 128)
+STUDENTS = {"100k": (5, 10, 20, 30), "30k": (4, 6, 12, 13)}
+METHODS = {  # row -> (kind, shares of the run at which the assistant grows)
+    "labels alone": ("student", (1.0,)),
+    "KD": ("kd", (1.0,)),
+    "GTAN, assistant of the student's size": ("gtan", (1.0,)),
+    "GTAN, half grown": ("gtan", (0.0, 1.0)),
+    "GTAN, of the teacher's size": ("gtan", (0.0,)),
 }
-SETTINGS = ("plain", "loop")
-SHAPE = (2, 1, 64, 96, 112)
+PRECISIONS = ("32-true", "bf16-mixed")
+SCAN = (160, 224, 256)
 
 
-def measure(role: str, setting: str, threads: int, steps: int) -> float:
-    """Steps per second of forward, loss, backward and update on random volumes, without reading data."""
-    if setting == "loop":
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `python -m training` does before torch is loaded
-    import torch
+def scans(folder: Path) -> Path:
+    """A scan bank of a labelled and an unlabelled scan."""
+    import numpy as np
 
-    from training.fit import machine
-    from training.model import losses
+    from training.data import scan_bank
+    from training.data.scan_bank import ScanToStore
+
+    random = np.random.default_rng(0)
+    label = np.zeros(SCAN, np.uint8)
+    label[40:110, 60:160, 40:150] = 255
+    made = []
+    for number in range(2):
+        hu = random.normal(60, 40, SCAN).astype(np.float32)
+        hu[:, :20], hu[90:, 60:140, 40:120] = -1000, -800
+        made.append(ScanToStore(f"scan{number}", f"patient{number}", 1.0, "", hu, None if number else label))
+    about = {"spacing_mm": 2.0, "hu_window": [-160.0, 240.0], "origin": "noise"}
+    return scan_bank.write(folder / "scans", iter(made), about).path
+
+
+def measure(row: str, student: str, precision: str, threads: int, steps: int) -> list[float]:
+    """Milliseconds of processor time a step for views (mean), teacher and the rest (medians)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `python -m training` does before torch is loaded
+    from training.data.batches import Batches
+    from training.fit import loop, machine, train
     from training.model.nets import UNet3D
+    from training.options import Config, DataSettings, GrowthSettings, MachineSettings, Roles
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    net, image = UNet3D(ROLES[role]), torch.randn(SHAPE)
-    precision = "32-true"
-    if setting == "loop":
-        machine.keep_freed_memory()
-        precision = machine.best_precision()
-        net = net.to(memory_format=torch.channels_last_3d)
-        image = image.contiguous(memory_format=torch.channels_last_3d)
-    label = (torch.rand(SHAPE) > 0.9).float()
-    weights, known = torch.ones(SHAPE), torch.ones(SHAPE[0])
-    optimizer = torch.optim.AdamW(net.parameters())
-    times = []
-    for _ in range(steps + 2):
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = net(image)
-        losses.segmentation(logits.float(), label, weights, known).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        times.append(time.perf_counter() - start)
-    return 1 / sorted(times[2:])[steps // 2]
+    kind, grow_at = METHODS[row]
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config(
+            data=DataSettings(bank=(), scans=scans(Path(folder))),
+            growth=GrowthSettings(grow_at=grow_at),
+            machine=MachineSettings(accelerator="cpu", threads=threads, precision=precision),
+        )
+        fabric = machine.start(config)
+        train.teachers_of = lambda *_: [UNet3D(TEACHER)]
+        task = train.student_task(train.Method(kind), Roles(student_widths=STUDENTS[student]), config, None)
+        run = loop.TrainingRun(task, config, fabric, Path(folder) / "checkpoint.pt")
+        batches = Batches(config, 0, 1, fabric.device)
+        rows = []
+        for _ in range(steps + 2):
+            run.grow_if_due()
+            marks = [time.process_time()]
+            batch = batches.at(run.step)
+            marks.append(time.process_time())
+            known = run.teacher_outputs(batch, False)
+            marks.append(time.process_time())
+            run.update(batch, known)
+            marks.append(time.process_time())
+            rows.append([1000 * (after - before) for before, after in pairwise(marks)])
+    views, teacher, rest = zip(*rows[2:], strict=True)
+    return [statistics.fmean(views), statistics.median(teacher), statistics.median(rest)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--one", nargs=2, metavar=("ROLE", "SETTING"), help="measure one and print the number")
+    parser.add_argument("--student", choices=STUDENTS, default="100k")
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS)
+    parser.add_argument("--one", nargs=2, metavar=("ROW", "PRECISION"), help="measure one and print the numbers")
     options = parser.parse_args()
     if options.one:
-        print(measure(*options.one, options.threads, options.steps))
+        row, precision = options.one
+        print(*measure(row, options.student, precision, options.threads, options.steps))
         return
-    print(f"Steps per second, batch {SHAPE[0]} of {SHAPE[2]} x {SHAPE[3]} x {SHAPE[4]}, {options.threads} threads\n")
-    print("| Role | plain | loop | ratio |\n|---|---|---|---|")
-    for role in ROLES:
-        words = [sys.executable, __file__, "--threads", str(options.threads), "--steps", str(options.steps)]
-        rates = [
-            float(subprocess.run([*words, "--one", role, setting], capture_output=True, text=True, check=True).stdout)
-            for setting in SETTINGS
-        ]
-        print(f"| {role} | {rates[0]:.2f} | {rates[1]:.2f} | {rates[1] / rates[0]:.1f} |", flush=True)
+    print(f"Processor time of a step in ms, student {options.student}, {options.threads} threads\n")
+    print("| Method | precision | views | teacher | networks and losses | steps a second without views |")
+    print("|---|---|---|---|---|---|")
+    common = ["--threads", str(options.threads), "--steps", str(options.steps), "--student", options.student]
+    for precision in options.precision:
+        for row in METHODS:
+            words = [sys.executable, __file__, *common, "--one", row, precision]
+            answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+            views, teacher, rest = map(float, answer.split())
+            rate = 1000 / (teacher + rest)
+            print(f"| {row} | {precision} | {views:.0f} | {teacher:.0f} | {rest:.0f} | {rate:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

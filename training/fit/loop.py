@@ -10,8 +10,9 @@ import logging
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -349,25 +350,26 @@ def require_trainable(task: TrainingTask, data: TrainingData) -> None:
 
 
 class Prefetcher:
-    """The batches from a step on, each prepared on a thread while the step before it computes."""
+    """The batches from a step on, prepared on threads while steps before them compute."""
 
     def __init__(self, config: Config, fabric: Fabric, first_step: int) -> None:
         self.source = Batches(config, fabric.global_rank, fabric.world_size, fabric.device)
-        self.step = first_step
+        self.step, self.ahead = first_step, machine.batches_at_a_time(config.machine, fabric)
 
     def __enter__(self) -> Prefetcher:
-        self.thread = ThreadPoolExecutor(1)
-        self.pending: Future[TrainingBatch] = self.thread.submit(self.source.at, self.step)
+        self.threads = ThreadPoolExecutor(self.ahead)
+        steps = range(self.step, self.step + self.ahead)
+        self.pending = deque(self.threads.submit(self.source.at, step) for step in steps)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.thread.shutdown(cancel_futures=True)
+        self.threads.shutdown(cancel_futures=True)
 
     def next(self) -> TrainingBatch:
         """The batch of the next step. Raises what its preparation raised."""
-        batch = self.pending.result()
+        batch = self.pending.popleft().result()
         self.step += 1
-        self.pending = self.thread.submit(self.source.at, self.step)
+        self.pending.append(self.threads.submit(self.source.at, self.step + self.ahead - 1))
         return batch
 
 

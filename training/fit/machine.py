@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -82,6 +83,17 @@ def require_computable(nets: Iterable[UNet3D], shape: tuple[int, ...], fabric: F
             f"On the processor bf16 convolutions go wrong for volumes as thin as {shape} on the deepest level; "
             "use --precision 32-true, or a bank of larger volumes."
         )
+
+
+def batches_at_a_time(settings: MachineSettings, fabric: Fabric) -> int:
+    """How many batches to prepare at a time: one where the GPU draws the views, else one for as many processors as a
+    step takes, because most of a view is drawn on one thread, which takes as long as a small student's step.
+
+    At most 4: each takes about 200 MB.
+    """
+    if fabric.device.type != "cpu":
+        return 1
+    return min(4, max(1, (os.cpu_count() or 1) // (settings.threads * fabric.world_size)))
 
 
 def placed(net: UNet3D, fabric: Fabric) -> UNet3D:

@@ -206,6 +206,16 @@ def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank)
     assert sum(float(ours.at(step).labelled.sum()) for step in range(3)) == 5
 
 
+def test_batches_that_are_prepared_several_at_a_time_come_in_order(smallBank, monkeypatch):
+    config = smallConfig(smallBank)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 3)
+    with loop.Prefetcher(config, machine.start(config), 2) as batches:
+        assert batches.ahead == 3  # on one thread each
+        for step in (2, 3, 4, 5):
+            assert torch.equal(batches.next().image, batches.source.at(step).image)
+    assert batches.step == 6
+
+
 @pytest.mark.slow
 def test_average_follows_the_weights(smallBank, tmp_path):
     config = smallConfig(smallBank, steps=20, average=0.5)
