@@ -94,18 +94,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--student", choices=STUDENTS, default="100k")
-    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS)
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", help="both where bf16 is native, else 32-true")
     parser.add_argument("--one", nargs=2, metavar=("ROW", "PRECISION"), help="measure one and print the numbers")
     options = parser.parse_args()
     if options.one:
         row, precision = options.one
         print(*measure(row, options.student, precision, options.threads, options.steps))
         return
+    from training.fit.machine import best_precision
+
     print(f"Processor time of a step in ms, student {options.student}, {options.threads} threads\n")
     print("| Method | precision | views | teacher | networks and losses | steps a second without views |")
     print("|---|---|---|---|---|---|")
     common = ["--threads", str(options.threads), "--steps", str(options.steps), "--student", options.student]
-    for precision in options.precision:
+    for precision in options.precision or sorted({"32-true", best_precision()}):
         for row in METHODS:
             words = [sys.executable, __file__, *common, "--one", row, precision]
             answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
