@@ -79,6 +79,7 @@ def noise(hu: np.ndarray) -> np.ndarray:
         (lambda hu: np.repeat(hu[::2], 2, axis=0), False, "56 slices (the first: slice 2) repeat the one before"),
         (lambda hu: joined(hu[:50], hu[49:50], hu[50:]), False, "Slice 51 repeats the one before"),
         (lambda hu: joined(hu[:50], hu[50:53] * 0 - 1024, hu[53:]), False, "3 slices (the first: slice 51) are empty"),
+        (lambda hu: hu.reshape(56, 2, *hu.shape[1:])[:, ::-1].reshape(hu.shape), False, "exchanged in pairs"),
         (lambda hu: joined(hu[:44], hu[45:]), False, "From slice 44 to 45 the body changes more"),
         (lambda hu: joined(hu[:50], hu[49:50] + noise(hu[0]), hu[51:]), False, "Slices 50 and 51 are more alike"),
         (lambda hu: joined(hu[:50], hu[50:80][::-1], hu[80:]), False, "do not fit together"),

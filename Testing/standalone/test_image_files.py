@@ -274,6 +274,20 @@ def test_a_scale_for_which_the_format_has_no_place_is_told(hu, tmp_path, field, 
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), hu)
 
 
+@pytest.mark.parametrize("name, field", [("ct.nrrd", b"space directions"), ("ct.mha", b"ElementSpacing")])
+def test_voxels_whose_size_is_not_stated_are_refused(hu, tmp_path, name, field):
+    path = withSimpleItk(tmp_path / name, hu, turned(), compress=False)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(line for line in lines if not line.startswith(field)))
+    assert "states no size of its voxels" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nrrd", "ct.mha"])
+def test_a_geometry_that_looks_lost_is_told(hu, tmp_path, name):
+    sitk.WriteImage(sitk.GetImageFromArray(hu), str(tmp_path / name))
+    assert any("whose geometry was lost" in note for note in open_ct(tmp_path / name).notes)
+
+
 def test_metaimage_axes_that_are_not_of_length_1_are_told(hu, tmp_path):
     path = withSimpleItk(tmp_path / "ct.mha", hu, np.diag([-0.8, -0.8, 2.5, 1.0]), compress=False)
     before = b"TransformMatrix = 1 0 0 0 1 0 0 0 1"

@@ -19,7 +19,7 @@ from .dicom.segmentation import has_own_voxels, read_segmentation, read_segments
 from .metaimage import read_metaimage_header
 from .nifti import fits_qform, read_nifti_header, write_nifti
 from .nrrd import read_nrrd_header, write_nrrd
-from .voxel_data import DIGEST, NAN_PADDING, VolumeHeader, digest_of, read_voxels, without_nan
+from .voxel_data import DIGEST, LOST_GEOMETRY, NAN_PADDING, VolumeHeader, digest_of, read_voxels, without_nan
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ def open_ct(path: str | Path, series: int | None = None) -> CtFile:
     header = read_header(path)
     voxels, padded = without_nan(read_voxels(header))
     notes = [NAN_PADDING.format(path.name, padded)] * (padded > 0)
+    if np.array_equal(np.abs(header.ijk_to_ras), np.eye(4)):
+        notes.append(LOST_GEOMETRY.format(path.name))
     return CtFile(CtVolume(voxels, header.ijk_to_ras, stem_of(path)), header.notes + notes, [path, *header.files])
 
 

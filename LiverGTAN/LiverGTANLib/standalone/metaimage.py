@@ -10,6 +10,7 @@ from .voxel_data import (
     DIGEST,
     MOST_FILES,
     NO_ORIENTATION,
+    NO_SIZE,
     NO_UNIT,
     OTHER_UNIT,
     VolumeHeader,
@@ -119,7 +120,10 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
     """The rows of the stored matrix are the directions of the axes; positions are LPS."""
     directions = next((fields[key] for key in MATRIX_KEYS if key in fields), None)
     origin = next((fields[key] for key in ORIGIN_KEYS if key in fields), None)
-    spacing = [float(n) for n in fields.get("ElementSpacing", fields.get("ElementSize", "1 1 1")).split()[:3]]
+    stated = fields.get("ElementSpacing", fields.get("ElementSize"))
+    if stated is None:
+        raise InputError(NO_SIZE.format(path))
+    spacing = [float(n) for n in stated.split()[:3]]
     matrix = np.eye(4)
     axes = np.eye(3)
     if directions is not None:
@@ -137,9 +141,9 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
     notes += [OTHER_UNIT.format(path.name, unit)] * (scale not in (1.0, None))
     lengths = np.linalg.norm(axes, axis=1)
     if np.abs(lengths - 1).max() > LARGEST_SCALE:
-        stated, taken = (" x ".join(f"{mm:.3g}" for mm in some) for some in (spacing, lengths * spacing))
+        written, taken = (" x ".join(f"{mm:.3g}" for mm in some) for some in (spacing, lengths * spacing))
         notes.append(
-            f"{path.name} states voxels of {stated} mm, and axes that are not of length 1; voxels of {taken} mm were "
+            f"{path.name} states voxels of {written} mm, and axes that are not of length 1; voxels of {taken} mm were "
             "taken, which other programs may not do: if that is wrong, so is the liver's volume."
         )
     return LPS_TO_RAS @ matrix, notes

@@ -12,6 +12,7 @@ from .voxel_data import (
     DIGEST,
     MOST_FILES,
     NO_ORIENTATION,
+    NO_SIZE,
     NO_UNIT,
     OTHER_UNIT,
     Compression,
@@ -171,6 +172,8 @@ def _matrix(path: Path, fields: dict[str, str]) -> tuple[np.ndarray, list[str]]:
         matrix[:3, :3] = np.array(directions[:3]).T
     elif "spacings" in fields:
         matrix[:3, :3] = np.diag([float(n) for n in fields["spacings"].split()[:3]])
+    else:
+        raise InputError(NO_SIZE.format(path))
     scale, notes = _unit(path, fields.get("spaceunits" if directions else "units", ""))
     if not directions or to_ras is None:
         matrix[:3] *= scale

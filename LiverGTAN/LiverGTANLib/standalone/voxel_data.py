@@ -66,9 +66,16 @@ NO_UNIT = (
     "do: if that is wrong, so is the liver's volume."
 )
 
+NO_SIZE = (
+    "{} states no size of its voxels, so that no volume can be known; write it again with its spacing (other programs "
+    "take 1 mm)."
+)
+LOST_GEOMETRY = (
+    "{} has voxels of 1 x 1 x 1 mm that begin at 0, as files do whose geometry was lost (an array saved without its "
+    "spacing): if that is so, the liver's volume is wrong."
+)
 NAN_PADDING = (
-    "{1:.0%} of the voxels of {0} are NaN, all of them connected with its border: they were taken for padding outside "
-    "of the body."
+    "{1:.0%} of the voxels of {0} are NaN, all of them connected with its border: they were taken for padding (air)."
 )
 
 NO_ORIENTATION = (
