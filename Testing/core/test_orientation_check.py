@@ -7,7 +7,13 @@ import pytest
 
 from LiverGTANLib.core import phantom, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
-from LiverGTANLib.core.orientation_check import CLEAR_LOG_ODDS, FIRST_MIRRORINGS, TISSUE, check_orientation
+from LiverGTANLib.core.orientation_check import (
+    CLEAR_LOG_ODDS,
+    FIRST_MIRRORINGS,
+    IN_PLACE_LOG_ODDS,
+    TISSUE,
+    check_orientation,
+)
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone.image_files import read_ct
 
@@ -82,4 +88,19 @@ def test_the_network_runs_again_only_where_it_is_not_sure(engine, sure, runs):
     everywhere = replace(analysis, logits=np.where(analysis.image > TISSUE, np.float32(logit), np.float32(-1)))
     counting = CountingEngine(engine.student)
     assert check_orientation(everywhere, counting) == []
+    assert counting.runs == runs
+
+
+@pytest.mark.parametrize(
+    "above, right, runs", [(0.1, True, 0), (-0.1, True, len(FIRST_MIRRORINGS)), (0.1, False, len(FIRST_MIRRORINGS))]
+)
+def test_the_network_need_be_less_sure_of_a_liver_in_its_place(engine, above, right, runs):
+    analysis = segmenter.analyze(phantom.phantom_ct((5.0, 5.0, 5.0))[0], engine)
+    height, width = analysis.image.shape[1:]
+    place = np.zeros(analysis.image.shape, bool)
+    place[:, height // 2 :, slice(width // 2, None) if right else slice(width // 2)] = True
+    logit = (IN_PLACE_LOG_ODDS + above) * analysis.temperature
+    logits = np.where(place & (analysis.image > TISSUE), np.float32(logit), np.float32(-1))
+    counting = CountingEngine(engine.student)
+    assert check_orientation(replace(analysis, logits=logits), counting) == []
     assert counting.runs == runs
