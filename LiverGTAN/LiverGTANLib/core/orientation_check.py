@@ -28,10 +28,10 @@ in one of the seven ways (at most 5.4, and 5.5 with less liver). Of ten other CT
 liver three have it, and none stored mirrored (at most 5.5). Student-30k is never so sure."""
 
 IN_PLACE_LOG_ODDS, LEAST_ANTERIOR_MM, LEAST_RIGHT_MM = 4.1, 10.0, 45.0
-"""The same where what it takes for liver lies so far before the middle of the body and to the right of it, as far as
-the middles of all their cells go. Chosen on the 27 CTs: student-100k then is clear about all of them, student-30k about
-CLEAR_30K. Stored mirrored, livers that are so large and appear in that place have at most 3.9 and 3.6; but for one that
-is cut, of which head and feet cannot be told apart in any way: it has 4.5."""
+"""The same where what it takes for liver lies so far before the middle of the body and to the right of it, as the mean
+places of their cells go. Chosen on the 27 CTs: student-100k is clear about all of them then, student-30k about 21.
+Stored mirrored, livers that are so large and appear in that place have at most 3.9 and 3.6; but for one CT, mirrored
+from head to feet, which has 4.5 and of which no copy tells it. So scans stored mirrored are told as often as before."""
 
 LEAST_LIVER_ML = 150.0
 """Less than this in the mirrored copy is no liver to go by; a newborn's has about 120 mL."""
