@@ -56,11 +56,20 @@ def near_liver(label: torch.Tensor) -> torch.Tensor:
 
     More than nine voxels in ten are easy background, so near and far are weighed apart (see `voxel_weights`).
     """
+    return spread(near_blocks(label), label.shape)
+
+
+def near_blocks(label: torch.Tensor) -> torch.Tensor:
+    """`near_liver` with one value a block, B1DHW."""
     blocks = functional.max_pool3d(label.float(), BLOCK, BLOCK, ceil_mode=True)
-    grown = (functional.max_pool3d(blocks, 3, 1, 1) > 0).float()
+    return (functional.max_pool3d(blocks, 3, 1, 1) > 0).float()
+
+
+def spread(blocks: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Values of blocks on all of their voxels, within the shape."""
     for axis in (4, 3, 2):  # the last repetition, which writes the most, copies whole slices
-        grown = grown.repeat_interleave(BLOCK, axis)
-    return grown[:, :, : label.shape[2], : label.shape[3], : label.shape[4]]
+        blocks = blocks.repeat_interleave(BLOCK, axis)
+    return blocks[:, :, : shape[2], : shape[3], : shape[4]]
 
 
 def voxel_weights(label: torch.Tensor) -> torch.Tensor:
@@ -68,8 +77,8 @@ def voxel_weights(label: torch.Tensor) -> torch.Tensor:
 
     label: see `near_liver`.
     """
-    inside = near_liver(label)
-    share = inside.mean((2, 3, 4), keepdim=True)
+    blocks = near_blocks(label)
+    share = spread(blocks, label.shape).mean((2, 3, 4), keepdim=True)  # blocks at the ends may be cut
     both = (share > 0) & (share < 1)
     near, far = (torch.where(both, 1 / (2 * part), 1.0) for part in (share, 1 - share))
-    return torch.where(inside > 0, near, far)
+    return spread(torch.where(blocks > 0, near, far), label.shape)
