@@ -121,8 +121,13 @@ def changes(results: list[Result], group: str, key: Key) -> list[float]:
 def change(results: list[Result], group: str, key: Key) -> str:
     """The same as a cell: the mean, and by seed."""
     found = changes(results, group, key)
-    by_seed = " ".join(f"{one:+.1f}" for one in found)
-    return f"{mean(found):+.1f} ({by_seed})" if len(found) > 1 else by_seed
+    by_seed = " ".join(map(signed, found))
+    return f"{signed(mean(found))} ({by_seed})" if len(found) > 1 else by_seed
+
+
+def signed(value: float) -> str:
+    """One digit behind the point, and no zero below zero."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def notes(results: list[Result]) -> Iterator[str]:
@@ -163,7 +168,7 @@ def plot(results: list[Result], path: Path) -> None:
     groups = groups_of(results)[1:]
     student = results[0]["cell"]["student"]
     hard = [(one["condition"], one["source"]) for one in results[0]["hard"] if one["kind"] == "reference"]
-    figure_ = Figure(figsize=(8, 1.2 + 0.35 * len(groups)), layout="constrained")
+    figure_ = Figure(figsize=(8, 1.3 + 0.4 * len(groups)), layout="constrained")
     axis = figure_.subplots()
     for place, group in enumerate(groups):
         dots = {"#2060a0": 100 * paired_differences.differences(results, student, group, BASE).mean(-1)}
@@ -180,7 +185,7 @@ def plot(results: list[Result], path: Path) -> None:
         axis.scatter([], [], s=22, color=color, label=label)
     axis.axvline(0, color="0.5", linewidth=1)
     axis.set_yticks(range(len(groups)), groups)
-    axis.invert_yaxis()
+    axis.set_ylim(len(groups) - 0.5, -0.5)
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel("Dice points without the group (a dot a seed): left of 0 it pays")
     figure_.legend(loc="outside lower center", ncols=3, fontsize=8)

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
+from training.evaluation.seal import is_sealed
 from training.evaluation.summary import mean, mean_and_sd
 from training.paths import ROOT
-from training.studies import ablation, design_table
+from training.studies import ablation, design_table, effect_table
 
 RESULTS, README = ROOT / "training" / "results", ROOT / "training" / "README.md"
 
 
-@pytest.mark.parametrize("name", ["ablation", "related", "designs", "cross-validation"])
+@pytest.mark.parametrize("name", ["ablation", "related", "designs", "effects", "cross-validation"])
 def test_the_readme_holds_the_tables_as_they_were_written(name):
     table = (RESULTS / f"{name}.md").read_text(encoding="utf-8").strip()
     assert table in README.read_text(encoding="utf-8")
@@ -33,6 +34,13 @@ def test_the_table_of_designs_is_that_of_its_runs():
     results, times = content["results"], content["times"]
     rows = design_table.table_rows(results, times)
     assert design_table.markdown(rows, results, times) == (RESULTS / "designs.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_effects_is_that_of_its_runs():
+    results = json.loads((RESULTS / "effects.json").read_text(encoding="utf-8"))
+    assert effect_table.markdown(results) == (RESULTS / "effects.md").read_text(encoding="utf-8")
+    assert len({(one["steps"], one["network_sha256"]) for one in results}) == len(results)
+    assert all(is_sealed(one) for one in results) and len({one["steps"] for one in results}) == 1
 
 
 @pytest.mark.parametrize("arm", ["student", "kd", "gtan"])
