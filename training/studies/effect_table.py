@@ -18,8 +18,8 @@ from training.studies.stored_results import Result, write_json
 
 FIGURES = {"dice": 4, "nsd2": 4, "hd95": 2}
 """Digits of each figure in the table."""
-COUNTS = ("fluid_ml", "tumor_ml")
-"""What is counted where a condition has no reference; elsewhere mL of a mask that should be empty."""
+COUNTS = {"fluid_ml": "fluid, ", "tumor_ml": "tumor, "}
+"""What is counted in the mask where a condition has no reference; elsewhere all of a mask that should be empty."""
 Key = tuple[str, str]
 """A condition and where its examples come from."""
 
@@ -74,24 +74,30 @@ def mean_sd(values: list[float], digits: int) -> str:
 
 
 def hard_tables(results: list[Result]) -> Iterator[str]:
-    """Two tables: Dice points under the conditions with a reference, and mL of what is wrongly in the mask elsewhere.
+    """Two tables: Dice points under the conditions with a reference, and mL in the mask elsewhere.
 
     The first row has the values of the run with all effects, the others the changes without a group, mean and by seed.
     """
     every = {seed: hard_figures(run) for seed, run in runs_of(results, BASE).items()}
     keys = list(dict.fromkeys(key for values in every.values() for key in values))
-    kinds = {(one["condition"], one["source"]): one["kind"] for run in results for one in run["hard"]}
+    known = {(one["condition"], one["source"]): one for one in results[0]["hard"]}
     for what, chosen in (
-        ("Dice points", [key for key in keys if kinds[key] == "reference"]),
-        ("mL of fluid, of tumor, or found where there is no liver", [key for key in keys if kinds[key] != "reference"]),
+        ("Dice points", [key for key in keys if known[key]["kind"] == "reference"]),
+        ("mL in the mask", [key for key in keys if known[key]["kind"] != "reference"]),
     ):
         if chosen:
             rows = [
                 [named(BASE), *(f"{mean([values[key] for values in every.values()]):.1f}" for key in chosen)],
                 *([group, *(change(results, group, key) for key in chosen)] for group in groups_of(results)[1:]),
             ]
-            head = (f"Switched off ({what})", *(f"{condition}, {source}" for condition, source in chosen))
+            head = (f"Switched off ({what})", *(heading(known[key]) for key in chosen))
             yield markdown_table(head, rows, text_columns=1)
+
+
+def heading(record: Result) -> str:
+    """The column of a condition."""
+    counted = next((words for name, words in COUNTS.items() if name in record["figures"]), "")
+    return f"{counted}{record['condition']}, {record['source']}"
 
 
 def runs_of(results: list[Result], group: str) -> dict[int, Result]:
@@ -149,7 +155,8 @@ def notes(results: list[Result]) -> Iterator[str]:
     )
     yield (
         f"- Hard conditions as `stress` makes them, {hard['volumes']} simulated volumes each: these come from the "
-        "simulator of the synthetic volumes, with other seeds."
+        "simulator of the synthetic volumes, with other seeds. Of the mL, fluid and whatever is found in a pelvis are "
+        "wrong, and tumor is part of the liver."
     )
     if (spread := seed_spread(results)) is not None:
         yield f"- With all effects the seeds differ by {spread:.2f} Dice points on the cases."
