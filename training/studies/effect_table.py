@@ -192,7 +192,7 @@ def plot(results: list[Result], path: Path) -> None:
         axis.scatter([], [], s=22, color=color, label=label)
     axis.axvline(0, color="0.5", linewidth=1)
     axis.set_yticks(range(len(groups)), groups)
-    axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_ylim(max(len(groups), 1) - 0.5, -0.5)
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel("Dice points without the group (a dot a seed): left of 0 it pays")
     figure_.legend(loc="outside lower center", ncols=3, fontsize=8)
