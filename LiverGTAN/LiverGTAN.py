@@ -219,7 +219,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         region: markups ROI node outside of which nothing is liver. liverPoints, notLiverPoints: markups point lists.
         settings: LiverGTANLib.core.postprocess.PostprocessSettings (threshold and the like).
         Returns a result with segmentation, segmentId, volumeMl, interval, attenuation, share, seconds (by stage),
-        engine and student.
+        engine, student, remarks (on this mask) and warnings (on the CT and the body in it, as the panel shows them).
 
         Example::
 
@@ -238,7 +238,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             notLiverNode=notLiverPoints,
         )
         request = self.session.prepare(chosen)
-        return self.apply(request, request.job.segment())
+        return self.apply(request, request.job.segment_and_check())
 
     def processAll(self, volumes, student="student-100k", engine="automatic", settings=None):
         """Segment several CTs, each into its own segmentation, with the ROI and the points that belong to each.
@@ -251,7 +251,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         batch = VolumeBatch(self.session, volumes, self._chosen(student, engine, settings))
         while (request := batch.prepareNext()) is not None:
             try:
-                batch.write(request, request.job.segment())
+                batch.write(request, request.job.segment_and_check())
             except Exception as error:
                 batch.addProblem(request, error)
         if batch.results:

@@ -156,13 +156,24 @@ def test_one_slice_filled_with_tissue_is_not_called_missing(sampleCt):
     assert "Slice 52 is filled with 0 HU" in finding.reason and "missing" not in finding.reason
 
 
-def test_pixels_that_are_not_square_are_told(sampleCt):
-    stretched = CtVolume(sampleCt.hu, sampleCt.ijk_to_ras @ np.diag([1.5, 1, 1, 1]))
-    (finding,) = input_checks.check(stretched)
-    assert not finding.blocking
-    assert "4.5 x 3 mm" in finding.reason
-    coronal = stretched.ijk_to_ras[:, [0, 2, 1, 3]]  # slices that stand upright may be farther apart than pixels
-    assert input_checks.check(CtVolume(sampleCt.hu.transpose(1, 0, 2), coronal)) == []
+@pytest.mark.parametrize(
+    "factors, order, words",
+    [
+        ((1.5, 1, 1), "kji", "4.5 x 3 x 3 mm"),
+        ((1.5, 1, 1), "jki", ""),  # slices that stand upright may be farther apart than pixels
+        ((0.8, 1, 0.5), "kji", "2.4 x 3 x 1.5 mm"),
+        ((0.8, 1, 0.5), "jki", "2.4 x 1.5 x 3 mm"),
+        ((0.95, 1, 2), "kji", "2.85 x 3 x 6 mm"),
+        ((0.99, 1, 2), "kji", ""),
+    ],
+)
+def test_pixels_that_are_not_square_are_told(sampleCt, factors, order, words):
+    axes = ["kji".index(axis) for axis in order]
+    columns = [2 - axis for axis in axes[::-1]]
+    matrix = (sampleCt.ijk_to_ras @ np.diag([*factors, 1]))[:, [*columns, 3]]
+    findings = input_checks.check(CtVolume(sampleCt.hu.transpose(axes), matrix))
+    assert len(findings) == bool(words)
+    assert all(words in finding.reason and not finding.blocking for finding in findings)
 
 
 @pytest.mark.slow

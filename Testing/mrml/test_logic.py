@@ -56,6 +56,20 @@ def test_the_scenarios_of_the_self_test_pass(logic, scenario):
     scenario(LiverGTAN.LiverGTANTest(), logic)
 
 
+def test_scripts_and_batches_are_told_of_an_odd_ct_and_of_a_body_that_lies_the_wrong_way_round(logic):
+    logic._session = Session(slicer.mrmlScene)  # with the students that are installed, which know a body
+    volumeNode, _ = self_test.addPhantom(spacingMm=(4.0, 4.0, 4.0))
+    array = arrayFromVolume(volumeNode)
+    array[:] = array[::-1].copy()
+    volumeNode.SetSpacing(4.2, 4, 3.9)
+    arrayFromVolumeModified(volumeNode)
+    result = logic.process(volumeNode)
+    told = " ".join(result.warnings)
+    assert "scanners make square pixels" in told and "head and feet were exchanged" in told
+    assert all(warning in result.row().hint and warning in repr(result) for warning in result.warnings)
+    assert set(result.warnings) <= set(logic.processAll([volumeNode]).summary().splitlines())
+
+
 def test_an_image_is_analyzed_once_and_again_when_it_changed(logic, phantom):
     volumeNode, _ = phantom
     first = logic.process(volumeNode)

@@ -11,7 +11,9 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore
 from slicer.util import arrayFromVolume, arrayFromVolumeModified
 
-from LiverGTANLib.mrml import self_test
+from LiverGTANLib.core.input_checks import Finding
+from LiverGTANLib.core.measurements import TITLES
+from LiverGTANLib.mrml import self_test, table
 from LiverGTANLib.mrml.parameters import ChosenParameters
 from support.call_recorder import recorder
 from support.interactive_cases import MaskCounter, settle
@@ -33,6 +35,11 @@ def tilt(volumeNode) -> None:
     array = slicer.util.arrayFromVTKMatrix(matrix)
     array[1, 2] += 1.0
     volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(array))
+
+
+def hint(panel) -> str:
+    chosen = panel.widget.panel.chosen
+    return table.read(chosen.tableNode, chosen.segmentationNode)[TITLES["hint"]]
 
 
 def test_the_first_click_finds_the_scan_analyzed(recorder, panel, phantom):
@@ -62,6 +69,18 @@ def test_what_does_not_forbid_is_said_and_asked_for_by_name(panel, phantom, make
     assert panel.ui.applyButton.enabled
     panel.segment()
     assert panel.output is not None
+
+
+def test_what_is_found_in_the_body_after_a_mask_goes_into_its_row(panel, phantom):
+    settle(panel)
+    panel.segment()
+    live, session = panel.widget.panel.live, panel.widget.logic.session
+    request = session.current.request
+    analysis = session._cache.analyses.get(request.job.analysis_key)
+    analysis.cache.findings.store("body", [Finding(False, "The body lies on its head.")])
+    live._onBody(request, analysis.cache.findings.get("body"))
+    settle(panel)
+    assert "on its head" in hint(panel) and "on its head" in panel.ui.messageLabel.text
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ class AnalysisCache:
     postprocessed: LruCache = field(default_factory=lambda: LruCache(6))
     masks: LruCache = field(default_factory=lambda: LruCache(3))
     neighborhoods: LruCache = field(default_factory=lambda: LruCache(128))
-    findings: LruCache = field(default_factory=lambda: LruCache(1))
+    findings: LruCache = field(default_factory=lambda: LruCache(2))
 
 
 @dataclass(frozen=True, eq=False)

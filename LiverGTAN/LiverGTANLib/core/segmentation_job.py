@@ -1,21 +1,25 @@
 """Work on one scan: all that happens between reading the scene and writing to it, in any thread."""
 
+import logging
 import threading
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import measurements, phantom, segmenter, uncertainty, weight_file
+from . import measurements, phantom, proportion_check, segmenter, uncertainty, weight_file
 from .engines.engine import Cancelled, Engine, EngineProvider, IsCancelled, Progress
 from .engines.factory import AUTOMATIC
+from .input_checks import Finding
 from .lru_cache import LruCache
 from .measurements import Attenuation
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
 from .segmenter import BoxMask
 from .uncertainty import UncertaintyMap, VolumeInterval
 from .volume import CtVolume, memory_errors_explained
+
+logger = logging.getLogger(__name__)
 
 CACHED_ANALYSES = 4
 """Chosen so that a CT and its other phases stay analyzed; one takes about 20 MB (two float32 grids of 3 mm cells)."""
@@ -24,6 +28,25 @@ CACHED_ANALYSES = 4
 WARM_UP_SPACING_MM = (5.0, 5.0, 5.0)
 """Voxels of the phantom for `SegmentationCache.warm_up`; the bundled students find its liver. After it the first
 click on 512x512x129 voxels takes 1.2 times as long as a later one, 1.4 times without (processor time, medians of 3)."""
+
+
+NOT_CHECKED = (
+    "There is not enough memory to check orientation and proportions of the body: compare them with the patient."
+)
+
+
+class StoppableEngine:
+    """An engine whose every run stops when `cancelled` says so."""
+
+    def __init__(self, engine: Engine, cancelled: IsCancelled | None) -> None:
+        self._engine, self._cancelled = engine, cancelled
+        self.name, self.student = engine.name, engine.student
+
+    def forward(
+        self, x_DHW: np.ndarray, progress: Progress | None = None, cancelled: IsCancelled | None = None
+    ) -> np.ndarray:
+        """See `Engine`."""
+        return self._engine.forward(x_DHW, progress, cancelled or self._cancelled)
 
 
 class SegmentationCache:
@@ -65,7 +88,8 @@ class JobResult:
 
     interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
     parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
-    click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`.
+    click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`. findings: those of the
+    analysis, which `check_body` adds to.
     """
 
     mask: BoxMask
@@ -78,6 +102,13 @@ class JobResult:
     seconds: dict[str, float]
     click_remarks: list[str]
     apart_ml: float = 0.0
+    findings: LruCache = field(default_factory=lambda: LruCache(2))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know of the scan by what the network found in it; of the body once that was checked."""
+        found = (self.findings.get(about) or [] for about in ("liver", "body"))
+        return [finding.reason for findings in found for finding in findings]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +168,28 @@ class SegmentationJob:
             seconds,
             remarks,
             apart_ml,
+            analysis.cache.findings,
         )
+
+    def segment_and_check(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> JobResult:
+        """The same, with what `check_body` finds among the warnings."""
+        found = self.segment(progress, cancelled)
+        self.check_body(progress, cancelled)
+        return found
+
+    def check_body(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> list[Finding]:
+        """Look whether the body lies as the scan says and is as long, see `proportion_check`, once for each analysis.
+
+        Takes nothing or up to some twenty runs of the network, therefore not before the mask. Where memory does not
+        suffice, the finding says so.
+        """
+        analysis, _ = self._analysis(progress, cancelled)
+        engine = StoppableEngine(self.cache.engine(self.student, self.engine), cancelled)
+        try:
+            return proportion_check.check_body(analysis, engine)
+        except MemoryError:
+            logger.warning("The body could not be checked.", exc_info=True)
+            return analysis.cache.findings.store("body", [Finding(False, NOT_CHECKED)])
 
     @memory_errors_explained()
     def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:

@@ -150,7 +150,7 @@ def check(analysis: Analysis) -> list[Finding]:
 
     Found once for each analysis.
     """
-    return analysis.cache.findings.get_or_make((), lambda: _check(analysis))
+    return analysis.cache.findings.get_or_make("liver", lambda: _check(analysis))
 
 
 def _check(analysis: Analysis) -> list[Finding]:

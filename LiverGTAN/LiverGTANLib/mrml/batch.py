@@ -91,8 +91,8 @@ class VolumeBatch:
         lines = [f"{len(self.results)} of {self._count} volumes segmented."]
         lines += [f"{problem.volume}: {problem.reason}" for problem in self.problems]
         for one in self.results:
-            if one.remarks:
-                lines += [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL", *one.remarks]
+            if one.remarks or one.warnings:
+                lines += [f"{one.volumeNode.GetName()}: {one.volumeMl:.0f} mL", *one.remarks, *one.warnings]
         return "\n".join(lines)
 
     def _addProblem(self, volumeNode, error: BaseException) -> None:

@@ -22,7 +22,7 @@ def segmentAndDescribe(request: SegmentationRequest) -> Work:
     """
 
     def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, str]:
-        found = request.job.segment(progress, cancelled)
+        found = request.job.segment_and_check(progress, cancelled)
         return found, "" if found.mask.empty else _volume(request, found)
 
     return work

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core import boxes, input_checks, measurements, segmenter
+from ..core import boxes, input_checks, measurements
 from ..core.engines.engine import Cancelled, IsCancelled, Progress
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.segmenter import BoxMask
@@ -82,11 +82,11 @@ class FrameSegmentation:
         job = SegmentationJob(
             frame.ct, number, self._cache, self._chosen.student, engineName(self._chosen.engine), self._parameters
         )
-        found = job.segment(progress, cancelled)
-        hints = [finding.reason for finding in findings + segmenter.check(self._cache.analyses.get(job.analysis_key))]
+        isFirst = all(one.found is None for one in done)  # all frames show one body
+        found = (job.segment_and_check if isFirst else job.segment)(progress, cancelled)
+        hints = [*(finding.reason for finding in findings), *found.warnings]
         if found.mask.empty:
             return FrameResult(frame, None, CurvePoint(frame.index, hint=" ".join(hints) or "No liver was found."))
-        isFirst = all(one.found is None for one in done)
         ends = measurements.cut_ends(found.mask, frame.ct) if isFirst else []
         hints += filter(None, (measurements.unusual_size(found.interval.volume), measurements.incomplete(ends)))
         isSure = found.interval.low > 0

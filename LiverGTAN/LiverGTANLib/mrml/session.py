@@ -84,7 +84,8 @@ class SegmentationResult:
     masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
     place: `scene.relativeKey` of CT and segment. region: where the CT's ROI lay in it, see `segment_volume.regionOf`.
     seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
-    stateBefore: what was set for the mask that was there before, None when that is not known.
+    stateBefore: what was set for the mask that was there before, None when that is not known. aboutImage: what
+    `input_checks` found in the CT.
     """
 
     request: SegmentationRequest
@@ -99,10 +100,17 @@ class SegmentationResult:
     seconds: dict[str, float]
     rowBefore: dict[str, str] | None
     stateBefore: SetState | None = None
+    aboutImage: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         names = f"'{self.volumeNode.GetName()}' in '{self.segmentation.GetName()}'"
-        return f"<SegmentationResult: {'; '.join([f'liver of {names}, {self.volumeMl:.0f} mL', *self.remarks])}>"
+        told = "; ".join([f"liver of {names}, {self.volumeMl:.0f} mL", *self.remarks, *self.warnings])
+        return f"<SegmentationResult: {told}>"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know of the CT and of the body in it; that is known when it was checked."""
+        return [*self.aboutImage, *self.found.warnings]
 
     @property
     def volumeNode(self):
@@ -175,7 +183,7 @@ class SegmentationResult:
             attenuation.mean_hu if attenuation else None,
             attenuation.sd_hu if attenuation else None,
             self.share,
-            "; ".join(filter(None, (*self.remarks, measurements.hint(attenuation)))),
+            "; ".join(filter(None, (*self.remarks, measurements.hint(attenuation), *self.warnings))),
         )
 
 
@@ -244,6 +252,11 @@ class Session:
         """Whether the chosen scan needs no network any more."""
         return chosen.volumeNode is not None and self._analysis(chosen) is not None
 
+    def isBodyChecked(self, chosen: ChosenParameters) -> bool:
+        """Whether it is known that the body in the chosen scan lies as it should, or does not."""
+        analysis = self._analysis(chosen) if chosen.volumeNode is not None else None
+        return analysis is not None and analysis.cache.findings.get("body") is not None
+
     def isLarge(self, chosen: ChosenParameters) -> bool:
         """Whether the network takes so long on the chosen scan that it is not to be started unasked."""
         return self._read(chosen.volumeNode).cells() > input_checks.MOST_CELLS_UNASKED
@@ -292,9 +305,10 @@ class Session:
             return [Finding(True, str(error))]  # not remembered: next time there may be enough
 
     def _findingsInAnalysis(self, chosen: ChosenParameters) -> list[Finding]:
-        """What an analysis that is already there shows, for instance that no liver is in view."""
+        """What an analysis that is already there shows, for instance that no liver is in view, and what is known of the
+        body by now."""
         analysis = self._analysis(chosen)
-        return [] if analysis is None else segmenter.check(analysis)
+        return [] if analysis is None else segmenter.check(analysis) + (analysis.cache.findings.get("body") or [])
 
     def _analysis(self, chosen: ChosenParameters) -> segmenter.Analysis | None:
         key = scene.imageKey(chosen.volumeNode), chosen.student, engineName(chosen.engine)
@@ -348,6 +362,7 @@ class Session:
                 {**found.seconds, "write": end - start, "total": end - request.started},
                 table.read(tableNode, segmentationNode),
                 stateBefore,
+                tuple(finding.reason for finding in self._findingsInImage(chosen.volumeNode)),
             )
             writer.lastHistory.note = result
             rollback.callback(takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
@@ -361,6 +376,15 @@ class Session:
     def makeSurface(self) -> None:
         """Make the surface again that a write left to be made."""
         self._writerOfScene().makeSurface()
+
+    @memory_errors_explained()
+    def tellOfBody(self, request: SegmentationRequest) -> None:
+        """Put what was found in the body by now into the row of the mask that was made of this analysis."""
+        result = self.resultIn(scene.findSegmentation(request.volumeNode))
+        if result is None or result.request.job.analysis_key != request.job.analysis_key or not result.found.warnings:
+            return
+        if _holdsRows(result.tableNode) and table.read(result.tableNode, result.segmentation) is not None:
+            table.put(result.tableNode, result.segmentation, result.row())
 
     # Undo
 

@@ -12,9 +12,8 @@ from ..core import measurements, segmenter, terminology
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write, real_path, to_json
 from ..core.input_checks import require_usable
-from ..core.orientation_check import check_orientation
 from ..core.postprocess import MaskParameters, PostprocessSettings
-from ..core.proportion_check import check_proportions
+from ..core.proportion_check import check_body
 from ..core.segmenter import BoxMask
 from ..core.volume import CtVolume, InputError
 from .image_files import (
@@ -65,7 +64,7 @@ def segment_file(
     findings = [
         *about_scan,
         *segmenter.check(analysis),
-        *(check_orientation(analysis, engine) or check_proportions(analysis, engine)),
+        *check_body(analysis, engine),
     ]
     reasons = [finding.reason for finding in findings]
     volume_ml = measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras)

@@ -88,7 +88,7 @@ class BatchSection:
         self._say(_("Volume {position}: {name}").format(position=self._batch.position, name=name))
         self._runner.start(
             WorkerTask(
-                request.job.segment,
+                request.job.segment_and_check,
                 lambda found: self._onFound(request, found),
                 lambda error: self._onFailed(request, error),
                 request.nodesExist,

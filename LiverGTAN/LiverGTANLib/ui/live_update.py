@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 
+from ..core.input_checks import Finding
 from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
 from ..mrml import points, scene
@@ -71,6 +72,7 @@ class LiveUpdate:
                     self._onAnalysis,
                     analyzes=True,
                 ),
+                "body": BackgroundTaskKind(self._prepareBody, lambda job: job.check_body, self._onBody),
             },
         )
 
@@ -88,7 +90,7 @@ class LiveUpdate:
         else:
             self._tracker.settle()
         self._stateOfMask = self._stateNow()
-        self.background.request("analysis", "uncertainty")
+        self.background.request("analysis", "uncertainty", "body")
 
     def finish(self) -> None:
         """What is set now is about to be left: make the mask of a change that is on its way, and wait for it.
@@ -167,6 +169,7 @@ class LiveUpdate:
             if not self._tracker.moving:
                 self.background.drop("mask", "preview")
                 self._preview.remove()
+            self.background.request("body")
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
@@ -233,7 +236,7 @@ class LiveUpdate:
 
     def _onImageRest(self) -> None:
         self._overlay.removeIfMoved()
-        self.background.request("analysis", "uncertainty")
+        self.background.request("analysis", "uncertainty", "body")
 
     # Background tasks
 
@@ -284,6 +287,19 @@ class LiveUpdate:
             return None  # the analysis takes long, too
         return None if self._session.isAnalyzed(chosen) else self._request()
 
+    def _prepareBody(self) -> SegmentationRequest | None:
+        """Once for each analysis; of a large scan after the user asked for its mask alone, as this takes longer."""
+        chosen = self._chosen()
+        if not self._isOpen or not self._session.isAnalyzed(chosen) or self._session.isBodyChecked(chosen):
+            return None
+        last = self._lastWritten()
+        return last.request if last is not None and last.imageIsUnchanged() else self._request()
+
+    def _onBody(self, request: SegmentationRequest, findings: list[Finding]) -> None:
+        if findings:
+            self._session.tellOfBody(request)
+            self._refresh()
+
     def _isWanted(self, request: SegmentationRequest) -> bool:
         """Whether a finished mask is what is still set and not shown yet."""
         return self._tracker.moving and self._tracker.isCurrent(request.asked.key)
@@ -315,7 +331,7 @@ class LiveUpdate:
     def _onAnalysis(self, request: SegmentationRequest, outcome) -> None:
         """A problem is logged here, and shown when the user asks for the mask."""
         self._refresh()
-        self.background.request("uncertainty")
+        self.background.request("uncertainty", "body")
 
 
 def _sameMarkups(before: ChosenParameters, now: ChosenParameters) -> bool:
