@@ -153,9 +153,10 @@ def padded_scan(kind: str, padding: float) -> tuple[CtVolume, BoxMask]:
 
 
 @pytest.mark.parametrize("kind", ["circle", "third", "upper slices"])
-@pytest.mark.parametrize("padding", [-1024, -3024])
+@pytest.mark.parametrize("padding", [-1024, -3024, -500, -200])
 def test_a_liver_that_padding_inside_the_scan_cuts_is_told(kind, padding):
     ct, mask = padded_scan(kind, padding)
+    ct.hu[:, :, -3:] = np.random.default_rng(1).normal(-1000, 10, ct.hu[:, :, -3:].shape)
     ends = measurements.cut_ends(mask, ct)
     assert ends == [measurements.FIELD_OF_VIEW]
     assert "cut by the edge of the field of view" in measurements.incomplete(ends)

@@ -113,3 +113,19 @@ def test_weights_and_numbers_of_slices_are_checked(logic, slicerHost):
         with pytest.raises(InputError, match="There is no slice"):
             review.mark(number)
     assert not review.reviewed
+
+
+@pytest.mark.parametrize("name", [None, "", " ", 3])
+def test_what_is_no_name_of_a_file_is_refused_by_each_export(logic, name):
+    segmentation = logic.process(self_test.addPhantom()[0]).segmentation
+    logic.splitLiver(segmentation)
+    ways = (
+        lambda: logic.exportTable(name),
+        lambda: logic.exportPlan(segmentation, name),
+        lambda: logic.exportSurface(segmentation, name),
+        lambda: logic.exportParts(segmentation, name),
+        lambda: logic.exportDicom(segmentation, name),
+    )
+    for way in ways:
+        with pytest.raises(InputError, match="name of a file or folder"):
+            way()

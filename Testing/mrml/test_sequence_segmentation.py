@@ -260,8 +260,12 @@ def test_an_edit_that_leaves_the_number_of_voxels_is_seen_and_so_is_its_undo(log
     assert first == result.points[0] and second.voxels == result.points[1].voxels
     assert second.hint == EDITED and second.meanHu is second.dice is None
     assert third.hint == BEFORE_CHANGED and third.dice is None and third.meanHu == result.points[2].meanHu
+    with pytest.raises(InputError, match="edited since"):
+        result.undo()
     write(result.segmentation, there, volume)
     assert logic.measureSequence(volume) == result.points
+    result.undo()
+    assert CtSequence.of(volume).segmentations is None
 
 
 @pytest.mark.parametrize("under", [("ct", "mask"), ("mask",), ("ct",)])

@@ -39,9 +39,17 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     return data
 
 
+def require_name(path: Any) -> Path:
+    """The path itself. Raises InputError for what names no file or folder: None, a number, an empty text."""
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path).strip():
+        raise InputError(f"Give the name of a file or folder, not {brief(repr(path))}.")
+    return Path(path)
+
+
 def require_new(path: str | Path, overwrite: bool = False) -> None:
-    """Raise InputError where a file or folder of this name exists and is not to be replaced (`overwrite`)."""
-    if Path(path).exists() and not overwrite:
+    """Raise InputError where a file or folder of this name exists and is not to be replaced (`overwrite`), and where it
+    is no name."""
+    if require_name(path).exists() and not overwrite:
         raise InputError(f"{path} exists already; give another name, or say that it may be replaced (overwrite=True).")
 
 

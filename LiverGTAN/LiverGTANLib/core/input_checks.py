@@ -248,14 +248,14 @@ def _check_values(ct: CtVolume) -> Iterator[Finding]:
     if ct.hu.dtype.kind == "f" and not np.isfinite(ct.hu).all():
         yield Finding(True, "The volume has voxels that are NaN or infinite; replace them (air is -1000 HU) first.")
         return
-    found = list(_check_hu(_sample(ct.hu), ct)) or list(_check_flat(ct.hu))
+    found = list(_check_hu(sampled(ct.hu), ct)) or list(_check_flat(ct.hu))
     yield from found
     if not any(finding.blocking for finding in found):
         about_slices = list(_check_slices(ct.hu))
         yield from about_slices or (_check_single_slices(ct.hu) if _is_axial(ct) else ())
 
 
-def _sample(hu: np.ndarray) -> np.ndarray:
+def sampled(hu: np.ndarray) -> np.ndarray:
     """A regular sample of the voxels."""
     steps = [max(1, n // SAMPLED_PER_AXIS) for n in hu.shape]
     return np.asarray(hu[:: steps[0], :: steps[1], :: steps[2]], np.float32)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import boxes
-from .input_checks import fill_values
+from .input_checks import fill_values, sampled
 from .postprocess import Analysis, MaskParameters, postprocess_logits
 from .segmenter import USUAL_LIVER_ML, BoxMask
-from .volume import CtVolume
+from .volume import HU_WINDOW, CtVolume
 
 RIM_MM = 6.0
 """Width of the rim left out of the mean HU: partial volume, and an outline that is one cell off. Chosen: two cells."""
@@ -42,7 +42,7 @@ LEAST_PADDED_SURFACE = 0.02
 CTs of the training's data folder with student-100k 0.001 at most was. When a third, all outside of a circle, or the
 upper slices of two of them were set to -1024, it was 0.08 and more where 5 % of the liver was lost or more, and 0.004
 at most where less than 1 % was. Padding is not told from clipped air, which no liver touches, but from lung: it is
-below -900 HU."""
+below -900 HU, or above what is lowest in the scan and so not clipped."""
 
 LOOK = ", look at the mask"
 """Ends a remark on a mask that is probably wrong."""
@@ -201,7 +201,9 @@ def cut_ends(mask: BoxMask, ct: CtVolume) -> list[str]:
 def surface_at_padding(mask: BoxMask, ct: CtVolume) -> float:
     """Part of the mask's surface, 0 to 1, beside which the scan holds padding: one value, lower than that of air."""
     values = fill_values(ct.hu)
-    values = values[values < HIGHEST_PADDING_HU]
+    values = values[values < HU_WINDOW[0]]
+    if len(values):
+        values = values[(values < HIGHEST_PADDING_HU) | (values > sampled(ct.hu).min())]
     if not len(values):
         return 0.0
     box = boxes.grown(mask.box, 1, mask.shape)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import slicer
 
+from ..core.files import require_name
 from ..core.volume import InputError
 from . import scene
 from .scene import LABELMAP
@@ -31,9 +32,9 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
     editedSince: whether the liver was edited after this module wrote it, which the file then says.
     Raises InputError when that is not possible (see `obstacle`), and OSError when it failed; no file is left then.
     """
+    folder = require_name(folder)
     if reason := obstacle(segmentationNode):
         raise InputError(reason)
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.glob(WRITTEN))
     item = handOver(segmentationNode, editedSince)

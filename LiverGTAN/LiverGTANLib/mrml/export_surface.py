@@ -11,7 +11,7 @@ from pathlib import Path
 import slicer
 import vtk
 
-from ..core.files import atomic_write, require_new
+from ..core.files import atomic_write, require_name, require_new
 from ..core.volume import LPS_TO_RAS, InputError, memory_errors_explained
 from . import liver_grid, liver_parts, resection_plan, scene
 from .scene import LABELMAP, SURFACE
@@ -49,7 +49,7 @@ def exportLiver(liverNode, path: str | Path, overwrite: bool = False) -> Exporte
     Raises InputError when there is no liver, the name stands for no format, or the file exists and `overwrite` is
     False, and OSError when it cannot be written. After an error no file is left, and one that was there is as before.
     """
-    (exported,) = _export(liverNode, {liver_grid.liverSegmentId(liverNode): Path(path)}, overwrite)
+    (exported,) = _export(liverNode, {liver_grid.liverSegmentId(liverNode): require_name(path)}, overwrite)
     return exported
 
 
@@ -65,7 +65,7 @@ def exportParts(liverNode, path: str | Path, overwrite: bool = False) -> list[Ex
 
 def partPaths(path: str | Path) -> list[Path]:
     """Files of the parts for a chosen name: plan.stl becomes plan-remnant.stl and plan-resected.stl."""
-    path = Path(path)
+    path = require_name(path)
     return [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in liver_grid.PARTS]
 
 

@@ -12,7 +12,7 @@ from ..core import measurements
 from ..core.volume import InputError
 from . import frame_state, scene, volume_curve
 from .ct_sequence import CtSequence
-from .frame_state import FrameState
+from .frame_state import EDITED, FrameState
 from .volume_curve import CurvePoint
 from .warp import Warp
 
@@ -100,6 +100,13 @@ def measure(source: CtSequence) -> list[CurvePoint]:
         before = key if former is not None and set(changes) <= {frame_state.CT_CHANGED} else None
     write(source, points)
     return points
+
+
+def isEdited(source: CtSequence) -> bool:
+    """Whether the mask of a frame has other voxels than those that were remembered."""
+    segmented = _segmented(source.segmentations)
+    formers = ((segmented.get(volume_curve.indexKey(index)), state) for index, _, state in _states(source))
+    return any(former is None or EDITED in state.changesSince(former.state) for former, state in formers)
 
 
 @dataclass(frozen=True)

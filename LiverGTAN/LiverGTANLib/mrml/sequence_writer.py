@@ -158,7 +158,7 @@ class SequenceUndo:
             raise InputError(
                 "The sequence or its segmentations were removed or replaced since; there is nothing to undo."
             )
-        if maskTimes(made) != self._state:
+        if self._isEdited():
             raise InputError(
                 "A frame was edited since, which Undo would lose; to give it up, delete "
                 f"'{made.GetName()}' in the Data module."
@@ -167,6 +167,13 @@ class SequenceUndo:
         if self._replaced is None and proxyNode is not None and proxyNode == self._newProxy:
             _requireNoPlan(proxyNode)
         return proxyNode
+
+    def _isEdited(self) -> bool:
+        """Whether a frame has other segments or voxels than the run left; an edit that was undone is none."""
+        now, left = maskTimes(self._made), self._state
+        if now == left:
+            return False
+        return _segmentIds(now) != _segmentIds(left) or sequence_curve.isEdited(self._source)
 
     def _showReplaced(self, proxyNode, onError: Callable) -> None:
         if proxyNode is None:
@@ -177,6 +184,11 @@ class SequenceUndo:
             proxyNode.SetAndObserveTransformNodeID(self._transformId)
         onError(hide, self._source, self._replaced)
         show(self._source, self._replaced, proxyNode)
+
+
+def _segmentIds(times: dict) -> dict:
+    """Of `maskTimes`, without the times."""
+    return {index: [segmentId for segmentId, _ in segments] for index, segments in times.items()}
 
 
 def _requireNoPlan(liverNode) -> None:

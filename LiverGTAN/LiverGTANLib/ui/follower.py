@@ -65,6 +65,7 @@ class Follower(VTKObservationMixin):
         self._waiting: list[tuple[Any, float]] = []  # volume, time of its first change; the newest comes last
         self._problem = ""
         self._left: list[str] = []  # names of volumes that gave way to newer ones
+        self._namesTold: dict = {}
         self.state, self.latency = "", 0.0
         self._gather = qt.QTimer()
         self._gather.setSingleShot(True)
@@ -151,6 +152,19 @@ class Follower(VTKObservationMixin):
         if self.isOn or self.hasPreview:
             self.addObserver(self._scene, self._scene.StartCloseEvent, self._onSceneStartClose)
             self.addObserver(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
+        for node in self._named:
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onModified)
+
+    @property
+    def _named(self) -> dict:
+        """Volumes that the state may name, and their names."""
+        requests = self._running, self._found[0] if self._found else None
+        nodes = {self.volumeNode, *(request.volumeNode for request in requests if request)}
+        return {node: node.GetName() for node in nodes if node is not None}
+
+    def _onModified(self, caller, event) -> None:
+        if self._named != self._namesTold:
+            self._tell()
 
     def _onSceneStartClose(self, caller, event) -> None:
         self.stop()
@@ -158,6 +172,7 @@ class Follower(VTKObservationMixin):
     def _tell(self) -> None:
         left = ", ".join(f"'{name}'" for name in self._left)
         left = _("Left for newer ones: {names}.").format(names=left) if left else ""
+        self._namesTold = self._named
         self.state = " ".join(filter(None, (self._work(), self._problem, left, self._awaited())))
         self.onChanged()
 
