@@ -156,6 +156,14 @@ def test_one_slice_filled_with_tissue_is_not_called_missing(sampleCt):
     assert "Slice 52 is filled with 0 HU" in finding.reason and "missing" not in finding.reason
 
 
+@pytest.mark.parametrize("value", [3071, 120])
+def test_text_that_is_drawn_into_all_slices_is_told(sampleCt, value):
+    hu = sampleCt.hu.copy()
+    hu[:, 50:57:2, 40:49] = value
+    (finding,) = input_checks.check(CtVolume(hu, sampleCt.ijk_to_ras))
+    assert "36 pixels hold the same values in all slices" in finding.reason and not finding.blocking
+
+
 @pytest.mark.parametrize(
     "factors, order, words",
     [

@@ -13,8 +13,10 @@ from LiverGTANLib.core.orientation_check import (
     IN_PLACE_LOG_ODDS,
     TISSUE,
     check_orientation,
+    suspected_orders,
+    turn_degrees,
 )
-from LiverGTANLib.core.volume import CtVolume
+from LiverGTANLib.core.volume import CtVolume, to_model_grid
 from LiverGTANLib.standalone.image_files import read_ct
 
 
@@ -71,6 +73,33 @@ def test_exchanged_axes_are_named(sampleCt, engine, order, words):
 @pytest.mark.slow
 def test_axes_that_are_stored_in_another_order_and_say_so_are_right(sampleCt, engine):
     assert findings(CtVolume(sampleCt.hu.transpose(1, 0, 2), sampleCt.ijk_to_ras[:, [0, 2, 1, 3]]), engine) == []
+
+
+def turned(degrees: float) -> np.ndarray:
+    """About the axis from feet to head."""
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("degrees, told", [(0, 0), (25, 25), (-25, -25), (90, 0)])
+def test_the_turn_of_a_body_is_measured(sampleCt, degrees, told):
+    """90 degrees are told as exchanged axes."""
+    image = to_model_grid(CtVolume(sampleCt.hu, turned(degrees) @ sampleCt.ijk_to_ras))[0]
+    if degrees != 90:
+        assert turn_degrees(image) == pytest.approx(told, abs=6)
+    assert suspected_orders(image) == ([(0, 2, 1)] if degrees == 90 else [])
+
+
+def test_a_body_that_the_field_of_view_cuts_has_no_turn(sampleCt):
+    cut = CtVolume(sampleCt.hu[:, :50, :60], sampleCt.ijk_to_ras)
+    assert turn_degrees(to_model_grid(cut)[0]) == 0
+    assert turn_degrees(np.full((32, 32, 32), -1, np.float32)) == 0
+
+
+@pytest.mark.slow
+def test_a_turned_body_is_told(sampleCt, engine):
+    (reason,) = findings(CtVolume(sampleCt.hu, turned(25) @ sampleCt.ijk_to_ras), engine)
+    assert "The body looks turned by about 2" in reason
 
 
 class CountingEngine(NumpyEngine):
