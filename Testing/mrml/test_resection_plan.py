@@ -11,7 +11,7 @@ from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import cut_plane, liver_grid, liver_parts, remnant, resection_plan, scene
 from LiverGTANLib.mrml.cut_plane import CutPlane
 from LiverGTANLib.mrml.liver_grid import LiverGrid
-from LiverGTANLib.mrml.resection_plan import PlanState, ResectionPlan
+from LiverGTANLib.mrml.resection_plan import MIRRORED, PlanState, ResectionPlan
 from support.mrml_cases import (
     GEOMETRIES,
     SHAPE,
@@ -623,3 +623,15 @@ def test_the_liver_of_edited_parts_is_its_segment(plan, volumeNode, tmp_path, gr
     assert float(plan.tableNode.GetCellText(0, 1)) == pytest.approx(whole, abs=0.06)
     assert float(plan.tableNode.GetCellText(3, 1)) == pytest.approx(0.2 * whole, abs=0.06)
     resection_plan.export(plan.liverNode, tmp_path / "plan.csv")
+
+
+def test_a_plan_that_was_mirrored_says_that_its_sides_may_have_changed(plan, liverNode, mrmlScene):
+    assert plan.notice() == ""
+    mirror = addTransform(mrmlScene, np.diag([-1.0, 1, 1, 1]))
+    for node in (liverNode, plan.cutNode, plan.partsNode):
+        node.SetAndObserveTransformNodeID(mirror.GetID())
+    plan.split()
+    plan.finish()
+    assert plan.notice() == MIRRORED and MIRRORED in plan.remark()
+    plan.keepOtherSide()
+    assert plan.remark() == ""

@@ -68,6 +68,8 @@ def test_a_loaded_ct_is_previewed_and_becomes_a_segment_on_accept_alone(follower
     settle(follower)
     assert follower.hasPreview and len(previews()) == 1 and not livers() and follower.latency > 0
     assert follower.state.startswith("Preview of 'CT': liver ")
+    volumeNode.SetName("CT of today")
+    assert follower.state.startswith("Preview of 'CT of today': liver ")
     result = follower.accept()
     assert measurements.dice(mask(result.segmentation, volumeNode), phantom_ct()[1]) > 0.8
     assert livers() == [result.segmentation] and not previews() and not follower.hasPreview

@@ -149,6 +149,12 @@ class LiverGrid:
         places = self.lattice.places
         return places[:: max(1, len(places) - 1)][:, [0, -1]][:, :, [0, -1]].reshape(-1, 3)
 
+    @property
+    def isMirrored(self) -> bool:
+        """Whether the voxel axes i, j, k are left-handed in the world, which a transform that mirrors changes."""
+        first, *others = self.corners[[0, 1, 2, 4]]
+        return bool(np.linalg.det(np.array(others) - first) < 0)
+
     def split(self, cut: Cut, parts: np.ndarray) -> int:
         """Write 1 into `parts` (K, J, I; uint8) where the liver remains and 2 where it is resected, else 0.
 

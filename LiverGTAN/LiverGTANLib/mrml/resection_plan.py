@@ -44,6 +44,12 @@ _SEGMENT = "LiverGTAN.ofSegment"
 _FORMER = "LiverGTAN.formerLiver"
 """Attribute of the parts: name of the segment that they were made of before, until the next action on the plan."""
 
+_HANDEDNESS = "LiverGTAN.handedness"
+"""Attribute of the parts: whether the liver's voxel axes were left-handed at the last action on the plan."""
+
+MIRRORED = (
+    "The liver was mirrored since the cut was placed: look which part is the remnant, and change sides if need be."
+)
 EDITED = "A part was edited; when the cut or the liver changes, both are made anew, and Undo brings the edit back."
 DELETED = "A part was deleted; when the cut moves, it is made anew."
 MOVED = "The parts were moved away from the liver; their volumes are not known."
@@ -249,6 +255,7 @@ class ResectionPlan:
             self.show(True)
         if self.tableNode is None:
             self._own(_TABLE, remnant.createTable(self.liverNode))
+        self.partsNode.SetAttribute(_HANDEDNESS, str(grid.isMirrored))
         self.finish()
         if state.edit is not None:
             state.edit.restore(self.partsNode)
@@ -346,12 +353,16 @@ class ResectionPlan:
         parts.SetAttribute(_SEGMENT, json.dumps([segmentId, name]))
 
     def notice(self) -> str:
-        """That the plan is of another liver's segment than before; empty where it is not."""
-        former = self.partsNode.GetAttribute(_FORMER)
-        if not former:
-            return ""
-        name = json.loads(self.partsNode.GetAttribute(_SEGMENT) or '["", ""]')[1]
-        return f"The plan is of the segment '{name}' now; before, it was of '{former}'."
+        """That the plan is of another liver's segment than before, or of a liver that was mirrored since, with which
+        remnant and resected part may have changed places; empty where it is not."""
+        former, handedness = (self.partsNode.GetAttribute(name) for name in (_FORMER, _HANDEDNESS))
+        found = []
+        if former:
+            name = json.loads(self.partsNode.GetAttribute(_SEGMENT) or '["", ""]')[1]
+            found.append(f"The plan is of the segment '{name}' now; before, it was of '{former}'.")
+        if handedness and self._digest() is not None and handedness != str(self.grid().isMirrored):
+            found.append(MIRRORED)
+        return " ".join(found)
 
     def measure(self) -> RemnantVolumes | None:
         """Volumes of the parts as they are, which go into the table with what is to be said of them (`remark`).
@@ -479,7 +490,7 @@ def removeNodes(nodes: list) -> None:
     for node in nodes:
         if node.IsA(liver_parts.CLASS) and liver_parts.hasOthers(node):
             liver_parts.removeParts(node)
-            for name in (_MADE_OF, _MADE, _SEGMENT, _FORMER):
+            for name in (_MADE_OF, _MADE, _SEGMENT, _FORMER, _HANDEDNESS):
                 node.SetAttribute(name, None)
         elif node.GetScene() is not None:
             scene.removeNode(node)
