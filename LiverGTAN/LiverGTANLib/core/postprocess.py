@@ -257,6 +257,15 @@ def chosen_component(analysis: Analysis, parameters: MaskParameters) -> int | No
     return int(sizes.argmax()) if len(sizes) else 0
 
 
+def second_component_cells(analysis: Analysis) -> int:
+    """Cells of the largest connected component that the default settings leave out; 0 when there is none."""
+    labeled = _labeled(analysis, PostprocessSettings())
+    if labeled.labels is None or not len(labeled.labels):
+        return 0
+    sizes = np.bincount(labeled.labels, weights=labeled.runs.lengths)
+    return int(np.partition(sizes, -2)[-2])
+
+
 def _without_clicks(labeled: _Labeled, settings: PostprocessSettings, component: int | None) -> PostprocessedLogits:
     """The network's answer with other components pushed below zero and holes above it."""
     runs = labeled.runs

@@ -20,6 +20,7 @@ from .postprocess import (
     longest_cached,
     neighborhoods,
     postprocess_logits,
+    second_component_cells,
 )
 from .volume import AIR, CtVolume, median, to_model_grid
 
@@ -48,6 +49,11 @@ USUAL_BODY_CM2 = (300.0, 1500.0)
 200 and 440 mm across; the adults of the training's data folder and the samples have 389 to 1262 cm². Of their scans
 with voxels made 1.5 times as large 26 of 37 are beyond, with twice as large ones all; with voxels two thirds or half as
 large 11 and 34 of 37."""
+
+
+LARGEST_SECOND_ML = 150.0
+"""More that looks like liver and is connected to none of the mask draws a finding: another body beside, a liver in two,
+or another organ. On the 39 CTs of the training's data folder and the samples 55 mL at most are, with student-30k."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +243,13 @@ def _check_size(analysis: Analysis) -> list[Finding]:
     else:
         reason = ""
     reason = (reason + _unusual_body(analysis)).strip()
-    return [Finding(False, reason)] if reason else []
+    second_ml = second_component_cells(analysis) * analysis.spacing_mm**3 / 1000
+    if second_ml > LARGEST_SECOND_ML:
+        reason += (
+            f" Apart from the mask, {second_ml:.0f} mL more look like liver to the network and are left out: look "
+            "whether the scan shows two bodies, or mark them with a point if they belong to the liver."
+        )
+    return [Finding(False, reason.strip())] if reason else []
 
 
 def _unusual_body(analysis: Analysis) -> str:
