@@ -70,6 +70,15 @@ def test_scripts_and_batches_are_told_of_an_odd_ct_and_of_a_body_that_lies_the_w
     assert set(result.warnings) <= set(logic.processAll([volumeNode]).summary().splitlines())
 
 
+def test_where_nothing_is_found_the_body_is_described(logic):
+    logic._session = Session(slicer.mrmlScene)
+    volumeNode, _ = self_test.addPhantom(spacingMm=(4.0, 4.0, 4.0))
+    arrayFromVolume(volumeNode)[:] = arrayFromVolume(volumeNode)[:, :, ::-1].copy()
+    arrayFromVolumeModified(volumeNode)
+    with pytest.raises(InputError, match=r"No liver is in view.*left and right were exchanged"):
+        logic.process(volumeNode)
+
+
 def test_an_image_is_analyzed_once_and_again_when_it_changed(logic, phantom):
     volumeNode, _ = phantom
     first = logic.process(volumeNode)

@@ -541,7 +541,7 @@ def _advice(found: JobResult) -> str:
         return "Points say of what there is that it is not liver: remove them first."
     if asked.region:
         return "Move the ROI over the liver, or take it off."
-    return "Check that it is a CT of the abdomen and that its orientation is right."
+    return " ".join(found.warnings) or "Check that it is a CT of the abdomen and that its orientation is right."
 
 
 def engineName(choice: str) -> str:
