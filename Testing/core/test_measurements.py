@@ -8,8 +8,9 @@ from core.test_segmenter import LIVER, analysis_of, ball, segmented, with_settin
 
 from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
+from LiverGTANLib.core.postprocess import Analysis
 from LiverGTANLib.core.segmenter import BoxMask
-from LiverGTANLib.core.volume import CtVolume, VoxelVolumes
+from LiverGTANLib.core.volume import CtVolume, VoxelVolumes, to_model_grid
 from support.cases import smallCt
 
 
@@ -115,6 +116,14 @@ def test_a_second_place_that_looks_like_liver_is_told(radius, told):
     logits = np.maximum(ball((64, 64, 96), (32, 32, 30), 21), ball((64, 64, 96), (32, 32, 78), radius))
     found = segmenter.check(analysis_of(logits))
     assert ["two bodies" in finding.reason for finding in found] == [True] * told
+
+
+@pytest.mark.parametrize("noise_hu, told", [(60, True), (0, False)])
+def test_a_scan_so_noisy_that_liver_is_missed_is_told(sampleCt, noise_hu, told):
+    hu = sampleCt.hu + np.random.default_rng(0).normal(0, noise_hu, sampleCt.shape)
+    image, grid = to_model_grid(CtVolume(hu, sampleCt.ijk_to_ras))
+    (finding,) = segmenter.check(Analysis(np.full_like(image, -9), image, grid, 2.5, "given", "none"))
+    assert ("very noisy (2" in finding.reason) == told
 
 
 ENDS_OF_AXES = [(0, -1, "upper"), (0, 0, "lower"), (1, -1, "front"), (1, 0, "back"), (2, -1, "right"), (2, 0, "left")]
