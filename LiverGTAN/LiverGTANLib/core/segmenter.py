@@ -268,7 +268,7 @@ def _noise(analysis: Analysis) -> str:
         return ""
     return (
         f" The scan is very noisy ({noise_hu:.0f} HU in cells of {analysis.spacing_mm:g} mm), as cone-beam CTs are: "
-        "the network misses liver in such scans, look at the mask closely; choose a smoother reconstruction if there is."
+        "the network misses liver in such scans, look at the mask closely; choose a smoother reconstruction."
     )
 
 
