@@ -16,13 +16,14 @@ _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
 
 
-def segmentAndDescribe(request: SegmentationRequest) -> Work:
+def segmentAndDescribe(request: SegmentationRequest, checksBody: bool = True) -> Work:
     """Work for any thread that finds the liver; gives the result, and its volume as it is told to the user before it is
-    written, with what is to be said of it (empty for an empty mask).
+    written, with what is to be said of it (empty for an empty mask). checksBody: see `SegmentationJob.check_body`.
     """
+    segment = request.job.segment_and_check if checksBody else request.job.segment
 
     def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, str]:
-        found = request.job.segment_and_check(progress, cancelled)
+        found = segment(progress, cancelled)
         return found, "" if found.mask.empty else _volume(request, found)
 
     return work

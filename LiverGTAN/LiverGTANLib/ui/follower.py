@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..core import segmenter
+from ..core.input_checks import Finding
 from ..core.segmentation_job import JobResult, Preview
 from ..core.volume import InputError
 from ..mrml import follow, parameters
@@ -66,6 +67,7 @@ class Follower(VTKObservationMixin):
         self._problem = ""
         self._left: list[str] = []  # names of volumes that gave way to newer ones
         self._namesTold: dict = {}
+        self._body: tuple = ((), None)  # place of the images of a followed volume, and what was found in their body
         self.state, self.latency = "", 0.0
         self._gather = qt.QTimer()
         self._gather.setSingleShot(True)
@@ -112,6 +114,7 @@ class Follower(VTKObservationMixin):
         if volumeNode is not None and volumeNode.GetClassName() != "vtkMRMLScalarVolumeNode":
             raise InputError(_("'{name}' is no scalar volume; choose a CT.").format(name=volumeNode.GetName()))
         self._watch.watchVolume(volumeNode)
+        self._body = (), None
         self._update()
         if volumeNode is not None and volumeNode.GetImageData() is not None:
             self._onVolume(volumeNode)
@@ -273,7 +276,7 @@ class Follower(VTKObservationMixin):
         self._running = request
         self._runner.start(
             WorkerTask(
-                segmentAndDescribe(request),
+                segmentAndDescribe(request, self._bodyOf(request) is None),
                 lambda outcome: self._onFound(request, outcome[0], outcome[1], since),
                 lambda error: self._onFailed(request, error),
                 request.nodesExist,
@@ -283,11 +286,23 @@ class Follower(VTKObservationMixin):
         )
         self._observe()
 
+    def _bodyOf(self, request: SegmentationRequest) -> list[Finding] | None:
+        """What was found in the body of a followed volume, all images of which show the same; None if nothing was."""
+        return self._body[1] if request.volumeNode is self.volumeNode and self._body[0] == _placeOf(request) else None
+
+    def _knowBody(self, request: SegmentationRequest, found: JobResult) -> None:
+        known = self._bodyOf(request)
+        if known is not None:
+            found.findings.store("body", known)
+        elif request.volumeNode is self.volumeNode:
+            self._body = _placeOf(request), found.findings.get("body")
+
     def _onProgress(self) -> None:
         pass  # the state says what runs; a percentage of a moment's work would only flicker
 
     def _onFound(self, request: SegmentationRequest, found: JobResult, volume: str, since: float) -> None:
         self._running = None
+        self._knowBody(request, found)
         reason = "" if not found.mask.empty else _noLiver(request)
         if not request.imageIsUnchanged() and request.volumeNode is not self.volumeNode:
             reason = _("It was changed meanwhile.")
@@ -403,6 +418,11 @@ class Follower(VTKObservationMixin):
         self._runner.stop()
         self._removePreview()
         self._update()
+
+
+def _placeOf(request: SegmentationRequest) -> tuple:
+    ct = request.job.ct
+    return ct.shape, ct.ijk_to_ras.tobytes()
 
 
 def _noLiver(request: SegmentationRequest) -> str:
