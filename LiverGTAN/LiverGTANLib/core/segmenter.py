@@ -52,9 +52,9 @@ large 11 and 34 of 37."""
 
 
 LARGEST_SECOND_ML = USUAL_LIVER_ML[0]
-"""As much and more that looks like liver and is connected to none of the mask draws a finding: another body beside, a liver in two,
-or another organ or fluid. With student-30k 55 mL at most are in 38 of the 39 CTs of the training's data folder and the
-samples, and 2.3 L in the other, which shows ascites (tcga_ov_09_2043)."""
+"""As much and more that looks like liver and is connected to none of the mask draws a finding: another body beside, a
+liver in two, or another organ or fluid. With student-30k 55 mL at most are in 38 of the 39 CTs of the training's data
+folder and the samples, and 2.3 L in the other, which shows ascites (tcga_ov_09_2043)."""
 
 
 LARGEST_NOISE_HU, FEWEST_NEIGHBORS, UNCLIPPED, NORMAL_MEDIAN = 25.0, 1000, 0.9, 0.6745
