@@ -28,7 +28,7 @@ WAVES = 4.0
 
 
 @dataclass(frozen=True)
-class Effusion:
+class PleuralFluid:
     """share: of the lung within `reach` voxels of the liver that lies below the fluid's surface: it
     fills all lung from below and behind.
 
@@ -46,9 +46,9 @@ class Effusion:
     seed: int
 
 
-def draw(random: np.random.Generator, voxel_mm: float) -> Effusion:
+def draw(random: np.random.Generator, voxel_mm: float) -> PleuralFluid:
     """Fluid of -5 to 30 HU, level with lung up to 20 to 90 mm from the liver; airless lung of 20 to 90 HU."""
-    return Effusion(
+    return PleuralFluid(
         share=float(random.uniform(0.3, 1.0)),
         reach=round(float(random.uniform(20, 90)) / voxel_mm),
         tilt=float(random.uniform(0, 0.45 * np.pi)),
@@ -65,7 +65,7 @@ def scaled(hu: float) -> float:
     return (hu - sum(HU_WINDOW) / 2) / HU_PER_UNIT
 
 
-def add(image: torch.Tensor, label: torch.Tensor, effusion: Effusion) -> None:
+def add(image: torch.Tensor, label: torch.Tensor, effusion: PleuralFluid) -> None:
     """Fills lung with fluid up to a surface, in place; nothing where the view shows no liver or no lung beside it."""
     lung = (image <= AIR) & inside_body(image)
     generator = torch.Generator().manual_seed(effusion.seed)
@@ -103,14 +103,14 @@ def dilated(mask: torch.Tensor, voxels: int) -> torch.Tensor:
     return mask
 
 
-def surface_height(shape: torch.Size, effusion: Effusion, generator: torch.Generator) -> torch.Tensor:
+def surface_height(shape: torch.Size, effusion: PleuralFluid, generator: torch.Generator) -> torch.Tensor:
     """Distance of each voxel above a wavy surface that lies level (tilt 0) or stands before the back (pi / 2)."""
     up, forward = (torch.arange(n, dtype=torch.float32) for n in shape[:2])
     plane = np.cos(effusion.tilt) * up[:, None] + np.sin(effusion.tilt) * forward
     return WAVES * smooth_noise(shape, 30, generator) + plane[..., None]
 
 
-def contents(shape: torch.Size, effusion: Effusion, generator: torch.Generator) -> torch.Tensor:
+def contents(shape: torch.Size, effusion: PleuralFluid, generator: torch.Generator) -> torch.Tensor:
     """Fluid with lumps of airless lung, with the noise of a scan."""
     lumps = smooth_noise(shape, 10, generator)
     lung = lumps > torch.quantile(lumps[::4, ::4, ::4].flatten(), 1 - effusion.collapsed)

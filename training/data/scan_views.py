@@ -16,7 +16,7 @@ from torch.nn import functional
 from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.volume import AIR
 from training.data import augment, effusion
-from training.data.effusion import HU_PER_UNIT, Effusion
+from training.data.effusion import HU_PER_UNIT, PleuralFluid
 from training.data.thick_slices import slice_weights
 from training.options import AugmentRanges, ViewRanges
 
@@ -61,7 +61,7 @@ class ScanView:
     shown: tuple[int, int]
     field: float | None
     look: augment.View
-    effusion: Effusion | None
+    effusion: PleuralFluid | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import torch
 from LiverGTANLib.core.volume import AIR
 from training.data import effusion
 
-FLUID = effusion.Effusion(share=1.0, reach=12, tilt=0.0, value=-0.1, noise=0.0, collapsed=0.0, lung_value=0.2, seed=3)
+FLUID = effusion.PleuralFluid(
+    share=1.0, reach=12, tilt=0.0, value=-0.1, noise=0.0, collapsed=0.0, lung_value=0.2, seed=3
+)
 
 
 @pytest.fixture
