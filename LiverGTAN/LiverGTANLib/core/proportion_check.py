@@ -3,13 +3,13 @@ it together, and makes the liver larger or smaller.
 
 Over 10 to 20 mm all bodies change less from head to feet than across, by about the same ratio; one that is stored too
 long changes less still. The network, which knows livers of the right shape, is then asked for a longer and a shorter
-copy of the scan. Together they say by how much a scan is too long: log2 of the factor, right to 0.18 (standard
+copy of the scan. Together they say by how much a scan is too long: log2 of the factor, right to 0.19 (standard
 deviation). Of the 39 CTs, the samples among them, no student calls one too long or too short as it is. With slices
 stored 0.6, 0.67 and 1.5 times as far apart as they were, student-100k does so in 26, 23 and 30 of them, student-30k in
 26, 19 and 17 (for other factors: `make benchmark-proportions`).
 
 A size that is wrong by a fifth is not told: it shifts the estimate by 0.26 to 0.32, and two thirds of right ones lie
-within 0.18. A wrong size in all directions alike changes no proportion.
+within 0.19. A wrong size in all directions alike changes no proportion.
 """
 
 import functools
