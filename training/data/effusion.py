@@ -27,7 +27,8 @@ WAVES = 4.0
 
 @dataclass(frozen=True)
 class PleuralFluid:
-    """share: of the lung within `reach` voxels of the liver that lies below the fluid's surface: it fills all lung from below and behind.
+    """share: of the lung within `reach` voxels of the liver below the fluid's surface, which fills
+    all lung from below and behind.
 
     tilt: of the fluid's surface, in radians from level to upright; value: of the fluid; grain: of its noise, from white
     (0) to that of smooth kernels (1); collapsed: share of the filled lung that is airless lung of `lung_value`; seed:
