@@ -179,8 +179,19 @@ def coordinates(
     size = torch.tensor([end - start for start, end in zip(low, high, strict=True)])
     first = torch.tensor(low)
     field = 2 * (field - first.reshape(1, 3, 1, 1, 1)) / (size.reshape(1, 3, 1, 1, 1) - 1) - 1
-    full = functional.interpolate(field.to(device), size=shape, mode="trilinear", align_corners=True)
-    return full.movedim(1, -1).flip(-1), tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    full = upsampled(field.flip(1).to(device), shape)
+    return full.movedim(1, -1), tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+
+
+def upsampled(coarse: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Trilinear interpolation of (1, C, ...) from corner to corner, axis by axis as products of matrices, which takes a
+    quarter of the time of torch's `interpolate` on the processor."""
+    along = [
+        functional.interpolate(torch.eye(m, device=coarse.device)[None], size=n, mode="linear", align_corners=True)[0]
+        for m, n in zip(coarse.shape[2:], shape, strict=True)
+    ]
+    slices = along[1].T @ (coarse @ along[2])
+    return (along[0].T @ slices.flatten(3)).reshape(*coarse.shape[:2], *shape)
 
 
 def bend(view: ScanView, coarse: list[int]) -> torch.Tensor:
@@ -203,9 +214,7 @@ def recolor(image: torch.Tensor, label: torch.Tensor, view: ScanView) -> None:
     image.add_(centered.mul_(gain - 1).add_(offset).mul_(soft))
     if view.density:
         patches = torch.randn([1, 1, *view.nodes], generator=torch.Generator().manual_seed(view.seed + 1))
-        sparing = functional.interpolate(
-            patches.to(image.device), size=image.shape, mode="trilinear", align_corners=True
-        )
+        sparing = upsampled(patches.to(image.device), image.shape)
         sparing = sparing[0, 0].clamp_(-1, 1).mul_(-view.patches * view.density).add_(view.density)
         image.addcmul_(sparing, label)
 
