@@ -30,7 +30,8 @@ import numpy as np
 from LiverGTANLib.standalone.nifti import read_nifti_header, write_nifti
 write_nifti(Path(sys.argv[1]), np.zeros((2, 3, 4), np.int16), np.eye(4))
 read_nifti_header(Path(sys.argv[1]))
-print({"nibabel", "pydicom", "numpy.ma"} & {*sys.modules})
+print("pydicom" in sys.modules)
+import pydicom
 """
 
 
@@ -46,8 +47,9 @@ def test_a_click_imports_nothing_after_the_warm_up_and_never_scipy():
 
 
 @pytest.mark.slow
-def test_nifti_files_are_read_and_written_without_large_packages(tmp_path):
-    assert printed(NIFTI, str(tmp_path / "mask.nii.gz")) == "set()"
+def test_nifti_files_are_read_and_written_without_pydicom_which_can_be_imported_later(tmp_path):
+    pytest.importorskip("nibabel")
+    assert printed(NIFTI, str(tmp_path / "mask.nii.gz")) == "False"
 
 
 @pytest.mark.slow
