@@ -32,15 +32,16 @@ class Effusion:
     """share: of the lung within `reach` voxels of the liver that lies below the fluid's surface: it
     fills all lung from below and behind.
 
-    tilt: of the fluid's surface, in radians from level to upright; value, noise: of the fluid; collapsed: share of the
-    filled lung that is airless lung of `lung_value`; seed: of noise and of where the collapsed lung lies.
+    tilt: of the fluid's surface, in radians from level to upright; value: of the fluid; grain: of its noise, from white
+    (0) to that of smooth kernels (1); collapsed: share of the filled lung that is airless lung of `lung_value`; seed:
+    of noise and of where the collapsed lung lies.
     """
 
     share: float
     reach: int
     tilt: float
     value: float
-    noise: float
+    grain: float
     collapsed: float
     lung_value: float
     seed: int
@@ -53,7 +54,7 @@ def draw(random: np.random.Generator, voxel_mm: float) -> Effusion:
         reach=round(float(random.uniform(20, 90)) / voxel_mm),
         tilt=float(random.uniform(0, 0.45 * np.pi)),
         value=scaled(float(random.uniform(-5, 30))),
-        noise=float(random.uniform(0, 25)) / HU_PER_UNIT,
+        grain=float(random.random()),
         collapsed=float(random.uniform(0, 0.4)),
         lung_value=scaled(float(random.uniform(20, 90))),
         seed=int(random.integers(2**31)),
@@ -76,6 +77,7 @@ def add(image: torch.Tensor, label: torch.Tensor, effusion: Effusion) -> None:
         return
     filled = lung & (heights <= torch.quantile(beside, effusion.share))
     fluid = contents(image.shape, effusion, generator).to(image.device)
+    fluid += noise_level(image, label) * noise(image.shape, effusion.grain, generator).to(image.device)
     air_share = ((TISSUE - image) / (TISSUE - AIR)).clamp_(0, 1) * dilated(filled, 1)
     image.add_(air_share * (fluid - AIR))
 
@@ -105,11 +107,29 @@ def surface_height(shape: torch.Size, effusion: Effusion, generator: torch.Gener
 
 
 def contents(shape: torch.Size, effusion: Effusion, generator: torch.Generator) -> torch.Tensor:
-    """Fluid with lumps of airless lung, with the noise of a scan."""
+    """Fluid with lumps of airless lung."""
     lumps = smooth_noise(shape, 10, generator)
     lung = lumps > torch.quantile(lumps[::4, ::4, ::4].flatten(), 1 - effusion.collapsed)
-    values = torch.where(lung, effusion.lung_value, effusion.value)
-    return values + effusion.noise * torch.randn(shape, generator=generator)
+    return torch.where(lung, effusion.lung_value, effusion.value)
+
+
+def noise_level(image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of the scan's noise as the liver shows it: fluid must not be known by its noise."""
+    inside = averaged(label) > 0.99
+    rough = (image - averaged(image))[inside]
+    return rough.std() if len(rough) > 1 else image.new_zeros(())
+
+
+def noise(shape: torch.Size, grain: float, generator: torch.Generator) -> torch.Tensor:
+    """Noise of sd 1."""
+    white = torch.randn(shape, generator=generator)
+    mixed = white.lerp(3 * averaged(white), grain)
+    return mixed / mixed.std()
+
+
+def averaged(image: torch.Tensor) -> torch.Tensor:
+    """The mean of 3 x 3 x 3 voxels."""
+    return functional.avg_pool3d(image[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
 
 
 def smooth_noise(shape: torch.Size, voxels: int, generator: torch.Generator) -> torch.Tensor:

@@ -24,6 +24,8 @@ COARSE = 4
 """The deformation is computed on every fourth voxel and interpolated."""
 SOFT, SOFT_WIDTH = 0.1, 0.8
 """Soft tissue lies around 60 HU (0.1 of the scaled image); a change of contrast fades out towards fat and bone."""
+LARGE_TUMOR_MM = 35.0
+"""Tumors above this radius stay brighter than fluid, which beside a liver is none."""
 NEAR_LIVER = 0.9
 """Share of views around the liver; the others lie anywhere in the scan."""
 
@@ -125,7 +127,8 @@ def draw_tumor(random: np.random.Generator, ranges: ViewRanges, voxel_mm: float)
     smallest, largest = ranges.tumor_mm
     radius = smallest * (largest / smallest) ** (random.random() ** 1.5) / voxel_mm
     radii = triple(float(value) for value in radius * random.uniform(0.75, 1.25, 3))
-    shift, rim = random.uniform(-80, 40) / HU_PER_UNIT, random.uniform(-20, 60) / HU_PER_UNIT
+    darkest = -80 if radius * voxel_mm < LARGE_TUMOR_MM else -45
+    shift, rim = random.uniform(darkest, 40) / HU_PER_UNIT, random.uniform(-20, 60) / HU_PER_UNIT
     return Tumor(float(random.random()), radii, float(shift), float(rim))
 
 

@@ -9,7 +9,7 @@ import torch
 from LiverGTANLib.core.volume import AIR
 from training.data import effusion
 
-FLUID = effusion.Effusion(share=1.0, reach=12, tilt=0.0, value=-0.1, noise=0.0, collapsed=0.0, lung_value=0.2, seed=3)
+FLUID = effusion.Effusion(share=1.0, reach=12, tilt=0.0, value=-0.1, grain=0.0, collapsed=0.0, lung_value=0.2, seed=3)
 
 
 @pytest.fixture
@@ -68,6 +68,14 @@ def test_nothing_is_drawn_without_liver_or_lung(chest, hidden):
 
 
 def test_a_seed_names_the_fluid(chest):
-    changes = {"noise": 0.1, "collapsed": 0.3}
+    changes = {"grain": 0.5, "collapsed": 0.3}
     assert torch.equal(filled(chest, **changes), filled(chest, **changes))
     assert not torch.equal(filled(chest, **changes), filled(chest, **changes, seed=4))
+
+
+@pytest.mark.parametrize("grain", [0.0, 0.5, 1.0])
+def test_fluid_has_the_noise_of_the_liver(chest, grain):
+    image, label = chest
+    image[image > 0] += 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))[image > 0]
+    fluid = filled((image, label), grain=grain)[13:18, 8:22, 8:28]
+    assert float(fluid.std()) == pytest.approx(0.1, rel=0.1)
