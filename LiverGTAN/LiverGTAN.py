@@ -45,7 +45,7 @@ class LiverGTAN(ScriptedLoadableModule):
             "For research use; not a medical device."
         )
         parent.acknowledgementText = _(
-            "The network is trained by knowledge distillation through a growing teacher assistant, after Xu et al., "
+            "The networks are trained on labels and by knowledge distillation, after Xu et al., "
             "Phys Med Biol 66(23), 2021, doi 10.1088/1361-6560/ac3935."
         )
         slicer.app.connect("startupCompleted()", _onStartupCompleted)
