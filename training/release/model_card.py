@@ -102,8 +102,8 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         "Multiply-accumulates": lambda c: f"{c['gmac']['value']} G on a {'x'.join(map(str, c['gmac']['grid']))} grid",
         "SHA-256": lambda c: f"`{c['sha256']}`",
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
-        "Method": lambda c: MethodRecord.of(c["training"]["method"]).sentence,
-        "Teacher": lambda c: teacher(c["training"]),
+        "Method": lambda c: methods(c["training"]),
+        "Teacher": lambda c: teachers(c["training"]),
         "Added to each logit": lambda c: f"{c['training'].get('logit_shift', 0.0):g}",
         "Steps": lambda c: steps(c["training"]),
         "Seeds": lambda c: seeds(c["training"]),
@@ -120,11 +120,30 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
     yield ["Weight file", *(f"{sheet.size:,} bytes, float16" for sheet in ordered)]
 
 
-def teacher(training: Part) -> str:
-    """What the first teacher is: a committed file, or by what is known of it."""
-    part = training["teacher"]
-    if not part:
+def own_runs(training: Part) -> Iterator[Part]:
+    """The last run, the one that it began from, and so on."""
+    yield training
+    if "start" in training:
+        yield from own_runs(training["start"])
+
+
+def methods(training: Part) -> str:
+    """How the last run learned, and how those did that it began from."""
+    sentences = dict.fromkeys(MethodRecord.of(run["method"]).sentence for run in own_runs(training))
+    return "; in earlier runs ".join(sentences)
+
+
+def teachers(training: Part) -> str:
+    """The first teacher of each run, the last run's first."""
+    parts = [run["teacher"] for run in own_runs(training)]
+    texts = dict.fromkeys(teacher(part) for part in parts if part)
+    if not texts:
         return "none"
+    return ("" if parts[0] else "none; of earlier runs ") + "; ".join(texts)
+
+
+def teacher(part: Part) -> str:
+    """A committed file, or what is known of another one."""
     if "file" in part:
         return f"`{part['file']}`, SHA-256 `{part['sha256']}`"
     name, widths = part.get("origin", "a network that is not committed"), "-".join(map(str, part["widths"]))
@@ -133,10 +152,7 @@ def teacher(training: Part) -> str:
 
 def steps(training: Part) -> str:
     """The updates of the last run, and those of the runs that it began from."""
-    before, part = [], training
-    while "start" in part:
-        part = part["start"]
-        before.append(f"{part['steps']:,}")
+    before = [f"{run['steps']:,}" for run in own_runs(training)][1:]
     return f"{training['steps']:,} of batch {training['batch']}" + (f", after {' and '.join(before)}" if before else "")
 
 

@@ -207,7 +207,7 @@ def test_a_teacher_that_is_not_the_committed_one_is_not_made_up(extension, train
         part["teacher"] == {"widths": [3, 5, 7], "weights_sha256": digest}
         and "runs/teacher/checkpoint.pt" in part["command"]
     )
-    assert digest in model_card.teacher(part) and model_card.teacher({"teacher": {}}) == "none"
+    assert digest in model_card.teachers(part) and model_card.teachers({"teacher": {}}) == "none"
     assert "not the committed one" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
 
 
