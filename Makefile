@@ -30,13 +30,14 @@ $(VENV)/.installed-%: pyproject.toml
 	@touch $@
 
 segment: $(VENV)/.installed-segment
-	@mkdir -p $(OUT)
-	@test ! -e $(OUT)/liver.seg.nrrd || echo "Replaces $(OUT)/liver.* of an earlier run; OUT=FOLDER writes elsewhere"
+	@mkdir -p "$(OUT)"
+	@test ! -e "$(OUT)/liver.seg.nrrd" || echo "Replaces $(OUT)/liver.* of an earlier run; OUT=FOLDER writes elsewhere"
 ifdef CT
-	@$(SEGMENT) "$(CT)" -o $(OUT)/liver.seg.nrrd --picture $(OUT)/liver.png --report $(OUT)/liver.json --student $(STUDENT)
+	@$(SEGMENT) "$(CT)" -o "$(OUT)/liver.seg.nrrd" --picture "$(OUT)/liver.png" --report "$(OUT)/liver.json" \
+		--student "$(STUDENT)"
 else
-	@set -- $$($(RUN) -m training.data.samples) && $(SEGMENT) "$$1" -o $(OUT)/liver.seg.nrrd --picture $(OUT)/liver.png \
-		--report $(OUT)/liver.json --student $(STUDENT) --reference "$$2"
+	@set -- $$($(RUN) -m training.data.samples) && $(SEGMENT) "$$1" -o "$(OUT)/liver.seg.nrrd" \
+		--picture "$(OUT)/liver.png" --report "$(OUT)/liver.json" --student "$(STUDENT)" --reference "$$2"
 endif
 	@echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json"
 
@@ -103,7 +104,8 @@ benchmark-%: $(VENV)/.installed-benchmark
 	QT_QPA_PLATFORM=offscreen PYTHONPATH=.:LiverGTAN:Testing $(RUN) -m benchmarks.$* $(ARGUMENTS)
 
 slicer:
+	@test -n "$(SLICER)" || { echo "Say which Slicer: make slicer SLICER=/path/to/Slicer" >&2; exit 1; }
 	"$(SLICER)" --additional-module-paths "$(CURDIR)/LiverGTAN"
 
 clean:
-	rm -rf $(VENV) .venv-* $(OUT) .cache
+	rm -rf $(VENV) .venv-* "$(OUT)" .cache

@@ -754,6 +754,7 @@ def test_floating_point_pixels_and_a_range_of_padding_are_read(hu, tmp_path):
         ({"SpacingBetweenSlices": 10}, "5 mm apart by their positions and 10 mm by SpacingBetweenSlices"),
         ({"SpacingBetweenSlices": -5, "SliceThickness": 5}, ""),
         ({"SliceThickness": 10}, ""),
+        ({"SliceThickness": 15}, "Slices 15 mm thick lie only 5 mm apart"),
         ({"SliceThickness": 2.5}, "Slices 2.5 mm thick lie 5 mm apart"),
         ({"ReconstructionDiameter": 60}, "120 mm wide by PixelSpacing and 60 mm by ReconstructionDiameter"),
         ({"ReconstructionDiameter": 120}, ""),

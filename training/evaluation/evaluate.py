@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import numpy as np
 from LiverGTANLib.core import segmenter, weight_file
 from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.files import atomic_write
-from LiverGTANLib.core.volume import HU_WINDOW
+from LiverGTANLib.core.volume import HU_WINDOW, SPACING_MM
 from training.command_line import require_suffix
+from training.data.cache import resampled
 from training.data.cases import Case, parse_cases
+from training.data.mask_checks import check_mask
 from training.errors import UserError
 from training.evaluation import picture
 from training.evaluation.metrics import Metrics, measure
@@ -24,6 +27,8 @@ from training.evaluation.summary import mean_and_sd
 from training.fit import checkpoint, network_file
 from training.model.folding import in_memory
 from training.options import Evaluate
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_ml", "reference_ml", "volume_error")
 SUMMARIZED = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_error")
@@ -55,6 +60,9 @@ def evaluate_cases(options: Evaluate) -> None:
             "Give a model and cases, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`."
         )
     cases = parse_cases(options.cases)
+    for case in cases:
+        for reason in against_reference(case):
+            logger.warning("%s: %s", case.name, reason)
     rows, masks = [], {}
     for row, mask in evaluate(options.model, cases, options.engines):
         print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)
@@ -68,6 +76,15 @@ def evaluate_cases(options: Evaluate) -> None:
     if options.picture:
         picture.outlines(cases, masks, options.picture)
         print(f"picture: {options.picture}")
+
+
+def against_reference(case: Case) -> list[str]:
+    """Why a reference cannot be that of the CT's liver, by what a mask to train on is refused for."""
+    hu, label = resampled(case.ct, case.mask, SPACING_MM)
+    if label is None or not label.any():
+        return ["the reference is empty: against it every mask counts as wrong, with a Dice of 0"]
+    findings = check_mask(case.ct, case.mask, hu, label, SPACING_MM)
+    return [f"{finding.reason}; is this the reference of this CT?" for finding in findings if finding.blocking]
 
 
 def model(source: str) -> weight_file.Student:

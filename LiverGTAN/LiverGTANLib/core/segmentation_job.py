@@ -141,9 +141,16 @@ class SegmentationJob:
         return self.image_key, self.student, self.engine
 
     @memory_errors_explained()
-    def segment(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> JobResult:
-        """Find and measure the liver."""
+    def segment(
+        self,
+        progress: Progress | None = None,
+        cancelled: IsCancelled | None = None,
+        body: list[Finding] | None = None,
+    ) -> JobResult:
+        """Find and measure the liver. body: what `check_body` found in another image of it, which is not repeated."""
         analysis, seconds = self._analysis(progress, cancelled)
+        if body is not None:
+            analysis.cache.findings.store("body", body)
         _stop_if(cancelled)
         start = time.perf_counter()
         mask = segmenter.mask(analysis, self.ct, self.parameters)

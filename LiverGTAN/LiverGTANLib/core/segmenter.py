@@ -279,7 +279,7 @@ def cell_noise_hu(analysis: Analysis) -> float:
     tissue = (np.abs(one) < UNCLIPPED) & (np.abs(other) < UNCLIPPED)
     if np.count_nonzero(tissue) < FEWEST_NEIGHBORS:
         return 0.0
-    difference = float(np.median(np.abs(one[tissue] - other[tissue])))
+    difference = float(median(np.abs(one[tissue] - other[tissue])))
     low, high = analysis.hu_window
     return difference / NORMAL_MEDIAN / np.sqrt(2) * (high - low) / 2
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import slicer
 
 from ..core.engines.engine import IsCancelled, Progress
+from ..core.input_checks import Finding
 from ..core.segmentation_job import JobResult, Preview
 from ..core.terminology import SEGMENT_COLOR
 from ..core.volume import memory_errors_explained
@@ -16,14 +17,15 @@ _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
 
 
-def segmentAndDescribe(request: SegmentationRequest, checksBody: bool = True) -> Work:
+def segmentAndDescribe(request: SegmentationRequest, body: list[Finding] | None = None) -> Work:
     """Work for any thread that finds the liver; gives the result, and its volume as it is told to the user before it is
-    written, with what is to be said of it (empty for an empty mask). checksBody: see `SegmentationJob.check_body`.
+    written, with what is to be said of it (empty for an empty mask). body: see `SegmentationJob.segment`; None: it is
+    checked.
     """
-    segment = request.job.segment_and_check if checksBody else request.job.segment
+    job = request.job
 
     def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, str]:
-        found = segment(progress, cancelled)
+        found = job.segment_and_check(progress, cancelled) if body is None else job.segment(progress, cancelled, body)
         return found, "" if found.mask.empty else _volume(request, found)
 
     return work

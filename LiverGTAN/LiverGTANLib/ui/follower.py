@@ -276,7 +276,7 @@ class Follower(VTKObservationMixin):
         self._running = request
         self._runner.start(
             WorkerTask(
-                segmentAndDescribe(request, self._bodyOf(request) is None),
+                segmentAndDescribe(request, self._bodyOf(request)),
                 lambda outcome: self._onFound(request, outcome[0], outcome[1], since),
                 lambda error: self._onFailed(request, error),
                 request.nodesExist,
@@ -291,10 +291,7 @@ class Follower(VTKObservationMixin):
         return self._body[1] if request.volumeNode is self.volumeNode and self._body[0] == _placeOf(request) else None
 
     def _knowBody(self, request: SegmentationRequest, found: JobResult) -> None:
-        known = self._bodyOf(request)
-        if known is not None:
-            found.findings.store("body", known)
-        elif request.volumeNode is self.volumeNode:
+        if self._bodyOf(request) is None and request.volumeNode is self.volumeNode:
             self._body = _placeOf(request), found.findings.get("body")
 
     def _onProgress(self) -> None:

@@ -1,5 +1,6 @@
 """Masks that do not lie on the liver, or not on all of it, are refused or told by case; the others are not bothered."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -199,7 +200,7 @@ def test_half_a_liver_is_refused_and_the_volumes_are_named(body):
     half = mask.copy()
     half[:, :, : int(np.median(np.nonzero(mask)[2]))] = False
     [(refused, reason)] = against_student(ct, half)
-    assert refused and "the mask has 7" in reason and "student-100k finds 1291 mL" in reason
+    assert refused and "the mask has 7" in reason and re.search(r"student-100k finds 12\d\d mL", reason)
 
 
 def test_an_eroded_liver_is_told(body):
@@ -230,9 +231,8 @@ def test_slices_that_are_too_far_apart_are_told(sampleCt):
 
 def test_an_empty_mask_where_the_student_finds_a_liver_is_told(body):
     ct, mask = body
-    assert against_student(ct, np.zeros_like(mask)) == [
-        (False, "the mask is empty, but student-100k finds 1291 mL of liver")
-    ]
+    [(refused, reason)] = against_student(ct, np.zeros_like(mask))
+    assert not refused and re.fullmatch(r"the mask is empty, but student-100k finds 12\d\d mL of liver", reason)
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,9 @@ LARGEST_DISAGREEMENT = 1.2
 """Two sizes of a voxel that differ by a larger factor contradict each other: SliceLocation follows the table, which a
 gantry tilted by 30 degrees makes 1.15 times as large."""
 
-LARGEST_GAP = 1.5
-"""Slices that lie farther apart, in parts of their thickness, leave out what lies between."""
+LARGEST_GAP, LARGEST_OVERLAP = 1.5, 2.5
+"""Slices that lie farther apart, in parts of their thickness, leave out what lies between; scanners reconstruct slices
+at half of their thickness, seldom closer."""
 
 MOST_PARTS = 10_000
 """Of a concatenation; the numbers are 16 bits long."""
@@ -208,6 +209,11 @@ def _contradictions(stack: Stack) -> list[str]:
         notes.append(
             f"Slices {thickness:.3g} mm thick lie {step:.3g} mm apart: what lies between was not scanned, slices were "
             "left out, or the positions are wrong; the liver's volume may be, too."
+        )
+    if not notes and thickness > LARGEST_OVERLAP * step:
+        notes.append(
+            f"Slices {thickness:.3g} mm thick lie only {step:.3g} mm apart: they overlap by more than scanners make "
+            "them, or the positions are wrong; if so, the liver's volume is, too."
         )
     field, shown = _number(image, "ReconstructionDiameter"), wide * image.size[1]
     cropped = image.size[1] not in RECONSTRUCTED and shown < field
