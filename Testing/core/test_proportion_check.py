@@ -16,7 +16,10 @@ def engine(request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("factor, words", [(1, ""), (2, "times too long from head to feet")])
+@pytest.mark.parametrize(
+    "factor, words",
+    [(1, ""), (2, "times too long from head to feet"), (1 / 3, "times too short from head to feet")],
+)
 def test_a_body_that_is_too_long_is_told(sampleCt, engine, factor, words):
     ct = CtVolume(sampleCt.hu, np.diag([1, 1, factor, 1.0]) @ sampleCt.ijk_to_ras)
     reasons = [finding.reason for finding in check_proportions(segmenter.analyze(ct, engine), engine)]
