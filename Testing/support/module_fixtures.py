@@ -1,9 +1,11 @@
 """What the tests of the module share: the module file, and the engines that are given to it."""
 
+import hashlib
 import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from LiverGTANLib.core.engines.engine import Cancelled, Engine
@@ -20,10 +22,10 @@ class GatedEngine:
     def __init__(self, engine: Engine, gate: threading.Event):
         self.name, self.student = engine.name, engine.student
         self._engine, self._gate = engine, gate
-        self.forwards = 0
+        self.images: list[bytes] = []  # a digest of each that was asked for: the body's check asks for mirrored ones
 
     def forward(self, x_DHW, progress=None, cancelled=None):
-        self.forwards += 1
+        self.images.append(hashlib.blake2b(np.ascontiguousarray(x_DHW).data).digest())
         for step in range(10000):
             if progress:
                 progress(min(0.9, step / 1000), "Working")

@@ -95,7 +95,7 @@ def gate(students, panel):
 
 def test_analyzing_ahead_shows_nothing_and_stops_when_the_module_is_left(students, panel, gate):
     volumeNode, _ = self_test.addPhantom()
-    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].forwards)
+    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].images)
     assert not panel.running and panel.ui.applyButton.enabled and not panel.ui.progressBar.visible
     panel.host.leaveModule()
     assert not workers()
@@ -107,12 +107,12 @@ def test_analyzing_ahead_shows_nothing_and_stops_when_the_module_is_left(student
 
 def test_a_click_during_the_analysis_ahead_goes_on_with_the_same_work(students, panel, gate):
     self_test.addPhantom()
-    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].forwards)
+    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].images)
     panel.click(panel.ui.applyButton)
     assert panel.running
     gate.set()
     panel.host.wait(lambda: not panel.running)
-    assert panel.output is not None and students.made[-1].forwards == 1
+    assert panel.output is not None and students.made[-1].images.count(students.made[-1].images[0]) == 1
 
 
 def test_another_volume_is_analyzed_instead(panel, phantom):

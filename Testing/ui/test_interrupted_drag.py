@@ -89,7 +89,7 @@ def test_dragging_goes_on_while_a_scan_is_still_being_analyzed(students, panel, 
     before, roiNode = liver(panel, segmented), addRoi(panel)
     panel.ui.studentComboBox.setCurrentIndex(1)
     drag(panel, roiNode, (0, 0, 40), steps=20)
-    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].forwards)  # which waits, as its gate is shut
+    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].images)  # which waits, as its gate is shut
     assert len(students.made) == 2 and panel.widget.panel.runner.task is not None
     students.gate.set()
     settle(panel)
