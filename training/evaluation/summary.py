@@ -16,3 +16,9 @@ def mean_and_sd(values: list[float]) -> tuple[float, float]:
     """(mean, sample sd) of the defined values; the sd of a single one is NaN, because it is unknown."""
     known = [value for value in values if math.isfinite(value)]
     return mean(values), statistics.stdev(known) if len(known) > 1 else float("nan")
+
+
+def mean_sd_text(figures: tuple[float, float], digits: int) -> str:
+    """Mean ± sd of `mean_and_sd`; the mean alone where one run says nothing of the spread."""
+    middle, sd = figures
+    return f"{middle:.{digits}f}" + (f" ± {sd:.{digits}f}" if math.isfinite(sd) else "")

@@ -20,7 +20,7 @@ from training.data.training_data import TrainingData
 from training.errors import UserError
 from training.evaluation import evaluate, picture
 from training.evaluation.markdown import markdown_table
-from training.evaluation.summary import mean, mean_and_sd
+from training.evaluation.summary import mean, mean_and_sd, mean_sd_text
 from training.fit import checkpoint, train
 from training.fit.loop import CHECKPOINT, Validate, fit_together
 from training.fit.validate import refuse_trained, validator
@@ -295,12 +295,6 @@ def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result]
         "\n".join(notes(results, teachers)),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def mean_sd_text(figures: tuple[float, float], digits: int) -> str:
-    """Mean ± sd; the mean alone where one run says nothing of the spread."""
-    mean, sd = figures
-    return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if math.isfinite(sd) else "")
 
 
 def notes(results: list[dict], teachers: dict[Path, Result]) -> list[str]:

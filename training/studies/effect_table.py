@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from LiverGTANLib.core.files import atomic_write
 from training.evaluation.markdown import markdown_table
 from training.evaluation.picture import save
-from training.evaluation.summary import mean, mean_and_sd
+from training.evaluation.summary import mean, mean_and_sd, mean_sd_text
 from training.studies import paired_differences
 from training.studies.effect_groups import BASE
 from training.studies.stored_results import Result, write_json
@@ -49,8 +48,10 @@ def figures_table(results: list[Result]) -> str:
     rows = []
     for group in groups_of(results):
         runs = [one for one in results if one["cell"]["arm"] == group]
-        shown = [mean_sd([run_mean(run, name) for run in runs], digits) for name, digits in FIGURES.items()]
-        error = mean_sd([100 * run_mean(run, "volume_error") for run in runs], 1)
+        shown = [
+            mean_sd_text(mean_and_sd([run_mean(run, name) for run in runs]), digits) for name, digits in FIGURES.items()
+        ]
+        error = mean_sd_text(mean_and_sd([100 * run_mean(run, "volume_error") for run in runs]), 1)
         minutes = mean([run["seconds"]["cpu"] / 60 for run in runs])
         rows.append([group, str(len(runs)), *shown, error, f"{minutes:.1f}"])
     head = ("Switched off", "Seeds", "Dice", "NSD 2 mm", "HD95 mm", "Volume error %", "CPU min")
@@ -65,12 +66,6 @@ def named(group: str) -> str:
 def run_mean(run: Result, name: str) -> float:
     """The mean of the size of a figure over a run's cases."""
     return mean([abs(case[name]) for case in run["cases"].values()])
-
-
-def mean_sd(values: list[float], digits: int) -> str:
-    """Mean ± sd; the mean alone where one run says nothing of the spread."""
-    middle, sd = mean_and_sd(values)
-    return f"{middle:.{digits}f}" + (f" ± {sd:.{digits}f}" if math.isfinite(sd) else "")
 
 
 def hard_tables(results: list[Result]) -> Iterator[str]:

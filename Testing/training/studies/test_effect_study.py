@@ -12,6 +12,7 @@ from support.volumes import write_image
 from training.__main__ import main
 from training.data.bank import Bank
 from training.data.training_data import TrainingData
+from training.evaluation.summary import mean_and_sd, mean_sd_text
 from training.fit import checkpoint
 from training.options import AugmentRanges, DataSettings, Effects, SynthesisConfig, ViewRanges
 from training.studies import effect_study, effect_table
@@ -184,7 +185,7 @@ def test_changes_are_paired_by_seed():
     assert ["views: cut", "+2.5 (+3.0 +2.0)"] in rows and ["nothing (all effects)", "75.0"] in rows
     assert ["views: cut", "+6.0 (+12.0 +0.0)", "+0.0 (+0.0 +0.0)"] in rows
     assert "the seeds differ by 2.00 Dice points" in text
-    assert effect_table.mean_sd([0.5], 2) == "0.50"
+    assert mean_sd_text(mean_and_sd([0.5]), 2) == "0.50"
 
 
 def test_the_first_run_alone_makes_a_table(tmp_path):
