@@ -378,6 +378,30 @@ def test_an_edited_mask_of_several_labels_has_no_volume_and_one_that_cannot_be_r
     assert (out / "b.seg.nrrd").read_bytes() == b"an afternoon's work"
 
 
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ((-1, 1), "holds negative values (down to -1), which are no labels"),
+        ((-1.0, 1.0), "holds negative values (down to -1), which are no labels"),
+        ((0.0, 0.4), "holds fractions, which are no labels"),
+        ((0.0, np.nan), "no labels (not finite"),
+    ],
+    ids=["background -1", "float background -1", "probabilities", "NaN"],
+)
+def test_an_edited_mask_of_values_that_are_no_labels_is_an_error_and_not_measured(again, tmp_path, values, words):
+    mask = tmp_path / "out" / "a.seg.nrrd"
+    image = sitk.ReadImage(str(mask))
+    voxels = np.where(sitk.GetArrayFromImage(image) > 0, *reversed(values))
+    edited = sitk.GetImageFromArray(voxels.astype(np.int16 if isinstance(values[0], int) else np.float32))
+    edited.CopyInformation(image)
+    sitk.WriteImage(edited, str(mask), useCompression=True)
+    before = mask.read_bytes()
+    again()
+    row = rowsOf(tmp_path / "out")["a"]
+    assert row["volume_ml"] == "" and "volume cannot be measured" in row["error"] and words in row["error"]
+    assert mask.read_bytes() == before
+
+
 def test_an_edited_mask_whose_ct_changed_says_so(again, tmp_path):
     edit(tmp_path / "out" / "a.seg.nrrd", halve)
     write_ct(tmp_path / "in" / "a.nii.gz", 1.1)

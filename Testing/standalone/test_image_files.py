@@ -645,7 +645,7 @@ def test_float_labels_are_rounded_when_they_are_nearly_whole_and_refused_otherwi
     found = read_labels(withNibabel(tmp_path / "a.nii", labels, ct.ijk_to_ras), ct)
     assert found.dtype.kind == "i"
     assert set(np.unique(found)) == {0, 5}
-    for bad, words in ((0.4, "fractions"), (np.nan, "no labels"), (1e9, "no labels")):
+    for bad, words in ((0.4, "fractions"), (np.nan, "no labels"), (1e9, "no labels"), (-1, "negative")):
         labels[0, 0, 0] = bad
         with pytest.raises(InputError, match=words):
             read_labels(withNibabel(tmp_path / "a.nii", labels, ct.ijk_to_ras), ct)

@@ -31,15 +31,18 @@ class View:
 
 
 def draw(ranges: AugmentRanges, random: np.random.Generator) -> View:
-    """A view drawn uniformly from the ranges."""
+    """A view drawn uniformly from the ranges, always from as many random numbers: switching one effect off leaves the
+    others alone."""
+    shares = random.random(3)
     around = random.uniform(-1, 1, 3)
+    blurred, noisy, noise = random.random(3)
     return View(
-        shift=triple(int(random.integers(-s, s + 1)) for s in ranges.shift),
+        shift=triple(int(share * (2 * s + 1)) - s for share, s in zip(shares, ranges.shift, strict=True)),
         gain=1 + ranges.gain * around[0],
         offset=ranges.offset * around[1],
         gamma=float(np.exp(ranges.gamma * around[2])),
-        blur=bool(random.random() < ranges.blurred),
-        noise=ranges.noise * random.random() if random.random() < ranges.noisy else 0.0,
+        blur=bool(blurred < ranges.blurred),
+        noise=ranges.noise * noise if noisy < ranges.noisy else 0.0,
         seed=int(random.integers(2**31)),
     )
 

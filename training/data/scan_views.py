@@ -26,6 +26,7 @@ SOFT, SOFT_WIDTH = 0.1, 0.8
 """Soft tissue lies around 60 HU (0.1 of the scaled image); a change of contrast fades out towards fat and bone."""
 LARGE_TUMOR_MM = 35.0
 """Tumors above this radius stay brighter than fluid, which beside a liver is none."""
+MOST_TUMORS = 6
 NEAR_LIVER = 0.9
 """Share of views around the liver; the others lie anywhere in the scan."""
 
@@ -83,11 +84,15 @@ def draw(
     looks: AugmentRanges,
     random: np.random.Generator,
 ) -> ScanView:
-    """A view of a scan whose liver has its middle `around` there (in voxels; None: unknown or absent)."""
+    """A view of a scan whose liver has its middle `around` there (in voxels; None: unknown or absent).
+
+    It takes the same random numbers whatever the ranges and wherever the liver is: see `chance`.
+    """
     voxel = window.spacing_mm
     scale = random.uniform(*ranges.scale) * random.uniform(1 - ranges.stretch, 1 + ranges.stretch, 3)
     turn = Rotation.from_euler("zyx", random.uniform(-ranges.degrees, ranges.degrees, 3), degrees=True).as_matrix()
-    middle = np.array(around if around and random.random() < NEAR_LIVER else random.uniform(0, 1, 3) * scan_shape)
+    near, anywhere = random.random() < NEAR_LIVER, random.uniform(0, 1, 3) * scan_shape
+    middle = np.array(around) if around and near else anywhere
     middle = middle + random.uniform(-1, 1, 3) * ranges.shift_mm / scan_mm
     return ScanView(
         center=triple(float(value) for value in middle),
@@ -101,7 +106,7 @@ def draw(
         ),
         density=chance(random, ranges.densities, float(random.uniform(*ranges.density_hu)) / HU_PER_UNIT, 0.0),
         patches=float(random.uniform(0, 0.4)),
-        tumors=tuple(draw_tumor(random, ranges, voxel) for _ in range(number_of_tumors(random, ranges))),
+        tumors=draw_tumors(random, ranges, voxel),
         slices=chance(
             random, ranges.thick, (float(random.uniform(*ranges.slice_mm)) / voxel, float(random.random())), None
         ),
@@ -117,9 +122,10 @@ def chance(random: np.random.Generator, probability: float, value, otherwise):
     return value if random.random() < probability else otherwise
 
 
-def number_of_tumors(random: np.random.Generator, ranges: ViewRanges) -> int:
+def draw_tumors(random: np.random.Generator, ranges: ViewRanges, voxel_mm: float) -> tuple[Tumor, ...]:
     """None in most views, else one to six."""
-    return chance(random, ranges.tumors, int(random.integers(1, 7)), 0)
+    tumors = tuple(draw_tumor(random, ranges, voxel_mm) for _ in range(MOST_TUMORS))
+    return chance(random, ranges.tumors, tumors[: int(random.integers(1, MOST_TUMORS + 1))], ())
 
 
 def draw_tumor(random: np.random.Generator, ranges: ViewRanges, voxel_mm: float) -> Tumor:
@@ -134,7 +140,7 @@ def draw_tumor(random: np.random.Generator, ranges: ViewRanges, voxel_mm: float)
 
 def draw_shown(random: np.random.Generator, ranges: ViewRanges, count: int) -> tuple[int, int]:
     """First slice that the scan shows, and the one behind its last: a scan may begin or end within the liver."""
-    below, above = random.integers(0, count * 2 // 5, 2)
+    below, above = (random.random(2) * (count * 2 // 5)).astype(int)
     cut_below, cut_above = random.random(2) < ranges.cut
     return int(below) if cut_below else 0, count - (int(above) if cut_above else 0)
 

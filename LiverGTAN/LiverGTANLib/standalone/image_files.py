@@ -127,7 +127,7 @@ def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
 
     The labels of a DICOM segmentation are the numbers of its segments.
 
-    Raises InputError when it does not cover the same space with voxels of the same size, or holds no whole numbers.
+    Raises InputError when it does not cover the same space with voxels of the same size, or its values are no labels.
     """
     path = Path(path)
     if path.is_dir():
@@ -137,7 +137,7 @@ def read_labels(path: str | Path, ct: CtVolume) -> np.ndarray:
     header = read_header(path)
     if not on_grid(header, ct):
         raise InputError(f"{path} does not lie on the CT's grid; give a mask drawn on this scan.")
-    return in_order_of(ct, header, _whole_numbers(path, read_voxels(header)))
+    return in_order_of(ct, header, read_label_values(header))
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -176,15 +176,22 @@ def voxels_apart(header: VolumeHeader, ct: CtVolume) -> float:
     return float(max(np.abs(corners.min(axis=0)).max(), np.abs(corners.max(axis=0) - size).max()))
 
 
-def _whole_numbers(path: str | Path, values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind != "f":
-        return values
-    if not np.isfinite(values).all() or np.abs(values).max() > 2**15:
-        raise InputError(f"{path} holds values that are no labels (not finite, or above 32,768); give a mask.")
-    labels = np.round(values)
-    if np.abs(values - labels).max() > LARGEST_LABEL_FRACTION:
-        raise InputError(f"{path} holds fractions, which are no labels; give a mask of whole numbers.")
-    return labels.astype(np.int32)
+def read_label_values(header: VolumeHeader) -> np.ndarray:
+    """The labels of an image, (K, J, I) integers from 0 on. Raises InputError for values that are none."""
+    path, values = header.path, read_voxels(header)
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or np.abs(values).max() > 2**15:
+            raise InputError(f"{path} holds values that are no labels (not finite, or above 32,768); give a mask.")
+        labels = np.round(values)
+        if np.abs(values - labels).max() > LARGEST_LABEL_FRACTION:
+            raise InputError(f"{path} holds fractions, which are no labels; give a mask of whole numbers.")
+        values = labels.astype(np.int32)
+    if (lowest := values.min(initial=0)) < 0:
+        raise InputError(
+            f"{path} holds negative values (down to {lowest}), which are no labels; give a mask that is 0 where "
+            "nothing is marked."
+        )
+    return values
 
 
 def write_mask(path: str | Path, mask: BoxMask, source: CtFile, student: Student) -> list[str]:

@@ -145,8 +145,59 @@ def test_every_view_is_finite_and_within_the_window(scan):
         assert image.min() >= -1 and image.max() <= 1 and label.min() >= 0 and label.max() <= 1 + 1e-6
 
 
-def test_an_effect_that_is_switched_off_leaves_the_others_alone():
-    with_all = drawn(5, dataclasses.replace(ViewRanges(), thick=1.0, round_fields=1.0))
-    without = drawn(5, dataclasses.replace(ViewRanges(), thick=0.0, round_fields=1.0))
-    assert with_all.slices is not None and without.slices is None
-    assert with_all.field == without.field and with_all.center == without.center and with_all.look == without.look
+SWITCHED_OFF = {
+    "scale": ({"scale": (1.0, 1.0)}, {"matrix"}),
+    "stretch": ({"stretch": 0.0}, {"matrix"}),
+    "turn": ({"degrees": 0.0}, {"matrix"}),
+    "shift": ({"shift_mm": 0.0}, {"center"}),
+    "bend": ({"bend_mm": 0.0}, {"bend"}),
+    "contrast": ({"contrast": (1.0, 1.0), "offset_hu": 0.0}, {"contrast"}),
+    "density": ({"densities": 0.0}, {"density"}),
+    "tumors": ({"tumors": 0.0}, {"tumors"}),
+    "thick slices": ({"thick": 0.0}, {"slices"}),
+    "cut": ({"cut": 0.0}, {"shown"}),
+    "round field": ({"round_fields": 0.0}, {"field"}),
+    "effusion": ({"effusions": 0.0}, {"effusion"}),
+}
+"""Ranges that switch an effect off, and the parts of a view that it is."""
+ALWAYS = ViewRanges(densities=1, tumors=1, thick=1, cut=1, round_fields=1, effusions=1)
+
+
+def parts(view: ScanView) -> dict:
+    return vars(view) | {"matrix": view.matrix.tolist()}
+
+
+@pytest.mark.parametrize("effect", SWITCHED_OFF)
+def test_an_effect_that_is_switched_off_leaves_the_others_alone(effect):
+    off, expected = SWITCHED_OFF[effect]
+    for seed in range(5, 10):
+        with_all, without = parts(drawn(seed, ALWAYS)), parts(drawn(seed, dataclasses.replace(ALWAYS, **off)))
+        assert {name for name in with_all if with_all[name] != without[name]} == expected
+
+
+@pytest.mark.parametrize(
+    "off, expected",
+    [
+        ({"shift": (0, 0, 0)}, {"shift"}),
+        ({"gain": 0.0}, {"gain"}),
+        ({"offset": 0.0}, {"offset"}),
+        ({"gamma": 0.0}, {"gamma"}),
+        ({"noisy": 0.0}, {"noise"}),
+        ({"blurred": 0.0}, {"blur"}),
+    ],
+)
+def test_a_look_that_is_switched_off_leaves_the_others_and_the_view_alone(off, expected):
+    looks = AugmentRanges(noisy=1, blurred=1)
+    with_all, without = drawn(7, ALWAYS, looks), drawn(7, ALWAYS, dataclasses.replace(looks, **off))
+    changed = {name for name, value in vars(with_all.look).items() if value != vars(without.look)[name]}
+    assert changed == expected
+    assert parts(dataclasses.replace(with_all, look=STILL)) == parts(dataclasses.replace(without, look=STILL))
+
+
+def test_a_scan_without_a_known_liver_changes_where_its_views_lie_and_nothing_else():
+    random = [np.random.default_rng(3) for _ in range(2)]
+    seen = [
+        parts(scan_views.draw(around, (24, 30, 36), 2.0, WINDOW, ALWAYS, AugmentRanges(), one))
+        for around, one in zip([(11.0, 14.0, 17.0), None], random, strict=True)
+    ]
+    assert {name for name in seen[0] if seen[0][name] != seen[1][name]} == {"center"}

@@ -11,8 +11,8 @@ from ...core.terminology import INTENDED_USE
 from ...core.volume import InputError
 from ..dicom.segmentation import read_segmentation
 from ..errors import sentence
-from ..image_files import LARGEST_OFFSET_VOXELS, open_ct, read_header
-from ..voxel_data import VolumeHeader, read_voxels
+from ..image_files import LARGEST_OFFSET_VOXELS, open_ct, read_header, read_label_values
+from ..voxel_data import VolumeHeader
 from .records import EDITED, CaseRecord, digest, is_unchanged
 
 BESIDE_CT = (
@@ -63,14 +63,14 @@ def current_record(record: CaseRecord, folder: Path) -> CaseRecord:
 def _measure(record: CaseRecord, mask: Path) -> tuple[int, float, bool]:
     """Number of labels, the volume of all in mL, and whether the mask lies beside the grid of its CT.
 
-    Raises InputError or OSError with a sentence.
+    Raises InputError or OSError with a sentence, also for values that are no labels.
     """
     beside = False
     if mask.suffix.lower() == ".dcm":
         values, ijk_to_ras = _read_dicom(record, mask)
     else:
         header = read_header(mask)
-        values, ijk_to_ras = read_voxels(header), header.ijk_to_ras
+        values, ijk_to_ras = read_label_values(header), header.ijk_to_ras
         beside = "geometry" in record.report and _lies_beside(header, record.report["geometry"])
     return len(np.unique(values[values != 0])), measurements.volume_ml(values, ijk_to_ras), beside
 
