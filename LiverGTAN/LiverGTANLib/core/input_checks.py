@@ -338,60 +338,65 @@ def _check_marks(hu: np.ndarray) -> Iterator[Finding]:
 
 def _check_hu(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
     """Soft tissue, fat and something at -200 HU or less are in every body CT; MR and rescaled data lack them."""
+    yield from (
+        list(_check_range(hu)) or list(_check_fill(hu, ct)) or list(_check_soft_tissue(hu)) or _check_scale(hu, ct)
+    )
+
+
+def _check_range(hu: np.ndarray) -> Iterator[Finding]:
+    """Values that are no Hounsfield units of a body at all, by the least and the largest of them: the first reason."""
     low, high = float(hu.min()), float(hu.max())
     if high - low < LEAST_CONTRAST_HU:
         yield Finding(True, f"All voxels lie between {low:.0f} and {high:.0f}: there is nothing to see in this volume.")
-        return
-    if (hu > WRAPPED_VALUE).mean() > LARGEST_WRAPPED_SHARE:
+    elif (hu > WRAPPED_VALUE).mean() > LARGEST_WRAPPED_SHARE:
         yield Finding(
             True,
             f"Values reach {high:.0f}: negative Hounsfield units seem to have been stored without their sign; export "
             "the CT again.",
         )
-        return
-    if ((hu < LOWEST_VALUE) & (hu > low)).mean() > LARGEST_WRAPPED_SHARE:
+    elif ((hu < LOWEST_VALUE) & (hu > low)).mean() > LARGEST_WRAPPED_SHARE:
         yield Finding(
             True,
             f"Values reach down to {low:.0f}: they seem to have been read with a sign that was not stored; export the "
             "CT again.",
         )
-        return
-    if BYTE_HU[0] <= low and high <= BYTE_HU[1] and not _clipped(hu):
+    elif BYTE_HU[0] <= low and high <= BYTE_HU[1] and not _clipped(hu):
         yield Finding(
             True, f"All values lie between {low:.0f} and {high:.0f}, as 8 bits hold: they are clipped or wrapped."
         )
-        return
-    if _within(hu, SHIFTED_SOFT_TISSUE_HU).mean() > LARGEST_SHIFTED_SHARE:
+    elif _within(hu, SHIFTED_SOFT_TISSUE_HU).mean() > LARGEST_SHIFTED_SHARE:
         yield Finding(True, _reason_of_high_values(hu))
-        return
-    if low > HIGHEST_MINIMUM_HU:
+    elif low > HIGHEST_MINIMUM_HU:
         yield Finding(True, _reason_of_minimum(hu, low, high))
-        return
-    filled = list(_check_fill(hu, ct))
-    if filled:
-        yield from filled
-        return
+
+
+def _check_soft_tissue(hu: np.ndarray) -> Iterator[Finding]:
     body = hu[_within(hu, BODY_HU)]
     if body.size < LEAST_BODY * hu.size or not _within(body, SOFT_TISSUE_HU).any():
         low, high = SOFT_TISSUE_HU
         yield Finding(
             True, f"There is hardly any soft tissue ({low} to {high} HU); choose a CT of the body in Hounsfield units."
         )
-        return
-    if low > HU_WINDOW[0] and _clipped(hu):
+
+
+def _check_scale(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
+    """Values that may be those of a body, but clipped, scaled or shifted."""
+    low, high = float(hu.min()), float(hu.max())
+    clipped = _clipped(hu)
+    if low > HU_WINDOW[0] and clipped:
         yield Finding(
             False,
             f"The values are clipped at {low:.0f} and {high:.0f} HU, within what the network looks at: air looks like "
             "fat, and the mask may be wrong; choose the CT as it was scanned.",
         )
     wide = np.count_nonzero(np.asarray(ct.shape[::-1]) * ct.spacing > WIDE_SCAN_MM) > 1
-    if _within(body, FAT_HU).mean() < LEAST_FAT:
+    if _within(hu[_within(hu, BODY_HU)], FAT_HU).mean() < LEAST_FAT:
         yield Finding(
             False,
             "The values do not look like the Hounsfield units of a body CT (no fat near -100 HU): "
             "the mask may be wrong.",
         )
-    elif wide and low > HIGHEST_AIR_HU and not _clipped(hu):
+    elif wide and low > HIGHEST_AIR_HU and not clipped:
         yield Finding(
             False,
             f"The smallest value is {low:.0f}, but air is near -1000 HU: the values are clipped, scaled or shifted, "
