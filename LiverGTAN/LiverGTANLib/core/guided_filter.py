@@ -7,6 +7,7 @@ for the field only in cells beside the border, so that no voxel changes that is 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -65,64 +66,83 @@ def fit(field: np.ndarray, guide_hu: np.ndarray) -> tuple[np.ndarray, np.ndarray
     field, guide_hu: (d, h, w) float32; the field is positive where the liver is. Where the guide does not vary the
     offset is the field itself.
     """
-    guide = np.clip(guide_hu, *GUIDE_HU) - MIDDLE_HU
-    limited, shares = np.clip(field, -LIMIT, LIMIT), box_shares(field.shape)
-    mean_guide, mean = box_mean(guide, shares), box_mean(limited, shares)
+    around = CellNeighborhoods(field.shape)
+    guide, limited = around.flat(np.clip(guide_hu, *GUIDE_HU) - MIDDLE_HU), around.flat(np.clip(field, -LIMIT, LIMIT))
+    mean_guide, mean = around.mean(guide), around.mean(limited)
     # Less than 1 HU^2 is rounding.
-    variance = box_mean(guide * guide, shares)
+    variance = around.mean(guide * guide)
     variance -= mean_guide * mean_guide + 1
     np.maximum(variance, 0, out=variance)
     weight = 1 / (variance + EPSILON_HU2)
     limited *= guide
-    slope = box_mean(limited, shares)
+    slope = around.mean(limited)
     slope -= mean_guide * mean
     slope *= weight
     slope *= variance > 0
     mean_guide *= slope
-    offset = box_mean(mean - mean_guide, shares)
+    offset = around.mean(mean - mean_guide)
     # A flat guide would leave the mean of means: there the field keeps its own detail.
     weight *= EPSILON_HU2
     weight *= weight
-    weight *= field - box_mean(mean, shares)
+    weight *= around.flat(field) - around.mean(mean)
     offset += weight
-    slope = box_mean(slope, shares)
+    slope = around.mean(slope)
     offset -= slope * MIDDLE_HU
-    return slope, offset
+    return around.cells(slope), around.cells(offset)
 
 
 def beside_border(field: np.ndarray) -> np.ndarray:
     """(d, h, w) bool, the cells of a field that have one of the other sign among their 26 neighbors."""
-    return (box_sum(field > 0) > 0) & (box_sum(field <= 0) > 0)
+    around = CellNeighborhoods(field.shape)
+    near: np.ndarray = (around.sum(around.flat(field > 0)) > 0) & (around.sum(around.flat(field <= 0)) > 0)
+    return around.cells(near)
 
 
-def box_mean(array: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Mean of the 3x3x3 cells around each of (d, h, w) float32, of those that there are at the faces; float32.
+class CellNeighborhoods:
+    """Sums and means over the 3x3x3 cells around each cell of a part of a grid, of those that there are at its faces.
 
-    shares: `box_shares` of the array's shape.
+    They take and give flat arrays of the part with a margin of one cell, which holds 0 but for that of a sum: in one
+    dimension numpy adds and multiplies several times faster, and what wraps around from row to row ends in the margin.
     """
-    mean = box_sum(array)
-    mean *= shares
-    return mean
 
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """shape: (d, h, w) of the part."""
+        self._shape = tuple(n + 2 for n in shape)
+        self._steps = 1, self._shape[2], self._shape[1] * self._shape[2]
+        self._inner = slice(sum(self._steps), -sum(self._steps))
 
-def box_shares(shape: tuple[int, ...]) -> np.ndarray:
-    """1 over the number of 3x3x3 cells that there are around each of (d, h, w), float32."""
-    counts = [np.minimum(np.arange(n), 1) + np.minimum(np.arange(n)[::-1], 1) + 1 for n in shape]
-    along_d, along_h, along_w = (np.float32(1) / count.astype(np.float32) for count in counts)
-    return along_d[:, None, None] * (along_h[:, None] * along_w)
+    def flat(self, array: np.ndarray) -> np.ndarray:
+        """A new array of the cells (d, h, w); of booleans uint8."""
+        padded: np.ndarray = np.zeros(self._shape, np.uint8 if array.dtype == bool else array.dtype)
+        self.cells(padded)[...] = array
+        return padded.reshape(-1)
 
+    def cells(self, flat: np.ndarray) -> np.ndarray:
+        """A view (d, h, w) of the cells, without the margin."""
+        return flat.reshape(self._shape)[1:-1, 1:-1, 1:-1]
 
-def box_sum(array: np.ndarray) -> np.ndarray:
-    """Sum of the 3x3x3 cells around each of (d, h, w), of those that there are at the faces; of booleans uint8."""
-    around = np.zeros([n + 2 for n in array.shape], np.uint8 if array.dtype == bool else array.dtype)
-    around[1:-1, 1:-1, 1:-1] = array
-    total = around.ravel()
-    # In one dimension these sums run several times faster; what wraps around from row to row ends in the margin.
-    for step in (around.strides[axis] // around.itemsize for axis in (2, 1, 0)):
-        three = total[: -2 * step] + total[step:-step]
-        three += total[2 * step :]
-        total = three
-    return np.lib.stride_tricks.as_strided(total, array.shape, around.strides)
+    def sum(self, flat: np.ndarray) -> np.ndarray:
+        """Of the cells around each."""
+        result, total = np.empty_like(flat), flat
+        for step in self._steps:
+            three = total[: -2 * step] + total[step:-step]
+            three += total[2 * step :]
+            total = three
+        result[self._inner] = total
+        return result
+
+    def mean(self, flat: np.ndarray) -> np.ndarray:
+        """Of the cells around each, float32."""
+        mean = self.sum(flat)
+        mean *= self._shares
+        return mean
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        """1 over the number of cells that there are around each."""
+        counts = [np.minimum(np.arange(n - 2), 1) + np.minimum(np.arange(n - 2)[::-1], 1) + 1 for n in self._shape]
+        along_d, along_h, along_w = (np.float32(1) / count.astype(np.float32) for count in counts)
+        return self.flat(along_d[:, None, None] * (along_h[:, None] * along_w))
 
 
 class GuidedField:
@@ -211,7 +231,7 @@ class NativeGuide:
             values = np.pad(values, [(r.start - w.start, w.stop - r.stop) for r, w in zip(read, wide)], mode="edge")
         strides = values.strides
         total, spare, done = values.ravel(), np.empty(values.size, np.int16), 0
-        # As in `box_mean`, what wraps around ends in the margin.
+        # As in `CellNeighborhoods`, what wraps around ends in the margin.
         for stride, passes in zip(strides, self._passes):
             step = stride // values.itemsize
             for _ in range(passes):
@@ -276,15 +296,10 @@ def noise_hu(hu: np.ndarray, grid: ModelGrid, logits: np.ndarray) -> float:
     hu: the scan's voxels. logits: (D, H, W), on the model grid. The median leaves vessels and lesions out.
     """
     # Every second cell along each axis will do.
-    places = slice(1, -1, 2), slice(0, -2, 2), slice(2, None, 2)
-    liver = logits > 0
-    inner = liver[places[0], places[0], places[0]].copy()
-    for axis in range(3):
-        for beside in places[1:]:
-            inner &= liver[tuple(beside if a == axis else places[0] for a in range(3))]
-    found = np.flatnonzero(inner)
-    found = found[:: max(1, len(found) // MOST_CELLS)]
-    centers = 1 + 2 * np.stack(np.unravel_index(found, inner.shape), axis=1)
+    centers = 1 + 2 * np.argwhere(logits[1:-1:2, 1:-1:2, 1:-1:2] > 0)
+    for step in (*np.eye(3, dtype=int), *-np.eye(3, dtype=int)):
+        centers = centers[logits[tuple((centers + step).T)] > 0]
+    centers = centers[:: max(1, len(centers) // MOST_CELLS)]
     matrix = np.linalg.inv(grid.native_ijk_to_ras) @ grid.ijk_to_ras
     differences = []
     for step in np.eye(3):

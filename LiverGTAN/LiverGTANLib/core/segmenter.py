@@ -236,8 +236,7 @@ def added_apart(analysis: Analysis, ct: CtVolume, parameters: MaskParameters, fo
 
 def _check_size(analysis: Analysis) -> list[Finding]:
     """The volume itself is not told here: that of the mask on the scan's own grid differs a little."""
-    found = coarse_mask(analysis)
-    volume_ml = analysis.volume_ml(found.voxels, found.box)
+    volume_ml = coarse_ml(analysis)
     smallest, largest = USUAL_LIVER_ML
     if volume_ml > largest:
         reason = (
@@ -274,14 +273,18 @@ def _noise(analysis: Analysis) -> str:
 
 def cell_noise_hu(analysis: Analysis) -> float:
     """Standard deviation of the noise of a cell, by how much neighbors in soft tissue differ; 0 without any."""
-    planes = analysis.image[::4]
-    one, other = planes[:, :, 1:], planes[:, :, :-1]
-    tissue = (np.abs(one) < UNCLIPPED) & (np.abs(other) < UNCLIPPED)
-    if np.count_nonzero(tissue) < FEWEST_NEIGHBORS:
+    differences = np.concatenate([_tissue_differences(plane) for plane in analysis.image[::4]])
+    if len(differences) < FEWEST_NEIGHBORS:
         return 0.0
-    difference = float(median(np.abs(one[tissue] - other[tissue])))
+    difference = float(median(differences))
     low, high = analysis.hu_window
     return difference / NORMAL_MEDIAN / np.sqrt(2) * (high - low) / 2
+
+
+def _tissue_differences(plane: np.ndarray) -> np.ndarray:
+    """(N,) how much neighbors in a row of (h, w) differ where both are neither dark nor bright enough to be clipped."""
+    tissue = np.abs(plane) < UNCLIPPED
+    return np.abs(plane[:, 1:] - plane[:, :-1])[tissue[:, 1:] & tissue[:, :-1]]
 
 
 def _unusual_body(analysis: Analysis) -> str:
@@ -300,7 +303,7 @@ def _unusual_body(analysis: Analysis) -> str:
 
 def _cross_section_cm2(analysis: Analysis) -> float:
     """Area of what is denser than air, median of the slices that hold any; 0 when none does."""
-    cells = np.array([np.count_nonzero(plane > AIR) for plane in analysis.image])
+    cells = np.array([np.count_nonzero(plane > AIR) for plane in analysis.image[analysis.grid.inside]])
     return float(median(cells[cells > 0])) * (analysis.spacing_mm / 10) ** 2 if cells.any() else 0.0
 
 
@@ -342,6 +345,15 @@ def coarse_mask(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PA
     if region is not None:
         region.clear_outside(voxels, box, grid.ijk_to_ras)
     return BoxMask(voxels, boxes.start(box), grid.shape)
+
+
+def coarse_ml(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> float:
+    """Volume of `coarse_mask`, which is not drawn where its runs say it."""
+    runs = postprocess_logits(analysis, parameters).runs
+    if parameters.region is None and runs is not None:
+        return analysis.runs_ml(runs)
+    found = coarse_mask(analysis, parameters)
+    return analysis.volume_ml(found.voxels, found.box)
 
 
 def _empty_mask(shape: tuple[int, int, int]) -> BoxMask:

@@ -89,8 +89,7 @@ def interval(
     """
 
     def coarse_ml(level: float) -> float:
-        found = _coarse_mask(analysis, parameters, level)
-        return analysis.volume_ml(found.voxels, found.box)
+        return segmenter.coarse_ml(analysis, _at_level(analysis, parameters, level))
 
     middle = coarse_ml(0.5)
     if middle == 0:
@@ -105,7 +104,7 @@ def border(
     levels: tuple[float, float] = LEVELS,
 ) -> BoxMask:
     """The uncertain border: cells of the model grid in the largest volume of `interval`, but not in the smallest."""
-    high, low = (_coarse_mask(analysis, parameters, level) for level in levels)
+    high, low = (segmenter.coarse_mask(analysis, _at_level(analysis, parameters, level)) for level in levels)
     box = boxes.enclosing(high.box, low.box)
     voxels = np.zeros(boxes.shape(box), np.uint8)
     voxels[boxes.relative_to(box, high.box)] = high.voxels
@@ -113,10 +112,9 @@ def border(
     return BoxMask(voxels, boxes.start(box), high.shape)
 
 
-def _coarse_mask(analysis: Analysis, parameters: MaskParameters, level: float) -> BoxMask:
+def _at_level(analysis: Analysis, parameters: MaskParameters, level: float) -> MaskParameters:
     threshold = _shifted(parameters.settings.threshold, level, analysis.temperature)
-    shifted = replace(parameters, settings=replace(parameters.settings, threshold=threshold))
-    return segmenter.coarse_mask(analysis, shifted)
+    return replace(parameters, settings=replace(parameters.settings, threshold=threshold))
 
 
 def _shifted(threshold: float, level: float, temperature: float) -> float:

@@ -140,6 +140,12 @@ def median(values: np.ndarray) -> np.ndarray:
 
     As `np.nanmedian`, which loads `numpy.ma`: 15 ms of processor time, a fortieth of a small scan on the command line.
     """
+    if not np.isnan(values).any():
+        middle = values.shape[-1] // 2
+        parts = np.partition(values, middle, axis=-1)  # a third of the time of sorting all
+        high = parts[..., middle]
+        low = high if values.shape[-1] % 2 else parts[..., :middle].max(axis=-1)
+        return (low + high) / 2
     ordered = np.sort(values, axis=-1)
     count = np.count_nonzero(~np.isnan(ordered), axis=-1, keepdims=True)
     low, high = (np.take_along_axis(ordered, place // 2, axis=-1)[..., 0] for place in (count - 1, count))
