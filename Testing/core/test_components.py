@@ -1,5 +1,7 @@
 """Connected components and holes of what is above zero."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,11 @@ SHAPES = st.tuples(*[st.integers(1, 8)] * 3)
 
 def drawn(shape, share: float, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)
+
+
+def assert_same_runs(first: components.Runs, second: components.Runs) -> None:
+    np.testing.assert_array_equal(first.starts, second.starts)
+    np.testing.assert_array_equal(first.stops, second.stops)
 
 
 def by_labels(positive: np.ndarray, fewest: int, but, open_faces: bool) -> np.ndarray:
@@ -52,6 +59,9 @@ def test_small_components_and_holes_are_those_of_labeling(shape, share, fewest, 
 def test_runs_have_the_components_boxes_and_voxels_of_labeling(shape, share, seed):
     mask, rng = drawn(shape, share, seed), np.random.default_rng(seed)
     runs = components.runs_of(mask)
+    for at_once in (1, 5, 8, 40):
+        with mock.patch.object(components, "CHANGES_AT_ONCE", at_once):
+            assert_same_runs(components.runs_of(mask), runs)
     found, (expected, count) = runs.painted(1 + runs.components(), np.int32), label(mask)
     pairs = set(zip(found.ravel(), expected.ravel()))
     assert len(pairs) == len(np.unique(found)) == count + (not mask.all())
@@ -61,9 +71,7 @@ def test_runs_have_the_components_boxes_and_voxels_of_labeling(shape, share, see
     parts, which = runs.within(box)
     np.testing.assert_array_equal(parts.painted(1 + runs.components()[which], np.int32), found[box])
     wanted = drawn(shape, 0.5, seed + 1)
-    some, expected_some = runs.where(wanted.ravel()[runs.voxels()] > 0), components.runs_of(mask & wanted)
-    np.testing.assert_array_equal(some.starts, expected_some.starts)
-    np.testing.assert_array_equal(some.stops, expected_some.stops)
+    assert_same_runs(runs.where(wanted.ravel()[runs.voxels()] > 0), components.runs_of(mask & wanted))
 
 
 def test_long_winding_components_are_followed_to_their_end():

@@ -88,7 +88,19 @@ def test_mask_and_interval_search_the_whole_grid_once_for_all_usual_thresholds(m
     assert searched == [analysis.grid.shape]
     monkeypatch.setattr(postprocess, "LOWEST_LOGIT", np.float32(np.inf))
     assert found == [interval_of(analysis_of(LIVER), parameters) for parameters in many]
-    assert len(searched) == 1 + 9
+    assert len(searched) == 1 + 3 * (3 + 1)  # three levels, and what the network found
+
+
+def test_volumes_of_whole_livers_are_counted_without_drawing_them(monkeypatch):
+    analysis = analysis_of(LIVER)
+    drawn = [
+        segmenter.coarse_mask(analysis, MaskParameters(PostprocessSettings(threshold=level)))
+        for level in (0.75, 0.5, 0.25)
+    ]
+    low, middle, high = (analysis.volume_ml(mask.voxels, mask.box) for mask in drawn)
+    monkeypatch.setattr(components.Runs, "painted", None)
+    found = uncertainty.interval(analysis, middle)
+    assert (found.low, found.volume, found.high) == pytest.approx((low, middle, high))
 
 
 def test_nothing_found_has_no_spread():

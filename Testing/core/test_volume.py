@@ -228,3 +228,12 @@ def test_integers_and_floats_are_averaged_alike():
     for dtype in (np.int32, np.float64, np.float32):
         other, _ = volume.to_model_grid(CtVolume(ct.hu.astype(dtype), ct.ijk_to_ras))
         np.testing.assert_allclose(other, volume.to_model_grid(ct)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_the_median_is_that_of_numpy_with_and_without_missing_numbers(count, missing):
+    values = np.random.default_rng(count).permutation(5.0 * np.arange(3 * (count + missing))).reshape(3, -1)
+    values[:2, :missing] = np.nan
+    np.testing.assert_array_equal(volume.median(values), np.nanmedian(values, axis=-1))
+    np.testing.assert_array_equal(volume.median(values[2].astype(int)), np.median(values[2]))
