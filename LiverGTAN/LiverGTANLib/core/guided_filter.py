@@ -174,7 +174,8 @@ class GuidedField:
         self._near = np.zeros(boxes.shape(span), bool)
         border = boxes.intersection(boxes.intersection(border, span), inside)
         if not boxes.is_empty(border):
-            threads.for_each(self._fit, product(*(boxes.evenly(part, most) for part, most in zip(border, FIT_SHAPE))))
+            parts = product(*(boxes.evenly(part, most) for part, most in zip(border, FIT_SHAPE)))
+            threads.for_each(self._fit, map(boxes.triple, parts))
         for box in fixed:
             cells = boxes.intersection(box, span)
             self._lines[self.at(cells)] = np.zeros(boxes.shape(cells), np.float32), -self.values(cells)
