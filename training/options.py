@@ -597,7 +597,7 @@ class Card:
     """Show a student's card, put an evaluation's figures on it, or write MODEL_CARD.md of the bundled ones anew."""
 
     student: First[Path | None] = None
-    """The student's .json or .npz."""
+    """A bundled student's name, or the .json or .npz of one."""
     metrics: Path | None = None
     """CSV written by `evaluate`."""
     bundled: bool = False

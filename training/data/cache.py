@@ -35,7 +35,7 @@ from training.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Of the entries and of what was checked before they were written."""
 LARGEST_ENTRY = 2**20
 """Bytes of an entry's record, which has 5 KB."""

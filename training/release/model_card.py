@@ -49,9 +49,17 @@ def card(options: Card) -> None:
     """Prints a student's card, with new figures if given; or writes the model card."""
     if options.bundled == bool(options.student):
         raise UserError("Give a student's file, or --bundled for the model card of the bundled students.")
-    if options.student and options.student.suffix not in checkpoint.STUDENT_SUFFIXES:
-        raise UserError(f"{options.student} is no student's .npz or .json: `export` writes them from a checkpoint.")
-    print(student_card.rewrite(options.student, options.metrics) if options.student else f"Wrote {rewrite()}")
+    if options.student is None:
+        print(f"Wrote {rewrite()}")
+        return
+    students = weight_file.available()
+    student = students.get(str(options.student), options.student)
+    if student.suffix not in checkpoint.STUDENT_SUFFIXES:
+        raise UserError(
+            f"{student} is no student: give {', '.join(students)}, or a student's .npz or .json; `export` writes them "
+            "from a checkpoint."
+        )
+    print(student_card.rewrite(student, options.metrics))
 
 
 def file() -> Path:

@@ -164,21 +164,26 @@ def figures(row: dict[str, str]) -> dict[str, Any]:
 
 
 def rewrite(student_file: Path, table: Path | None) -> str:
-    """The card's text, with the figures of an evaluation when one is given; the file is rewritten."""
+    """The card's text; with the figures of an evaluation, if one is given, and the file is rewritten."""
     content = weight_file.load(student_file.with_suffix(".json")).card
-    if table:
-        rows = metrics(table, content["name"])
-        refuse_if_trained_on((row["case"] for row in rows), content)
-        content = content | {"metrics": rows}
-    return write(student_file, content)
+    if table is None:
+        return text(content)
+    rows = metrics(table, content["name"])
+    refuse_if_trained_on((row["case"] for row in rows), content)
+    return write(student_file, content | {"metrics": rows})
+
+
+def text(content: dict[str, Any]) -> str:
+    """A card as it is written into its file."""
+    return to_json(content, indent=2) + "\n"
 
 
 def write(student_file: Path, content: dict[str, Any]) -> str:
     """Replaces the card beside a student's weights; returns its text."""
-    text = to_json(content, indent=2) + "\n"
+    written = text(content)
     with atomic_write(student_file.with_suffix(".json")) as part:
-        part.write_text(text, encoding="utf-8")
-    return text
+        part.write_text(written, encoding="utf-8")
+    return written
 
 
 def number(text: str) -> float | str | None:

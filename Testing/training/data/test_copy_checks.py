@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from LiverGTANLib.core.volume import CtVolume
 from LiverGTANLib.standalone.image_files import read_ct
-from training.data.copy_checks import contents_with_copies, copies_of, sketch
+from training.data.copy_checks import LEAST_BLOCKS, contents_with_copies, copies_of, sketch
 
 
 def noisy(seed: int, shape=(20, 40, 60)) -> CtVolume:
@@ -55,6 +56,80 @@ def test_copies_get_one_hash_so_that_a_split_keeps_them_together():
     assert contents_with_copies({"b": "2", "a": "1", "c": "3"}, sketches) == {"a": "1", "b": "1", "c": "3"}
 
 
+def anatomy(seed: int) -> CtVolume:
+    """Organs of some cm, 150 x 180 x 180 mm in voxels of 3 mm, with noise."""
+    random = np.random.default_rng(seed)
+    organs = ndimage.gaussian_filter(random.normal(0, 1, (50, 60, 60)), 4, truncate=2)
+    return with_noise(CtVolume(50 + organs * (60 / organs.std()), PLACED), 10, seed)
+
+
+PLACED = np.array([[3.0, 0, 0, -91.7], [0, 3, 0, -88], [0, 0, 3, 1004.4], [0, 0, 0, 1]])
+
+
+def with_noise(ct: CtVolume, sd: float, seed: int = 9) -> CtVolume:
+    noisy = ct.hu + np.random.default_rng([seed, 1]).normal(0, sd, ct.hu.shape)
+    return CtVolume(np.round(noisy).astype(np.int16), ct.ijk_to_ras)
+
+
+def resampled(ct: CtVolume, factor: float) -> CtVolume:
+    """On voxels `factor` times as large, the first of them in the same place."""
+    hu = ndimage.affine_transform(
+        ct.hu.astype(np.float32),
+        np.full(3, factor),
+        output_shape=tuple(int((n - 1) / factor) + 1 for n in ct.hu.shape),
+        order=1,
+    )
+    return CtVolume(hu, ct.ijk_to_ras @ np.diag([factor] * 3 + [1]))
+
+
+def cropped(ct: CtVolume) -> CtVolume:
+    matrix = ct.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ [7, 5, 3]
+    return CtVolume(ct.hu[3:, 5:, 7:], matrix)
+
+
+CHANGES = {
+    "noise": lambda ct: with_noise(ct, 20),
+    "larger voxels": lambda ct: resampled(ct, 1.3),
+    "smaller voxels and noise": lambda ct: with_noise(resampled(ct, 0.8), 15),
+    "smoothed": lambda ct: CtVolume(ndimage.uniform_filter(ct.hu, 3), ct.ijk_to_ras),
+    "a window in 8 bits": lambda ct: CtVolume(np.round((np.clip(ct.hu, -160, 240) + 160) * 0.6375), ct.ijk_to_ras),
+    "cropped and noise": lambda ct: with_noise(cropped(ct), 20),
+    "values of another offset": lambda ct: with_noise(CtVolume(ct.hu + 7, ct.ijk_to_ras), 5),
+    "other axes and noise": lambda ct: with_noise(
+        CtVolume(ct.hu.transpose(1, 2, 0), ct.ijk_to_ras[:, [2, 0, 1, 3]]), 15
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def first():
+    return anatomy(1)
+
+
+@pytest.fixture(scope="module")
+def known(first):
+    return {"first": sketch(first), "second": sketch(anatomy(2))}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copy_of_which_every_voxel_is_another_is_known_by_its_anatomy_in_its_place(change, first, known):
+    copy = sketch(CHANGES[change](first))
+    assert copies_of({"copy": copy, "other": sketch(anatomy(3))}, known) == {"copy": "first"}
+
+
+def test_the_same_table_and_noise_under_other_bodies_make_no_copies():
+    def on_table(seed: int) -> CtVolume:
+        body = anatomy(seed)
+        body.hu[:, :20] = -1000
+        body.hu[:, 5:8, 10:50:2] = 300
+        return body
+
+    sketches = {str(seed): sketch(on_table(seed)) for seed in (4, 5)}
+    assert all(len(hashes) > 256 + LEAST_BLOCKS for hashes in sketches.values())
+    assert not set(sketches["4"]) & set(sketches["5"])
+
+
 @pytest.mark.slow
 def test_no_two_real_cts_are_taken_for_copies(sharedData):
     """8-bit ones, two phases and five scans of one patient among them."""
@@ -63,7 +138,10 @@ def test_no_two_real_cts_are_taken_for_copies(sharedData):
         name: sketch(read_ct(sharedData / "ct" / f"{name}.nii.gz"))
         for name in (*names, "crlm_ct_1100_8bit", "lidc_idri_0136_8bit", "adrenal_acc_052_8bit")
     }
-    assert all(len(hashes) == 256 for hashes in sketches.values())
     for name, hashes in sketches.items():
-        others = {value for other in sketches if other != name for value in sketches[other]}
-        assert not others & set(hashes)
+        others = {other: hashes for other, hashes in sketches.items() if other != name}
+        assert len(hashes) == 512 and not copies_of({name: hashes}, others)
+    phases = [set(sketches[f"hcc_tace_seg_009_pretace_{number}"]) for number in (4, 103)]
+    assert len(phases[0] & phases[1]) < LEAST_BLOCKS / 2
+    ct = read_ct(sharedData / "ct" / "msd_liver_07.nii.gz")
+    assert copies_of({"copy": sketch(with_noise(ct, 30))}, sketches) == {"copy": "msd_liver_07"}

@@ -14,6 +14,7 @@ from training.errors import UserError
 from training.evaluation.stress import alterations, conditions, hard_cases, real, report, simulated
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.head import head_ct
+from training.evaluation.stress.record import Record
 from training.options import Stress, SynthesisConfig
 from training.synthesis import source_library
 from training.synthesis.phantom import tissue_phantom
@@ -204,6 +205,23 @@ def test_records_hold_figures_and_expectations_for_the_card(trunks, example, tmp
     assert entry["expectation"] and "dice_loss" in again["records"][1]["figures"]
     lines = [line.replace(" ", "") for line in beside.read_text(encoding="utf-8").splitlines()]
     assert any(line.startswith("|lowdose|simulated|") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "dice, worst, lost, words",
+    [
+        (0.964, 0.949, None, "Expect little to correct. Look there."),
+        (0.9496, 0.93, 0.0012, "Expect little to correct. The same scans without this condition come out no better."),
+        (0.951, 0.941, 0.014, "Expect little to correct. The same scans without this condition come out better."),
+        (0.93, 0.90, -0.002, "Expect to correct the border here and there. The same scans without this condition come "
+         "out no better."),
+        (0.953, 0.80, 0.012, "Expect parts of the outline to be wrong and to need correction. The same scans without"),
+        (0.84, 0.80, 0.1, "Expect a mask that is wrong in large parts"),
+    ],
+)  # fmt: skip
+def test_what_to_expect_goes_by_the_outline_and_by_the_same_scans_without_the_condition(dice, worst, lost, words):
+    figures = {"dice": dice, "dice_worst": worst, "volume_error_size": 0.01} | ({"dice_loss": lost} if lost else {})
+    assert report.expectation(Record("", "", "reference", "", [], figures, "Look there.")).startswith(words)
 
 
 @pytest.mark.parametrize("volumes", [0, 1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from training.evaluation.stress.hard_cases import measure_conditions
 from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, loop, methods
 from training.model import folding
-from training.options import Export
+from training.options import Card, Export
 from training.release import export, held_out_table, install, model_card, student_card
 from training.studies import ablation
 
@@ -141,6 +142,19 @@ def test_all_that_is_known_is_installed(extension, measured):
         "",
     ]
     assert str(measured.output) not in json.dumps(card)
+
+
+def test_the_card_of_a_bundled_student_is_shown_by_name_and_left_as_it_is(capsys):
+    file = weight_file.available()["student-30k"]
+    before = file.stat().st_mtime_ns
+    model_card.card(Card(Path("student-30k")))
+    assert json.loads(capsys.readouterr().out) == weight_file.load("student-30k").card
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_card_of_no_student_says_what_to_give():
+    with pytest.raises(UserError, match=r"student-40k is no student: give student-100k, student-30k, or a student's"):
+        model_card.card(Card(Path("student-40k")))
 
 
 @pytest.mark.slow

@@ -26,9 +26,10 @@ def packed(tmp_path_factory):
     ct, mask = ct_phantom(0, MM)
     half = mask & (np.arange(len(mask))[:, None, None] < len(mask) // 2)
     for number, name in enumerate(("msd_liver_02", "msd_liver_06", "msd_liver_07", "tcga_ov_09_2043", "msd_liver_05")):
-        write_image(folder / "ct" / f"{name}.nii.gz", ct.hu + number, MM)
-    for name in ("msd_liver_02", "msd_liver_06", "msd_liver_07", "msd_liver_05"):
-        write_image(folder / "ct" / f"{name}_liver.nii.gz", mask.astype(np.uint8), MM)
+        place = (0.0, 0.0, 500.0 * number)  # else they were copies of each other
+        write_image(folder / "ct" / f"{name}.nii.gz", ct.hu + number, MM, place)
+        if name.startswith("msd"):
+            write_image(folder / "ct" / f"{name}_liver.nii.gz", mask.astype(np.uint8), MM, place)
     write_image(folder / "ct" / "msd_liver_02_liver_pseudo.nii.gz", half.astype(np.uint8), MM)
     config = Pack(
         data=folder,
