@@ -126,7 +126,7 @@ def test_an_unknown_command_is_refused(capsys):
         (["export", "no.pt"], "no checkpoint no.pt"),
         (["evaluate", "student-100k", "--cases", "a=b"], "There is no a"),
         (["card", "no.npz"], "no student file"),
-        (["card", "run/checkpoint.pt"], "run/checkpoint.pt is no student's .npz or .json"),
+        (["card", "run/checkpoint.pt"], "run/checkpoint.pt is no student: give student-100k"),
         (["export", "student.json"], "belongs to an exported student, which is no checkpoint"),
         (
             ["fit", "kd", "--bank", "--teacher", "student.npz", "--scans", "x"],

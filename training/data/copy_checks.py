@@ -120,7 +120,7 @@ def _block_hashes(cells: np.ndarray, first: np.ndarray) -> np.ndarray:
     starts = -first % BLOCK_STEP
     blocks = np.lib.stride_tricks.sliding_window_view(cells, (BLOCK,) * 3)
     blocks = blocks[tuple(slice(start, None, BLOCK_STEP) for start in starts)]
-    corners = np.stack(np.indices(blocks.shape[:3]), axis=-1).reshape(-1, 3) * BLOCK_STEP + starts + first
+    corners = np.indices(blocks.shape[:3]).reshape(3, -1).T * BLOCK_STEP + starts + first
     blocks = blocks.reshape(-1, BLOCK**3)
     inside = blocks.min(axis=1, initial=TISSUE_HU[1]) > BODY_HU
     corners, blocks = corners[inside], blocks[inside].astype(float)
