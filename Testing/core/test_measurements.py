@@ -96,7 +96,14 @@ def test_low_attenuation_is_called_a_hint_and_nothing_more():
 
 
 @pytest.mark.parametrize(
-    "liters, words", [(0.12, "Less than 300 mL"), (0.29, "Less than"), (0.31, ""), (4.4, ""), (4.6, "More than 4.5 L")]
+    "liters, words",
+    [
+        (0.12, "Less than 300 mL look like liver to the network (12"),
+        (0.29, "Less than 300 mL look like liver to the network (2"),
+        (0.31, ""),
+        (4.4, ""),
+        (4.6, "More than 4.5 L look like liver to the network (46"),
+    ],
 )
 def test_a_liver_of_unusual_size_is_to_be_looked_at(liters, words):
     """Beside it lies something else, which does not count."""

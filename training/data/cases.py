@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import itertools
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,13 +73,26 @@ class Case:
 
 
 def parse_cases(texts: Iterable[str]) -> list[Case]:
-    """`Case.parse` of each. Raises UserError for names that two of them share: results are stored by name."""
+    """`Case.parse` of each. Raises UserError for names that two of them share, as results are stored by name, and for
+    two that name one CT, which would count twice."""
     cases = [Case.parse(text) for text in texts]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"Two of the cases are called {', '.join(twice)}; rename the files of one, or leave it out.")
+    for first, second in itertools.combinations(cases, 2):
+        if _same_file(first.ct_path, second.ct_path):
+            raise UserError(
+                f"{first.ct_path} and {second.ct_path} are the same CT, which would count twice; leave one out."
+            )
     return cases
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file or folder, or to files of the same bytes."""
+    if first.samefile(second):
+        return True
+    return first.is_file() and second.is_file() and filecmp.cmp(first, second, shallow=False)
 
 
 def on_model_grid(

@@ -235,18 +235,21 @@ def added_apart(analysis: Analysis, ct: CtVolume, parameters: MaskParameters, fo
 
 
 def _check_size(analysis: Analysis) -> list[Finding]:
-    """The volume itself is not told here: that of the mask on the scan's own grid differs a little."""
+    """The volume that is compared is told, too: that of the mask on the scan's own grid differs a little, and may lie
+    on the other side of the limit."""
     volume_ml = coarse_ml(analysis)
     smallest, largest = USUAL_LIVER_ML
+    on_grid = f"on its grid of {analysis.spacing_mm:g} mm"
     if volume_ml > largest:
         reason = (
-            f"More than {largest / 1000:.1f} L look like liver to the network, more than a liver has: look at the mask "
-            "closely, and check voxel size and Hounsfield units of the scan."
+            f"More than {largest / 1000:.1f} L look like liver to the network ({np.ceil(volume_ml):.0f} mL {on_grid}), "
+            "more than a liver has: look at the mask closely, and check voxel size and Hounsfield units of the scan."
         )
     elif volume_ml < smallest:
         reason = (
-            f"Less than {smallest:.0f} mL look like liver to the network, less than an adult's liver has: look at the "
-            "mask closely, and check that all of the liver is in view and that the voxel size is right."
+            f"Less than {smallest:.0f} mL look like liver to the network ({np.floor(volume_ml):.0f} mL {on_grid}), "
+            "less than an adult's liver has: look at the mask closely, and check that all of the liver is in view and "
+            "that the voxel size is right."
         )
     else:
         reason = ""

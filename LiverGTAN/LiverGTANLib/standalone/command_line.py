@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a folder, made if need be, in which a later run goes on and {PAGE} shows all; or, for one input, a file "
         f"ending in {', '.join(OUTPUT_SUFFIXES)}",
     )
-    add("--overwrite", action="store_true", help="replace files that were edited, or are of another program")
+    add("--overwrite", action="store_true", help="replace an output file that was edited, or is of another program")
     add("--format", choices=OUTPUT_SUFFIXES, help=f"of the masks in an output folder ({MASK_SUFFIX})")
     add(
         "--student",
@@ -191,8 +191,13 @@ def _picture_writer() -> Callable[[Path, CtVolume, BoxMask, str], None]:
 
 
 def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
-    if options.picture or options.reference or options.series is not None or options.overwrite:
-        raise InputError("--picture, --reference, --series and --overwrite go with a single input and an output file.")
+    if options.overwrite:
+        raise InputError(
+            "--overwrite goes with an output file. In a folder an edited mask is never overwritten: move or delete it, "
+            "and give the same command without --overwrite."
+        )
+    if options.picture or options.reference or options.series is not None:
+        raise InputError("--picture, --reference and --series go with a single input and an output file.")
     from .cohort.cohort import CohortOptions, segment_cohort  # a fifth of all imports, which one file does not need
 
     chosen = CohortOptions(

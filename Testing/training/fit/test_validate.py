@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -134,6 +136,18 @@ def test_two_cases_of_one_name_are_refused(tmp_path, body):
     texts = ["=".join(map(str, write_case(tmp_path / folder, "ct", body))) for folder in ("a", "b")]
     with pytest.raises(UserError, match="Two of the cases are called ct"):
         parse_cases(texts)
+
+
+@pytest.mark.parametrize("way", ["copy", "link"])
+def test_one_ct_under_two_names_is_refused(tmp_path, body, way):
+    ct, mask = write_case(tmp_path, "a", body)
+    other = tmp_path / "b.nii.gz"
+    if way == "copy":
+        shutil.copy(ct, other)
+    else:
+        os.link(ct, other)
+    with pytest.raises(UserError, match="are the same CT, which would count twice"):
+        parse_cases([f"{ct}={mask}", f"{other}={mask}"])
 
 
 def test_a_reference_of_several_organs_needs_the_name_of_one(tmp_path, body, caplog):

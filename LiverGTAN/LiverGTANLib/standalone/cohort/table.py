@@ -21,6 +21,10 @@ LARGEST_TABLE = 2**26
 FEWEST_VOLUMES = 5
 """Of fewer volumes none is called unusual. Chosen."""
 
+LEAST_SD = 0.04
+"""Least standard deviation of the logarithms: the bundled students' volumes of the held-out CTs are off by up to 4 %
+(MODEL_CARD.md), so that smaller differences say nothing, however alike a few volumes are."""
+
 OUTLIER_Z = 3.5
 """Modified z-scores beyond are outliers (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
 
@@ -73,7 +77,7 @@ def volume_scores(volumes_ml: list[float | None]) -> list[float | None]:
     """How far each volume lies from the others: modified z-scores of the logarithm; None without liver or for a few.
 
     Distances from the median in units of 1.4826 times their median, or of 1.2533 times their mean where more than half
-    of the volumes are alike (Iglewicz and Hoaglin 1993).
+    of the volumes are alike (Iglewicz and Hoaglin 1993), but of `LEAST_SD` at least.
     """
     found: list[float | None] = [None] * len(volumes_ml)
     places = [index for index, volume in enumerate(volumes_ml) if volume]
@@ -81,8 +85,8 @@ def volume_scores(volumes_ml: list[float | None]) -> list[float | None]:
         return found
     logarithms = np.log([float(volumes_ml[index] or 0) for index in places])
     apart = logarithms - np.median(logarithms)
-    scale = 1.4826 * np.median(np.abs(apart)) or 1.2533 * np.mean(np.abs(apart)) or 1.0
-    for index, score in zip(places, apart / scale):
+    scale = 1.4826 * np.median(np.abs(apart)) or 1.2533 * np.mean(np.abs(apart))
+    for index, score in zip(places, apart / max(scale, LEAST_SD)):
         found[index] = round(float(score), 2)
     return found
 
