@@ -142,8 +142,8 @@ class Runs:
         same_row = self.rows[1:] == self.rows[:-1]
         return Runs(self.stops[:-1][same_row], self.starts[1:][same_row], self.shape)
 
-    def holes(self, fewest: float = np.inf, but: Sequence[Index] = ()) -> "Runs":
-        """What the runs enclose: connected gaps of fewer voxels that hold none of `but`.
+    def holes(self, fewest: float = np.inf, but: Sequence[Index] = (), near: Box | None = None) -> "Runs":
+        """What the runs enclose: connected gaps of fewer voxels, some of them in `near` if given, and none of `but`.
 
         What reaches a face of the array is no hole.
         """
@@ -151,7 +151,7 @@ class Runs:
         labels = gaps.components()
         is_open = np.zeros(len(labels), bool)
         np.logical_or.at(is_open, labels, _open(gaps, self))
-        return gaps.some(_are_small(gaps, labels, fewest, but) & ~is_open[labels])
+        return gaps.some(_are_small(gaps, labels, fewest, but, near) & ~is_open[labels])
 
 
 def runs_of(mask: np.ndarray) -> Runs:
@@ -183,27 +183,49 @@ def _changes(flat: np.ndarray) -> np.ndarray:
 
 
 def remove_specks(
-    mask: np.ndarray, fewest: int, filled: Sequence[Index] | None = (), empty: Sequence[Index] | None = ()
+    mask: np.ndarray,
+    fewest: int,
+    filled: Sequence[Index] | None = (),
+    empty: Sequence[Index] | None = (),
+    changed: Box | None = None,
 ) -> None:
     """Clear connected components of fewer voxels, then fill holes of fewer, in place; faces must touch.
 
     mask: (K, J, I) uint8, 0 or 1. What reaches a face of the array is no hole. filled, empty: voxels whose component,
-    or whose hole, is left as it is; None leaves all.
+    or whose hole, is left as it is; None leaves all. changed: a box that holds all that differs from a mask without
+    such components and holes: no others are looked for than those in it or beside it.
     """
-    runs = runs_of(mask)
+    near = boxes.grown(changed or boxes.whole(mask.shape), 1, mask.shape)
+    # What begins near and reaches farther than this has too many voxels.
+    around = boxes.grown(near, fewest, mask.shape)
+    part, near = mask[around], boxes.relative_to(around, near)
+    runs = runs_of(part)
     if filled is not None:
-        small = _are_small(runs, runs.components(), fewest, filled)
-        np.put(mask, runs.some(small).voxels(), 0)
+        small = _are_small(runs, runs.components(), fewest, _inside(filled, around), near)
+        np.put(part, runs.some(small).voxels(), 0)
         runs = runs.some(~small)
     if empty is not None:
-        np.put(mask, runs.holes(fewest, empty).voxels(), 1)
+        np.put(part, runs.holes(fewest, _inside(empty, around), near).voxels(), 1)
 
 
-def _are_small(runs: Runs, labels: np.ndarray, fewest: float, but: Sequence[Index]) -> np.ndarray:
-    """(N,) bool, the runs of components with fewer voxels that hold none of some voxels."""
+def _inside(voxels: Sequence[Index], box: Box) -> list[Index]:
+    """Those in a box, in its indices."""
+    relative = [boxes.triple(index - part.start for index, part in zip(voxel, box)) for voxel in voxels]
+    return [voxel for voxel in relative if all(0 <= index < n for index, n in zip(voxel, boxes.shape(box)))]
+
+
+def _are_small(
+    runs: Runs, labels: np.ndarray, fewest: float, but: Sequence[Index], near: Box | None = None
+) -> np.ndarray:
+    """(N,) bool, the runs of components with fewer voxels, some of them in `near` if given, that hold none of `but`."""
     sizes = np.bincount(labels, weights=runs.lengths, minlength=len(labels)).astype(float)
     sizes[labels[runs.holding(but)]] = np.inf
-    return sizes[labels] < fewest
+    small = sizes[labels] < fewest
+    if near is not None and boxes.shape(near) != runs.shape:
+        reaching = np.zeros(len(labels), bool)
+        reaching[labels[runs.within(near)[1]]] = True
+        small &= reaching[labels]
+    return small
 
 
 def _open(gaps: Runs, runs: Runs) -> np.ndarray:

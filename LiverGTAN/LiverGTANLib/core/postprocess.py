@@ -26,6 +26,10 @@ LOWEST_LOGIT = np.float32(-4.5)
 -2.9, and the lower end of its interval -4.0 at a temperature of 1 (`uncertainty.LEVELS`)."""
 
 
+SMOOTHING_SIGMAS = 3
+"""Standard deviations at which the Gaussian on the logits ends."""
+
+
 @dataclass(frozen=True)
 class PostprocessSettings:
     """What turns logits into a mask.
@@ -132,21 +136,30 @@ class Analysis:
 class PostprocessedLogits:
     """What is liver on the model grid.
 
-    values_in: gives (d, h, w) float32 of a part of the grid, positive where the liver is. shape: of the grid. cells: a
-    box that holds all that is liver, None when nothing is. runs: the liver, None after clicks. clicked: boxes of the
-    cells that clicked voxels are interpolated from.
+    unclicked_in: gives a new array (d, h, w) float32 of a part of the grid, positive where the liver is without clicks.
+    cells: a box that holds all that is liver, None when nothing is. runs: the liver, None after clicks. patches: what
+    each click made of the cells around it. clicked: boxes of the cells that clicked voxels are interpolated from.
     """
 
-    values_in: Callable[[Box], np.ndarray]
-    shape: tuple[int, int, int]
+    unclicked_in: Callable[[Box], np.ndarray]
     cells: Box | None
     runs: Runs | None = None
+    patches: tuple[tuple[Box, np.ndarray], ...] = ()
     clicked: tuple[Box, ...] = ()
 
-    @cached_property
-    def values(self) -> np.ndarray:
-        """`values_in` the whole grid, made at first use: without clicks a mask needs those around the liver alone."""
-        return self.values_in(boxes.whole(self.shape))
+    def values_in(self, box: Box) -> np.ndarray:
+        """(d, h, w) float32 of a part of the grid, positive where the liver is; a new array."""
+        values = self.unclicked_in(box)
+        for cells, patch in self.patches:
+            both = boxes.intersection(box, cells)
+            values[boxes.relative_to(box, both)] = patch[boxes.relative_to(cells, both)]
+        return values
+
+    def changed_by_last_click(self, before: "PostprocessedLogits") -> Box:
+        """The cells that differ from those before the last click, or are treated in another way since."""
+        cells, patch = self.patches[-1]
+        changed = boxes.bounding_box(patch != before.values_in(cells))
+        return boxes.enclosing(boxes.absolute(cells, changed), self.clicked[-1]) if changed else self.clicked[-1]
 
     def liver(self, box: Box) -> np.ndarray:
         """(d, h, w) uint8 of a part of the grid, 1 where the liver is; a new array."""
@@ -157,12 +170,12 @@ class PostprocessedLogits:
 
 @dataclass(frozen=True, eq=False)
 class _Labeled:
-    """logits: smoothed. shift: the threshold's logit. runs: of what is above, on the whole model grid.
+    """logits_in: smoothed, of a part of the grid. shift: the threshold's logit. runs: what is above, in all of it.
 
     labels: for each run the number of its connected component, from 1; None where all are to stay.
     """
 
-    logits: np.ndarray
+    logits_in: Callable[[Box], np.ndarray]
     shift: np.float32
     runs: Runs
     labels: np.ndarray | None
@@ -200,17 +213,37 @@ def neighborhoods(analysis: Analysis, some: Sequence[Click]) -> list[Neighborhoo
     return [neighborhood for neighborhood in found if neighborhood is not None]
 
 
-def _smoothed(analysis: Analysis, smoothing_mm: float) -> np.ndarray:
-    """The logits, smoothed; cached for all thresholds, as this takes longer than the rest."""
+def _smoothed_in(analysis: Analysis, smoothing_mm: float, box: Box) -> np.ndarray:
+    """(d, h, w) of the logits, smoothed; around the liver cached for all thresholds, as this takes long."""
     if smoothing_mm <= 0:
-        return analysis.logits
+        return analysis.logits[box]
+    held, values = analysis.cache.smoothed.get_or_make(smoothing_mm, lambda: _smoothed(analysis, smoothing_mm))
+    if boxes.intersection(box, held) == box:
+        return values[boxes.relative_to(held, box)]
+    return _smooth(analysis, smoothing_mm, box)
 
-    def smooth() -> np.ndarray:
-        from scipy.ndimage import gaussian_filter
 
-        return gaussian_filter(analysis.logits, smoothing_mm / analysis.spacing_mm, truncate=3)
+def _smoothed(analysis: Analysis, smoothing_mm: float) -> tuple[Box, np.ndarray]:
+    """(box outside of which no smoothed logit is above `LOWEST_LOGIT`, smoothed logits in it)."""
+    found = _candidates(analysis, 0.0)[0].box()
+    box = boxes.whole((0, 0, 0))
+    if found is not None:
+        box = boxes.grown(found, _reach(analysis, smoothing_mm), analysis.grid.shape)
+    return box, _smooth(analysis, smoothing_mm, box)
 
-    return analysis.cache.smoothed.get_or_make(smoothing_mm, smooth)
+
+def _smooth(analysis: Analysis, smoothing_mm: float, box: Box) -> np.ndarray:
+    """(d, h, w) of the logits after a Gaussian that reads no more than it needs."""
+    from scipy.ndimage import gaussian_filter
+
+    read = boxes.grown(box, _reach(analysis, smoothing_mm), analysis.logits.shape)
+    smooth = gaussian_filter(analysis.logits[read], smoothing_mm / analysis.spacing_mm, truncate=SMOOTHING_SIGMAS)
+    return smooth[boxes.relative_to(read, box)]
+
+
+def _reach(analysis: Analysis, smoothing_mm: float) -> int:
+    """Cells to every side that the Gaussian reads."""
+    return int(SMOOTHING_SIGMAS * smoothing_mm / analysis.spacing_mm + 0.5)
 
 
 def _labeled(analysis: Analysis, settings: PostprocessSettings) -> _Labeled:
@@ -218,25 +251,35 @@ def _labeled(analysis: Analysis, settings: PostprocessSettings) -> _Labeled:
 
     def make() -> _Labeled:
         threshold = min(max(settings.threshold, 1e-6), 1 - 1e-6)
-        logits, shift = _smoothed(analysis, settings.smoothing_mm), np.float32(np.log(threshold / (1 - threshold)))
+        logits_in = partial(_smoothed_in, analysis, settings.smoothing_mm)
+        shift = np.float32(np.log(threshold / (1 - threshold)))
         runs = _above(analysis, settings.smoothing_mm, shift)
-        return _Labeled(logits, shift, runs, 1 + runs.components() if settings.largest_component else None)
+        return _Labeled(logits_in, shift, runs, 1 + runs.components() if settings.largest_component else None)
 
     return analysis.cache.labeled.get_or_make(settings, make)
 
 
 def _above(analysis: Analysis, smoothing_mm: float, shift: np.float32) -> Runs:
     """Runs of the smoothed logits that are above `shift`; the whole grid is searched once for all usual thresholds."""
-    logits = _smoothed(analysis, smoothing_mm)
     if shift < LOWEST_LOGIT:
-        return runs_of(logits > shift)
+        return runs_of(_smoothed_in(analysis, smoothing_mm, boxes.whole(analysis.logits.shape)) > shift)
+    runs, values = _candidates(analysis, smoothing_mm)
+    return runs.where(values > shift)
+
+
+def _candidates(analysis: Analysis, smoothing_mm: float) -> tuple[Runs, np.ndarray]:
+    """(runs of the smoothed logits above `LOWEST_LOGIT`, these logits in the order of the runs)"""
 
     def make() -> tuple[Runs, np.ndarray]:
-        runs = runs_of(logits > LOWEST_LOGIT)
-        return runs, logits.reshape(-1)[runs.voxels()]
+        if smoothing_mm <= 0:
+            runs = runs_of(analysis.logits > LOWEST_LOGIT)
+            return runs, analysis.logits.reshape(-1)[runs.voxels()]
+        box, values = analysis.cache.smoothed.get_or_make(smoothing_mm, lambda: _smoothed(analysis, smoothing_mm))
+        above, inside = np.zeros(analysis.logits.shape, bool), values > LOWEST_LOGIT
+        above[box] = inside
+        return runs_of(above), values[inside]
 
-    runs, values = analysis.cache.candidates.get_or_make(smoothing_mm, make)
-    return runs.where(values > shift)
+    return analysis.cache.candidates.get_or_make(smoothing_mm, make)
 
 
 def chosen_component(analysis: Analysis, parameters: MaskParameters) -> int | None:
@@ -282,24 +325,25 @@ def _without_clicks(labeled: _Labeled, settings: PostprocessSettings, component:
     holes = liver.holes() if settings.fill_holes else liver.some(slice(0))
 
     def values_in(box: Box) -> np.ndarray:
-        shifted = labeled.logits[box] - labeled.shift
+        shifted = labeled.logits_in(box) - labeled.shift
         for some in (others, holes):
             shifted.reshape(-1)[some.within(box)[0].voxels()] *= -1
         return shifted
 
-    return PostprocessedLogits(values_in, boxes.triple(labeled.logits.shape), liver.box(), liver.joined(holes))
+    return PostprocessedLogits(values_in, liver.box(), liver.joined(holes))
 
 
 def _clicked(
     analysis: Analysis, before: PostprocessedLogits, all_clicks: tuple[Click, ...], done: int
 ) -> PostprocessedLogits:
     """`before`, to which the first `done` clicks were applied, after the others."""
-    applied = neighborhoods(analysis, all_clicks[:done])
-    values, cells, clicked = before.values.copy(), before.cells, list(before.clicked)
-    for neighborhood in neighborhoods(analysis, all_clicks[done:]):
-        clicks.apply(values, neighborhood, applied)
-        applied.append(neighborhood)
-        clicked.append(boxes.absolute(neighborhood.cells, neighborhood.touching))
-        if neighborhood.click.liver:
-            cells = boxes.enclosing(cells, neighborhood.cells) if cells else neighborhood.cells
-    return PostprocessedLogits(lambda box: values[box], before.shape, cells, clicked=tuple(clicked))
+    earlier, found = neighborhoods(analysis, all_clicks[:done]), before
+    for around in neighborhoods(analysis, all_clicks[done:]):
+        cells = found.cells
+        if around.click.liver:
+            cells = boxes.enclosing(cells, around.cells) if cells else around.cells
+        patch = clicks.applied(found.values_in(around.cells), around, earlier)
+        clicked = (*found.clicked, boxes.absolute(around.cells, around.touching))
+        found = PostprocessedLogits(found.unclicked_in, cells, None, (*found.patches, (around.cells, patch)), clicked)
+        earlier.append(around)
+    return found

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -372,9 +373,17 @@ def _whole(analysis: Analysis, ct: CtVolume, parameters: MaskParameters) -> BoxM
         found = cache.store((*chosen, ()), _without_clicks(analysis, ct, parameters.with_first_clicks(0)))
     if done == len(clicks):
         return found
+    grid = analysis.grid
+    reached = [_native_box(grid, around.cells) for around in neighborhoods(analysis, clicks[done:])]
+    box = reduce(boxes.enclosing, reached, found.box)
+    voxels = np.zeros(boxes.shape(box), np.uint8)
+    voxels[boxes.relative_to(box, found.box)] = found.voxels
     for count in range(done + 1, len(clicks) + 1):
-        found = _with_last_click(analysis, ct, found, parameters.with_first_clicks(count))
-    return cache.store((*chosen, clicks), found)
+        if count == len(clicks) > done + 1:  # what the last click starts from when it is moved
+            before = BoxMask(voxels.copy(), boxes.start(box), grid.native_shape)
+            cache.store((*chosen, clicks[: count - 1]), before)
+        _apply_last_click(voxels, box, analysis, ct, parameters.with_first_clicks(count))
+    return cache.store((*chosen, clicks), BoxMask(voxels, boxes.start(box), grid.native_shape))
 
 
 def _without_clicks(analysis: Analysis, ct: CtVolume, parameters: MaskParameters) -> BoxMask:
@@ -387,23 +396,29 @@ def _without_clicks(analysis: Analysis, ct: CtVolume, parameters: MaskParameters
     return BoxMask(voxels, boxes.start(box), grid.native_shape)
 
 
-def _with_last_click(analysis: Analysis, ct: CtVolume, before: BoxMask, parameters: MaskParameters) -> BoxMask:
-    """`before`, of which only voxels that are interpolated from cells in the last click's reach are computed again.
+def _apply_last_click(
+    voxels: np.ndarray, whole: Box, analysis: Analysis, ct: CtVolume, parameters: MaskParameters
+) -> None:
+    """Change, in place, the mask before the last click: voxels of a native box.
 
-    They become liver or cease to be, as the click asks; a line fitted to changed cells could also do the opposite.
+    Only those are computed again that are interpolated from cells within its reach whose line depends on a cell that it
+    changed. They become liver or cease to be, as the click asks; a line fitted to changed cells could also do the
+    opposite.
     """
     grid, reached = analysis.grid, neighborhoods(analysis, parameters.clicks[-1:])
     if not reached:
-        return before
-    box = _native_box(grid, reached[0].cells)
-    whole = boxes.enclosing(before.box, box)
-    voxels = np.zeros(boxes.shape(whole), np.uint8)
-    voxels[boxes.relative_to(whole, before.box)] = before.voxels
-    changed = voxels[boxes.relative_to(whole, box)]
+        return
+    before = postprocess_logits(analysis, parameters.with_first_clicks(len(parameters.clicks) - 1))
+    after = postprocess_logits(analysis, parameters)
+    fitted = boxes.grown(after.changed_by_last_click(before), guided_filter.REACH, grid.shape)
+    box = _native_box(grid, boxes.intersection(fitted, reached[0].cells))
+    here = boxes.relative_to(whole, box)
+    former = voxels[here].copy()
     combine = np.maximum if reached[0].click.liver else np.minimum
-    combine(changed, guided_filter.voxels_in(analysis, ct, postprocess_logits(analysis, parameters), box), out=changed)
-    _drop_specks(voxels, whole, analysis, parameters)
-    return BoxMask(voxels, boxes.start(whole), grid.native_shape)
+    combine(former, guided_filter.voxels_in(analysis, ct, after, box), out=voxels[here])
+    changed = boxes.bounding_box(voxels[here] != former)
+    if changed is not None:
+        _drop_specks(voxels, whole, analysis, parameters, boxes.absolute(here, changed))
 
 
 def _native_box(grid: ModelGrid, cells: Box) -> Box:
@@ -411,10 +426,12 @@ def _native_box(grid: ModelGrid, cells: Box) -> Box:
     return grid.native_box(np.array(boxes.start(cells)), np.array([c.stop - 1 for c in cells]))
 
 
-def _drop_specks(voxels: np.ndarray, box: Box, analysis: Analysis, parameters: MaskParameters) -> None:
+def _drop_specks(
+    voxels: np.ndarray, box: Box, analysis: Analysis, parameters: MaskParameters, changed: Box | None = None
+) -> None:
     """Remove, in place, the components and fill the holes of a native box that are smaller than `FEWEST_CELLS`.
 
-    Those with a clicked voxel stay as they are.
+    Those with a clicked voxel stay as they are. changed: see `components.remove_specks`.
     """
     if boxes.is_empty(box):
         return
@@ -431,5 +448,9 @@ def _drop_specks(voxels: np.ndarray, box: Box, analysis: Analysis, parameters: M
     )
     settings = parameters.settings
     components.remove_specks(
-        voxels, fewest, filled if settings.largest_component else None, empty if settings.fill_holes else None
+        voxels,
+        fewest,
+        filled if settings.largest_component else None,
+        empty if settings.fill_holes else None,
+        changed,
     )
