@@ -258,6 +258,21 @@ def test_each_of_ten_clicks_costs_its_own_surroundings_and_no_more(sampleCt, sam
         assert 0 < counted.voxels <= min((width + 2) ** 3, 0.2 * whole)  # the scan is no finer than the grid
 
 
+def test_a_moved_last_click_costs_its_own_cells_alone_even_if_all_were_computed_at_once(sampleCt, sampleAnalysis):
+    """A click beside the border changes few of the cells that it could reach."""
+    counted = CountingGrid(sampleAnalysis.grid)
+    analysis = dataclasses.replace(sampleAnalysis, grid=counted)
+    plain = segmenter.mask(analysis, sampleCt).full()
+    points = [click for _, click in random_clicks(plain, sampleCt, 4, seed=7)]
+    first = np.argwhere(plain)[0]
+    shallow = Click(tuple((sampleCt.ijk_to_ras @ [*first[::-1], 1])[:3]), False)
+    segmenter.mask(analysis, sampleCt, MaskParameters(clicks=tuple(points)))
+    counted.voxels = 0
+    segmenter.mask(analysis, sampleCt, MaskParameters(clicks=(*points[:-1], shallow)))
+    [near] = neighborhoods(analysis, [shallow])
+    assert 0 < counted.voxels < 0.5 * near.geodesic_mm.size
+
+
 @pytest.mark.slow
 def test_clicks_at_the_largest_error_mend_a_weakened_student(sampleCt, sampleLiver):
     case = RealCase("sample CT", sampleCt, sampleLiver)

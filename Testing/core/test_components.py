@@ -54,6 +54,26 @@ def test_small_components_and_holes_are_those_of_labeling(shape, share, fewest, 
 
 
 @pytest.mark.slow
+@given(st.tuples(*[st.integers(1, 16)] * 3), st.floats(0.2, 0.8), st.integers(2, 5), st.integers(0, 10**6))
+@settings(max_examples=300, deadline=None)
+def test_beside_what_changed_the_same_components_and_holes_are_found_as_in_all(shape, share, fewest, seed):
+    rng, mask = np.random.default_rng(seed), drawn(shape, share, seed)
+    but = [tuple(int(rng.integers(n)) for n in shape) for _ in range(seed % 3)]
+    for _ in range(mask.size):  # a cleared component may leave a hole, and a filled hole join two components
+        before = mask.copy()
+        remove_specks(mask, fewest, but, but)
+        if np.array_equal(mask, before):
+            break
+    ends = [sorted(rng.integers(0, n + 1, 2)) for n in shape]
+    box = boxes.triple(slice(int(a), int(b)) for a, b in ends)
+    mask[box] = rng.random(boxes.shape(box)) < share
+    whole = mask.copy()
+    remove_specks(whole, fewest, but, but)
+    remove_specks(mask, fewest, but, but, changed=box)
+    np.testing.assert_array_equal(mask, whole)
+
+
+@pytest.mark.slow
 @given(SHAPES, st.floats(0, 1), st.integers(0, 10**6))
 @settings(max_examples=200, deadline=None)
 def test_runs_have_the_components_boxes_and_voxels_of_labeling(shape, share, seed):

@@ -1,8 +1,11 @@
 """From logits to a mask: boxes, components, holes, threshold, smoothing; and whole scans in any orientation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from core.test_volume import ORIENTATIONS, reoriented
+from scipy import ndimage
 
 from LiverGTANLib.core import boxes, measurements, segmenter, weight_file
 from LiverGTANLib.core.boxes import Box
@@ -14,6 +17,7 @@ from LiverGTANLib.core.postprocess import (
     Analysis,
     MaskParameters,
     PostprocessSettings,
+    postprocess_logits,
 )
 from LiverGTANLib.core.resample import Tile
 from LiverGTANLib.core.segmenter import BoxMask
@@ -275,3 +279,20 @@ def test_a_liver_too_large_and_a_body_too_small_are_told(sampleCt, zoom, words):
     reasons = [finding.reason for finding in segmenter.check(segmenter.analyze(ct, engine))]
     assert len(reasons) == bool(words)
     assert not words or words in reasons[0]
+
+
+@pytest.mark.parametrize("smoothing_mm", [2.0, 7.0])
+def test_logits_are_smoothed_around_the_liver_alone_with_the_same_result(monkeypatch, smoothing_mm):
+    analysis, read = analysis_of(LIVER), []
+    noise = np.random.default_rng(0).normal(0, 1, analysis.logits.shape).astype(np.float32)
+    analysis = dataclasses.replace(analysis, logits=analysis.logits + noise)
+    expected = ndimage.gaussian_filter(analysis.logits, smoothing_mm / 3, truncate=3)
+    plain = with_settings(smoothing_mm=smoothing_mm, largest_component=False, fill_holes=False)
+    whole = postprocess_logits(analysis, plain)
+    monkeypatch.setattr(ndimage, "gaussian_filter", lambda array, *_, **__: read.append(array.shape))
+    assert whole.cells == boxes.bounding_box(expected > 0)
+    np.testing.assert_array_equal(whole.values_in(whole.cells), expected[whole.cells])
+    monkeypatch.undo()
+    assert not read
+    for box in (boxes.whole(expected.shape), boxes.triple(slice(n - 3, n) for n in expected.shape)):
+        np.testing.assert_array_equal(whole.values_in(box), expected[box])
