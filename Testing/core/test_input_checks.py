@@ -267,3 +267,11 @@ def test_an_oblique_scan_is_not_tilted():
     turn = np.eye(4)
     turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
     assert input_checks.check(CtVolume(smallCt().hu, turn @ smallCt().ijk_to_ras)) == []
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 129])
+def test_no_more_voxels_are_sampled_than_said(count):
+    axes = [np.zeros(np.roll([count, 2, 2], axis), np.int16) for axis in range(3)]
+    found = [input_checks.sampled(hu).shape[axis] for axis, hu in enumerate(axes)]
+    assert found == [found[0]] * 3 and min(count, input_checks.SAMPLED_PER_AXIS / 2) <= found[0]
+    assert found[0] <= input_checks.SAMPLED_PER_AXIS

@@ -263,14 +263,14 @@ def _check_values(ct: CtVolume) -> Iterator[Finding]:
 
 def sampled(hu: np.ndarray) -> np.ndarray:
     """A regular sample of the voxels."""
-    steps = [max(1, n // SAMPLED_PER_AXIS) for n in hu.shape]
+    steps = [-(-n // SAMPLED_PER_AXIS) for n in hu.shape]
     return np.asarray(hu[:: steps[0], :: steps[1], :: steps[2]], np.float32)
 
 
 def fill_values(hu: np.ndarray) -> np.ndarray:
     """(N,) values that fill areas in the sides of a scan (K, J, I), as padding does. No two voxels of anything that was
     measured are much more often alike than their noise makes them."""
-    step = max(1, len(hu) // SAMPLED_PER_AXIS)
+    step = -(-len(hu) // SAMPLED_PER_AXIS)
     sides = [np.moveaxis(hu[::step].take((0, -1), axis), 3 - axis, 2) for axis in (1, 2)]
     equal = [side[..., 1:][side[..., 1:] == side[..., :-1]] for side in sides]
     values, counts = np.unique(np.concatenate(equal), return_counts=True)
@@ -287,7 +287,7 @@ def _check_fill(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:
         if inner.mean() > LEAST_FILL:
             yield Finding(
                 True,
-                f"Areas of the volume ({(hu == value).mean():.0%}) are filled with {value:g} HU, which looks like "
+                f"Areas of the volume ({(ct.hu == value).mean():.0%}) are filled with {value:g} HU, which looks like "
                 f"tissue (padding of a CT that was resampled, registered or masked): set them to {FILL_HU}.",
             )
 
