@@ -95,17 +95,19 @@ class Bench:
 
         return self.act("smoothness released", release)
 
-    def drag(self, roiNode, steps: list) -> tuple[list[float], float]:
-        """(seconds of each preview, of the mask after release)."""
+    def drag(self, roiNode, steps: list, where: str = "") -> tuple[list[float], float]:
+        """(seconds of each preview, of the mask after release). where: added to the names of the actions."""
         roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
         times = []
         for center in steps:
             start = time.perf_counter()
-            self.turn("ROI dragged: preview", lambda c=center: roiNode.SetCenterWorld(*c))
+            self.turn(f"ROI dragged{where}", lambda c=center: roiNode.SetCenterWorld(*c))
             while self.panel.runner.task is not None:
-                self.turn("ROI dragged: preview")
+                self.turn(f"ROI dragged{where}")
             times.append(time.perf_counter() - start)
-        end = self.act("ROI released", lambda: roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent))
+        end = self.act(
+            f"ROI released{where}", lambda: roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+        )
         return times, end
 
     def point(self, node, ras) -> float:
@@ -128,14 +130,23 @@ def measure(bench: Bench, runs: int) -> dict[str, list[float]]:
     times["point set"] = points_set(bench, runs, random)
     roiNode = bench.ui.regionSelector.addNode("vtkMRMLMarkupsROINode")
     bench.run("ROI fitted")
+    times |= roi_dragged(bench, roiNode, runs, random)
+    bench.panel.ui.show3DButton.click()
+    times |= roi_dragged(bench, roiNode, runs, random, " in 3D")
+    times["Segment in 3D"] = [bench.act("Segment in 3D", bench.panel.onApplyButton) for _ in range(runs)]
+    return times
+
+
+def roi_dragged(bench: Bench, roiNode, runs: int, random, where: str = "") -> dict[str, list[float]]:
+    """The ROI is dragged from its place to a random side, in steps, and released. where: with what is shown."""
     middle = np.array(roiNode.GetCenterWorld())
-    previews, releases = [], []
+    times: dict[str, list[float]] = {f"ROI dragged{where}": [], f"ROI released{where}": []}
     for _ in range(runs):
         toward = random.uniform(-40, 40, 3)
-        dragged, released = bench.drag(roiNode, [middle + toward * s / DRAG_STEPS for s in range(1, DRAG_STEPS + 1)])
-        previews += dragged
-        releases.append(released)
-    times["ROI dragged: preview"], times["ROI released"] = previews, releases
+        steps = [middle + toward * s / DRAG_STEPS for s in range(1, DRAG_STEPS + 1)]
+        dragged, released = bench.drag(roiNode, steps, where)
+        times[f"ROI dragged{where}"] += dragged
+        times[f"ROI released{where}"].append(released)
     return times
 
 

@@ -105,6 +105,18 @@ def test_the_coarse_mask_is_the_same_on_the_model_grid(degrees):
     np.testing.assert_array_equal(coarse.full(), expected)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_coarse_logits_are_above_0_in_the_coarse_mask_alone(cut):
+    """One cell farther to each side, also where the grid ends."""
+    liver = LIVER.copy()
+    liver[:, 10:20, 10:20] = 1
+    analysis, parameters = analysis_of(liver), MaskParameters(region=region(turn=turned(33)) if cut else None)
+    coarse = segmenter.coarse_mask(analysis, parameters)
+    logits = segmenter.coarse_logits(analysis, parameters, coarse)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits > 0, np.pad(coarse.voxels, 1) > 0)
+
+
 @pytest.mark.parametrize(
     "matrix, size",
     [

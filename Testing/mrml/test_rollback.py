@@ -198,7 +198,7 @@ def test_what_cannot_be_shown_in_3d_is_told_and_taken_back(logic, ct, output, mo
     before, segmentation = snapshot(logic), output.GetSegmentation()
     change(ct)
     with monkeypatch.context() as patch:
-        patch.setattr(segmentation, "CreateRepresentation", lambda name: False)
+        patch.setattr(segmentation, "CreateRepresentation", lambda *_: False)
         with pytest.raises(WriteError, match="surface of 'Phantom liver_1' could not be made"):
             logic.process(ct, output)
     assert snapshot(logic) == before

@@ -84,9 +84,11 @@ def test_a_torch_that_does_not_work_is_named_in_the_panel(slicerHost, tmp_path, 
 @pytest.mark.slow
 def test_a_surface_that_cannot_be_made_after_the_write_is_told(panel, segmented, caplog, monkeypatch):
     segmentation = panel.output.GetSegmentation()
+    smoothing = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
+    segmentation.SetConversionParameter(smoothing, "0.9")  # chosen by the user, so that Slicer makes it
     panel.output.CreateClosedSurfaceRepresentation()
     with monkeypatch.context() as patch:
-        patch.setattr(segmentation, "CreateRepresentation", lambda name: False)
+        patch.setattr(segmentation, "CreateRepresentation", lambda *_: False)
         panel.segment()
         settle(panel)
     (text,) = panel.host.dialogs.texts("error")

@@ -1,16 +1,19 @@
 """The ROI is dragged: the mask follows, the last state wins, and a drag is one undo."""
 
+import threading
+
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 
-from LiverGTANLib.mrml import roi, scene, self_test
+from LiverGTANLib.mrml import roi, scene, self_test, surface
 from support.call_recorder import recorder
 from support.interactive_cases import (
     MaskCounter,
     addRoi,
+    atRest,
     drag,
     inside,
     liver,
@@ -107,11 +110,58 @@ def heightOfSurface(segmentationNode) -> float:
     return bounds[5] - bounds[4]
 
 
-def settlePreview(panel) -> None:
-    """Until what is dragged is previewed."""
+def settlePreview(panel, look=lambda isIdle: isIdle()) -> None:
+    """Until what is dragged is previewed. look(isIdle): called at every turn."""
     background = panel.widget.panel.live.background
-    panel.host.wait(lambda: not background.pending and panel.widget.panel.runner.task is None)
+    panel.host.wait(lambda: look(lambda: not background.pending and panel.widget.panel.runner.task is None))
     panel.host.processEvents()
+
+
+def isSeenIn3D(segmentationNode) -> bool:
+    """Whether its first segment has a surface that is shown."""
+    display, segmentation = segmentationNode.GetDisplayNode(), segmentationNode.GetSegmentation()
+    shown = display.GetVisibility3D() and display.GetSegmentVisibility3D(segmentation.GetNthSegmentID(0))
+    return bool(shown and segmentation.GetNthSegment(0).GetRepresentation(scene.SURFACE))
+
+
+@pytest.fixture
+def surfaceThreads(recorder):
+    """Names of the threads that make surfaces; to be asked for before the panel."""
+    names = []
+    for function in (surface.ofLogits, surface.ofMask):
+        recorder.watch(function, lambda *_: names.append(threading.current_thread().name))
+    recorder.start()
+    return names
+
+
+def test_in_3d_there_is_a_surface_at_every_moment_and_the_main_thread_makes_none(surfaceThreads, panel, segmented):
+    roiNode, output = addRoi(panel), panel.output
+    panel.click(panel.ui.show3DButton)
+
+    def isFinished(isIdle) -> bool:
+        assert any(map(isSeenIn3D, [output, *previews()]))
+        return isIdle()
+
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    for size in (120, 60):
+        roiNode.SetSizeWorld(200, 200, size)
+        settlePreview(panel, isFinished)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    panel.host.wait(lambda: isFinished(lambda: atRest(panel)))
+    assert isSeenIn3D(output) and not previews() and panel.ui.show3DButton.checked
+    assert len(surfaceThreads) >= 3 and set(surfaceThreads) == {"LiverGTAN worker"}
+    segmentation, shown = output.GetSegmentation(), vtk.vtkPolyData()
+    shown.DeepCopy(segmentation.GetNthSegment(0).GetRepresentation(scene.SURFACE))
+    segmentation.CreateRepresentation(scene.SURFACE, True)
+    exact = segmentation.GetNthSegment(0).GetRepresentation(scene.SURFACE)
+    assert exact.GetNumberOfPoints() == shown.GetNumberOfPoints()
+    np.testing.assert_allclose(exact.GetBounds(), shown.GetBounds(), atol=1e-3)
+
+
+def test_show_3d_shades_smoothly(panel, segmented):
+    panel.click(panel.ui.show3DButton)
+    shown = panel.output.GetSegmentation().GetNthSegment(0).GetRepresentation(scene.SURFACE)
+    assert shown.GetPointData().GetNormals() is not None
 
 
 def test_where_the_segment_is_not_seen_in_3d_neither_is_the_preview(panel, segmented):

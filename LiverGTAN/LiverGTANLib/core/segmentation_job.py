@@ -113,10 +113,11 @@ class JobResult:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """A mask on the model grid, whose voxels lie at `ijk_to_ras`."""
+    """A mask on the model grid, whose voxels lie at `ijk_to_ras`. logits: see `segmenter.coarse_logits`, if any."""
 
     mask: BoxMask
     ijk_to_ras: np.ndarray
+    logits: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,10 +200,18 @@ class SegmentationJob:
             return analysis.cache.findings.store("body", [Finding(False, NOT_CHECKED)])
 
     @memory_errors_explained()
-    def preview(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> Preview:
-        """The mask on the model grid: in a few milliseconds, if the scan was analyzed before."""
+    def preview(
+        self, progress: Progress | None = None, cancelled: IsCancelled | None = None, with_logits: bool = False
+    ) -> Preview:
+        """The mask on the model grid: in a few milliseconds, if the scan was analyzed before.
+
+        with_logits: also the logits around it, for a surface; there are none of an empty mask.
+        """
         analysis, _ = self._analysis(progress, cancelled)
-        return Preview(segmenter.coarse_mask(analysis, self.parameters), analysis.grid.ijk_to_ras)
+        mask = segmenter.coarse_mask(analysis, self.parameters)
+        wanted = with_logits and not mask.empty
+        logits = segmenter.coarse_logits(analysis, self.parameters, mask) if wanted else None
+        return Preview(mask, analysis.grid.ijk_to_ras, logits)
 
     @memory_errors_explained()
     def uncertainty_map(self, progress: Progress | None = None, cancelled: IsCancelled | None = None) -> UncertaintyMap:

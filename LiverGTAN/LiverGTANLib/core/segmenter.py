@@ -360,6 +360,19 @@ def coarse_ml(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARA
     return analysis.volume_ml(found.voxels, found.box)
 
 
+def coarse_logits(analysis: Analysis, parameters: MaskParameters, found: BoxMask) -> np.ndarray:
+    """(d + 2, h + 2, w + 2) float32 of the box of a coarse mask and one cell beyond it to each side.
+
+    found: what `coarse_mask` made of these parameters; not empty. Not below 0 in its cells and not above in all others,
+    those beyond the grid included, so that a surface where they are 0 is closed.
+    """
+    inner = boxes.grown(found.box, 1, found.shape)
+    values = postprocess_logits(analysis, parameters).values_in(inner)
+    beyond = [(int(part.start == 0), int(part.stop == n)) for part, n in zip(found.box, found.shape)]
+    logits = np.pad(np.abs(values), beyond, mode="edge")
+    return np.negative(logits, out=logits, where=np.pad(found.voxels, 1) == 0)
+
+
 def _empty_mask(shape: tuple[int, int, int]) -> BoxMask:
     return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), shape)
 

@@ -22,9 +22,6 @@ _FLYING_EDGES = "0"
 """Conversion method of Slicer. The surface nets that the 3-D view shows leave edges that more than two triangles share
 where voxels touch at an edge, which printing software refuses: 22 on the sample CT's liver; flying edges leave none."""
 
-_SMOOTHING = "0.5"
-"""Smoothing factor of flying edges, the default of Slicer, where the user has chosen none."""
-
 _HEADER = "3D Slicer output. SPACE=LPS"
 """What Slicer writes at the beginning of such a file, and reads the axes from."""
 
@@ -94,9 +91,6 @@ def _surface(segmentationNode, segmentId: str):
     copy.CopyConversionParameters(source)
     rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule
     copy.SetConversionParameter(rule.GetConversionMethodParameterName(), _FLYING_EDGES)
-    smoothing = rule.GetSmoothingFactorParameterName()
-    if copy.GetConversionParameter(smoothing) == scene.SURFACE_SMOOTHING:  # chosen for surface nets
-        copy.SetConversionParameter(smoothing, _SMOOTHING)
     copy.CopySegmentFromSegmentation(source, segmentId)
     if not copy.CreateRepresentation(SURFACE, True):
         raise InputError(f"Slicer could not make a surface of '{segmentationNode.GetName()}'; see the application log.")

@@ -11,7 +11,7 @@ from slicer.util import NodeModify, vtkMatrixFromArray
 
 from ..core import boxes
 from ..core.terminology import TERMINOLOGY
-from . import scene
+from . import scene, surface
 from .liver_grid import PART_TAG, PARTS, LiverGrid, liverSegmentId, partId
 from .scene import LABELMAP, SURFACE
 from .segment_volume import segmentMl
@@ -157,13 +157,13 @@ def surfaces(partsNode) -> dict:
     """Segment ID -> surface, of the parts that have one."""
     segmentation = partsNode.GetSegmentation()
     found = {s: segmentation.GetSegment(s).GetRepresentation(SURFACE) for s in segmentation.GetSegmentIDs()}
-    return {segmentId: surface for segmentId, surface in found.items() if surface is not None}
+    return {segmentId: made for segmentId, made in found.items() if made is not None}
 
 
 def keepSurfaces(partsNode, kept: dict) -> None:
     """Show again, until they are made anew, surfaces that a change of voxels took away."""
-    for segmentId, surface in kept.items():
-        partsNode.GetSegmentation().GetSegment(segmentId).AddRepresentation(SURFACE, surface)
+    for segmentId, made in kept.items():
+        partsNode.GetSegmentation().GetSegment(segmentId).AddRepresentation(SURFACE, made)
 
 
 def surfacesFit(partsNode, liverNode) -> bool:
@@ -176,7 +176,7 @@ def makeSurfaces(partsNode, liverNode) -> None:
     """Parts have surfaces when the liver has one."""
     segmentation = partsNode.GetSegmentation()
     if liverNode.GetSegmentation().ContainsRepresentation(SURFACE):
-        segmentation.CreateRepresentation(SURFACE, True)
+        surface.make(segmentation)
     elif segmentation.ContainsRepresentation(SURFACE):
         segmentation.RemoveRepresentation(SURFACE)
 

@@ -7,7 +7,7 @@ was before: segments, surfaces, reference grid and Undo.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import slicer
@@ -18,8 +18,9 @@ from vtk import VTK_UNSIGNED_CHAR
 from ..core import boxes
 from ..core.boxes import Box, triple
 from ..core.segmenter import BoxMask
-from . import scene, warp
+from . import scene, surface, warp
 from .scene import LABELMAP, SURFACE, labelmapArray
+from .surface import MaskSurface
 from .undo_history import GEOMETRY, References, UndoHistory
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,13 @@ SMALLEST_DETERMINANT = 1e-9
 VERIFIED_PLANE_STEP = 8
 """One plane in this many of a written mask is compared: the logic's known failures (nothing written, another grid)
 concern all planes."""
+
+
+class _RemovedSurfaces(NamedTuple):
+    """What a write took away, and is to be shown again. unchanged: surfaces that need not be made, by segment ID."""
+
+    segmentationNode: Any
+    unchanged: dict[str, Any]
 
 
 class WriteError(RuntimeError):
@@ -72,7 +80,7 @@ class SegmentWriter:
                 "Slicer lacks; please update 3D Slicer."
             )
         self._scene = mrmlScene
-        self._surfaceRemovedFrom = None
+        self._removedSurfaces: _RemovedSurfaces | None = None
         self._resampled = False
         self._histories: list[UndoHistory] = []  # the one that was written last comes last
         self._historiesBefore: list[UndoHistory] = []
@@ -87,12 +95,14 @@ class SegmentWriter:
         student: str,
         surfaceLater: bool = False,
         assisted: bool = False,
+        surfaceOfMask: MaskSurface | None = None,
     ) -> str:
         """Make the mask the liver segment of the segmentation and return the segment's ID.
 
         boxMask lies on the volume's voxel grid. student: its name becomes the value of the segment's tag.
         assisted: whether the user had a part in the mask by points or an ROI.
         surfaceLater: leave a surface that was shown in 3D to the caller's `makeSurface`, as making it takes long.
+        surfaceOfMask: shown at once where the mask is written as it is; no other is made then.
         """
         _requireLabelmaps(segmentationNode)
         history = self.historyOf(segmentationNode) or UndoHistory(segmentationNode)
@@ -106,14 +116,17 @@ class SegmentWriter:
             liverId = scene.liverSegmentId(segmentationNode)
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
             segmentId = self._setLiver(segmentationNode, editor, modifier)
+            isMade = surfaceOfMask is not None and self.wroteExactly and surfaceOfMask.fits(boxMask, modifier)
+            if isMade and self._removedSurfaces is not None:
+                self._removedSurfaces.unchanged[segmentId] = surfaceOfMask.polyData
             scene.tagLiver(segmentationNode, segmentId, volumeNode, student, assisted)
             scene.noteVoxels(segmentationNode.GetSegmentation().GetSegment(segmentId))
             history.end(segmentId)
-            if not surfaceLater:
+            if isMade or not surfaceLater:
                 self.makeSurface()
         except BaseException:
             with errorsLogged():
-                self._surfaceRemovedFrom = None  # it comes back with the state
+                self._removedSurfaces = None  # it comes back with the state
                 history.takeBack()
                 before.restore(segmentationNode)
             raise
@@ -129,7 +142,7 @@ class SegmentWriter:
 
     def takeBack(self) -> None:
         """Take the last write back, as if it had never been."""
-        self._surfaceRemovedFrom = None  # it comes back with the state
+        self._removedSurfaces = None  # it comes back with the state
         self._histories[-1].takeBack()
         self._histories = self._historiesBefore
 
@@ -156,13 +169,13 @@ class SegmentWriter:
 
     def makeSurface(self) -> None:
         """Make the surface again that the last write took away, if it did. Raises WriteError when that fails."""
-        segmentationNode, self._surfaceRemovedFrom = self._surfaceRemovedFrom, None
-        if segmentationNode is None or segmentationNode.GetScene() is None:
+        removed, self._removedSurfaces = self._removedSurfaces, None
+        if removed is None or removed.segmentationNode.GetScene() is None:
             return
-        if not segmentationNode.GetSegmentation().CreateRepresentation(SURFACE):
+        if not surface.show(removed.segmentationNode.GetSegmentation(), removed.unchanged):
             raise WriteError(
-                f"The surface of '{segmentationNode.GetName()}' could not be made; look into the application log, and "
-                "press Show 3D to try again."
+                f"The surface of '{removed.segmentationNode.GetName()}' could not be made; look into the application "
+                "log, and press Show 3D to try again."
             )
 
     def _editorFor(self, segmentationNode, volumeNode):
@@ -197,8 +210,8 @@ class SegmentWriter:
         before = labelmapTime(segment)
         # Setting takes the logic two steps; without this a shown surface would be made after each of them.
         if segmentation.ContainsRepresentation(SURFACE):
+            self._removedSurfaces = _RemovedSurfaces(segmentationNode, self._surfacesOfOthers(segmentation, segmentId))
             segmentation.RemoveRepresentation(SURFACE)
-            self._surfaceRemovedFrom = segmentationNode
         if self.masking:
             # The logic protects by masking only what lies within the image that it is given.
             modifier = enlarged(modifier, segment.GetRepresentation(LABELMAP))
@@ -212,6 +225,12 @@ class SegmentWriter:
         if labelmapTime(segment) <= before:
             return False
         return self.masking or _sampledPlanesMatch(segment, modifier)
+
+    def _surfacesOfOthers(self, segmentation, segmentId: str) -> dict[str, Any]:
+        """By segment ID, of segments that a write leaves as they are."""
+        others = [i for i in segmentation.GetSegmentIDs() if i != segmentId] if self._replacesFreely else []
+        found = {i: segmentation.GetSegment(i).GetRepresentation(SURFACE) for i in others}
+        return {i: polyData for i, polyData in found.items() if polyData is not None}
 
     @property
     def masking(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import input_checks, measurements, segmenter
 from ..core.engines import factory
-from ..core.engines.engine import EngineProvider, IsCancelled
+from ..core.engines.engine import EngineProvider, IsCancelled, Progress
 from ..core.input_checks import Finding
 from ..core.lru_cache import LruCache
 from ..core.measurements import Attenuation, MeasurementRow
@@ -19,10 +19,12 @@ from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmentation_job import CACHED_ANALYSES, JobResult, SegmentationCache, SegmentationJob
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
-from . import parameters, scene, segment_writer, table, warp
+from ..core.worker import Work
+from . import parameters, scene, segment_writer, surface, table, warp
 from .parameters import ChosenParameters, SetState
 from .segment_volume import areSame, regionOf, segmentMl
 from .segment_writer import SegmentWriter, takeBack
+from .surface import MaskSurface
 from .undo_history import NOTHING_TO_REDO, NOTHING_TO_UNDO, UndoHistory
 from .warp import Warp
 
@@ -65,6 +67,19 @@ class SegmentationRequest:
     def gridToLocal(self, ijkToRas: np.ndarray) -> np.ndarray:
         """(4, 4), in mm, of a grid in the geometry of the job's CT, as it lies under the volume's parent transform."""
         return scene.ijkToLocal(self.volumeNode) @ np.linalg.inv(self.job.ct.ijk_to_ras) @ ijkToRas
+
+    def maskAndSurface(self) -> Work:
+        """Work for any thread that finds the liver; gives a JobResult, and its surface where the segmentation shows one
+        in 3D, else None."""
+        node = self.chosen.segmentationNode
+        place = surface.placeIn(node, self.volumeNode) if node is not None else None
+
+        def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, MaskSurface | None]:
+            found = self.job.segment(progress, cancelled)
+            with memory_errors_explained():
+                return found, None if place is None else surface.ofMask(found.mask, place, cancelled)
+
+        return work
 
     def nodesExist(self) -> bool:
         """Whether the CT, and the segmentation if one was chosen, are still in the scene."""
@@ -324,13 +339,15 @@ class Session:
         surfaceLater: bool = False,
         stateBefore: SetState | None = None,
         tableNode=None,
+        surfaceOfMask: MaskSurface | None = None,
     ) -> SegmentationResult:
         """Write what was found and put it into the table; segmentation and table are made when none was chosen.
 
         surfaceLater: leave a surface shown in 3D to the caller's `makeSurface`. stateBefore: what was set for the mask
         that is there, if the caller knows, so that Undo can set it again. tableNode: the table that is chosen by now,
-        for a request that was made before there was one. Raises InputError when no liver was found and WriteError when
-        it cannot be written. After any error all is as it was before.
+        for a request that was made before there was one. surfaceOfMask: of `found.mask`, shown where the segmentation
+        shows surfaces in 3D; where it is None or does not fit, Slicer makes one. Raises InputError when no liver was
+        found and WriteError when it cannot be written. After any error all is as it was before.
         """
         requireStillValid(request, found)
         start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()
@@ -341,7 +358,13 @@ class Session:
                 rollback.callback(takeBack, scene.removeNode, segmentationNode)
             assisted = bool(found.parameters.clicks or found.parameters.region)
             segmentId = writer.write(
-                chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater, assisted
+                chosen.volumeNode,
+                found.mask,
+                segmentationNode,
+                found.student,
+                surfaceLater,
+                assisted,
+                surfaceOfMask,
             )
             rollback.callback(takeBack, writer.takeBack)
             end = time.monotonic()

@@ -14,7 +14,7 @@ from slicer.util import NodeModify
 
 from ..core import boxes
 from ..core.volume import InputError
-from . import scene
+from . import scene, surface
 from .scene import LABELMAP, SURFACE
 
 UNDO_STATES = 10
@@ -117,8 +117,8 @@ class _SegmentState:
         metadata.DeepCopyMetadata(segment)
         voxels = known.voxels if known is not None and known.voxels.areIn(segment) else SegmentVoxels(segment)
         # Slicer makes another surface after each change, so this one stays as it is.
-        surface = segment.GetRepresentation(SURFACE)
-        return _SegmentState(voxels, metadata, segmentation.GetSegmentIndex(segmentId), surface)
+        made = segment.GetRepresentation(SURFACE)
+        return _SegmentState(voxels, metadata, segmentation.GetSegmentIndex(segmentId), made)
 
     def isIn(self, segmentation, segmentId: str) -> bool:
         """Whether the segment is there with these voxels."""
@@ -378,11 +378,7 @@ def _restore(segmentation, states: _States, surfaces: dict[str, Any]) -> None:
     if not surfaces:
         return
     surfaces = {**surfaces, **{i: state.surface for i, state in states.items() if state is not None}}
-    for segmentId in segmentation.GetSegmentIDs():
-        if surfaces.get(segmentId) is not None:
-            segmentation.GetSegment(segmentId).AddRepresentation(SURFACE, surfaces[segmentId])
-    if not all(surfaces.get(i) for i in segmentation.GetSegmentIDs()):
-        segmentation.CreateRepresentation(SURFACE)
+    surface.show(segmentation, {segmentId: made for segmentId, made in surfaces.items() if made is not None})
 
 
 def _ownVoxels(segment) -> tuple[np.ndarray, Any]:

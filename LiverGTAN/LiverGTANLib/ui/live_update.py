@@ -17,6 +17,7 @@ from ..mrml.overlay import UncertaintyOverlay
 from ..mrml.parameters import ChosenParameters, SetState
 from ..mrml.preview import PreviewSegment
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
+from ..mrml.surface import MaskSurface
 from .change_tracker import REST_MILLISECONDS, ChangeTracker
 from .task_runner import BackgroundTaskKind, BackgroundTasks, TaskRunner
 
@@ -26,8 +27,9 @@ EDITED = "The liver was edited by hand and is left as it is; press Segment to re
 class LiveUpdate:
     """Works between `open` and `close`; outside nothing is observed and nothing runs.
 
-    chosen(): what is set now, without what is being dragged. It calls write(request, found) when a mask is finished,
-    fail(error) when none can be made, say(text) for the line of the result, and refresh() when an analysis has ended.
+    chosen(): what is set now, without what is being dragged. It calls write(request, found, surfaceOfMask) when a mask
+    is finished, fail(error) when none can be made, say(text) for the line of the result, and refresh() when an analysis
+    has ended.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class LiveUpdate:
         runner: TaskRunner,
         chosen: Callable[[], ChosenParameters],
         *,
-        write: Callable[[SegmentationRequest, JobResult], None],
+        write: Callable[[SegmentationRequest, JobResult, MaskSurface | None], None],
         fail: Callable[[BaseException], None],
         say: Callable[[str], None],
         refresh: Callable[[], None],
@@ -59,20 +61,20 @@ class LiveUpdate:
             runner,
             {
                 "mask": BackgroundTaskKind(
-                    self._prepareMask, lambda job: job.segment, self._onMask, self._onMaskFailed
+                    self._prepareMask, SegmentationRequest.maskAndSurface, self._onMask, self._onMaskFailed
                 ),
-                "preview": BackgroundTaskKind(self._preparePreview, lambda job: job.preview, self._onPreview),
+                "preview": BackgroundTaskKind(self._preparePreview, self._preview.find, self._onPreview),
                 "uncertainty": BackgroundTaskKind(
-                    self._prepareUncertainty, lambda job: job.uncertainty_map, self._onUncertainty
+                    self._prepareUncertainty, lambda request: request.job.uncertainty_map, self._onUncertainty
                 ),
                 "analysis": BackgroundTaskKind(
                     self._prepareAnalysis,
-                    lambda job: job.analyze_ahead,
+                    lambda request: request.job.analyze_ahead,
                     self._onAnalysis,
                     self._onAnalysis,
                     analyzes=True,
                 ),
-                "body": BackgroundTaskKind(self._prepareBody, lambda job: job.check_body, self._onBody),
+                "body": BackgroundTaskKind(self._prepareBody, lambda request: request.job.check_body, self._onBody),
             },
         )
 
@@ -113,7 +115,7 @@ class LiveUpdate:
             except Exception as error:
                 self._onMaskFailed(request, error)
             else:
-                self._onMask(request, found)
+                self._onMask(request, (found, None))
 
     def close(self) -> None:
         """Follow nothing any more; preview and overlay are removed."""
@@ -304,7 +306,8 @@ class LiveUpdate:
         """Whether a finished mask is what is still set and not shown yet."""
         return self._tracker.moving and self._tracker.isCurrent(request.asked.key)
 
-    def _onMask(self, request: SegmentationRequest, found: JobResult) -> None:
+    def _onMask(self, request: SegmentationRequest, outcome: tuple[JobResult, MaskSurface | None]) -> None:
+        found, surfaceOfMask = outcome
         if not self._isWanted(request):
             return  # the next one is on its way
         self._preview.remove()
@@ -312,7 +315,7 @@ class LiveUpdate:
         if found.mask.empty:
             self._say("No liver is left with what is set; the segment was not changed.")
         else:
-            self._write(request, found)
+            self._write(request, found, surfaceOfMask)
 
     def _onMaskFailed(self, request: SegmentationRequest, error: BaseException) -> None:
         if self._isWanted(request):
@@ -320,9 +323,10 @@ class LiveUpdate:
             self._tracker.accept(request.asked.key)
             self._fail(error)
 
-    def _onPreview(self, request: SegmentationRequest, preview) -> None:
+    def _onPreview(self, request: SegmentationRequest, outcome: tuple) -> None:
         if self._tracker.moving and request.imageIsUnchanged():
-            self._preview.show(preview, request)
+            preview, polyData = outcome
+            self._preview.show(preview, request, polyData=polyData)
 
     def _onUncertainty(self, request: SegmentationRequest, uncertainty) -> None:
         if self._isOpen and self._chosen().showUncertainty and request.imageIsUnchanged():

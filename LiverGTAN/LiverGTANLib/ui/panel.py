@@ -14,11 +14,12 @@ from slicer.util import NodeModify, VTKObservationMixin
 from ..core.segmentation_job import JobResult
 from ..core.terminology import INTENDED_USE
 from ..core.volume import InputError
-from ..mrml import parameters, roi, sample_data, scene
+from ..mrml import parameters, roi, sample_data, scene, surface
 from ..mrml.parameters import ChosenParameters
 from ..mrml.segment_writer import WriteError
 from ..mrml.sequence_writer import SequenceResult
 from ..mrml.session import HistoryMove, SegmentationRequest, SegmentationResult, Session
+from ..mrml.surface import MaskSurface
 from . import appearance
 from .batch_section import BatchSection
 from .export_section import ExportSection
@@ -86,7 +87,7 @@ class Panel(VTKObservationMixin):
             session,
             self.runner,
             lambda: self.chosen,
-            write=lambda request, found: self._write(request, found, asked=False),
+            write=lambda request, found, surfaceOfMask: self._write(request, found, surfaceOfMask, asked=False),
             fail=self._fail,
             say=self.line.say,
             refresh=self._onAnalyzed,
@@ -340,13 +341,23 @@ class Panel(VTKObservationMixin):
             return
         self._observedOutput = segmentationNode
         self.removeObservers(self._onOutputChanged)
-        for event in scene.segmentEvents(segmentationNode) if segmentationNode is not None else ():
+        self.removeObservers(self._onSurfaces)
+        if segmentationNode is None:
+            return
+        for event in scene.segmentEvents(segmentationNode):
             self.addObserver(segmentationNode, event, self._onOutputChanged)
+        made = slicer.vtkSegmentation.ContainedRepresentationNamesModified
+        self.addObserver(segmentationNode, made, self._onSurfaces)
+        self._onSurfaces(segmentationNode)
 
     def _onOutputChanged(self, caller, event) -> None:
         """Segments were changed or moved by this module, by hand, or by another module."""
         if not self._writing:
             self.scheduleRefresh()
+
+    def _onSurfaces(self, segmentationNode, event=None) -> None:
+        """Show 3D was pressed, or a scene was loaded with surfaces."""
+        surface.shade(segmentationNode.GetSegmentation())
 
     def _fitNewRegion(self) -> None:
         chosen = self.chosen
@@ -448,8 +459,8 @@ class Panel(VTKObservationMixin):
         request = self.session.prepare(self.chosen)
         self.runner.start(
             WorkerTask(
-                request.job.segment,
-                lambda found: self._write(request, found),
+                request.maskAndSurface(),
+                lambda outcome: self._write(request, *outcome),
                 self._fail,
                 request.nodesExist,
                 self._onGone,
@@ -457,7 +468,13 @@ class Panel(VTKObservationMixin):
             )
         )
 
-    def _write(self, request: SegmentationRequest, found: JobResult, asked: bool = True) -> None:
+    def _write(
+        self,
+        request: SegmentationRequest,
+        found: JobResult,
+        surfaceOfMask: MaskSurface | None,
+        asked: bool = True,
+    ) -> None:
         """Put what was found into the scene, and show it.
 
         asked: False for a mask that follows what was set; why it cannot be written is then no more than a message.
@@ -466,7 +483,7 @@ class Panel(VTKObservationMixin):
         try:
             with slicer.util.tryWithErrorDisplay(_failed(), waitCursor=True):
                 try:
-                    self._put(request, found)
+                    self._put(request, found, surfaceOfMask)
                 except (WriteError, InputError) as error:
                     if asked:
                         raise
@@ -479,10 +496,15 @@ class Panel(VTKObservationMixin):
         if self.chosen.showUncertainty:
             self.live.updateUncertainty()
 
-    def _put(self, request: SegmentationRequest, found: JobResult) -> None:
+    def _put(self, request: SegmentationRequest, found: JobResult, surfaceOfMask: MaskSurface | None) -> None:
         before = self.live.stateOfMask(request) if request.chosen.segmentationNode else None
         result = self.session.apply(
-            request, found, surfaceLater=True, stateBefore=before, tableNode=self.chosen.tableNode
+            request,
+            found,
+            surfaceLater=True,
+            stateBefore=before,
+            tableNode=self.chosen.tableNode,
+            surfaceOfMask=surfaceOfMask,
         )
         qt.QTimer.singleShot(0, self._makeSurface)
         self._showOutputs(result)

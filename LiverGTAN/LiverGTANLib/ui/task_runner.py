@@ -12,7 +12,6 @@ import qt
 import slicer
 
 from ..core import threads
-from ..core.segmentation_job import SegmentationJob
 from ..core.worker import Work, Worker
 from ..mrml.session import SegmentationRequest
 
@@ -157,14 +156,14 @@ class TaskRunner:
 
 @dataclass(frozen=True)
 class BackgroundTaskKind:
-    """prepare() -> the request, None when there is nothing to do (any more). work(job): what runs on the worker.
+    """prepare() -> the request, None when there is nothing to do (any more). work(request): what runs on the worker.
 
     onDone(request, value) and onFailed(request, error) are called on the main thread. analyzes: whether the work is
     the analysis itself, which other tasks then let finish.
     """
 
     prepare: Callable[[], SegmentationRequest | None]
-    work: Callable[[SegmentationJob], Work]
+    work: Callable[[SegmentationRequest], Work]
     onDone: Callable[[SegmentationRequest, Any], None] = _ignore
     onFailed: Callable[[SegmentationRequest, BaseException], None] = _ignore
     analyzes: bool = False
@@ -209,7 +208,7 @@ class BackgroundTasks:
         kind = self._kinds[name]
         self._runner.start(
             WorkerTask(
-                kind.work(request.job),
+                kind.work(request),
                 lambda value: kind.onDone(request, value),
                 lambda error: kind.onFailed(request, error),
                 request.nodesExist,
