@@ -122,9 +122,11 @@ def scratch(tmp_path_factory):
     for name in ("scan", "ct", "LiverGTAN/scan", "LiverGTAN/cases/a", "LiverGTAN/cases/b"):
         write_nifti(folder / f"{name}.nii.gz", ct.hu, ct.ijk_to_ras)
     write_nifti(folder / "liver.nii.gz", liver.astype("uint8"), ct.ijk_to_ras)
-    other, other_liver = phantom_ct((4.5, 4.5, 4.5))  # not a copy of those in `cases`, which are trained on
+    other, other_liver = phantom_ct((4.5, 4.5, 4.5))
+    elsewhere = other.ijk_to_ras.copy()  # so that it is no copy of those in `cases`, which are trained on
+    elsewhere[2, 3] += 500
     for name, values in (("other", other.hu), ("other_liver", other_liver.astype("uint8"))):
-        write_nifti(folder / f"{name}.nii.gz", values, other.ijk_to_ras)
+        write_nifti(folder / f"{name}.nii.gz", values, elsewhere)
     for kind, values in (("images", ct.hu), ("labels", liver.astype("uint8"))):
         (folder / "cases" / kind).mkdir(parents=True)
         for name in ("one", "two"):  # of two patients, so that one can be left out
