@@ -1,6 +1,7 @@
 """Every answer to a moved slider, box or point, without the scene: from logits to what is to be shown."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +29,9 @@ def actions(ct: CtVolume, times: int) -> dict[str, Callable[[int], object]]:
         matrix[:3, 3] = np.array(points[0]) + n
         return Region(matrix, (120.0, 120.0, 100.0))
 
+    ninth = replace(analysis)  # with a cache of its own, as of a user who sets point after point
+    segmenter.mask(ninth, ct, MaskParameters(clicks=tuple(nine)))
+
     def mask(*clicks: Click, box: Region | None = None, **settings: float) -> segmenter.BoxMask:
         return segmenter.mask(analysis, ct, MaskParameters(PostprocessSettings(**settings), box, clicks))
 
@@ -41,7 +45,9 @@ def actions(ct: CtVolume, times: int) -> dict[str, Callable[[int], object]]:
         "ROI released": lambda n: mask(box=region(n, 0)),
         "ROI turned by 30 degrees, released": lambda n: mask(box=region(n, 30)),
         "first click": lambda n: mask(Click(points[n], False)),
-        "tenth click": lambda n: mask(*nine, Click(points[times + n], False)),
+        "tenth click": lambda n: segmenter.mask(
+            ninth, ct, MaskParameters(clicks=(*nine, Click(points[times + n], False)))
+        ),
         "first of ten clicks moved": lambda n: mask(Click(points[2 * times + n], False), *nine),
         "volume as an interval": lambda n: interval(0.5 + 0.001 * n),
         "uncertainty overlay": lambda n: uncertainty.overlay(analysis),

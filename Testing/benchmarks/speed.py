@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import answers, peers
 from benchmarks.click_to_mask import parser, processor, scans
 
-from LiverGTANLib.core import measurements, segmenter, threads, uncertainty, weight_file
+from LiverGTANLib.core import input_checks, measurements, segmenter, threads, uncertainty, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
 from training.evaluation.markdown import markdown_table
@@ -84,7 +84,10 @@ def repeated(ct: CtVolume, slices: int) -> CtVolume:
 
 
 def stages(ct: CtVolume, student: str) -> dict[str, Callable[[], object]]:
-    """All that a click does outside of the scene, each stage with what it needs from those before it cached."""
+    """All that a click does outside of the scene, each stage with nothing cached but what it is given.
+
+    All but the network: in one, so that findings, mask and interval look for the liver's components once.
+    """
     engine = NumpyEngine(weight_file.load(student))
     net = engine.student
     analysis = segmenter.analyze(ct, engine, checked=True)
@@ -93,7 +96,18 @@ def stages(ct: CtVolume, student: str) -> dict[str, Callable[[], object]]:
     def fresh() -> segmenter.Analysis:
         return segmenter.Analysis(**{name: getattr(analysis, name) for name in ARGUMENTS})
 
+    def all_but_the_network() -> None:
+        input_checks.check(ct)
+        to_model_grid(ct, net.spacing_mm, net.hu_window, net.multiple)
+        segmenter.guided_filter.noise_hu(ct.hu, analysis.grid, analysis.logits)
+        one = fresh()
+        segmenter.check(one)
+        found = segmenter.mask(one, ct)
+        uncertainty.interval(one, measurements.mask_ml(ct, found))
+        measurements.attenuation(ct, found)
+
     return {
+        "checks": lambda: input_checks.check(ct),
         "resampling": lambda: to_model_grid(ct, net.spacing_mm, net.hu_window, net.multiple),
         "network": lambda: engine.forward(analysis.image),
         "noise": lambda: segmenter.guided_filter.noise_hu(ct.hu, analysis.grid, analysis.logits),
@@ -101,6 +115,7 @@ def stages(ct: CtVolume, student: str) -> dict[str, Callable[[], object]]:
         "mask": lambda: segmenter.mask(fresh(), ct),
         "interval": lambda: uncertainty.interval(fresh(), 1000.0),
         "attenuation": lambda: measurements.attenuation(ct, mask),
+        "all but the network": all_but_the_network,
     }
 
 

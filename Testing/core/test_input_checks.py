@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from LiverGTANLib.core import input_checks, segmenter
 from LiverGTANLib.core.engines.factory import InstalledEngines
@@ -275,3 +276,20 @@ def test_no_more_voxels_are_sampled_than_said(count):
     found = [input_checks.sampled(hu).shape[axis] for axis, hu in enumerate(axes)]
     assert found == [found[0]] * 3 and min(count, input_checks.SAMPLED_PER_AXIS / 2) <= found[0]
     assert found[0] <= input_checks.SAMPLED_PER_AXIS
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+def test_flat_areas_are_those_whose_surroundings_hold_one_value(dtype):
+    rng, side = np.random.default_rng(0), np.arange(5) - 2
+    hu = rng.integers(0, 90, (3, 30, 41)) // 30 * 40 - (0 if dtype == np.uint8 else 200)
+    for value in (40, 80, hu.max()):
+        low = rng.integers(0, 20, 2)
+        hu[:, low[0] : low[0] + 9, low[1] : low[1] + 15] = value
+    hu, around = hu.astype(dtype), side[:, None] ** 2 + side**2 <= 4
+    low, high = (
+        np.stack([extreme(one, footprint=around, mode="nearest") for one in hu])
+        for extreme in (ndimage.minimum_filter, ndimage.maximum_filter)
+    )
+    values = hu[(low == high) & (hu > -160) & (hu < hu.max())]
+    expected = {float(v): np.count_nonzero(values == v) / hu.size for v in np.unique(values)}
+    assert expected and input_checks.flat_values(hu) == pytest.approx(expected)

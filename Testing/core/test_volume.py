@@ -237,3 +237,12 @@ def test_the_median_is_that_of_numpy_with_and_without_missing_numbers(count, mis
     values[:2, :missing] = np.nan
     np.testing.assert_array_equal(volume.median(values), np.nanmedian(values, axis=-1))
     np.testing.assert_array_equal(volume.median(values[2].astype(int)), np.median(values[2]))
+
+
+@pytest.mark.parametrize("degrees", [0, 40])
+def test_averages_are_scaled_in_parts_as_they_would_be_at_once(degrees):
+    ct = rotated(smallCt(), degrees)
+    image, grid = volume.to_model_grid(ct)
+    assert type(grid) is (ReslicedGrid if degrees else AlignedGrid)
+    averaged = grid.down(ct.hu, volume.HU_WINDOW, volume.HU_WINDOW[0])
+    np.testing.assert_array_equal(image, volume.scale_hu(averaged, volume.HU_WINDOW))

@@ -271,7 +271,8 @@ def fill_values(hu: np.ndarray) -> np.ndarray:
     """(N,) values that fill areas in the sides of a scan (K, J, I), as padding does. No two voxels of anything that was
     measured are much more often alike than their noise makes them."""
     step = -(-len(hu) // SAMPLED_PER_AXIS)
-    sides = [np.moveaxis(hu[::step].take((0, -1), axis), 3 - axis, 2) for axis in (1, 2)]
+    slices = hu[::step]
+    sides = np.stack([slices[:, 0], slices[:, -1]], axis=1), np.stack([slices[:, :, 0], slices[:, :, -1]], axis=1)
     equal = [side[..., 1:][side[..., 1:] == side[..., :-1]] for side in sides]
     values, counts = np.unique(np.concatenate(equal), return_counts=True)
     return values[counts >= LEAST_FILL_OF_SIDES * sum(side[..., 1:].size for side in sides)]
@@ -296,15 +297,28 @@ def flat_values(hu: np.ndarray) -> dict[float, float]:
     """Value -> share of the scan (K, J, I) that is in flat areas of it, for values that the network does not take for
     air. What was measured is nowhere flat, for its noise."""
     slices = hu[:: max(1, len(hu) // FLAT_SLICES)]
-    sample = np.pad(slices, ((0, 0), (2, 2), (2, 2)), mode="edge")
-    k, j, i = np.nonzero((slices > HU_WINDOW[0]) & (slices < hu.max()) & (slices == sample[:, 2:-2, 3:-1]))
-    values = slices[k, j, i]
-    for rows, columns in FLAT_NEIGHBORS:
-        same = sample[k, j + 2 + rows, i + 2 + columns] == values
-        k, j, i, values = k[same], j[same], i[same], values[same]
-    found, counts = np.unique(values, return_counts=True)
+    found, counts = np.unique(np.concatenate([_flat_in(one) for one in slices]), return_counts=True)
     shares = zip(found.tolist(), (counts / slices.size).tolist())
-    return {value: share for value, share in shares if share > LEAST_FLAT}
+    flat = {value: share for value, share in shares if share > LEAST_FLAT}
+    # All of a scan is searched for its largest value only where something is flat.
+    largest = hu.max() if flat else None
+    return {value: share for value, share in flat.items() if value != largest}
+
+
+def _flat_in(one: np.ndarray) -> np.ndarray:
+    """(N,) values of the voxels of a slice (J, I) that are in flat areas, above what the network takes for air."""
+    reach = max(abs(step) for steps in FLAT_NEIGHBORS for step in steps)
+    sample = np.pad(one, reach, mode="edge")
+    height, width = sample.shape
+    flat = one > int(HU_WINDOW[0])
+    for down, right in (0, 1), (1, 0):  # of all voxels at once, as this leaves few for the other neighbors
+        flat &= one == sample[reach + down : height - reach + down, reach + right : width - reach + right]
+    j, i = np.divmod(np.flatnonzero(flat), one.shape[1])
+    values, places, sample = one[j, i], (j + reach) * width + i + reach, sample.reshape(-1)
+    for rows, columns in FLAT_NEIGHBORS:
+        same = sample[places + rows * width + columns] == values
+        places, values = places[same], values[same]
+    return values
 
 
 def _check_flat(hu: np.ndarray) -> Iterator[Finding]:

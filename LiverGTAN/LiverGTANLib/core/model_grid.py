@@ -4,6 +4,7 @@ A scan whose axes are near the patient's (within 15 degrees, not sheared) is ave
 axis by axis with small banded matrices. Any other is sampled point by point on a grid along the patient's axes.
 """
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -64,10 +65,17 @@ class ModelGrid:
         kind = AlignedGrid if is_near_patient_axes(matrix) else ReslicedGrid
         return kind(tuple(shape_kji), matrix, spacing_mm, multiple)
 
-    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+    def down(
+        self,
+        array_kji: np.ndarray,
+        clip: tuple[float, float] | None = None,
+        fill: float = 0.0,
+        scale: Callable[[np.ndarray], object] | None = None,
+    ) -> np.ndarray:
         """A native array averaged over the grid's cells: (D, H, W) float32; cells outside the scan hold `fill`.
 
-        With `clip` the values are limited to that range before they are averaged.
+        With `clip` the values are limited to that range before they are averaged. scale: what is done with averages and
+        `fill` in place, a part at a time, which takes no further pass over a large array.
         """
         raise NotImplementedError
 
@@ -155,14 +163,25 @@ class AlignedGrid(ModelGrid):
         """A view of (d, h, w) of the grid, in the order and direction of the scan's axes."""
         return array[tuple(slice(None, None, step) for step in self._steps)].transpose(np.argsort(self._array_axes))
 
-    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+    def down(
+        self,
+        array_kji: np.ndarray,
+        clip: tuple[float, float] | None = None,
+        fill: float = 0.0,
+        scale: Callable[[np.ndarray], object] | None = None,
+    ) -> np.ndarray:
         """See `ModelGrid.down`."""
         axes = [
             CellAverages(n, cells, s, self._cell_mm)
             for n, cells, s in zip(self.native_shape, self._cells_kji, self._spacing_kji)
         ]
-        grid = np.full(self.shape, fill, np.float32)
-        average(array_kji, axes, clip, out=self._to_native_axes(grid[self.inside]))
+        grid, around = np.empty(self.shape, np.float32), np.full(1, fill, np.float32)
+        if scale:
+            scale(around)
+        for axis, inside in enumerate(self.inside):
+            for beside in (slice(0, inside.start), slice(inside.stop, None)):
+                grid[(*self.inside[:axis], beside)] = around
+        average(array_kji, axes, clip, self._to_native_axes(grid[self.inside]), scale)
         return grid
 
     def tiles(self, box: Box) -> list[Tile]:
@@ -249,7 +268,13 @@ class ReslicedGrid(ModelGrid):
         self.ijk_to_ras = np.diag([spacing_mm] * 3 + [1.0])
         self.ijk_to_ras[:3, 3] = first
 
-    def down(self, array_kji: np.ndarray, clip: tuple[float, float] | None = None, fill: float = 0.0) -> np.ndarray:
+    def down(
+        self,
+        array_kji: np.ndarray,
+        clip: tuple[float, float] | None = None,
+        fill: float = 0.0,
+        scale: Callable[[np.ndarray], object] | None = None,
+    ) -> np.ndarray:
         """See `ModelGrid.down`."""
         cells = [cell_count(n * s, f) for n, s, f in zip(self.native_shape, self._spacing_kji, self._fine_mm)]
         axes = [CellAverages(*axis) for axis in zip(self.native_shape, cells, self._spacing_kji, self._fine_mm)]
@@ -266,6 +291,8 @@ class ReslicedGrid(ModelGrid):
         def sample(d: slice) -> None:
             part = (d, slice(0, self.shape[1]), slice(0, self.shape[2]))
             grid[d] = sample_trilinear(fine[None], to_fine @ grid_to_native, part, fill, margin=0.5)[0]
+            if scale:
+                scale(grid[d])
 
         threads.for_each(sample, threads.ranges(self.shape[0], 4))
         return grid

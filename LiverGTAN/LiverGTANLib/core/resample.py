@@ -1,6 +1,6 @@
 """CellAverages and trilinear interpolation of 3-D arrays with numpy alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -226,8 +226,12 @@ def average(
     axes: Sequence[CellAverages],
     clip: tuple[float, float] | None = None,
     out: np.ndarray | None = None,
+    scale: Callable[[np.ndarray], object] | None = None,
 ) -> np.ndarray:
-    """(K, J, I) array averaged along each axis: float32 of the axes' numbers of cells, in `out` if there is one."""
+    """(K, J, I) array averaged along each axis: float32 of the axes' numbers of cells, in `out` if there is one.
+
+    scale: what is done with them in place, some planes at a time, which are in the processor's cache then.
+    """
     depth, height, width = (axis.cells for axis in axes)
     along_j, along_i = (EvenBands.of(axis.matrix) for axis in axes[1:])
     along_k = axes[0].bands(PLANES_AT_ONCE)
@@ -240,6 +244,8 @@ def average(
         for band in along_k[some]:
             product = planes[: len(band.weights)]
             np.matmul(band.weights, slices.of(band.columns), out=product)
+            if scale:
+                scale(product)
             result[band.rows] = product.reshape(len(product), height, -1)[:, :, :width]
 
     jobs = max(threads.thread_count(), depth // PLANES_OF_A_JOB)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -168,5 +168,4 @@ def to_model_grid(
     grid = ModelGrid.of(ct.shape, ct.ijk_to_ras, spacing_mm, multiple)
     if math.prod(grid.shape) > MOST_CELLS:
         raise InputError(too_large(ct, spacing_mm))
-    averaged = grid.down(ct.hu, clip=hu_window, fill=hu_window[0])
-    return scale_hu(averaged, hu_window), grid
+    return grid.down(ct.hu, hu_window, hu_window[0], partial(scale_hu, hu_window=hu_window)), grid
