@@ -137,6 +137,7 @@ def surfaceThreads(recorder):
 def test_in_3d_there_is_a_surface_at_every_moment_and_the_main_thread_makes_none(surfaceThreads, panel, segmented):
     roiNode, output = addRoi(panel), panel.output
     panel.click(panel.ui.show3DButton)
+    before = output.GetSegmentation().GetNthSegment(0).GetRepresentation(scene.SURFACE)
 
     def isFinished(isIdle) -> bool:
         assert any(map(isSeenIn3D, [output, *previews()]))
@@ -156,6 +157,9 @@ def test_in_3d_there_is_a_surface_at_every_moment_and_the_main_thread_makes_none
     exact = segmentation.GetNthSegment(0).GetRepresentation(scene.SURFACE)
     assert exact.GetNumberOfPoints() == shown.GetNumberOfPoints()
     np.testing.assert_allclose(exact.GetBounds(), shown.GetBounds(), atol=1e-3)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert segmentation.GetNthSegment(0).GetRepresentation(scene.SURFACE) == before and panel.ui.show3DButton.checked
 
 
 def test_show_3d_shades_smoothly(panel, segmented):
