@@ -1,6 +1,8 @@
 """DICOM SEG out: read back with highdicom, and into Slicer's libraries."""
 
+import io
 from copy import deepcopy
+from types import SimpleNamespace
 
 import highdicom as hd
 import numpy as np
@@ -11,6 +13,7 @@ from pydicom.uid import generate_uid
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.core.volume import CtVolume, InputError
+from LiverGTANLib.standalone.dicom import segmentation
 from LiverGTANLib.standalone.dicom.reader import DicomCt, read_dicom
 from LiverGTANLib.standalone.dicom.segmentation import MAY_BE_EMPTY, read_segmentation, write_segmentation
 from LiverGTANLib.standalone.image_files import read_labels
@@ -51,6 +54,23 @@ def test_the_mask_comes_back_with_the_place_of_the_ct(source, tmp_path, student)
     expected = {tuple(np.round((ijkToRas() @ [i, j, k, 1])[:3], 3)) for k, j, i in np.argwhere(mask)}
     assert places == expected
     np.testing.assert_array_equal(read_segmentation(tmp_path / "liver.dcm", source.images), mask)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_disk_holds_no_part_of_what_was_to_be_written(source, tmp_path, student, monkeypatch):
+    """Python 3.13 prints a BufferError when it frees a stream of which the error's traceback still holds a buffer."""
+    streams = []
+
+    class Stream(io.BytesIO):
+        def __init__(self):
+            super().__init__()
+            streams.append(self)
+
+    monkeypatch.setattr(segmentation, "io", SimpleNamespace(BytesIO=Stream))
+    with pytest.raises(OSError) as caught:
+        written(source, tmp_path / "absent" / "liver.dcm", student)
+    assert caught.tb is not None and len(streams) == 1
+    streams[0].close()
 
 
 @pytest.mark.slow

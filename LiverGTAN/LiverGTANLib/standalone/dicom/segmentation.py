@@ -78,7 +78,7 @@ def write_segmentation(path: Path, mask: BoxMask, images: list[CtImage], student
         ) from error
     stream = io.BytesIO()  # pydicom adds its traceback to the system's error
     segmentation.save_as(stream, enforce_file_format=True)
-    path.write_bytes(stream.getbuffer())
+    path.write_bytes(stream.getvalue())  # the traceback of an error would keep a buffer, which keeps the stream open
 
 
 def _segmentation(sources: list["Dataset"], mask: BoxMask, images: list[CtImage], student: Student) -> "Segmentation":
