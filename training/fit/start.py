@@ -40,7 +40,12 @@ def initial_network(widths: tuple[int, ...], config: Config) -> UNet3D:
 
 
 def network(file: Path, config: Config) -> UNet3D:
-    """The network of a checkpoint, or of a student file with its norms put back."""
+    """The network of a checkpoint, or of a student file with its norms put back.
+
+    Raises UserError for a file that is neither, and for a bundled student's name.
+    """
+    if bundled := weight_file.available().get(str(file)):
+        raise UserError(f"{file} cannot be the start by its name; give its file, --start {bundled}.")
     if file.suffix not in checkpoint.STUDENT_SUFFIXES:
         return checkpoint.network(file)
     batches = Batches(config, rank=0, world=1)

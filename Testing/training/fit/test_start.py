@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,11 @@ def test_a_wider_start_is_refused(files):
 def test_a_file_that_is_not_there_is_named(files, tmp_path):
     with pytest.raises(UserError, match="none"):
         start.network(tmp_path / "none.npz", configured(files))
+
+
+def test_a_bundled_students_name_is_answered_with_its_file(files):
+    with pytest.raises(UserError, match=r"give its file, --start .*student-30k\.json"):
+        start.network(Path("student-30k"), configured(files))
 
 
 def test_a_run_finds_what_it_began_from_when_another_student_took_its_place(files, tmp_path):
