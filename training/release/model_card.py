@@ -142,12 +142,10 @@ def methods(training: Part) -> str:
 
 
 def teachers(training: Part) -> str:
-    """The first teacher of each run, the last run's first."""
-    parts = [run["teacher"] for run in own_runs(training)]
-    texts = dict.fromkeys(teacher(part) for part in parts if part)
-    if not texts:
-        return "none"
-    return ("" if parts[0] else "none; of earlier runs ") + "; ".join(texts)
+    """The first teacher of the last run, then those of the runs before it."""
+    last, *earlier = [teacher(run["teacher"]) if run["teacher"] else "none" for run in own_runs(training)]
+    others = [text for text in dict.fromkeys(earlier) if text not in (last, "none")]
+    return last + (f"; of earlier runs {'; '.join(others)}" if others else "")
 
 
 def teacher(part: Part) -> str:
