@@ -1,6 +1,7 @@
 """The effect "Liver GTAN" in the Segment Editor: preview, Apply, masking, Undo, clicks, and what can go wrong."""
 
 import contextlib
+import threading
 import types
 
 import numpy as np
@@ -12,7 +13,7 @@ from slicer.util import arrayFromVolume, updateVolumeFromArray
 
 from host.slicer_command import SEGMENT_EDITOR
 from LiverGTANLib.core import measurements
-from LiverGTANLib.mrml import scene, self_test
+from LiverGTANLib.mrml import scene, self_test, surface
 from support.interactive_cases import previews, worldOf
 from support.module_fixtures import MODULE_FILE, gate, students
 from support.mrml_cases import addTransform, addWarp, rotation, voxels
@@ -100,6 +101,23 @@ def editor(slicerHost, students):
 def active(editor):
     editor.activate()
     return editor
+
+
+def test_in_3d_the_preview_has_a_surface_that_the_main_thread_did_not_make(editor, monkeypatch):
+    threads, ofMask = [], surface.ofMask
+    monkeypatch.setattr(surface, "ofMask", lambda *a: threads.append(threading.current_thread().name) or ofMask(*a))
+    array = np.zeros(editor.truth.shape, np.uint8)
+    array[10:20, 10:20, 10:20] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        array, editor.segmentationNode, editor.segmentId, editor.volumeNode
+    )
+    editor.segmentationNode.CreateClosedSurfaceRepresentation()
+    editor.activate()
+    (shown,) = previews()
+    made = shown.GetSegmentation().GetNthSegment(0).GetRepresentation(scene.SURFACE)
+    assert made.GetNumberOfPolys() > 0 and shown.GetDisplayNode().GetVisibility3D()
+    assert threads == ["LiverGTAN worker"]
+    assert not editor.segmentationNode.GetDisplayNode().GetSegmentVisibility3D(editor.segmentId)
 
 
 def click(editor, ras, control: bool = False) -> bool:

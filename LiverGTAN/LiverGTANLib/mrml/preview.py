@@ -18,20 +18,6 @@ _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
 
 
-def segmentAndDescribe(request: SegmentationRequest, body: list[Finding] | None = None) -> Work:
-    """Work for any thread that finds the liver; gives the result, and its volume as it is told to the user before it is
-    written, with what is to be said of it (empty for an empty mask). body: see `SegmentationJob.segment`; None: it is
-    checked.
-    """
-    job = request.job
-
-    def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, str]:
-        found = job.segment_and_check(progress, cancelled) if body is None else job.segment(progress, cancelled, body)
-        return found, "" if found.mask.empty else _volume(request, found)
-
-    return work
-
-
 def _volume(request: SegmentationRequest, found: JobResult) -> str:
     interval = found.interval
     volume = str(interval) if interval.low > 0 else f"{interval.volume:.0f} mL"
@@ -81,11 +67,31 @@ class PreviewSegment:
         """Whether the preview is in the scene."""
         return self._node is not None and self._scene.IsNodePresent(self._node)
 
+    def segmentAndDescribe(
+        self, request: SegmentationRequest, segmentId: str = "", body: list[Finding] | None = None
+    ) -> Work:
+        """Work for any thread that finds the liver; gives the result, its volume as it is told to the user before it is
+        written, with what is to be said of it (empty for an empty mask), and the surface for `show`, if any.
+
+        body: see `SegmentationJob.segment`; None: it is checked.
+        """
+        job, wanted = request.job, self._isSeenIn3D(request.chosen.segmentationNode, segmentId)
+        place = request.gridToLocal(job.ct.ijk_to_ras)
+
+        def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, str, Any]:
+            check = body is None
+            found = job.segment_and_check(progress, cancelled) if check else job.segment(progress, cancelled, body)
+            if found.mask.empty:
+                return found, "", None
+            with memory_errors_explained():
+                made = surface.ofMask(found.mask, place, cancelled) if wanted else None
+            return found, _volume(request, found), made.polyData if made is not None else None
+
+        return work
+
     def find(self, request: SegmentationRequest) -> Work:
         """Work for any thread; gives a preview and, if the liver segment is seen in 3D, its surface, else None."""
-        node = request.chosen.segmentationNode
-        segmentId = scene.liverSegmentId(node) if node is not None else ""
-        wanted, toLocal = self._isSeenIn3D(node, segmentId), request.gridToLocal(np.eye(4))
+        wanted, toLocal = self._isSeenIn3D(request.chosen.segmentationNode), request.gridToLocal(np.eye(4))
 
         def work(progress: Progress, cancelled: IsCancelled) -> tuple[Preview, Any]:
             found = request.job.preview(progress, cancelled, with_logits=wanted)
@@ -116,8 +122,9 @@ class PreviewSegment:
             surface.show(segmentation, {} if polyData is None else {_SEGMENT: polyData})
         self._node.GetDisplayNode().SetVisibility3D(segmentation.ContainsRepresentation(scene.SURFACE))
 
-    def _isSeenIn3D(self, segmentationNode, segmentId: str) -> bool:
-        """Whether the segment is, or was until the preview took its place."""
+    def _isSeenIn3D(self, segmentationNode, segmentId: str = "") -> bool:
+        """Whether the segment is, or was until the preview took its place. segmentId: see `show`."""
+        segmentId = segmentId or (scene.liverSegmentId(segmentationNode) if segmentationNode else "")
         display = segmentationNode.GetDisplayNode() if segmentId else None
         if display is None:
             return False

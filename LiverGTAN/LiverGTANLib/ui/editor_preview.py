@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from ..core.segmentation_job import JobResult, Preview
 from ..mrml.editor_segment import EditorSegment
 from ..mrml.parameters import ChosenParameters
-from ..mrml.preview import PreviewSegment, segmentAndDescribe
+from ..mrml.preview import PreviewSegment
 from ..mrml.session import SegmentationRequest, Session, requireStillValid
 from .task_runner import TaskRunner, WorkerTask
 
@@ -68,7 +68,7 @@ class EditorPreview:
         self._say(_("Looking for the liver..."))
         self._runner.start(
             WorkerTask(
-                segmentAndDescribe(request),
+                self._shown.segmentAndDescribe(request, target.segmentId),
                 lambda outcome: self._onFound(request, *outcome),
                 self._onFailed,
                 request.nodesExist,
@@ -124,11 +124,11 @@ class EditorPreview:
             fraction, text = self._runner.progress
             self._say(f"{text} {100 * fraction:.0f} %")
 
-    def _onFound(self, request: SegmentationRequest, found: JobResult, volume: str) -> None:
+    def _onFound(self, request: SegmentationRequest, found: JobResult, volume: str, polyData) -> None:
         try:
             requireStillValid(request, found)
             mask = Preview(found.mask, request.job.ct.ijk_to_ras)
-            self._shown.show(mask, request, self._target.segmentId)
+            self._shown.show(mask, request, self._target.segmentId, polyData)
         except (ValueError, MemoryError) as error:
             self.stop(str(error))
             return

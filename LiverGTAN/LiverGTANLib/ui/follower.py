@@ -20,7 +20,7 @@ from ..core.volume import InputError
 from ..mrml import follow, parameters
 from ..mrml.follow import FolderVolumes, FolderWatch, VolumeWatch
 from ..mrml.parameters import ChosenParameters
-from ..mrml.preview import PreviewSegment, segmentAndDescribe
+from ..mrml.preview import PreviewSegment
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .task_runner import TaskRunner, WorkerTask
 
@@ -276,8 +276,8 @@ class Follower(VTKObservationMixin):
         self._running = request
         self._runner.start(
             WorkerTask(
-                segmentAndDescribe(request, self._bodyOf(request)),
-                lambda outcome: self._onFound(request, outcome[0], outcome[1], since),
+                self._preview.segmentAndDescribe(request, body=self._bodyOf(request)),
+                lambda outcome: self._onFound(request, since, *outcome),
                 lambda error: self._onFailed(request, error),
                 request.nodesExist,
                 self._onGone,
@@ -297,7 +297,7 @@ class Follower(VTKObservationMixin):
     def _onProgress(self) -> None:
         pass  # the state says what runs; a percentage of a moment's work would only flicker
 
-    def _onFound(self, request: SegmentationRequest, found: JobResult, volume: str, since: float) -> None:
+    def _onFound(self, request: SegmentationRequest, since: float, found: JobResult, volume: str, polyData) -> None:
         self._running = None
         self._knowBody(request, found)
         reason = "" if not found.mask.empty else _noLiver(request)
@@ -306,12 +306,12 @@ class Follower(VTKObservationMixin):
         if reason:
             self._refuse(request.volumeNode, reason)
         else:
-            self._show(request, found, volume, since)
+            self._show(request, found, volume, polyData, since)
         self._next()
 
-    def _show(self, request: SegmentationRequest, found: JobResult, volume: str, since: float) -> None:
+    def _show(self, request: SegmentationRequest, found: JobResult, volume: str, polyData, since: float) -> None:
         try:
-            self._preview.show(Preview(found.mask, request.job.ct.ijk_to_ras), request)
+            self._preview.show(Preview(found.mask, request.job.ct.ijk_to_ras), request, polyData=polyData)
         except MemoryError as error:
             self._refuse(request.volumeNode, str(error))
             return
