@@ -12,13 +12,13 @@ from training.studies import ablation, design_table, effect_table
 RESULTS, README = ROOT / "training" / "results", ROOT / "training" / "README.md"
 
 
-@pytest.mark.parametrize("name", ["ablation", "related", "designs", "effects", "cross-validation"])
+@pytest.mark.parametrize("name", ["ablation", "ablation-100k", "related", "designs", "effects", "cross-validation"])
 def test_the_readme_holds_the_tables_as_they_were_written(name):
     table = (RESULTS / f"{name}.md").read_text(encoding="utf-8").strip()
     assert table in README.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["ablation", "related"])
+@pytest.mark.parametrize("name", ["ablation", "ablation-100k", "related"])
 def test_the_tables_of_ablations_are_those_of_their_runs(name):
     results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     written = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
@@ -44,11 +44,12 @@ def test_the_table_of_effects_is_that_of_its_runs():
 
 
 @pytest.mark.parametrize("arm", ["student", "kd", "gtan"])
-def test_the_ablation_lists_every_run_that_its_means_are_of(arm):
+@pytest.mark.parametrize("name, student, seeds", [("ablation", "student-30k", 3), ("ablation-100k", "student-100k", 2)])
+def test_the_ablation_lists_every_run_that_its_means_are_of(name, student, seeds, arm):
     """Each row of the table again, from the runs in the JSON file beside it."""
-    results, student = json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8")), "student-30k"
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     runs = [one for one in results if (one["cell"]["student"], one["cell"]["arm"]) == (student, arm)]
-    assert sorted(one["cell"]["seed"] for one in runs) == [0, 1, 2]
+    assert sorted(one["cell"]["seed"] for one in runs) == list(range(seeds))
     assert len({one["steps"] for one in runs}) == 1 and all(one["seconds"]["cpu"] > 0 for one in runs)
     again = mean_and_sd([mean([case["dice"] for case in one["cases"].values()]) for one in runs])
     assert ablation.summarize(results, arm, student)["dice"] == pytest.approx(again)
