@@ -264,13 +264,14 @@ def _check_values(ct: CtVolume) -> Iterator[Finding]:
 def sampled(hu: np.ndarray) -> np.ndarray:
     """A regular sample of the voxels."""
     steps = [-(-n // SAMPLED_PER_AXIS) for n in hu.shape]
-    return np.asarray(hu[:: steps[0], :: steps[1], :: steps[2]], np.float32)
+    # From the middle of a step on: from its beginning the first side would be too large a part of the sample.
+    return np.asarray(hu[tuple(slice(step // 2, None, step) for step in steps)], np.float32)
 
 
 def fill_values(hu: np.ndarray) -> np.ndarray:
     """(N,) values that fill areas in the sides of a scan (K, J, I), as padding does. No two voxels of anything that was
     measured are much more often alike than their noise makes them."""
-    step = -(-len(hu) // SAMPLED_PER_AXIS)
+    step = max(1, len(hu) // SAMPLED_PER_AXIS)
     slices = hu[::step]
     sides = np.stack([slices[:, 0], slices[:, -1]], axis=1), np.stack([slices[:, :, 0], slices[:, :, -1]], axis=1)
     equal = [side[..., 1:][side[..., 1:] == side[..., :-1]] for side in sides]
