@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from training.fit.run_record import MethodRecord
 from training.options import Config, Pack, SynthesisConfig
 
 ABLATION = "training/results/ablation.json"
+RUNS = "runs"
 
 
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
@@ -86,14 +89,89 @@ def widths(role: str, values: Sequence[int]) -> list[str]:
 
 
 def commands(cards: dict[str, dict[str, Any]]) -> list[str]:
-    """The commands that make all students again, in their order: banks, runs before, students, their cards."""
-    lines: list[str] = []
+    """The commands that make all students again, in their order: banks, runs before, students, their cards.
+
+    Each writes into a folder of its own, and reads what those before it wrote (see `Folders`).
+    """
+    lines, folders = [], Folders()
     for name, card in cards.items():
         for _, part in reversed(list(runs(card["training"]))):
-            lines += [command for bank in part["banks"] for command in bank_commands(bank)] + [part["command"]]
-            lines += [line("keep", f"{part['run']}/checkpoint.pt")] if "file" in part else []
-        lines += export_commands(name, card)
+            for bank in part["banks"]:
+                lines += [folders.placed(bank, command) for command in bank_commands(bank)]
+            lines.append(folders.placed(part, part["command"]))
+            lines += [line("keep", f"{folders.of(part)}/checkpoint.pt")] if "file" in part else []
+        lines += folders.exported(name, card)
     return list(dict.fromkeys([*lines, line("evaluate", "--bundled")]))
+
+
+class Folders:
+    """Folders for the runs, banks and scans of cards: many runs had one name, and none may lie in another's folder."""
+
+    def __init__(self) -> None:
+        self._of_command: dict[str, str] = {}
+        self._of_weights: dict[str, str] = {}
+
+    def of(self, part: dict[str, Any]) -> str:
+        """The folder of a run, bank or packed scans, by the command that writes it."""
+        command = part["command"]
+        if command not in self._of_command:
+            first = recorded_folder(part)
+            names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+            self._of_command[command] = next(name for name in names if name not in self._of_command.values())
+        return self._of_command[command]
+
+    def placed(self, part: dict[str, Any], command: str) -> str:
+        """A command of a part, with its own folder and those of what it reads."""
+        if command != part["command"]:
+            return command  # the labels that a bank takes in
+        for bank in part.get("banks", []):
+            command = with_words(command, f"{RUNS}/{bank['name']}", self.of(bank), "--bank", "--scans")
+        if "start" in part:
+            command = with_option(command, "--start", f"{self.of(part['start'])}/checkpoint.pt")
+        if part.get("teacher"):
+            command = with_option(command, "--teacher", self._teacher(part["teacher"]))
+        if part.get("weights_sha256"):
+            self._of_weights[part["weights_sha256"]] = self.of(part)
+        own = re.escape(recorded_folder(part))
+        return re.sub(rf"(?<= ){own}(?=(-seed\d+(/\S*)?)?( |$))", self.of(part), command)
+
+    def _teacher(self, teacher: dict[str, Any]) -> str:
+        """Where a teacher is found; one that no command makes is named by the digest of its weights."""
+        if "run" in teacher:
+            return f"{self.of(teacher)}/checkpoint.pt"
+        digest = teacher.get("weights_sha256", "unknown")
+        return f"{self._of_weights.get(digest, f'{RUNS}/network-{digest[:12]}')}/checkpoint.pt"
+
+    def exported(self, name: str, card: dict[str, Any]) -> list[str]:
+        """From a student's checkpoint to the extension."""
+        folder, lines = self.of(card["training"]), export_commands(name, card)
+        for before in (card["training"]["run"], *(model_folder(one) for one in card.get("commands", {}).values())):
+            lines = [re.sub(rf"(?<= ){re.escape(before)}/", f"{folder}/", one) for one in lines]
+        return lines
+
+
+def recorded_folder(part: dict[str, Any]) -> str:
+    """The folder that a run, a bank or packed scans have in their own command."""
+    return str(part["run"]) if "run" in part else f"{RUNS}/{part['name']}"
+
+
+def with_option(command: str, name: str, value: str) -> str:
+    """A command with another value of an option that it has, wherever it has it."""
+    return re.sub(rf"(?<= {name} )\S+", value, command)
+
+
+def with_words(command: str, word: str, other: str, *names: str) -> str:
+    """A command in which a word is another one among the values of some options."""
+    words, current = [], ""
+    for one in command.split(" "):
+        current = one if one.startswith("--") else current
+        words.append(other if one == word and current in names else one)
+    return " ".join(words)
+
+
+def model_folder(measured: dict[str, str]) -> str:
+    """The folder of the student that `calibrate` or `stress` measured."""
+    return str(Path(measured["command"].split(" ")[4]).parent)
 
 
 def bank_commands(bank: dict[str, Any]) -> list[str]:

@@ -57,8 +57,8 @@ def training(file: Path, name: str) -> dict[str, Any]:
     """The training part of the card of the network `name`, from its checkpoint and the banks that this names.
 
     run: folder in which `command` trains it. method: fields of `MethodRecord`. seeds: of the run, or of all whose mean
-    it is. minutes: wall and CPU, None where they were not recorded. teacher: {} without one. start: the same of the run
-    that it began from, if any.
+    it is. weights_sha256: as `teacher` has it of a network that taught. minutes: wall and CPU, None where they were not
+    recorded. teacher: {} without one. start: the same of the run that it began from, if any.
     """
     content = checkpoint.read(file)
     settings, banks = content["settings"], provenance.folders(content["settings"])
@@ -70,6 +70,7 @@ def training(file: Path, name: str) -> dict[str, Any]:
             "method": content["method"],
             "seeds": list(averaging.seeds) if averaging else [settings["loop"]["seed"]],
             "command": reproduce.fit(content, name, teacher.get("file", "runs/teacher/checkpoint.pt")),
+            "weights_sha256": network_file.digest(content["nets"][next(iter(content["nets"]))]["average"]),
             "steps": content["step"],
             "batch": settings["loop"]["batch"],
             "precision": content["precision"],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from LiverGTANLib.core import weight_file
 from support.training_fixtures import makeBank, noValidation, smallConfig
 from training import command_line
 from training.__main__ import parse
@@ -129,3 +130,25 @@ def test_the_command_of_every_stage_follows_from_the_recorded_method(stage, teac
     }
     found = shlex.split(reproduce.fit(content, "x", "t.pt"))
     assert [word for word in found if word not in ("--run", "runs/x")][4 : 4 + len(words)] == words
+
+
+def test_the_commands_of_the_bundled_students_write_each_folder_once_and_read_what_is_there():
+    cards = {name: weight_file.load(name).card for name in weight_file.available()}
+    written, missing = set(), set()
+    for command in (part for line in reproduce.commands(cards) for part in line.split(" && ")):
+        words = shlex.split(command)
+        outputs = {words[k + 1] for k, word in enumerate(words) if word in ("--run", "--output")}
+        for word in set(words) - outputs:
+            if word.startswith("runs/") and not any(word == one or word.startswith(f"{one}/") for one in written):
+                missing.add(Path(word).parts[1])
+        assert not outputs & written, command
+        written |= outputs
+    assert {name.partition("-")[0] for name in missing} <= {"network"}  # of which the digest alone is known
+
+
+def test_a_teacher_that_a_command_before_made_is_read_from_its_folder():
+    cards = {name: weight_file.load(name).card for name in weight_file.available()}
+    last = [line for line in reproduce.commands(cards) if " fit kd " in line][-1]
+    taught = [line for line in reproduce.commands(cards) if " fit student " in line and " 5 10 20 30 " in line][-1]
+    teacher, run = last.partition(" --teacher ")[2].split(" ")[0], taught.partition(" --run ")[2].split(" ")[0]
+    assert teacher == f"{run}/checkpoint.pt"
