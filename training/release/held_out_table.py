@@ -114,12 +114,20 @@ def markdown(table: list[Line]) -> str:
     """The lines as a Markdown table, with what one must know to read it."""
     rows = [[shown(name, line) for name in HEADINGS] for line in table]
     makers = {line["case"]: line["reference"] for line in table if line["case"] not in MEANS}
-    references = [f"- {case}: {maker}" for case, maker in makers.items()]
+    references = [f"- {case}: {maker}{origin(case)}" for case, maker in makers.items()]
     watched = [f"- {one.name}: {one.watched}" for one in held_out.HELD_OUT if one.name in makers and one.watched]
     parts = [markdown_table(list(HEADINGS.values()), rows, text_columns=3), NOTE]
-    parts += ["References were made by:", "\n".join(references)]
+    parts += [
+        "References were made by (of copies as told; native is their resolution):",
+        "\n".join(references),
+    ]
     parts += ["Never trained on, but looked at while choosing:", "\n".join(watched)] if watched else []
     return "\n\n".join(parts) + "\n"
+
+
+def origin(case: str) -> str:
+    """Where a held-out CT is from, and in what it differs from the scan; nothing of one that is not in the list."""
+    return f"; CT: {held_out.BY_NAME[case].origin}" if case in held_out.BY_NAME else ""
 
 
 def shown(name: str, line: Line) -> str:
