@@ -62,9 +62,10 @@ def _onStartupCompleted():
 
 def _onSceneLoaded(caller, event):
     """Also when the module was not opened yet."""
-    from LiverGTANLib.mrml import overlay
+    from LiverGTANLib.mrml import overlay, preview
 
     overlay.restoreForegrounds(caller)
+    preview.showReplaced(caller)
 
 
 def _registerEditorEffect():

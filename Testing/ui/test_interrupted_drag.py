@@ -99,6 +99,45 @@ def test_dragging_goes_on_while_a_scan_is_still_being_analyzed(students, panel, 
     assert 0 < expected.sum() < before.sum()
 
 
+def shownAs(segmentationNode) -> tuple[bool, bool, bool]:
+    """Whether the liver is filled and outlined in slice views, and shown in 3D."""
+    display, segmentId = segmentationNode.GetDisplayNode(), scene.liverSegmentId(segmentationNode)
+    slices = display.GetSegmentVisibility2DFill(segmentId), display.GetSegmentVisibility2DOutline(segmentId)
+    return (*slices, display.GetSegmentVisibility3D(segmentId))
+
+
+@pytest.mark.parametrize("isAnnounced", [True, False])
+def test_a_scene_saved_in_the_middle_of_a_drag_shows_the_liver_as_before_it(panel, segmented, tmp_path, isAnnounced):
+    """Slicer saves scenes with and without the events of saving; the file is loaded by this module in both cases."""
+    panel.output.GetDisplayNode().SetSegmentVisibility2DFill(scene.liverSegmentId(panel.output), False)
+    before, roiNode, mrmlScene = shownAs(panel.output), addRoi(panel), slicer.mrmlScene
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    roiNode.SetCenterWorld(*(np.array(roiNode.GetCenterWorld()) + [0, 0, 20]))
+    panel.host.wait(previews)
+    assert before == (False, True, True) and shownAs(panel.output) == (False, False, False)
+    panel.output.AddDefaultStorageNode()
+    panel.output.GetStorageNode().SetFileName(str(tmp_path / "mask.seg.nrrd"))
+    assert panel.output.GetStorageNode().WriteData(panel.output)
+    mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    if isAnnounced:
+        mrmlScene.StartState(mrmlScene.SaveState)
+        assert shownAs(panel.output) == before and previews()
+    assert mrmlScene.Commit()
+    if isAnnounced:
+        mrmlScene.EndState(mrmlScene.SaveState)
+        assert "LiverGTAN.shown" not in (tmp_path / "scene.mrml").read_text()
+    assert shownAs(panel.output) == (False, False, False) and previews()
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert shownAs(panel.output) == before and not panel.output.GetDisplayNode().GetAttributeNames()
+    panel.host.completeStartup()
+    assert mrmlScene.Connect()
+    panel.host.processEvents()
+    loaded = segmentations()[0]
+    assert scene.liverSegmentId(loaded) and not loaded.GetDisplayNode().GetAttributeNames()
+    assert shownAs(loaded) == before
+
+
 LONG = (
     segmenter.analyze,
     segmenter.mask,

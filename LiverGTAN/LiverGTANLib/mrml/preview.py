@@ -1,9 +1,15 @@
-"""The mask while something is dragged: coarse, in a hidden segmentation that is never saved and is removed after."""
+"""The mask while something is dragged: coarse, in a hidden segmentation that is never saved and is removed after.
+
+The liver segment is hidden meanwhile. A scene that is saved meanwhile shows it as before: it is shown between the
+events of saving, and as Slicer saves scenes without them too, its display node notes how it was shown for when the
+scene is loaded.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import slicer
+from slicer.util import VTKObservationMixin
 
 from ..core.engines.engine import IsCancelled, Progress
 from ..core.input_checks import Finding
@@ -16,6 +22,8 @@ from .session import SegmentationRequest, remarksOn
 
 _NAME = "LiverGTAN preview"
 _SEGMENT = "preview"
+_NOTE = "LiverGTAN.shown."
+"""Attribute of a display node, ends with the ID of a hidden segment: "1" or "0" each for fill, outline and 3D."""
 
 
 def _volume(request: SegmentationRequest, found: JobResult) -> str:
@@ -47,17 +55,43 @@ class _Hidden(NamedTuple):
         shown = self.visible3D and self.display.GetVisibility() and self.display.GetVisibility3D()
         return bool(owner and shown and owner.GetSegmentation().ContainsRepresentation(scene.SURFACE))
 
-    def showAs(self, fill: bool, outline: bool, visible3D: bool) -> None:
-        """Show the segment in this way."""
+    @property
+    def isThere(self) -> bool:
+        """Whether the segment and its display are still in a scene."""
+        owner = self.display.GetDisplayableNode() if self.display.GetScene() is not None else None
+        return owner is not None and owner.GetSegmentation().GetSegment(self.segmentId) is not None
+
+    def hide(self) -> None:
+        """Hide the segment, and note in the scene how it was shown."""
+        shown = self.fill, self.outline, self.visible3D
+        self.display.SetAttribute(_NOTE + self.segmentId, "".join("1" if one else "0" for one in shown))
+        self._showAs(False, False, False)
+
+    def show(self) -> None:
+        """Show the segment as it was shown before, if it is still there."""
+        self.display.RemoveAttribute(_NOTE + self.segmentId)
+        if self.isThere:
+            self._showAs(self.fill, self.outline, self.visible3D)
+
+    def _showAs(self, fill: bool, outline: bool, visible3D: bool) -> None:
         self.display.SetSegmentVisibility2DFill(self.segmentId, fill)
         self.display.SetSegmentVisibility2DOutline(self.segmentId, outline)
         self.display.SetSegmentVisibility3D(self.segmentId, visible3D)
 
 
-class PreviewSegment:
+def showReplaced(mrmlScene) -> None:
+    """After a scene was loaded: show the segments that a preview had replaced when it was saved."""
+    for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode", mrmlScene):
+        for name in filter(lambda name: name.startswith(_NOTE), display.GetAttributeNames()):
+            fill, outline, visible3D = (one == "1" for one in display.GetAttribute(name))
+            _Hidden(display, name.removeprefix(_NOTE), fill, outline, visible3D).show()
+
+
+class PreviewSegment(VTKObservationMixin):
     """Shows a preview in place of the liver segment, in slice views and, where that has a surface, in 3D."""
 
     def __init__(self, mrmlScene):
+        VTKObservationMixin.__init__(self)
         self._scene = mrmlScene
         self._node = None
         self._hidden: _Hidden | None = None
@@ -146,15 +180,22 @@ class PreviewSegment:
             self._showHidden()
         if display is not None and self._hidden is None:
             self._hidden = _Hidden.of(display, segmentId)
-            self._hidden.showAs(False, False, False)
+            self._hidden.hide()
+            self.addObserver(self._scene, self._scene.StartSaveEvent, self._onStartSave)
+            self.addObserver(self._scene, self._scene.EndSaveEvent, self._onEndSave)
 
     def _showHidden(self) -> None:
+        self.removeObservers()
         hidden, self._hidden = self._hidden, None
-        if hidden is None or not self._scene.IsNodePresent(hidden.display):
-            return
-        owner = hidden.display.GetDisplayableNode()
-        if owner is not None and owner.GetSegmentation().GetSegment(hidden.segmentId) is not None:
-            hidden.showAs(hidden.fill, hidden.outline, hidden.visible3D)
+        if hidden is not None:
+            hidden.show()
+
+    def _onStartSave(self, caller, event) -> None:
+        self._hidden.show()
+
+    def _onEndSave(self, caller, event) -> None:
+        if self._hidden.isThere:
+            self._hidden.hide()
 
     def _create(self):
         node = scene.addHiddenNode(self._scene, "vtkMRMLSegmentationNode", _NAME)
