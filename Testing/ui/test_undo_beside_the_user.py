@@ -1,5 +1,7 @@
 """Undo and Redo of the panel touch what the module wrote, and nothing that the user did since."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,33 @@ def test_a_liver_that_was_edited_by_hand_is_left_and_what_replaced_it_can_be_und
     move(panel, "undo")
     np.testing.assert_array_equal(liver(panel, segmented), edited)
     assert "edited since" in panel.ui.resultLabel.text
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_liver_that_is_edited_while_its_next_mask_is_computed_is_left_and_told_of(students, panel, segmented, asked):
+    """asked: Segment was pressed; else the mask follows what was set."""
+    edited, students.gate = liver(panel, segmented).astype(np.uint8), threading.Event()
+    edited[: len(edited) // 2] = 0
+    if asked:
+        panel.widget.panel.live.close()
+    panel.ui.studentComboBox.setCurrentIndex(1)
+    if asked:
+        panel.click(panel.ui.applyButton)
+    else:
+        panel.ui.thresholdSlider.value = 0.7
+    panel.host.wait(lambda: len(students.made) == 2 and students.made[-1].images)
+    updateSegmentBinaryLabelmapFromArray(edited, panel.output, scene.liverSegmentId(panel.output), segmented)
+    students.gate.set()
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), edited)
+    said, dialogs = panel.ui.resultLabel.text, panel.host.dialogs.messages
+    assert len(panel.host.takeUncaught()) == asked  # Slicer's error display raises what it has shown
+    assert ("edited by hand" in str(dialogs)) == asked and ("edited by hand" in said) == (not asked)
+    assert panel.ui.applyButton.text == "Segment anyway"
+    dialogs.clear()
+    panel.segment()
+    settle(panel)
+    assert not np.array_equal(liver(panel, segmented), edited) and not dialogs
 
 
 def test_a_liver_that_was_edited_before_its_scene_was_loaded_is_left_and_told_of(panel, segmented, tmp_path):

@@ -40,11 +40,13 @@ class SegmentationRequest:
     """What was asked: the nodes it is about, and the job that may run in any thread between `prepare` and `apply`.
 
     state: settings, ROI and points as they are in the scene; those of the job are in the geometry of its CT.
+    edit: `editOf` the chosen segmentation, which the user agreed to replace.
     """
 
     state: SetState
     job: SegmentationJob
     started: float
+    edit: str | None
 
     def __repr__(self) -> str:
         return f"<SegmentationRequest: '{self.volumeNode.GetName()}'>"
@@ -261,7 +263,7 @@ class Session:
             engineName(chosen.engine),
             inScan,
         )
-        return SegmentationRequest(state, job, started)
+        return SegmentationRequest(state, job, started, editOf(chosen.segmentationNode))
 
     def isAnalyzed(self, chosen: ChosenParameters) -> bool:
         """Whether the chosen scan needs no network any more."""
@@ -347,9 +349,11 @@ class Session:
         that is there, if the caller knows, so that Undo can set it again. tableNode: the table that is chosen by now,
         for a request that was made before there was one. surfaceOfMask: of `found.mask`, shown where the segmentation
         shows surfaces in 3D; where it is None or does not fit, Slicer makes one. Raises InputError when no liver was
-        found and WriteError when it cannot be written. After any error all is as it was before.
+        found, or the one that is there was edited since the request, and WriteError when it cannot be written. After
+        any error all is as it was before.
         """
         requireStillValid(request, found)
+        _requireUnedited(request)
         start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()
         with ExitStack() as rollback:
             segmentationNode = chosen.segmentationNode
@@ -424,10 +428,7 @@ class Session:
 
     def isEdited(self, segmentationNode) -> bool:
         """Whether the liver in a segmentation was edited after this module wrote it, also before it was loaded."""
-        segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
-        segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
-        noted = scene.notedDigest(segment) if segment is not None else ""
-        return bool(noted) and scene.voxelDigest(segment) != noted
+        return editOf(segmentationNode) is not None
 
     def undoObstacle(self, segmentationNode) -> str:
         """Why nothing can be undone in a segmentation; empty when something can."""
@@ -511,17 +512,35 @@ def _findingsInOutputs(chosen: ChosenParameters, isEdited: bool) -> Iterator[Fin
             "(none makes a new one).",
         )
     elif isEdited:
-        yield Finding(
-            False,
-            f"The liver in '{chosen.segmentationNode.GetName()}' was edited by hand, and a new mask would replace it; "
-            "to keep it, choose another segmentation (none makes a new one).",
-        )
+        yield Finding(False, _editedByHand(chosen.segmentationNode))
     reason = segment_writer.surfacesInTheWay(chosen.segmentationNode) if chosen.segmentationNode is not None else ""
     if reason:
         yield Finding(True, reason)
     if chosen.tableNode is not None and not table.isOurs(chosen.tableNode):
         name = chosen.tableNode.GetName()
         yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")
+
+
+def _editedByHand(segmentationNode) -> str:
+    return (
+        f"The liver in '{segmentationNode.GetName()}' was edited by hand, and a new mask would replace it; "
+        "to keep it, choose another segmentation (none makes a new one)."
+    )
+
+
+def editOf(segmentationNode) -> str | None:
+    """Digest of the liver in a segmentation where it was edited after this module wrote it, else None."""
+    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
+    noted = scene.notedDigest(segment) if segment is not None else ""
+    now = scene.voxelDigest(segment) if noted else ""
+    return None if now == noted else now
+
+
+def _requireUnedited(request: SegmentationRequest) -> None:
+    """Raises InputError where the liver that would be replaced was edited since the request."""
+    if editOf(request.chosen.segmentationNode) not in (None, request.edit):
+        raise InputError(_editedByHand(request.chosen.segmentationNode))
 
 
 def remarksOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -> list[str]:

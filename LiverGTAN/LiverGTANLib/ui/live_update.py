@@ -263,12 +263,18 @@ class LiveUpdate:
 
     def _prepareMask(self) -> SegmentationRequest | None:
         request = self._request() if self._hasMask() else None
-        if request is not None and self._session.isEdited(request.chosen.segmentationNode):
-            self._say(EDITED)
+        if request is not None and self._isEdited(request):
             request = None
         if request is None:
             self._preview.remove()
         return request
+
+    def _isEdited(self, request: SegmentationRequest) -> bool:
+        """Whether the liver was edited by hand, so that no mask replaces it unasked; that is said."""
+        isEdited = self._session.isEdited(request.chosen.segmentationNode)
+        if isEdited:
+            self._say(EDITED)
+        return isEdited
 
     def _preparePreview(self) -> SegmentationRequest | None:
         wanted = self._tracker.moving and (self._hasMask() or self._session.isAnalyzed(self._chosen()))
@@ -314,7 +320,7 @@ class LiveUpdate:
         self._tracker.accept(request.asked.key)
         if found.mask.empty:
             self._say("No liver is left with what is set; the segment was not changed.")
-        else:
+        elif not self._isEdited(request):
             self._write(request, found, surfaceOfMask)
 
     def _onMaskFailed(self, request: SegmentationRequest, error: BaseException) -> None:
