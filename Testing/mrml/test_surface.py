@@ -191,6 +191,14 @@ def test_that_of_another_mask_is_not_shown(volumeNode, segmentationNode, writer,
     assert shownSurface(segmentationNode, shownIn3D) not in (None, ours.polyData)
 
 
+def test_that_of_before_the_user_chose_other_surfaces_is_not_shown(volumeNode, segmentationNode, writer, shownIn3D):
+    ours = made(segmentationNode, volumeNode, SMALLER)
+    smoothing = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
+    segmentationNode.GetSegmentation().SetConversionParameter(smoothing, "0.9")
+    writer.write(volumeNode, SMALLER, segmentationNode, "a", surfaceOfMask=ours)
+    assert shownSurface(segmentationNode, shownIn3D) not in (None, ours.polyData)
+
+
 def test_none_is_made_ahead_that_slicer_would_make_otherwise_or_not_at_all(mrmlScene, volumeNode, segmentationNode):
     segmentation = segmentationNode.GetSegmentation()
     segmentation.AddEmptySegment("liver")

@@ -97,6 +97,20 @@ def test_a_liver_that_was_edited_by_hand_is_left_and_what_replaced_it_can_be_und
     assert "edited since" in panel.ui.resultLabel.text
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_redo_from_no_liver_at_all_leads_back_to_what_was_shown_in_3d(panel, segmented, shown):
+    segmentation = panel.output.GetSegmentation()
+    if shown:
+        panel.click(panel.ui.show3DButton)
+    setThreshold(panel, 0.7)
+    for _ in range(2):
+        move(panel, "undo")
+    assert not segmentation.GetNumberOfSegments()
+    for _ in range(2):
+        move(panel, "redo")
+        assert segmentation.ContainsRepresentation(scene.SURFACE) == panel.ui.show3DButton.checked == shown
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_liver_that_is_edited_while_its_next_mask_is_computed_is_left_and_told_of(students, panel, segmented, asked):
     """asked: Segment was pressed; else the mask follows what was set."""

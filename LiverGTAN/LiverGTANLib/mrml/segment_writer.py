@@ -116,7 +116,7 @@ class SegmentWriter:
             liverId = scene.liverSegmentId(segmentationNode)
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
             segmentId = self._setLiver(segmentationNode, editor, modifier)
-            isMade = surfaceOfMask is not None and self.wroteExactly and surfaceOfMask.fits(boxMask, modifier)
+            isMade = self.wroteExactly and _fits(surfaceOfMask, boxMask, modifier, segmentationNode)
             if isMade and self._removedSurfaces is not None:
                 self._removedSurfaces.unchanged[segmentId] = surfaceOfMask.polyData
             scene.tagLiver(segmentationNode, segmentId, volumeNode, student, assisted)
@@ -246,6 +246,10 @@ class SegmentWriter:
     def _replacesFreely(self) -> bool:
         editor = self._logic.GetSegmentEditorNode()
         return editor.GetOverwriteMode() == editor.OverwriteNone
+
+
+def _fits(surfaceOfMask: MaskSurface | None, mask: BoxMask, modifier, segmentationNode) -> bool:
+    return surfaceOfMask is not None and surfaceOfMask.fits(mask, modifier, segmentationNode.GetSegmentation())
 
 
 def isMasking(editorNode) -> bool:

@@ -37,9 +37,11 @@ class MaskSurface(NamedTuple):
     mask: BoxMask
     ijkToLocal: np.ndarray
 
-    def fits(self, mask: BoxMask, image) -> bool:
-        """Whether it is that of this mask, which is written as this image."""
-        return mask is self.mask and np.allclose(scene.imageToWorld(image), self.ijkToLocal, rtol=0, atol=1e-6)
+    def fits(self, mask: BoxMask, image, segmentation) -> bool:
+        """Whether it is that of this mask, written as this image, and Slicer would make the same now."""
+        if mask is not self.mask or not scene.makesChosenSurfaces(segmentation):
+            return False
+        return np.allclose(scene.imageToWorld(image), self.ijkToLocal, rtol=0, atol=1e-6)
 
 
 def placeIn(segmentationNode, volumeNode) -> np.ndarray | None:

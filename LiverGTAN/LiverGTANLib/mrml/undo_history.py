@@ -367,7 +367,11 @@ def _surfaces(segmentation) -> dict[str, Any]:
 
 
 def _restore(segmentation, states: _States, surfaces: dict[str, Any]) -> None:
-    """Restore segments, and the surfaces where any are shown. surfaces: of the segments that stay as they are."""
+    """Restore segments, and the surfaces where any are shown, or were when the last segment was taken away.
+
+    surfaces: of the segments that stay as they are.
+    """
+    wasEmpty = segmentation.GetNumberOfSegments() == 0
     if segmentation.ContainsRepresentation(SURFACE):
         segmentation.RemoveRepresentation(SURFACE)
     for segmentId, state in states.items():
@@ -375,9 +379,10 @@ def _restore(segmentation, states: _States, surfaces: dict[str, Any]) -> None:
             state.restore(segmentation, segmentId)
         elif segmentation.GetSegment(segmentId) is not None:
             segmentation.RemoveSegment(segmentId)
-    if not surfaces:
+    restored = {i: state.surface for i, state in states.items() if state is not None}
+    if not surfaces and not (wasEmpty and any(restored.values())):
         return
-    surfaces = {**surfaces, **{i: state.surface for i, state in states.items() if state is not None}}
+    surfaces = {**surfaces, **restored}
     surface.show(segmentation, {segmentId: made for segmentId, made in surfaces.items() if made is not None})
 
 
