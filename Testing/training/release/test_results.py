@@ -44,7 +44,7 @@ def test_the_table_of_effects_is_that_of_its_runs():
 
 
 @pytest.mark.parametrize("arm", ["student", "kd", "gtan"])
-@pytest.mark.parametrize("name, student, seeds", [("ablation", "student-30k", 3), ("ablation-100k", "student-100k", 2)])
+@pytest.mark.parametrize("name, student, seeds", [("ablation", "student-30k", 3), ("ablation-100k", "student-100k", 3)])
 def test_the_ablation_lists_every_run_that_its_means_are_of(name, student, seeds, arm):
     """Each row of the table again, from the runs in the JSON file beside it."""
     results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
