@@ -27,8 +27,9 @@ SEEDS = (11, 12, 13)
 """Not those with which the constants of `core/clicks.py` were chosen, on the same few cases: the sample CT and
 crlm_ct_1100_8bit first, and how the reach grows with the depth after a look at the other two."""
 
-HEAD = """Mean Dice after simulated clicks, written by `make benchmark-simulated_clicks`. "noise": each weight of the student times
-1 plus a random number of this standard deviation. The constants of clicks were chosen on example_ct, example_ct_dicom
+HEAD = """Mean Dice after simulated clicks.
+
+Written by `make benchmark-simulated_clicks`. "noise": each weight of the student times 1 plus a random number of this standard deviation. The constants of clicks were chosen on example_ct, example_ct_dicom
 and crlm_ct_1100_8bit, with other seeds of noise; the references of the two examples are another network's output."""
 
 
