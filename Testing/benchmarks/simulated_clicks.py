@@ -30,8 +30,8 @@ crlm_ct_1100_8bit first, and how the reach grows with the depth after a look at 
 HEAD = """Mean Dice after simulated clicks.
 
 Written by `make benchmark-simulated_clicks`. "noise": each weight of the student times 1 plus a random number of this
-standard deviation. The constants of clicks were chosen on example_ct, example_ct_dicom and crlm_ct_1100_8bit, with other
-seeds of noise; the references of the two examples are another network's output."""
+standard deviation. The constants of clicks were chosen on example_ct, example_ct_dicom and crlm_ct_1100_8bit, with
+other seeds of noise; the references of the two examples are another network's output."""
 
 
 @dataclass(frozen=True)
