@@ -362,13 +362,7 @@ class Session:
                 rollback.callback(takeBack, scene.removeNode, segmentationNode)
             assisted = bool(found.parameters.clicks or found.parameters.region)
             segmentId = writer.write(
-                chosen.volumeNode,
-                found.mask,
-                segmentationNode,
-                found.student,
-                surfaceLater,
-                assisted,
-                surfaceOfMask,
+                chosen.volumeNode, found.mask, segmentationNode, found.student, surfaceLater, assisted, surfaceOfMask
             )
             rollback.callback(takeBack, writer.takeBack)
             end = time.monotonic()
