@@ -278,12 +278,21 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             self._require("plane", plane, "vtkMRMLMarkupsNode")
         return resection_plan.split(segmentation, plane, remnantSide, weightKg)
 
-    def segmentSequence(self, volume, student="student-100k", engine="automatic", settings=None, replace=False):
+    def segmentSequence(
+        self,
+        volume,
+        student="student-100k",
+        engine="automatic",
+        settings=None,
+        replace=False,
+        replaceEdited=False,
+    ):
         """Segment every frame of a sequence of CTs (perfusion, gated) into a sequence in the same browser.
 
         volume: the volume in which a browser of the Sequences module shows the CT, or the browser. replace: allow that
-        segmentations which were made of these frames before are replaced. ROI and points belong to one frame and are
-        not used. The browser stays at its frame; what is edited there goes into the frame.
+        segmentations which were made of these frames before are replaced, replaceEdited: also livers that were edited
+        since; segments of your own in the frames stay. ROI and points belong to one frame and are not used. The browser
+        stays at its frame; what is edited there goes into the frame.
         Returns a result with segmentations (the sequence), segmentation (the node that shows the selected frame),
         tableNode, chartNode, points (one a frame: volumeMl, lowMl, highMl, meanHu, dice, hint), problems (number of the
         frame from 1, reason), flicker (ml and percent, see LiverGTANLib.mrml.volume_curve.flicker; None for fewer than
@@ -292,7 +301,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         from LiverGTANLib.mrml.sequence_segmentation import FrameSegmentation
 
         self._require("volume of a sequence", volume, "vtkMRMLNode")
-        frames = FrameSegmentation(self.session, volume, self._chosen(student, engine, settings), replace)
+        chosen = self._chosen(student, engine, settings)
+        frames = FrameSegmentation(self.session, volume, chosen, replace, replaceEdited)
         return frames.apply(frames.segment())
 
     def measureSequence(self, volume):

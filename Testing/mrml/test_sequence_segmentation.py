@@ -21,7 +21,7 @@ from LiverGTANLib.mrml.sequence_curve import BEFORE_CHANGED
 from LiverGTANLib.mrml.sequence_segmentation import FrameSegmentation
 from LiverGTANLib.mrml.session import EDITED
 from support.module_fixtures import logic, students
-from support.mrml_cases import addTransform, addWarp, rotation
+from support.mrml_cases import addSegment, addTransform, addWarp, rotation
 from support.sequence_cases import addBrowser, addPhantomSequence, addSequence, addVolumes, phantomFrames
 
 
@@ -493,6 +493,77 @@ def test_frames_changed_while_a_run_goes_on(logic, slicerHost):
     with pytest.raises(InputError, match="changed while"):
         frames.apply(results)
     assert nodes() == before
+
+
+def edit(result, frame: int) -> np.ndarray:
+    """Take half of the liver of a frame (from 0) away, as a user does in the node that shows it; returns what stays."""
+    result.source.browserNode.SetSelectedItemNumber(frame)
+    edited = shown(result).copy()
+    edited[: len(edited) // 2] = 0
+    write(result.segmentation, edited, result.source.proxyNode)
+    return edited
+
+
+@pytest.mark.parametrize("frame", [0, 1])
+@pytest.mark.parametrize("isMoved", [False, True])
+def test_frames_edited_while_a_run_goes_on_stay(logic, slicerHost, frame, isMoved):
+    browser, volume = addPhantomSequence(2)
+    result = logic.segmentSequence(volume)
+    frames = FrameSegmentation(logic.session, volume, ChosenParameters(engine="numpy"), mayReplace=True)
+    results = frames.segment()
+    if isMoved:
+        browser.SetSelectedItemNumber(frame)
+        write(result.segmentation, np.roll(shown(result), 2, axis=1), volume)
+    else:
+        edit(result, frame)
+    browser.SetSelectedItemNumber(1 - frame)
+    before, there = nodes(), masks(result)
+    with pytest.raises(InputError, match=rf"^Frame {frame + 1} was edited while .* nothing was changed"):
+        frames.apply(results)
+    assert nodes() == before and masks(result) == there
+
+
+def test_frames_edited_before_a_run_are_named_and_replaced_only_where_that_is_allowed(logic, slicerHost):
+    _browser, volume = addPhantomSequence(3)
+    first = logic.segmentSequence(volume)
+    for frame in (0, 2):
+        edit(first, frame)
+    there = masks(first)
+    with pytest.raises(InputError, match=r"Frames 1 and 3 were edited since\. .*replaceEdited=True"):
+        logic.segmentSequence(volume, replace=True)
+    assert masks(first) == there
+    second = logic.segmentSequence(volume, replace=True, replaceEdited=True)
+    assert masks(second)[0] > there[0] and masks(second)[1] == there[1]
+    second.undo()
+    assert masks(first) == there and np.count_nonzero(shown(first)) == there[2]
+
+
+def test_segments_of_the_user_stay_in_their_frames(logic, slicerHost):
+    """Also those of a frame in which no liver is found any more; what is drawn later, Undo does not lose."""
+    browser, volume = addPhantomSequence(3)
+    first = logic.segmentSequence(volume)
+    tumor = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
+    tumor[2:4, 3:6, 4:9] = 1
+    frames = FrameSegmentation(logic.session, volume, ChosenParameters(engine="numpy"), mayReplace=True)
+    results = frames.segment()
+    browser.SetSelectedItemNumber(1)
+    addSegment(first.segmentation, volume, "tumor", tumor)
+    first.segmentation.GetSegmentation().CollapseBinaryLabelmaps(False)
+    results[1] = replace(results[1], found=None)
+    second = frames.apply(results)
+    assert masks(second)[1] is None and None not in (masks(second)[0], masks(second)[2])
+    np.testing.assert_array_equal(arrayFromSegmentBinaryLabelmap(second.segmentation, "tumor", volume), tumor)
+    assert second.segmentation.GetSegmentation().GetSegment("tumor").GetName() == "tumor"
+    browser.SetSelectedItemNumber(0)
+    assert second.segmentation.GetSegmentation().GetSegment("tumor") is None
+    browser.SetSelectedItemNumber(1)
+    updateSegmentBinaryLabelmapFromArray(2 * tumor[::-1], second.segmentation, "tumor", volume)
+    with pytest.raises(InputError, match="edited since"):
+        second.undo()
+    updateSegmentBinaryLabelmapFromArray(tumor, second.segmentation, "tumor", volume)
+    second.undo()
+    assert None not in masks(first)
+    np.testing.assert_array_equal(arrayFromSegmentBinaryLabelmap(first.segmentation, "tumor", volume), tumor)
 
 
 def test_progress_rises_and_cancel_in_the_middle_leaves_nothing(logic, slicerHost):

@@ -1,5 +1,7 @@
 """The section "Sequence": a run over all frames, Cancel, the question before something is replaced, Undo, the curve."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -169,6 +171,41 @@ def test_what_is_there_is_replaced_only_after_a_question(panel, frames):
     assert all(new < old for new, old in zip(counts(volume), there))
     panel.click(panel.ui.undoFramesButton)
     assert counts(volume) == moved
+
+
+def halve(panel, volume) -> int:
+    """Take half of the liver of the frame that is shown away by hand; returns the number of voxels that stay."""
+    array = mask(panel.output, volume).copy()
+    array[: len(array) // 2] = 0
+    segmentId = scene.liverSegmentId(panel.output)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, panel.output, segmentId, volume)
+    return np.count_nonzero(array)
+
+
+def test_frames_edited_by_hand_are_named_before_they_are_replaced_and_stay_when_edited_meanwhile(
+    students, panel, frames
+):
+    browser, volume = frames
+    segmentAll(panel)
+    browser.SetSelectedItemNumber(1)
+    there = counts(volume)
+    there[1] = halve(panel, volume)
+    students.gate = threading.Event()
+    panel.ui.studentComboBox.setCurrentIndex(1)
+    settle(panel)
+    panel.click(panel.ui.segmentFramesButton)
+    assert "Frame 2 was edited since." in panel.host.dialogs.texts("question")[0] and panel.running
+    browser.SetSelectedItemNumber(2)
+    there[2] = halve(panel, volume)
+    students.gate.set()
+    settle(panel)
+    assert "Frame 3 was edited while" in panel.host.dialogs.texts("error")[0] and counts(volume) == there
+    assert len(panel.host.takeUncaught()) == 1
+    segmentAll(panel)
+    assert "Frames 2 and 3 were edited since." in panel.host.dialogs.texts("question")[1]
+    assert min(counts(volume)) > max(there[1:])
+    panel.click(panel.ui.undoFramesButton)
+    assert counts(volume) == there
 
 
 def test_a_frame_can_be_corrected_after_the_run_and_its_step_undone(panel, frames):

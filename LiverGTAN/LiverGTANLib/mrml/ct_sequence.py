@@ -205,13 +205,6 @@ def requireSegmentable(source: CtSequence) -> None:
     requireNoOtherBrowser(source)
 
 
-def replacing(source: CtSequence) -> str:
-    """What a run would replace, for the user."""
-    return (
-        f"The frames of '{source.sequenceNode.GetName()}' are segmented already, in '{source.segmentations.GetName()}'."
-    )
-
-
 def requireNoOtherBrowser(source: CtSequence) -> None:
     """Raise InputError where another browser of the same frames shows their segmentations, which would be lost."""
     other = source.otherBrowser

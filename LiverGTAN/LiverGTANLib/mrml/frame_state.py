@@ -62,6 +62,25 @@ def of(maskNode, ctNode, maskProxy, ctProxy) -> FrameState:
     return FrameState(mask, maskGrid, ct, ctGrid.ravel().tolist(), place, bending)
 
 
+def masksOf(made) -> dict[str, dict]:
+    """Digest and place of the voxels of each segment, by segment ID, of each frame of a sequence of segmentations, by
+    index; segments and frames without voxels are left out."""
+    nodes = {made.GetNthIndexValue(n): made.GetNthDataNode(n) for n in range(made.GetNumberOfDataNodes())}
+    found = {index: _masksIn(node, node.GetSegmentation().GetSegmentIDs()) for index, node in nodes.items()}
+    return {index: masks for index, masks in found.items() if masks}
+
+
+def liversOf(made) -> dict[str, dict]:
+    """As `masksOf`, of this module's segments alone."""
+    nodes = {made.GetNthIndexValue(n): made.GetNthDataNode(n) for n in range(made.GetNumberOfDataNodes())}
+    return {index: _masksIn(node, [scene.liverSegmentId(node)]) for index, node in nodes.items()}
+
+
+def _masksIn(segmentationNode, segmentIds) -> dict[str, tuple]:
+    states = {i: _maskState(segmentationNode.GetSegmentation().GetSegment(i)) for i in segmentIds}
+    return {i: (mask, tuple(np.round(grid, 3))) for i, (mask, grid) in states.items() if grid}
+
+
 def _maskState(segment) -> tuple[str, list[float]]:
     """Digest of the voxels, and (4, 4) of the first of them; empty without a label map or voxels."""
     labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None

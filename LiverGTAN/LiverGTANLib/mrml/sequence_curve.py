@@ -102,11 +102,30 @@ def measure(source: CtSequence) -> list[CurvePoint]:
     return points
 
 
-def isEdited(source: CtSequence) -> bool:
-    """Whether the mask of a frame has other voxels than those that were remembered."""
-    segmented = _segmented(source.segmentations)
-    formers = ((segmented.get(volume_curve.indexKey(index)), state) for index, _, state in _states(source))
-    return any(former is None or EDITED in state.changesSince(former.state) for former, state in formers)
+def editedFrames(source: CtSequence) -> list[int]:
+    """Numbers, from 1, of frames of the CT whose liver has other voxels than those that were remembered."""
+    segmented, found = _segmented(source.segmentations), []
+    for index, _, state in _states(source):
+        former = segmented.get(volume_curve.indexKey(index))
+        isEdited = EDITED in state.changesSince(former.state) if former else bool(state.maskGrid)
+        if isEdited:
+            found.append(source.sequenceNode.GetItemNumberFromIndexValue(index, True) + 1)
+    return found
+
+
+def replacing(source: CtSequence) -> str:
+    """What a run would replace, for the user."""
+    edited = editedFrames(source)
+    said = (
+        f"The frames of '{source.sequenceNode.GetName()}' are segmented already, in '{source.segmentations.GetName()}'."
+    )
+    return f"{said} {framesNamed(edited)} edited since." if edited else said
+
+
+def framesNamed(numbers: list[int]) -> str:
+    """ "Frame 2 was" or "Frames 2, 5 and 9 were"; the first ten (a choice) by number."""
+    named = [*map(str, numbers[:10]), *([f"{len(numbers) - 10} more"] if len(numbers) > 10 else [])]
+    return f"Frame {named[0]} was" if len(named) == 1 else f"Frames {', '.join(named[:-1])} and {named[-1]} were"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..core.engines.engine import Cancelled, IsCancelled, Progress
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.segmenter import BoxMask
 from ..core.volume import InputError, memory_errors_explained
-from . import ct_sequence, scene, sequence_curve, sequence_writer
+from . import ct_sequence, frame_state, scene, sequence_curve, sequence_writer
 from .ct_sequence import CtSequence, Frame
 from .parameters import ChosenParameters
 from .segment_writer import takeBack
@@ -37,19 +37,26 @@ class FrameSegmentation:
     """One run over the frames of a sequence.
 
     node: see `CtSequence.of`. chosen: student, engine and settings; ROI and points belong to one frame and are not
-    used. mayReplace: whether segmentations that were made of these frames before may be replaced. Raises InputError.
+    used. mayReplace: whether segmentations that were made of these frames before may be replaced. mayReplaceEdited:
+    whether those may that were edited since. Segments of the user are taken over. Raises InputError.
     """
 
     @memory_errors_explained()
-    def __init__(self, session: Session, node, chosen: ChosenParameters, mayReplace: bool = False):
+    def __init__(
+        self,
+        session: Session,
+        node,
+        chosen: ChosenParameters,
+        mayReplace: bool = False,
+        mayReplaceEdited: bool = False,
+    ):
         self.source, self._chosen = CtSequence.of(node), chosen
         source = self.source
         ct_sequence.requireSegmentable(source)
         self._replaced = source.segmentations
-        if self._replaced is not None and not mayReplace:
-            raise InputError(
-                ct_sequence.replacing(source) + " Allow that (replace=True), or take them out of the browser first."
-            )
+        if self._replaced is not None:
+            _requireReplaceable(source, mayReplace, mayReplaceEdited)
+        self._liversBefore = self._livers()
         self._key = source.key()
         self._frames = ct_sequence.readFrames(source)
         self._cache = SegmentationCache(session.engines)
@@ -131,7 +138,9 @@ class FrameSegmentation:
             made = sequence_writer.add(source)
             onError(scene.removeNode, made)
             for result in results:
-                made.SetDataNodeAtValue(sequence_writer.segmentationOf(result.frame, result.found), result.frame.index)
+                index = result.frame.index
+                before = self._replaced.GetDataNodeAtValue(index) if self._replaced is not None else None
+                made.SetDataNodeAtValue(sequence_writer.segmentationOf(result.frame, result.found, before), index)
             onError(self._restoreOwned, self._replaced)
             proxyNode = source.browserNode.GetProxyNode(self._replaced) if self._replaced is not None else None
             isNew = proxyNode is None
@@ -170,13 +179,39 @@ class FrameSegmentation:
         ct_sequence.requireNoOtherBrowser(source)
         if source.segmentations != self._replaced:
             raise InputError("Other segmentations of these frames came meanwhile; nothing was changed. Try again.")
+        self._requireUnedited()
         if all(result.found is None for result in results):
             reason = results[0].point.hint
             raise InputError(f"No frame holds a liver that can be segmented; nothing was changed. Frame 1: {reason}")
 
+    def _requireUnedited(self) -> None:
+        """Raises InputError where a frame that would be replaced was edited since the run began."""
+        before, now = self._liversBefore, self._livers()
+        indices = [index for index in {**before, **now} if before.get(index) != now.get(index)]
+        numbers = sorted(self.source.sequenceNode.GetItemNumberFromIndexValue(index, True) + 1 for index in indices)
+        if numbers:
+            raise InputError(
+                f"{sequence_curve.framesNamed(numbers)} edited while the frames were segmented; nothing was changed. "
+                "Segment the frames again to replace what is there now."
+            )
+
+    def _livers(self) -> dict[str, dict]:
+        return frame_state.liversOf(self._replaced) if self._replaced is not None else {}
+
     def _restoreOwned(self, node) -> None:
         if self.source.sequenceNode.GetScene() is not None:
             self.source.own(node)
+
+
+def _requireReplaceable(source: CtSequence, mayReplace: bool, mayReplaceEdited: bool) -> None:
+    """Raises InputError where what is there may not be replaced."""
+    edited = sequence_curve.editedFrames(source)
+    if not mayReplace or (edited and not mayReplaceEdited):
+        allow = "replace=True, replaceEdited=True" if edited else "replace=True"
+        raise InputError(
+            f"{sequence_curve.replacing(source)} Allow that they are replaced ({allow}), or take them out of the "
+            "browser first."
+        )
 
 
 def _dice(before: FrameResult, frame: Frame, mask: BoxMask) -> float | None:

@@ -14,8 +14,8 @@ from slicer.util import NodeModify, vtkMatrixFromArray
 
 from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
-from . import scene, sequence_curve, volume_curve
-from .ct_sequence import CtSequence, Frame, maskTimes
+from . import frame_state, scene, sequence_curve, volume_curve
+from .ct_sequence import CtSequence, Frame
 from .resection_plan import ResectionPlan
 from .segment_writer import takeBack
 from .undo_history import GEOMETRY
@@ -62,13 +62,22 @@ def add(source: CtSequence):
     return node
 
 
-def segmentationOf(frame: Frame, found: JobResult | None):
-    """A segmentation of one frame, in no scene; without a segment where there is no liver (None)."""
+def segmentationOf(frame: Frame, found: JobResult | None, replaced=None):
+    """A segmentation of one frame, in no scene; without a liver where there is none (None).
+
+    replaced: the one that it replaces, whose other segments it takes over.
+    """
     node = slicer.vtkMRMLSegmentationNode()
+    node.GetSegmentation().SetSourceRepresentationName(scene.LABELMAP)
+    if found is not None and frame.ct is not None:
+        _addLiver(node, frame, found)
+    if replaced is not None:
+        _takeOverOthers(node, replaced)
+    return node
+
+
+def _addLiver(node, frame: Frame, found: JobResult) -> None:
     segmentation = node.GetSegmentation()
-    segmentation.SetSourceRepresentationName(scene.LABELMAP)
-    if found is None or frame.ct is None:
-        return node
     extent = [end for n in frame.ct.shape[::-1] for end in (0, n - 1)]
     geometry = vtkSegmentationConverter.SerializeImageGeometry(vtkMatrixFromArray(frame.ijkToLocal), extent)
     segmentation.SetConversionParameter(GEOMETRY, geometry)
@@ -77,7 +86,25 @@ def segmentationOf(frame: Frame, found: JobResult | None):
     segment = segmentation.GetSegment(segmentId)
     segment.AddRepresentation(scene.LABELMAP, scene.orientedImage(found.mask, frame.ijkToLocal))
     scene.noteVoxels(segment)
-    return node
+
+
+def _takeOverOthers(node, replaced) -> None:
+    """Copy the segments that are not this module's."""
+    segmentation, others = node.GetSegmentation(), replaced.GetSegmentation()
+    for segmentId in others.GetSegmentIDs():
+        isCopied = segmentId == scene.liverSegmentId(replaced) or _copySegment(others, segmentId, segmentation)
+        if not isCopied:
+            name = others.GetSegment(segmentId).GetName()
+            raise InputError(
+                f"The segment '{name}' of a frame could not be taken over; nothing was changed. Make 'Binary labelmap' "
+                "the source representation of its segmentation in the Segmentations module."
+            )
+
+
+def _copySegment(source, segmentId: str, target) -> bool:
+    segment = slicer.vtkSegment()
+    segment.DeepCopy(source.GetSegment(segmentId))
+    return target.AddSegment(segment, target.GenerateUniqueSegmentID(segmentId))
 
 
 def show(source: CtSequence, made, proxyNode) -> None:
@@ -121,7 +148,7 @@ class SequenceUndo:
         self._noteState()
 
     def _noteState(self) -> None:
-        self._state = maskTimes(self._made)
+        self._masks = frame_state.masksOf(self._made)
 
     def undo(self) -> None:
         """See `SequenceResult`. After an error all is as it was; so nodes are removed when all else is done."""
@@ -158,7 +185,7 @@ class SequenceUndo:
             raise InputError(
                 "The sequence or its segmentations were removed or replaced since; there is nothing to undo."
             )
-        if self._isEdited():
+        if frame_state.masksOf(made) != self._masks:  # an edit that was undone is none
             raise InputError(
                 "A frame was edited since, which Undo would lose; to give it up, delete "
                 f"'{made.GetName()}' in the Data module."
@@ -167,13 +194,6 @@ class SequenceUndo:
         if self._replaced is None and proxyNode is not None and proxyNode == self._newProxy:
             _requireNoPlan(proxyNode)
         return proxyNode
-
-    def _isEdited(self) -> bool:
-        """Whether a frame has other segments or voxels than the run left; an edit that was undone is none."""
-        now, left = maskTimes(self._made), self._state
-        if now == left:
-            return False
-        return _segmentIds(now) != _segmentIds(left) or sequence_curve.isEdited(self._source)
 
     def _showReplaced(self, proxyNode, onError: Callable) -> None:
         if proxyNode is None:
@@ -184,11 +204,6 @@ class SequenceUndo:
             proxyNode.SetAndObserveTransformNodeID(self._transformId)
         onError(hide, self._source, self._replaced)
         show(self._source, self._replaced, proxyNode)
-
-
-def _segmentIds(times: dict) -> dict:
-    """Of `maskTimes`, without the times."""
-    return {index: [segmentId for segmentId, _ in segments] for index, segments in times.items()}
 
 
 def _requireNoPlan(liverNode) -> None:

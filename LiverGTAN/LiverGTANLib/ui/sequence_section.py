@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core.volume import InputError
-from ..mrml import ct_sequence, frame_state, sequence_curve, volume_curve
+from ..mrml import frame_state, sequence_curve, volume_curve
 from ..mrml.ct_sequence import CtSequence
 from ..mrml.parameters import ChosenParameters
 from ..mrml.sequence_segmentation import FrameResult, FrameSegmentation
@@ -126,11 +126,12 @@ class SequenceSection:
     def _start(self) -> None:
         source = CtSequence.of(self._chosen().volumeNode)
         if source.segmentations is not None and not slicer.util.confirmOkCancelDisplay(
-            ct_sequence.replacing(source) + " " + _("Replace them? Undo brings them back."),
+            sequence_curve.replacing(source) + " " + _("Replace them? Undo brings them back."),
             windowTitle=_("Segment all frames"),
         ):
             return
-        frames = FrameSegmentation(self._session, source.proxyNode, self._chosen(), mayReplace=True)
+        chosen = self._chosen()
+        frames = FrameSegmentation(self._session, source.proxyNode, chosen, mayReplace=True, mayReplaceEdited=True)
         self._say("")
         self._task = WorkerTask(
             frames.segment,
