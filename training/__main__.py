@@ -14,6 +14,7 @@ from typing import Any
 
 import tyro
 
+from LiverGTANLib.standalone.exit_status import exit_status
 from training import options, settings
 from training.errors import UserError
 
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, ValueError) as error:  # the readers' and the product's own errors are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `exit_status` knows what it means
+        raise
     except OSError as error:
         logging.getLogger(__name__).debug("A file could not be read or written.", exc_info=True)
         print(f"error: {in_words(error)}", file=sys.stderr)
@@ -110,4 +113,4 @@ if __name__ == "__main__":
     # Read by OpenMP as torch is loaded: waiting threads sleep instead of spinning, which on a shared machine slowed a
     # step sevenfold. Not set for whoever merely imports the package, because the product's benchmarks do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -2,6 +2,8 @@
 
 import sys
 
+from .standalone.exit_status import exit_status
+
 INTERRUPTED = 130
 """What shells give a program that Ctrl-C ended."""
 
@@ -20,4 +22,4 @@ def start() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(start())
+    sys.exit(exit_status(start))

@@ -160,6 +160,16 @@ def test_an_error_of_the_system_ends_in_a_sentence(capsys, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_command_whose_output_nobody_reads_says_nothing(capsys, monkeypatch):
+    def unread(text: str) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout.write", unread)
+    with pytest.raises(BrokenPipeError):  # of which `exit_status` makes the status of a closed pipe
+        main(["describe"])
+    assert capsys.readouterr().err == ""
+
+
 def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
     from training.synthesis.phantom import write_case
 

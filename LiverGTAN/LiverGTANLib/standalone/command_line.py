@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         raise
+    except BrokenPipeError:  # `exit_status` knows what it means
+        raise
     except EXPECTED as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return BAD_INPUT
