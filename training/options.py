@@ -191,9 +191,14 @@ class MachineSettings:
     precision: str = "auto"
     """auto: bf16-mixed on a processor that has it (2x here), else 32-true; or any precision of Fabric."""
     threads: int = 2
+    workers: int | None = None
+    """Processes that draw the batches on the processor for a GPU; 0: the GPU draws them beside its steps. By default
+    all processors but two where there are eight or more."""
 
     def __post_init__(self) -> None:
         _require_least(self, 1, "threads", "num_nodes")
+        if self.workers is not None:
+            _require_least(self, 0, "workers")
 
 
 @dataclass(frozen=True)

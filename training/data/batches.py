@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from training.data.training_data import TrainingData
 from training.options import Config
@@ -29,6 +32,10 @@ class TrainingBatch:
         parts = (self.image, self.label, self.weights, self.labelled)
         return TrainingBatch(*(part.to(device, non_blocking=True) for part in parts))
 
+    def pin_memory(self) -> TrainingBatch:
+        """The batch in memory from which a GPU copies while it computes; `DataLoader` asks for it."""
+        return TrainingBatch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+
 
 class Batches:
     """Batches as a pure function of (seed, step), made on the device on which they are used."""
@@ -49,6 +56,41 @@ class Batches:
         image = torch.stack(images)[:, None].contiguous(memory_format=layout)
         known = torch.tensor(labelled, dtype=torch.float32, device=self.device)
         return TrainingBatch(image, label, voxel_weights(label), known)
+
+
+class BatchesByStep(Dataset):
+    """`Batches` on the processor for the processes of a `DataLoader`, opened in each of them."""
+
+    def __init__(self, config: Config, rank: int, world: int) -> None:
+        self.config, self.rank, self.world = config, rank, world
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The batches, of this process."""
+        return Batches(self.config, self.rank, self.world)
+
+    def __getitem__(self, step: int) -> TrainingBatch | Exception:
+        """The batch, or what its preparation raised: `DataLoader` would raise it with a traceback in its message."""
+        try:
+            return self.batches.at(step)
+        except Exception as error:
+            return error
+
+
+def drawn_by_processes(
+    dataset: BatchesByStep, steps: range, processes: int, prepare: Callable[[int], None]
+) -> Iterator[TrainingBatch | Exception]:
+    """The batches of the steps in their order, each from one of so many processes, each of which calls `prepare`."""
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=steps,
+        num_workers=processes,
+        pin_memory=torch.cuda.is_available(),
+        multiprocessing_context="spawn",  # a fork of a process whose threads compute can hang
+        worker_init_fn=prepare,
+    )
+    return iter(loader)
 
 
 def near_liver(label: torch.Tensor) -> torch.Tensor:

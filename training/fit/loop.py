@@ -6,12 +6,13 @@ resumed run repeats the lost steps bit for bit on a CPU.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import torch
 from lightning_fabric import Fabric
 
 from training.code_version import commit
-from training.data.batches import Batches, TrainingBatch
+from training.data.batches import Batches, BatchesByStep, TrainingBatch, drawn_by_processes
 from training.data.training_data import TrainingData
 from training.errors import UserError
 from training.fit import checkpoint, machine, network_file
@@ -350,27 +351,42 @@ def require_trainable(task: TrainingTask, data: TrainingData) -> None:
 
 
 class Prefetcher:
-    """The batches from a step on, prepared on threads while steps before them compute."""
+    """The batches from a step on, prepared on threads or in processes while steps before them compute."""
 
     def __init__(self, config: Config, fabric: Fabric, first_step: int) -> None:
-        self.source = Batches(config, fabric.global_rank, fabric.world_size, fabric.device)
-        self.step, self.ahead = first_step, machine.batches_at_a_time(config.machine, fabric)
+        self.step, self.config, self.fabric = first_step, config, fabric
+        self.processes = machine.drawing_processes(config.machine, fabric)
+        self.ahead = machine.drawing_threads(config.machine, fabric)
 
     def __enter__(self) -> Prefetcher:
-        self.threads = ThreadPoolExecutor(self.ahead)
-        steps = range(self.step, self.step + self.ahead)
-        self.pending = deque(self.threads.submit(self.source.at, step) for step in steps)
+        self.drawn = self._from_processes() if self.processes else self._from_threads()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.threads.shutdown(cancel_futures=True)
+        self.drawn.close()
 
     def next(self) -> TrainingBatch:
         """The batch of the next step. Raises what its preparation raised."""
-        batch = self.pending.popleft().result()
+        batch = next(self.drawn)
         self.step += 1
-        self.pending.append(self.threads.submit(self.source.at, self.step + self.ahead - 1))
         return batch
+
+    def _from_processes(self) -> Generator[TrainingBatch]:
+        steps = range(self.step, self.config.loop.steps)
+        dataset = BatchesByStep(self.config, self.fabric.global_rank, self.fabric.world_size)
+        for batch in drawn_by_processes(dataset, steps, self.processes, machine.prepare_drawing):
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+    def _from_threads(self) -> Generator[TrainingBatch]:
+        source = Batches(self.config, self.fabric.global_rank, self.fabric.world_size, self.fabric.device)
+        with ThreadPoolExecutor(self.ahead) as threads:
+            pending = deque(threads.submit(source.at, self.step + n) for n in range(self.ahead))
+            for step in itertools.count(self.step + self.ahead):
+                batch = pending.popleft().result()
+                pending.append(threads.submit(source.at, step))
+                yield batch
 
 
 def due(step: int, config: Config) -> bool:

@@ -23,6 +23,9 @@ from training.options import Config, MachineSettings
 
 logger = logging.getLogger(__name__)
 
+FEWEST_PROCESSORS = 8
+"""From so many on, processes draw views faster than a GPU does beside its steps (chosen on one machine, of 16)."""
+
 
 def start(config: Config) -> Fabric:
     """Fabric for the configured machine, launched; seeds and threads set, the allocator tuned."""
@@ -85,7 +88,7 @@ def require_computable(nets: Iterable[UNet3D], shape: tuple[int, ...], fabric: F
         )
 
 
-def batches_at_a_time(settings: MachineSettings, fabric: Fabric) -> int:
+def drawing_threads(settings: MachineSettings, fabric: Fabric) -> int:
     """How many batches to prepare at a time: one where the GPU draws the views, else one for as many processors as a
     step takes, because most of a view is drawn on one thread, which takes as long as a small student's step.
 
@@ -94,6 +97,17 @@ def batches_at_a_time(settings: MachineSettings, fabric: Fabric) -> int:
     if fabric.device.type != "cpu":
         return 1
     return min(4, max(1, (os.cpu_count() or 1) // (settings.threads * fabric.world_size)))
+
+
+def drawing_processes(settings: MachineSettings, fabric: Fabric) -> int:
+    """How many processes draw batches for a GPU, 0 for none: one thread that tells the GPU what to draw is interrupted
+    by the one that tells it what to compute, and an H100 waited for views in nine tenths of a teacher's step."""
+    if fabric.device.type == "cpu":
+        return 0
+    if settings.workers is not None:
+        return settings.workers
+    processors = (os.cpu_count() or 1) // fabric.world_size
+    return processors - 2 if processors >= FEWEST_PROCESSORS else 0
 
 
 def placed(net: UNet3D, fabric: Fabric) -> UNet3D:
@@ -111,6 +125,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
     except (OSError, AttributeError) as error:
         logger.debug("No glibc, so its allocator is left as it is (%s).", error)
+
+
+def prepare_drawing(_: int) -> None:
+    """In a process that draws batches: signals are for the one that trains, which ends the others."""
+    for number in TerminationRequest.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()
 
 
 class TerminationRequest:

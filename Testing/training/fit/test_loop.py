@@ -4,15 +4,18 @@ import dataclasses
 import shutil
 import signal
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from support.full_disk import fullDisk
 from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, takeSteps, trainingProcess
+from training.data.batches import Batches, BatchesByStep, drawn_by_processes
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, train
-from training.options import Roles
+from training.options import MachineSettings, Roles
 
 WIDTHS = (2, 3, 4)
 
@@ -196,8 +199,6 @@ def test_rate_warms_up_decays_and_warms_up_again_after_growth(smallBank):
 
 
 def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank):
-    from training.data.batches import Batches
-
     config = smallConfig(smallBank)
     ours, again = Batches(config, 0, 1), Batches(config, 0, 1)
     assert torch.equal(ours.at(4).image, again.at(4).image)
@@ -209,11 +210,36 @@ def test_batches_depend_on_seed_and_step_alone_and_visit_every_volume(smallBank)
 def test_batches_that_are_prepared_several_at_a_time_come_in_order(smallBank, monkeypatch):
     config = smallConfig(smallBank)
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 3)
+    alone = Batches(config, 0, 1)
     with loop.Prefetcher(config, machine.start(config), 2) as batches:
         assert batches.ahead == 3  # on one thread each
         for step in (2, 3, 4, 5):
-            assert torch.equal(batches.next().image, batches.source.at(step).image)
+            assert torch.equal(batches.next().image, alone.at(step).image)
     assert batches.step == 6
+
+
+def test_batches_drawn_by_processes_are_the_same_and_what_fails_there_is_raised(smallBank, tmp_path):
+    bank = Path(shutil.copytree(smallBank, tmp_path / "bank"))
+    config = smallConfig(bank, steps=40)
+    dataset, alone = BatchesByStep(config, 0, 1), Batches(config, 0, 1)
+    drawn = drawn_by_processes(dataset, range(3, 40), 1, machine.prepare_drawing)
+    for step in (3, 4):
+        assert torch.equal(next(drawn).image, alone.at(step).image)
+    bank.rename(tmp_path / "elsewhere")
+    assert any(isinstance(batch, FileNotFoundError) and str(bank) in str(batch) for batch in drawn)
+
+
+def test_a_gpu_is_served_by_processes_where_there_are_processors(monkeypatch):
+    gpu = SimpleNamespace(device=torch.device("cuda"), world_size=1)
+    processor = SimpleNamespace(device=torch.device("cpu"), world_size=1)
+    for processors, expected in ((2, 0), (8, 6), (16, 14)):
+        monkeypatch.setattr(machine.os, "cpu_count", lambda count=processors: count)
+        assert machine.drawing_processes(MachineSettings(), gpu) == expected
+        assert machine.drawing_processes(MachineSettings(), processor) == 0
+    assert machine.drawing_processes(MachineSettings(workers=3), gpu) == 3
+    assert machine.drawing_processes(MachineSettings(workers=0), gpu) == 0
+    with pytest.raises(ValueError, match="workers"):
+        MachineSettings(workers=-1)
 
 
 @pytest.mark.slow
