@@ -14,9 +14,6 @@ from .session import EDITED
 MOVED = "the CT or its liver was moved or scaled since it was segmented"
 CT_CHANGED = "the CT has changed since it was segmented"
 
-SAME_MM = 1e-3
-"""Numbers of matrices that differ by less are the same (a choice); what a saved scene rounds is less."""
-
 LATTICE = 17
 """Places along each side of a CT by which transforms that bend space are compared: 20 mm apart in a body of 350 mm
 (a choice), less than what one control point of a registration, 10 mm from the next, moves."""
@@ -83,13 +80,9 @@ def _masksIn(segmentationNode, segmentIds) -> dict[str, tuple]:
 
 def _maskState(segment) -> tuple[str, list[float]]:
     """Digest of the voxels, and (4, 4) of the first of them; empty without a label map or voxels."""
-    labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
-    text, first = scene.maskDigest(labelmap, segment.GetLabelValue()) if labelmap is not None else ("", [])
-    if not first:
-        return text, []
-    grid = scene.imageToWorld(labelmap)
-    grid[:3, 3] += grid[:3, :3] @ first
-    return text, grid.ravel().tolist()
+    grid = scene.gridOfMask(segment)
+    text = scene.voxelDigest(segment) if segment is not None else ""
+    return text, [] if grid is None else grid.ravel().tolist()
 
 
 def _bending(ctGrid: np.ndarray, dimensions, maskProxy, ctProxy) -> str:
@@ -102,4 +95,4 @@ def _bending(ctGrid: np.ndarray, dimensions, maskProxy, ctProxy) -> str:
 
 
 def _same(one: list[float], other: list[float]) -> bool:
-    return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=SAME_MM)
+    return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=scene.SAME_MM)

@@ -31,6 +31,16 @@ DIGEST_TAG = "LiverGTAN.digest"
 """Segment tag with `voxelDigest` of the mask as this module wrote it. It is saved with the segment, so that an edit is
 known after loading too."""
 
+PLACE_TAG = "LiverGTAN.place"
+"""Segment tag with the place of that mask: twelve numbers in its segmentation, in mm, and twelve in its CT, in voxels
+(none where that is no matrix)."""
+
+SAME_MM = 1e-3
+"""Numbers of matrices that differ by less are the same (a choice); what a saved scene rounds is less."""
+
+SAME_VOXEL = 0.02
+"""As `SAME_MM`, in voxels; a choice."""
+
 _digests = LruCache(1024)
 """Of masks and images, by the time of their last change, which VTK gives to one object alone; so many frames of a
 sequence are not read again."""
@@ -266,14 +276,58 @@ def _imageDigest(image) -> str:
     return "" if scalars is None else f"{zlib.crc32(np.ascontiguousarray(vtk_to_numpy(scalars)).data):08x}"
 
 
-def noteVoxels(segment) -> None:
-    """Note that the segment's voxels are those that this module made."""
+def gridOfMask(segment) -> np.ndarray | None:
+    """(4, 4) from voxel indices that count from the segment's first voxel to mm, None without voxels."""
+    labelmap = segment.GetRepresentation(LABELMAP) if segment is not None else None
+    first = maskDigest(labelmap, segment.GetLabelValue())[1] if labelmap is not None else []
+    if not first:
+        return None
+    grid = imageToWorld(labelmap)
+    grid[:3, 3] += grid[:3, :3] @ first
+    return grid
+
+
+def localToVoxels(segmentationNode, volumeNode) -> np.ndarray | None:
+    """(4, 4) from mm of a segmentation to voxel indices of a volume, None where there is no such matrix."""
+    between, grid = matrixOf(transformBetween(segmentationNode, volumeNode)), ijkToLocal(volumeNode)
+    return None if between is None or not np.linalg.det(grid) else np.linalg.inv(grid) @ between
+
+
+def noteVoxels(segment, toCt: np.ndarray | None) -> None:
+    """Note that the segment's voxels, where they are, are those that this module made.
+
+    toCt: `localToVoxels` of its CT.
+    """
     segment.SetTag(DIGEST_TAG, voxelDigest(segment))
+    segment.SetTag(PLACE_TAG, " ".join(f"{number:.6f}" for number in _placeOfMask(segment, toCt)))
 
 
-def notedDigest(segment) -> str:
-    """What `noteVoxels` noted last, empty for nothing."""
-    return _tagOf(segment, DIGEST_TAG)
+def editOfVoxels(segment, toCt: np.ndarray | None) -> str | None:
+    """What the segment's voxels are, and where, if that is not what `noteVoxels` noted last, else None.
+
+    A mask that was moved together with its CT (both hardened under one transform) is none that was edited. Where
+    nothing was noted, nothing is edited.
+    """
+    noted, now = _tagOf(segment, DIGEST_TAG), voxelDigest(segment)
+    if not noted:
+        return None
+    place, before = _placeOfMask(segment, toCt), [float(number) for number in _tagOf(segment, PLACE_TAG).split()]
+    isMoved = bool(before) and not _isSame(place[:12], before[:12], SAME_MM)
+    if isMoved and len(place) == len(before) == 24:
+        isMoved = not _isSame(place[12:], before[12:], SAME_VOXEL)
+    return f"{now} {np.round(place[:12], 3)}" if now != noted or isMoved else None
+
+
+def _placeOfMask(segment, toCt: np.ndarray | None) -> list[float]:
+    grid = gridOfMask(segment)
+    if grid is None:
+        return []
+    places = [grid] if toCt is None else [grid, toCt @ grid]
+    return [float(number) for place in places for number in place[:3].ravel()]
+
+
+def _isSame(one: list[float], other: list[float], tolerance: float) -> bool:
+    return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=tolerance)
 
 
 def createSegmentation(volumeNode):
@@ -457,7 +511,7 @@ def copyTags(source, target) -> None:
     if not _tagOf(source):
         target.RemoveTag(SEGMENT_TAG)
         return
-    for tag in (SEGMENT_TAG, DIGEST_TAG, ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG):
+    for tag in (SEGMENT_TAG, DIGEST_TAG, PLACE_TAG, ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG):
         if value := _tagOf(source, tag):
             target.SetTag(tag, value)
 

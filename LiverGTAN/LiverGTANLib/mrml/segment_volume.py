@@ -12,9 +12,6 @@ from ..core.volume import InputError
 from . import roi, scene
 from .warp import Warp
 
-SAME_PLACE = 0.02
-"""Of a voxel, and for sizes in mm: what rounding in files may change; a choice."""
-
 
 def segmentMl(segmentationNode, segmentId: str) -> float:
     """Volume in mL of a segment as it is, under the segmentation's parent transform.
@@ -64,15 +61,13 @@ class Content:
         """Of this module's liver in a segmentation; None where it has no voxels."""
         segmentId = scene.liverSegmentId(segmentationNode)
         segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
-        labelmap = segment.GetRepresentation(scene.LABELMAP) if segment is not None else None
-        mask, start = scene.maskDigest(labelmap, segment.GetLabelValue()) if labelmap is not None else ("", [])
-        if not start:
+        local = scene.gridOfMask(segment)
+        if local is None:
             return None
+        mask = scene.voxelDigest(segment)
         volumeNode = scene.liverVolume(segmentationNode)
         if volumeNode is None or volumeNode.GetImageData() is None:
             return Content(mask, "", [], [])
-        local = scene.imageToWorld(labelmap)
-        local[:3, 3] += local[:3, :3] @ start
         place = _placeIn(volumeNode, segmentationNode, local)
         return Content(mask, scene.imageDigest(volumeNode.GetImageData()), place, regionOf(volumeNode))
 
@@ -90,7 +85,7 @@ class Content:
 
 def areSame(some: list[float], others: list[float]) -> bool:
     """Whether two places, as `Content` holds them, are one but for rounding."""
-    return len(some) == len(others) and bool(np.allclose(some, others, rtol=0, atol=SAME_PLACE))
+    return len(some) == len(others) and bool(np.allclose(some, others, rtol=0, atol=scene.SAME_VOXEL))
 
 
 def _placeIn(volumeNode, node, local: np.ndarray) -> list[float]:

@@ -120,7 +120,8 @@ class SegmentWriter:
             if isMade and self._removedSurfaces is not None:
                 self._removedSurfaces.unchanged[segmentId] = surfaceOfMask.polyData
             scene.tagLiver(segmentationNode, segmentId, volumeNode, student, assisted)
-            scene.noteVoxels(segmentationNode.GetSegmentation().GetSegment(segmentId))
+            segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+            scene.noteVoxels(segment, scene.localToVoxels(segmentationNode, volumeNode))
             history.end(segmentId)
             if isMade or not surfaceLater:
                 self.makeSurface()

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer import vtkSegmentationConverter
 from slicer.util import NodeModify, vtkMatrixFromArray
@@ -85,7 +86,7 @@ def _addLiver(node, frame: Frame, found: JobResult) -> None:
     scene.tagSegment(node, segmentId, found.student)
     segment = segmentation.GetSegment(segmentId)
     segment.AddRepresentation(scene.LABELMAP, scene.orientedImage(found.mask, frame.ijkToLocal))
-    scene.noteVoxels(segment)
+    scene.noteVoxels(segment, np.linalg.inv(frame.ijkToLocal))
 
 
 def _takeOverOthers(node, replaced) -> None:

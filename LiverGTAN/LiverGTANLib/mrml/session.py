@@ -523,12 +523,14 @@ def _editedByHand(segmentationNode) -> str:
 
 
 def editOf(segmentationNode) -> str | None:
-    """Digest of the liver in a segmentation where it was edited after this module wrote it, else None."""
+    """What the liver in a segmentation is where it was edited or moved after this module wrote it, else None."""
     segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
-    noted = scene.notedDigest(segment) if segment is not None else ""
-    now = scene.voxelDigest(segment) if noted else ""
-    return None if now == noted else now
+    if segment is None:
+        return None
+    volumeNode = scene.liverVolume(segmentationNode)
+    toCt = scene.localToVoxels(segmentationNode, volumeNode) if volumeNode is not None else None
+    return scene.editOfVoxels(segment, toCt)
 
 
 def _requireUnedited(request: SegmentationRequest) -> None:
