@@ -8,20 +8,20 @@ from typing import Any
 from training.errors import UserError
 
 
-def runs(training: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, training part of a card) of a run (without a name), of its start and its teacher, and of theirs.
+def runs(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The training part of a card of a run, of its start and its teacher, and of theirs; some come several times.
 
     A teacher of which only the widths are known is left out.
     """
-    yield name, training
+    yield training
     for role in ("start", "teacher"):
         if "data" in training.get(role, {}):
-            yield from runs(training[role], f"{name}'s {role}" if name else role)
+            yield from runs(training[role])
 
 
 def sources(training: dict[str, Any]) -> set[str]:
     """The names of all scans and tissue maps that the runs were trained on."""
-    return {source["name"] for _, part in runs(training) for source in part.get("data", [])}
+    return {source["name"] for part in runs(training) for source in part.get("data", [])}
 
 
 def refuse_if_trained_on(cases: Iterable[str], card: dict[str, Any]) -> None:

@@ -23,16 +23,14 @@ from training.paths import DATA_VARIABLE
 Line = dict[str, str]
 HEADINGS = {
     "case": "Case",
-    "model": "Student",
-    "engine": "Engine",
     "dice": "Dice",
-    "nsd2": "NSD 2 mm",
-    "nsd3": "NSD 3 mm",
-    "hd95": "HD95 mm",
-    "assd": "ASSD mm",
-    "volume_ml": "Volume mL",
-    "reference_ml": "Reference mL",
-    "volume_error": "Volume error",
+    "nsd2": "NSD2",
+    "nsd3": "NSD3",
+    "hd95": "HD95",
+    "assd": "ASSD",
+    "volume_ml": "mL",
+    "reference_ml": "Ref. mL",
+    "volume_error": "Error",
 }
 DIGITS = {"hd95": 2, "assd": 2, "volume_ml": 0, "reference_ml": 0}  # the others 4
 AVERAGED = ("dice", "nsd2", "nsd3", "hd95", "assd")
@@ -42,9 +40,10 @@ MEANS = {
 }
 """Heading of a mean -> its cases. The first is the measure; the samples' references are another network's output."""
 NOTE = (
-    "Native resolution. Dice and NSD (share of both surfaces within 2 or 3 mm): 1 is best; HD95 and ASSD: 0 mm is\n"
-    "best. Volume error is (mask - reference) / reference; the means are of its absolute value. A mean is nan where a\n"
-    "case has no distance because its mask is empty."
+    "Native resolution. NSD2 and NSD3 are the share of both surfaces within 2 and 3 mm of each other. Best are 1 of\n"
+    "Dice and NSD, and 0 mm of HD95 and ASSD. Ref. mL is the volume of the reference, and Error (mask - reference) /\n"
+    "reference; its means are of its absolute value. A mean is nan where a case has no distance because its mask is\n"
+    "empty."
 )
 
 
@@ -111,18 +110,20 @@ def mean(heading: str, of: list[Line]) -> Line:
 
 
 def markdown(table: list[Line]) -> str:
-    """The lines as a Markdown table, with what one must know to read it."""
-    rows = [[shown(name, line) for name in HEADINGS] for line in table]
+    """The lines as Markdown, a table for each student and engine, with what one must know to read them."""
     makers = {line["case"]: line["reference"] for line in table if line["case"] not in MEANS}
     references = [f"- {case}: {maker}{origin(case)}" for case, maker in makers.items()]
     watched = [f"- {one.name}: {one.watched}" for one in held_out.HELD_OUT if one.name in makers and one.watched]
-    parts = [markdown_table(list(HEADINGS.values()), rows, text_columns=3), NOTE]
-    parts += [
-        "References were made by (of copies as told; native is their resolution):",
-        "\n".join(references),
-    ]
+    parts = [part for pair in dict.fromkeys(map(student_and_engine, table)) for part in table_of(pair, table)]
+    parts += [NOTE, "References were made by (of copies as told; native is their resolution):", "\n".join(references)]
     parts += ["Never trained on, but looked at while choosing:", "\n".join(watched)] if watched else []
     return "\n\n".join(parts) + "\n"
+
+
+def table_of(pair: tuple[str, str], table: list[Line]) -> tuple[str, str]:
+    """Heading and rows of a student with an engine."""
+    rows = [[shown(name, line) for name in HEADINGS] for line in table if student_and_engine(line) == pair]
+    return f"**{pair[0]}, {pair[1]}**", markdown_table(list(HEADINGS.values()), rows, text_columns=1)
 
 
 def origin(case: str) -> str:

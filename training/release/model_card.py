@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import Environment, StrictUndefined
 
 from LiverGTANLib.core import weight_file
@@ -14,13 +16,16 @@ from LiverGTANLib.core.files import atomic_write, read_json
 from training.errors import UserError
 from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import runs
-from training.fit import checkpoint
-from training.fit.run_record import MethodRecord
+from training.fit import checkpoint, network_file
+from training.model import nets
+from training.model.nets import GRID
 from training.options import Card
 from training.release import held_out_table, reproduce, student_card
-from training.release.provenance import NOT_RECORDED
+from training.release.run_history import RunHistory
 
 Part = dict[str, Any]
+LINE = 120
+"""Most characters of a line of text."""
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 CALIBRATION = {
     "temperature": "temperature",
@@ -85,18 +90,42 @@ def rewrite() -> Path:
 def text(sheets: dict[str, Sheet]) -> str:
     """The model card of these students: `model_card.md.jinja` filled with what their cards hold."""
     cards = {name: sheets[name].card for name in sorted(sheets)}
+    folders, committed = reproduce.Folders(), committed_teacher()
+    commands = reproduce.commands(cards, folders, committed)
+    history = RunHistory(cards, folders, committed)
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    filled = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         cards=cards,
         facts=markdown_table(["", *cards], facts(sheets)),
+        history=history,
         figures=figures(cards),
         calibration={name: list(calibration(card)) for name, card in cards.items()},
         ablation={name: ablation(card) for name, card in cards.items()},
         limitations=list(dict.fromkeys(one for card in cards.values() for one in card["limitations"])),
         sources=sources(cards),
-        banks=list({bank["name"]: bank_line(bank) for bank in banks(cards)}.values()),
-        commands=reproduce.commands(cards),
+        banks=[bank_line(bank | {"name": name}) for name, bank in history.banks().items()],
+        commands=[reproduce.wrapped(command) for command in commands],
     )
+    return wrapped(filled)
+
+
+def wrapped(text: str) -> str:
+    """Markdown with its paragraphs and lists in lines of bounded length; tables and code stay."""
+    lines, code = [], False
+    for line in text.splitlines():
+        code ^= line.startswith("```")
+        if code or line.startswith(("|", "#")):
+            lines.append(line)
+            continue
+        indent = line[: len(line) - len(line.lstrip("- "))]
+        lines += textwrap.wrap(
+            line,
+            LINE,
+            subsequent_indent=" " * len(indent),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines) + "\n"
 
 
 def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
@@ -107,18 +136,10 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         ),
         "Widths": lambda c: "-".join(map(str, c["architecture"]["widths"])),
         "Parameters": lambda c: f"{c['parameters_before_folding']:,} trained, {c['parameters']:,} in the file",
-        "Multiply-accumulates": lambda c: f"{c['gmac']['value']} G on a {'x'.join(map(str, c['gmac']['grid']))} grid",
-        "SHA-256": lambda c: f"`{c['sha256']}`",
+        "Multiply-accumulates": lambda c: f"{gmac(c['architecture']):.3f} G on a {'x'.join(map(str, GRID))} grid",
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
-        "Method": lambda c: methods(c["training"]),
-        "Teacher": lambda c: teachers(c["training"]),
         "Added to each logit": lambda c: f"{c['training'].get('logit_shift', 0.0):g}",
-        "Steps": lambda c: steps(c["training"]),
-        "Seeds": lambda c: seeds(c["training"]),
-        "Compute": lambda c: compute(c["training"]),
-        "Precision": lambda c: c["training"]["precision"],
-        "PyTorch": lambda c: c["training"]["torch"],
-        "Code": lambda c: f"`{c['training']['code']}`",
+        "Precision, PyTorch": lambda c: f"{c['training']['precision']}, {c['training']['torch']}",
         "License": lambda c: c["license"],
         "Date": lambda c: c["date"],
     }
@@ -128,61 +149,16 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
     yield ["Weight file", *(f"{sheet.size:,} bytes, float16" for sheet in ordered)]
 
 
-def own_runs(training: Part) -> Iterator[Part]:
-    """The last run, the one that it began from, and so on."""
-    yield training
-    if "start" in training:
-        yield from own_runs(training["start"])
+def gmac(architecture: Part) -> float:
+    """Multiply-accumulates of a student on the grid that its siblings are trained on, in units of 1e9."""
+    with torch.device("meta"):  # sizes alone: no weights are made
+        return nets.gmac(nets.UNet3D(tuple(architecture["widths"]), architecture["stem"]), GRID)
 
 
-def methods(training: Part) -> str:
-    """How the last run learned, and how those did that it began from."""
-    sentences = dict.fromkeys(MethodRecord.of(run["method"]).sentence for run in own_runs(training))
-    return "; in earlier runs ".join(sentences)
-
-
-def teachers(training: Part) -> str:
-    """The first teacher of the last run, then those of the runs before it."""
-    last, *earlier = [teacher(run["teacher"]) if run["teacher"] else "none" for run in own_runs(training)]
-    others = [text for text in dict.fromkeys(earlier) if text not in (last, "none")]
-    return last + (f"; of earlier runs {'; '.join(others)}" if others else "")
-
-
-def teacher(part: Part) -> str:
-    """A committed file, or what is known of another one."""
-    if "file" in part:
-        return f"`{part['file']}`, SHA-256 `{part['sha256']}`"
-    name, widths = part.get("origin", "a network that is not committed"), "-".join(map(str, part["widths"]))
-    return f"{name}, widths {widths}, digest of its weights {part.get('weights_sha256', NOT_RECORDED)}"
-
-
-def steps(training: Part) -> str:
-    """The updates of the last run, and those of the runs that it began from."""
-    before = [f"{run['steps']:,}" for run in own_runs(training)][1:]
-    return f"{training['steps']:,} of batch {training['batch']}" + (f", after {' and '.join(before)}" if before else "")
-
-
-def seeds(training: Part) -> str:
-    """The seed of a run, or those of the runs whose mean the student is."""
-    text, averaging = ", ".join(map(str, training["seeds"])), MethodRecord.of(training["method"]).averaging
-    if averaging is None:
-        return text
-    ancestor = f" and {averaging.ancestor}" if averaging.ancestor else ""
-    return f"{text} (the weights are the mean of these {len(averaging.seeds)} runs{ancestor})"
-
-
-def compute(training: Part) -> str:
-    """Wall and CPU minutes of all that had to be trained, with the shares."""
-    minutes = {name or "own run": part["minutes"] for name, part in runs(training)}
-    known = {name: one for name, one in minutes.items() if one}
-    if not known:
-        return NOT_RECORDED
-    total = {kind: sum(one[kind] for one in known.values()) for kind in ("wall", "cpu")}
-    shares = [f"{name} {one['wall']:g} / {one['cpu']:g}" for name, one in known.items()]
-    if training["teacher"] and "minutes" not in training["teacher"]:
-        shares.append("without the teacher, which is not the committed one")
-    shares += [f"{name} {NOT_RECORDED}" for name in minutes if name not in known]
-    return f"{total['wall']:.1f} min wall, {total['cpu']:.1f} min CPU ({', '.join(shares)})"
+def committed_teacher() -> str | None:
+    """SHA-256 of the teacher's file; None where there is none."""
+    file = student_card.TEACHER_FILE
+    return network_file.sha256(file) if file.is_file() else None
 
 
 def figures(cards: dict[str, Part]) -> str:
@@ -224,28 +200,25 @@ def ablation(card: Part) -> str:
     return markdown_table(["Arm", "Runs", "Dice, mean", "sd", "Wall min"], rows, text_columns=1) if rows else ""
 
 
-def sources(cards: dict[str, Part]) -> str:
-    """The table of every source of students and teachers."""
+def sources(cards: dict[str, Part]) -> dict[str, list[str]]:
+    """Maker of the liver mask and license -> every source of students and teachers that has them."""
     found: dict[str, Part] = {}
     for card in cards.values():
-        for _, part in runs(card["training"]):
+        for part in runs(card["training"]):
             for one in part["data"]:
                 found[one["name"]] = merged(found.get(one["name"], one), one)
-    rows = [[one[key] for key in ("name", "origin", "license", "label")] for _, one in sorted(found.items())]
-    return markdown_table(["Source", "Origin", "License", "Liver label by"], rows)
-
-
-def banks(cards: dict[str, Part]) -> Iterator[Part]:
-    """The banks of all runs of all students."""
-    for card in cards.values():
-        for _, part in runs(card["training"]):
-            yield from part["banks"]
+    groups: dict[str, list[str]] = {}
+    for name, one in sorted(found.items()):
+        groups.setdefault(f"Liver mask: {one['label']}. License: {one['license']}.", []).append(
+            f"`{name}`: {one['origin']}"
+        )
+    return dict(sorted(groups.items()))
 
 
 def merged(first: Part, second: Part) -> Part:
     """A source as two runs used it, with the makers of both labels."""
-    makers = [*first["label"].split("; "), *second["label"].split("; ")]
-    return first | {"label": "; ".join(dict.fromkeys(makers))}
+    makers = {*first["label"].split("; "), *second["label"].split("; ")}
+    return first | {"label": "; ".join(sorted(makers))}
 
 
 def bank_line(bank: Part) -> str:

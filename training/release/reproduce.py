@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,39 @@ from training.options import Config, Pack, SynthesisConfig
 
 ABLATION = "training/results/ablation.json"
 RUNS = "runs"
+SHOWN_DIGITS = 12
+"""Hexadecimal digits that tell a network from the others on a card."""
+WIDTH = 110
+"""Characters of a line of a shown command."""
+
+
+def wrapped(command: str) -> str:
+    """A command in lines that a shell reads as one, broken before options, or between the values of a long one."""
+    return " && \\\n".join(wrapped_alone(part) for part in command.split(" && "))
+
+
+def wrapped_alone(command: str) -> str:
+    """The same of a command alone."""
+    lines, current = [], ""
+    for group in option_groups(shlex.split(command)):
+        words = [shlex.join(group)] if len(shlex.join(group)) < WIDTH else [shlex.quote(word) for word in group]
+        for word in words:
+            if current and len(f"{current} {word}") > WIDTH:
+                lines.append(current)
+                current = f"  {word}"
+            else:
+                current = f"{current} {word}" if current else word
+    return " \\\n".join([*lines, current])
+
+
+def option_groups(words: list[str]) -> list[list[str]]:
+    """The program and what it takes first, then each option with its values."""
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            groups.append([])
+        groups[-1].append(word)
+    return groups
 
 
 def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
@@ -88,18 +122,20 @@ def widths(role: str, values: Sequence[int]) -> list[str]:
     return [f"--{role}-widths", *map(str, values)]
 
 
-def commands(cards: dict[str, dict[str, Any]]) -> list[str]:
+def commands(cards: dict[str, dict[str, Any]], folders: Folders, committed: str | None = None) -> list[str]:
     """The commands that make all students again, in their order: banks, runs before, students, their cards.
 
-    Each writes into a folder of its own, and reads what those before it wrote (see `Folders`).
+    Each writes into one of the folders of its own, and reads what those before it wrote. committed: SHA-256 of the file
+    of the teacher, which `keep` writes of its run.
     """
-    lines, folders = [], Folders()
+    lines: list[str] = []
     for name, card in cards.items():
-        for _, part in reversed(list(runs(card["training"]))):
+        for part in reversed(list(runs(card["training"]))):
             for bank in part["banks"]:
                 lines += [folders.placed(bank, command) for command in bank_commands(bank)]
             lines.append(folders.placed(part, part["command"]))
-            lines += [line("keep", f"{folders.of(part)}/checkpoint.pt")] if "file" in part else []
+            if committed and part.get("sha256") == committed:
+                lines.append(line("keep", f"{folders.of(part)}/checkpoint.pt"))
         lines += folders.exported(name, card)
     return list(dict.fromkeys([*lines, line("evaluate", "--bundled")]))
 
@@ -129,18 +165,18 @@ class Folders:
         if "start" in part:
             command = with_option(command, "--start", f"{self.of(part['start'])}/checkpoint.pt")
         if part.get("teacher"):
-            command = with_option(command, "--teacher", self._teacher(part["teacher"]))
+            command = with_option(command, "--teacher", f"{self.of_teacher(part['teacher'])}/checkpoint.pt")
         if part.get("weights_sha256"):
             self._of_weights[part["weights_sha256"]] = self.of(part)
         own = re.escape(recorded_folder(part))
         return re.sub(rf"(?<= ){own}(?=(-seed\d+(/\S*)?)?( |$))", self.of(part), command)
 
-    def _teacher(self, teacher: dict[str, Any]) -> str:
-        """Where a teacher is found; one that no command makes is named by the digest of its weights."""
+    def of_teacher(self, teacher: dict[str, Any]) -> str:
+        """The folder of a teacher's run; one that no command makes is named by the digest of its weights."""
         if "run" in teacher:
-            return f"{self.of(teacher)}/checkpoint.pt"
+            return self.of(teacher)
         digest = teacher.get("weights_sha256", "unknown")
-        return f"{self._of_weights.get(digest, f'{RUNS}/network-{digest[:12]}')}/checkpoint.pt"
+        return self._of_weights.get(digest, f"{RUNS}/network-{digest[:SHOWN_DIGITS]}")
 
     def exported(self, name: str, card: dict[str, Any]) -> list[str]:
         """From a student's checkpoint to the extension."""

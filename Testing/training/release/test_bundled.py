@@ -1,5 +1,7 @@
 """The bundled students: card, hash, budget, both engines, and the figures on the real sample scans, together."""
 
+import re
+
 import pytest
 
 from LiverGTANLib.core import weight_file
@@ -9,7 +11,7 @@ from training.evaluation.training_history import runs
 from training.fit import checkpoint, network_file
 from training.fit.run_record import MethodRecord
 from training.model import nets
-from training.release import held_out_table, install, model_card, student_card
+from training.release import held_out_table, install, model_card, reproduce, student_card
 
 LEAST_DICE = {"student-100k": 0.90, "student-30k": 0.85}
 NAMES = sorted(LEAST_DICE)
@@ -55,7 +57,8 @@ def test_the_card_fits_the_weights_and_the_budget(name):
     assert card["name"] == name
     assert card["parameters_before_folding"] == nets.parameters(net) <= install.BUDGETS[name]
     assert card["parameters"] == sum(array.size for array in bundle.weights.values())
-    assert card["gmac"] == {"value": round(nets.gmac(net, nets.GRID), 3), "grid": list(nets.GRID)}
+    shown = f"{nets.gmac(net, nets.GRID):.3f} G on a {'x'.join(map(str, nets.GRID))} grid"
+    assert shown in model_card.file().read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +111,7 @@ def test_the_card_holds_every_measurement(name):
 def committed_teachers(name: str) -> list[dict]:
     """What a card says of the committed teacher, in whichever of its runs that taught."""
     training = weight_file.load(name).card["training"]
-    teachers = [run["teacher"] for _, run in runs(training) if run["teacher"]]
+    teachers = [run["teacher"] for run in runs(training) if run["teacher"]]
     return [teacher for teacher in teachers if teacher.get("file") == paths.TEACHER]
 
 
@@ -122,11 +125,24 @@ def test_the_card_names_the_committed_teacher_and_all_compute(name):
         assert all(minutes > 0 for minutes in part["minutes"].values()) and "dirty" not in part["code"]
 
 
-def test_the_card_of_the_30k_says_that_a_network_of_the_100ks_widths_taught_it_last():
-    training, known = weight_file.load("student-30k").card["training"], weight_file.load("student-100k")
-    part = next(run["teacher"] for _, run in runs(training) if run["teacher"])
-    assert part["widths"] == list(known.widths) and len(part["weights_sha256"]) == 64
-    assert f"{model_card.teacher(part)}; of earlier runs " in model_card.file().read_text(encoding="utf-8")
+def test_the_model_card_names_every_run_and_teacher_once():
+    text = model_card.file().read_text(encoding="utf-8")
+    cards = {name: weight_file.load(name).card for name in NAMES}
+    folders = reproduce.Folders()
+    reproduce.commands(cards, folders)
+    known = {run["command"]: run for card in cards.values() for run in runs(card["training"])}
+    for run in known.values():
+        folder = folders.of(run).removeprefix("runs/")
+        [row] = [line for line in text.splitlines() if re.match(rf"\| \d+ +\| {folder} ", line)]
+        assert f" {run['steps']:,} " in row
+        if run["teacher"]:
+            teacher = folders.of_teacher(run["teacher"]).removeprefix("runs/")
+            assert re.search(rf"\| \d+ +\| {teacher} ", text) or f"| {teacher} " in row
+
+
+def test_no_line_of_the_model_card_is_too_wide_to_read():
+    lines = model_card.file().read_text(encoding="utf-8").splitlines()
+    assert max(map(len, lines)) <= 120
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,7 +156,7 @@ def test_the_card_says_of_the_teacher_what_its_own_file_says(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_facts_of_the_training_are_fields_that_make_the_commands(name):
     training = weight_file.load(name).card["training"]
-    for _, run in runs(training):
+    for run in runs(training):
         assert MethodRecord.of(run["method"]).sentence and run["seeds"]
         assert all(part.partition(" --run ")[1] for part in run["command"].split(" && "))
         assert run["command"].endswith(f"--run {run['run']}") or f"--run {run['run']} " in run["command"]

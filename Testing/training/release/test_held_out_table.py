@@ -73,7 +73,8 @@ def test_a_mean_over_a_case_without_a_mask_is_not_that_of_the_others():
 def test_the_table_is_aligned_and_names_the_makers_of_the_references(tmp_path):
     text = held_out_table.write(table(), tmp_path / "table.csv")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 10 and len({len(row) for row in rows}) == 1
+    assert "**student-a, numpy**" in text and "**student-b, numpy**" in text
+    assert len(rows) == 12 and len({len(row) for row in rows}) == 1 and len(rows[0]) <= 120
     assert "-10.0%" in rows[2] and "10.0%" in rows[-1] and "-10.0%" not in rows[-1]
     assert "- crlm_ct_1100_8bit: human-corrected" in text and "not a radiologist" in text
     assert "- crlm_ct_1100_8bit: validation of training, fit of the temperature" in text

@@ -19,7 +19,8 @@ from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, loop, methods
 from training.model import folding
 from training.options import Card, Export
-from training.release import export, held_out_table, install, model_card, student_card
+from training.release import export, held_out_table, install, model_card, reproduce, student_card
+from training.release.run_history import RunHistory
 from training.studies import ablation
 
 WIDTHS = (2, 3, 5)
@@ -221,8 +222,11 @@ def test_a_teacher_that_is_not_the_committed_one_is_not_made_up(extension, train
         part["teacher"] == {"widths": [3, 5, 7], "weights_sha256": digest}
         and "runs/teacher/checkpoint.pt" in part["command"]
     )
-    assert digest in model_card.teachers(part) and model_card.teachers({"teacher": {}}) == "none"
-    assert "not the committed one" in model_card.compute(part | {"minutes": {"wall": 1.0, "cpu": 2.0}})
+    history = RunHistory({"student-30k": {"training": part}}, reproduce.Folders(), None)
+    assert f"| network-{digest[:12]} " in history.methods()
+    assert list(history.notes()) == ["Run 1: of its teacher, of widths 3-5-7, only the digest is known."]
+    [chain] = history.chains()
+    assert chain.endswith(", without the teacher of run 1.")
 
 
 def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
@@ -232,35 +236,10 @@ def test_a_case_of_the_teacher_or_of_the_beginning_is_refused_too():
             refuse_if_trained_on(["scan"], card)
 
 
-def test_compute_is_that_of_all_runs():
-    part = {
-        "minutes": {"wall": 10.0, "cpu": 20.0},
-        "teacher": {"data": [], "minutes": {"wall": 5.0, "cpu": 6.0}, "teacher": {}},
-    }
-    assert model_card.compute(part) == "15.0 min wall, 26.0 min CPU (own run 10 / 20, teacher 5 / 6)"
-    unknown = {"minutes": None}
-    assert model_card.compute(part | unknown) == "5.0 min wall, 6.0 min CPU (teacher 5 / 6, own run not recorded)"
-    assert model_card.compute(unknown | {"teacher": {}}) == "not recorded"
-
-
-def test_the_seeds_are_all_those_that_took_part():
-    single = {"stage": "student"}
-    assert model_card.seeds({"seeds": [3], "method": single}) == "3"
-    averaged = single | {"averaging": {"seeds": [0, 1], "ancestor": "runs/first/checkpoint.pt"}}
-    text = "0, 1 (the weights are the mean of these 2 runs and runs/first/checkpoint.pt)"
-    assert model_card.seeds({"seeds": [0, 1], "method": averaged}) == text
-
-
 def test_a_source_with_labels_of_two_makers_names_both():
     one = {"name": "ct", "origin": "somewhere", "license": "CC BY 4.0", "label": "a teacher"}
     both = model_card.merged(one, one | {"label": "a surgeon; a teacher"})
-    assert both == one | {"label": "a teacher; a surgeon"}
-
-
-def test_steps_are_named_with_those_of_the_runs_before():
-    part = {"steps": 300, "batch": 2, "start": {"steps": 3000, "start": {"steps": 9000}}}
-    assert model_card.steps(part) == "300 of batch 2, after 3,000 and 9,000"
-    assert model_card.steps({"steps": 300, "batch": 2}) == "300 of batch 2"
+    assert both == one | {"label": "a surgeon; a teacher"}
 
 
 def test_the_model_card_is_written_by_a_command(extension, measured, capsys):

@@ -135,7 +135,8 @@ def test_the_command_of_every_stage_follows_from_the_recorded_method(stage, teac
 def test_the_commands_of_the_bundled_students_write_each_folder_once_and_read_what_is_there():
     cards = {name: weight_file.load(name).card for name in weight_file.available()}
     written, missing = set(), set()
-    for command in (part for line in reproduce.commands(cards) for part in line.split(" && ")):
+    lines = reproduce.commands(cards, reproduce.Folders())
+    for command in (part for line in lines for part in line.split(" && ")):
         words = shlex.split(command)
         outputs = {words[k + 1] for k, word in enumerate(words) if word in ("--run", "--output")}
         for word in set(words) - outputs:
@@ -146,9 +147,43 @@ def test_the_commands_of_the_bundled_students_write_each_folder_once_and_read_wh
     assert {name.partition("-")[0] for name in missing} <= {"network"}  # of which the digest alone is known
 
 
+def run(name: str, stage: str, **facts) -> dict:
+    """A run as cards have it."""
+    command = f"python -m training fit {stage} --run runs/{name}" + (" --teacher t.pt" if "teacher" in facts else "")
+    facts = {"teacher": {}} | facts
+    return {"run": f"runs/{name}", "command": command, "banks": [], "weights_sha256": 64 * name[-1]} | facts
+
+
 def test_a_teacher_that_a_command_before_made_is_read_from_its_folder():
-    cards = {name: weight_file.load(name).card for name in weight_file.available()}
-    last = [line for line in reproduce.commands(cards) if " fit kd " in line][-1]
-    taught = [line for line in reproduce.commands(cards) if " fit student " in line and " 5 10 20 30 " in line][-1]
-    teacher, run = last.partition(" --teacher ")[2].split(" ")[0], taught.partition(" --run ")[2].split(" ")[0]
-    assert teacher == f"{run}/checkpoint.pt"
+    teacher, other = run("student-a", "student"), {"widths": [2, 3], "weights_sha256": 64 * "c"}
+    taught = run("student-b", "kd", teacher={"widths": [2, 3], "weights_sha256": teacher["weights_sha256"]})
+    cards = {
+        "student-a": {"training": teacher},
+        "student-b": {"training": taught},
+        "student-d": {"training": run("student-d", "kd", teacher=other)},
+    }
+    lines = reproduce.commands(cards, reproduce.Folders())
+    assert [line.partition(" --teacher ")[2] for line in lines if " fit kd " in line] == [
+        "runs/student-a/checkpoint.pt",
+        "runs/network-cccccccccccc/checkpoint.pt",
+    ]
+
+
+def test_of_several_teachers_only_the_committed_one_is_written_to_its_file():
+    first = run("teacher", "teacher", data=[], sha256="old", file="training/weights/teacher.safetensors")
+    second = run("teacher-2", "teacher", data=[], sha256="new", file="training/weights/teacher.safetensors")
+    start = run("student-a", "kd", teacher=first, data=[])
+    cards = {"student-b": {"training": run("student-b", "kd", teacher=second, start=start)}}
+    lines = reproduce.commands(cards, reproduce.Folders(), committed="new")
+    assert [line for line in lines if " keep " in line] == ["python -m training keep runs/teacher-2/checkpoint.pt"]
+
+
+def test_a_shown_command_is_one_command_again_when_it_is_copied():
+    long = command_line.line(
+        "calibrate", "s.npz", "--cases", *(f"data/{n:030}.nii.gz=m" for n in range(9)), "--fit", "a b"
+    )
+    both = f"{long} && {command_line.line('average', 'a.pt', 'b.pt')}"
+    shown = reproduce.wrapped(both)
+    assert max(map(len, shown.splitlines())) <= 120 and len(shown.splitlines()) > 5
+    assert shlex.split(shown.replace("\\\n", "")) == shlex.split(both)  # as a shell reads it
+    assert all(line.endswith(" \\") for line in shown.splitlines()[:-1])
