@@ -16,6 +16,8 @@ from training.paths import TEACHER
 TEACHER_WIDTHS = (16, 32, 64, 128)
 STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
 ASSISTANT_WIDTHS = (9, 18, 36, 62)
+WINDOW = (80, 112, 128)
+"""Voxels of a training volume along S, A, R; multiply-accumulates are stated for it."""
 """Widths of the networks by level: the students with at most 100,000 and 30,000 parameters."""
 
 
@@ -96,7 +98,7 @@ class DataSettings:
     labelled_only: bool = False
     """Draw nothing without a label: it teaches a network nothing that has no teacher."""
     views: ViewRanges = field(default_factory=ViewRanges)
-    window: tuple[int, int, int] = (80, 112, 128)
+    window: tuple[int, int, int] = WINDOW
     """Voxels of a view along S, A, R; a bank beside the scans must have the same."""
     spacing_mm: float = SPACING_MM
     """Voxel size of a view; that of the banks beside the scans."""
@@ -344,7 +346,7 @@ class SynthesisConfig(RealScans):
     heads_and_limbs_share: float | None = None
     """Share of volumes that show a drawn head or limb: there is no liver either. By default 0.04, and 0 where labelled
     `datasets` are trained on alone."""
-    shape: tuple[int, int, int] = (80, 112, 128)
+    shape: tuple[int, int, int] = WINDOW
     """Voxels of a volume along S, A, R."""
     spacing_mm: float = SPACING_MM
     picture: Path | None = None
@@ -616,8 +618,8 @@ class Describe:
     student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
     assistant_widths: tuple[int, ...] = ASSISTANT_WIDTHS
     teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
-    shape: tuple[int, int, int] = (64, 96, 112)
-    """Model grid for the multiply-accumulates."""
+    shape: tuple[int, int, int] = WINDOW
+    """Voxels for which multiply-accumulates are stated: by default those of a training volume."""
 
 
 DEMO_SIZES = Path(__file__).with_name("demo.toml")

@@ -11,7 +11,7 @@ from support.training_fixtures import makeBank, options, smallConfig
 from training.__main__ import COMMANDS, main, parse
 from training.errors import UserError
 from training.fit import checkpoint
-from training.options import Config, SynthesisConfig
+from training.options import Config, Describe, SynthesisConfig
 from training.settings import from_toml, to_toml
 
 
@@ -183,8 +183,12 @@ def test_a_case_of_the_bank_cannot_validate(smallBank, tmp_path, capsys):
 def test_describe_prints_the_sizes(capsys):
     assert main(["describe"]) == 0
     text = capsys.readouterr().out
-    for figure in ("1,255,697", "97,021", "16-32-64-128"):
+    for figure in ("1,255,697", "97,021", "16-32-64-128", "grid 80 x 112 x 128"):
         assert figure in text
+
+
+def test_multiply_accumulates_are_stated_for_a_training_volume_of_today():
+    assert Describe().shape == Config().data.window == SynthesisConfig().shape
 
 
 @pytest.mark.parametrize("shape", [("1", "2", "3"), ("0", "0", "0"), ("-16", "16", "16"), ("64", "96", "100")])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from LiverGTANLib.core import weight_file
-from training.model.nets import GRID, NEGATIVE_SLOPE, Norm, UNet3D, gmac, parameters
+from training.model.nets import NEGATIVE_SLOPE, Norm, UNet3D, parameters
 
 
 def fold(net: UNet3D) -> dict[str, np.ndarray]:
@@ -95,7 +95,6 @@ def card(name: str, net: UNet3D, spacing_mm: float, hu_window: tuple[float, floa
         },
         "input": {"spacing_mm": spacing_mm, "hu_window": list(hu_window)},
         "parameters_before_folding": parameters(net),
-        "gmac": {"value": round(gmac(net, GRID), 3), "grid": list(GRID)},
     }
 
 

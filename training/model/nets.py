@@ -14,7 +14,7 @@ from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from training.errors import UserError
-from training.options import STUDENT_WIDTHS, Describe
+from training.options import STUDENT_WIDTHS, WINDOW, Describe
 
 Convolution = nn.Conv3d | nn.ConvTranspose3d
 
@@ -24,7 +24,6 @@ STRIDE = 2
 STEM = 2
 """Side of the stem's kernels: 2 for patches side by side, which the extension runs; 3 for overlapping ones."""
 STEMS = (STEM, 3)
-GRID = (64, 96, 112)  # voxels of a training volume; multiply-accumulates are stated for it
 
 
 class UNet3D(nn.Module):
@@ -123,7 +122,7 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def gmac(net: UNet3D, shape_DHW: tuple[int, int, int]) -> float:
+def gmac(net: UNet3D, shape_DHW: tuple[int, int, int] = WINDOW) -> float:
     """Multiply-accumulates of the convolutions in one forward pass, in units of 1e9."""
     total, voxels = 0, 1
     for size in shape_DHW:

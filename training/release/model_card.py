@@ -18,8 +18,7 @@ from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import runs
 from training.fit import checkpoint, network_file
 from training.model import nets
-from training.model.nets import GRID
-from training.options import Card
+from training.options import WINDOW, Card
 from training.release import held_out_table, reproduce, student_card
 from training.release.run_history import RunHistory
 
@@ -136,7 +135,7 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
         ),
         "Widths": lambda c: "-".join(map(str, c["architecture"]["widths"])),
         "Parameters": lambda c: f"{c['parameters_before_folding']:,} trained, {c['parameters']:,} in the file",
-        "Multiply-accumulates": lambda c: f"{gmac(c['architecture']):.3f} G on a {'x'.join(map(str, GRID))} grid",
+        "Multiply-accumulates": lambda c: f"{gmac(c['architecture']):.3f} G for {' x '.join(map(str, WINDOW))} voxels",
         "Input": lambda c: "{:g} mm voxels, HU {:g} to {:g}".format(c["input"]["spacing_mm"], *c["input"]["hu_window"]),
         "Added to each logit": lambda c: f"{c['training'].get('logit_shift', 0.0):g}",
         "Precision, PyTorch": lambda c: f"{c['training']['precision']}, {c['training']['torch']}",
@@ -150,9 +149,9 @@ def facts(sheets: dict[str, Sheet]) -> Iterator[list[str]]:
 
 
 def gmac(architecture: Part) -> float:
-    """Multiply-accumulates of a student on the grid that its siblings are trained on, in units of 1e9."""
+    """Multiply-accumulates of a student for a training volume of today, in units of 1e9."""
     with torch.device("meta"):  # sizes alone: no weights are made
-        return nets.gmac(nets.UNet3D(tuple(architecture["widths"]), architecture["stem"]), GRID)
+        return nets.gmac(nets.UNet3D(tuple(architecture["widths"]), architecture["stem"]))
 
 
 def committed_teacher() -> str | None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from LiverGTANLib.core import weight_file
-from training import paths
+from training import options, paths
 from training.data import held_out
 from training.evaluation.training_history import runs
 from training.fit import checkpoint, network_file
@@ -57,7 +57,7 @@ def test_the_card_fits_the_weights_and_the_budget(name):
     assert card["name"] == name
     assert card["parameters_before_folding"] == nets.parameters(net) <= install.BUDGETS[name]
     assert card["parameters"] == sum(array.size for array in bundle.weights.values())
-    shown = f"{nets.gmac(net, nets.GRID):.3f} G on a {'x'.join(map(str, nets.GRID))} grid"
+    shown = f"{nets.gmac(net):.3f} G for {' x '.join(map(str, options.WINDOW))} voxels"
     assert shown in model_card.file().read_text(encoding="utf-8")
 
 
