@@ -15,7 +15,7 @@ from LiverGTANLib.core.postprocess import PostprocessSettings
 from LiverGTANLib.core.uncertainty import VolumeInterval
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.core.weight_file import StudentError
-from LiverGTANLib.mrml import scene, self_test
+from LiverGTANLib.mrml import scene, segment_writer, self_test
 from LiverGTANLib.mrml.parameters import ChosenParameters
 from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
 from LiverGTANLib.mrml.session import Session
@@ -157,8 +157,9 @@ def test_no_liver_is_said_and_an_earlier_mask_kept(logic, phantom):
     assert mask.any()
 
 
-def test_a_failed_write_leaves_no_new_segmentation(students, logic, phantom):
+def test_a_failed_write_leaves_no_new_segmentation(students, logic, phantom, monkeypatch):
     """On a Slicer whose Segment Editor logic cannot write: it returns and does nothing."""
+    monkeypatch.setattr(segment_writer, "_replace", lambda *_: False)
     session = Session(slicer.mrmlScene, students, lambda mrmlScene: SegmentWriter(mrmlScene, NoOpLogic))
     request = session.prepare(ChosenParameters(volumeNode=phantom[0]))
     with pytest.raises(WriteError, match="nothing was changed"):

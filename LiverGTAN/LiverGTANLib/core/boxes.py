@@ -19,14 +19,19 @@ def triple(values: Iterable[Value]) -> tuple[Value, Value, Value]:
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
-    """The smallest box that holds all true voxels, None when there are none."""
-    box = []
-    for axis in range(3):
-        occupied = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if len(occupied) == 0:
-            return None
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return triple(box)
+    """The smallest box that holds all voxels that are not 0, None when there are none."""
+    # Across the first axis the reduction runs along memory: several times faster than across each axis of the whole.
+    rows = mask.any(axis=0)
+    j, i = _extent(rows.any(axis=1)), _extent(rows.any(axis=0))
+    if j is None or i is None:
+        return None
+    return triple([_extent(mask[:, j, i].any(axis=(1, 2))), j, i])
+
+
+def _extent(occupied: np.ndarray) -> slice | None:
+    """From the first to the last that is true, None when none is."""
+    found = np.flatnonzero(occupied)
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
 
 
 def whole(shape: tuple[int, ...]) -> Box:

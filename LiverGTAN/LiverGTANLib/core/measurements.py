@@ -1,6 +1,6 @@
 """Figures taken from a mask: volume, attenuation, share in a region, overlap with a reference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -200,44 +200,65 @@ def cut_ends(mask: BoxMask, ct: CtVolume) -> list[str]:
 
 def surface_at_padding(mask: BoxMask, ct: CtVolume) -> float:
     """Part of the mask's surface, 0 to 1, beside which the scan holds padding: one value, lower than that of air."""
-    values = fill_values(ct.hu)
-    values = values[values < HU_WINDOW[0]]
-    if len(values):
-        values = values[(values < HIGHEST_PADDING_HU) | (values > sampled(ct.hu).min())]
-    if not len(values):
+    reaches = [1 + round(PADDING_REACH_MM / spacing) for spacing in ct.spacing[::-1]]
+    margin = max(reaches)
+    padding = _padding_around(mask, ct.hu, margin)
+    if padding is None:
         return 0.0
-    box = boxes.grown(mask.box, 1, mask.shape)
-    inside = np.zeros(boxes.shape(box), bool)
-    inside[boxes.relative_to(box, mask.box)] = mask.voxels
+    inside = np.pad(mask.voxels.view(bool), margin)
     total = padded = 0.0
-    for axis, spacing in enumerate(ct.spacing[::-1]):
-        voxels, direction = faces(inside, axis)
-        voxels += boxes.start(box)
-        near = np.zeros(len(voxels), bool)
-        for step in range(1, 2 + round(PADDING_REACH_MM / spacing)):
-            beyond = voxels.copy()
-            beyond[:, axis] += step * direction
-            there = np.flatnonzero((beyond[:, axis] >= 0) & (beyond[:, axis] < mask.shape[axis]))
-            near[there] |= np.isin(ct.hu[tuple(beyond[there].T)], values)
-        total += len(voxels) / spacing
-        padded += np.count_nonzero(near) / spacing
+    for axis, (spacing, reach) in enumerate(zip(ct.spacing[::-1], reaches)):
+        count, beside = _faces(inside.reshape(-1), padding.reshape(-1), inside.strides[axis], reach)
+        total += (count - _voxels_at_ends(mask, axis)) / spacing
+        padded += beside / spacing
     return padded / total if total else 0.0
 
 
-def faces(inside: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Faces of a boolean mask across an axis: (N, 3) indices of their voxels, and (N,) -1 or 1, where outside is.
+def _padding_around(mask: BoxMask, hu: np.ndarray, margin: int) -> np.ndarray | None:
+    """Whether voxels of the mask's box, with a margin around it, are padding; None when none is."""
+    values = fill_values(hu)
+    values = values[values < HU_WINDOW[0]]
+    if len(values):
+        values = values[(values < HIGHEST_PADDING_HU) | (values > sampled(hu).min())]
+    if not len(values):
+        return None
+    box = boxes.grown(mask.box, margin, mask.shape)
+    around = np.ascontiguousarray(hu[box])
+    found = around <= values.max()
+    found[found] = np.isin(around[found], values)
+    if not found.any():
+        return None
+    beyond = [
+        (margin - first + part.start, margin + first + n - part.stop)
+        for part, first, n in zip(box, mask.start, mask.voxels.shape)
+    ]
+    return np.pad(found, beyond)
 
-    Those on the border of the array are none.
+
+def _faces(inside: np.ndarray, padding: np.ndarray, step: int, reach: int) -> tuple[int, int]:
+    """Numbers of faces of a mask between flat indices `step` apart, and of those with padding within `reach` steps.
+
+    Both arrays are boolean and have a margin as wide as the reach.
     """
-    low, high = ([slice(None)] * axis + [part] for part in (slice(None, -1), slice(1, None)))
-    changes = inside[tuple(low)] != inside[tuple(high)]
-    places = np.stack(np.unravel_index(np.flatnonzero(changes), changes.shape), axis=1)
-    direction = np.where(inside[tuple(places.T)], 1, -1)
-    places[:, axis] += direction < 0
-    return places, direction
+    places = np.flatnonzero(inside[:-step] != inside[step:])
+    outward = np.where(inside[places], step, -step)
+    places -= np.minimum(outward, 0)
+    beside = np.zeros(len(places), bool)
+    for _ in range(reach):
+        places += outward
+        beside |= padding[places]
+    return len(places), np.count_nonzero(beside)
 
 
-def incomplete(ends: list[str]) -> str:
+def _voxels_at_ends(mask: BoxMask, axis: int) -> int:
+    """Number of voxels of a mask at the ends of its grid along an axis, beyond which nothing is known."""
+    ends = [
+        end for end, touches in ((0, mask.start[axis] == 0), (-1, mask.box[axis].stop == mask.shape[axis])) if touches
+    ]
+    return sum(np.count_nonzero(mask.voxels.take(end, axis)) for end in ends)
+
+
+def incomplete(ends: Sequence[str]) -> str:
     """What to say of a liver that these ends of the scan cut; empty when there is none."""
     names = [end for end in ends if end != FIELD_OF_VIEW]
     by = [f"the {' and the '.join(names)} end of the scan"] if names else []

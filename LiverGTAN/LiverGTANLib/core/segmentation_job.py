@@ -88,8 +88,9 @@ class JobResult:
 
     interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
     parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
-    click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`. findings: those of the
-    analysis, which `check_body` adds to.
+    click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`. cut_ends: see
+    `measurements.cut_ends`; empty for a part of the liver, in a region. findings: those of the analysis, which
+    `check_body` adds to.
     """
 
     mask: BoxMask
@@ -102,6 +103,7 @@ class JobResult:
     seconds: dict[str, float]
     click_remarks: list[str]
     apart_ml: float = 0.0
+    cut_ends: tuple[str, ...] = ()
     findings: LruCache = field(default_factory=lambda: LruCache(2))
 
     @property
@@ -164,6 +166,8 @@ class SegmentationJob:
         share = measurements.share_in_region(analysis, self.parameters)
         remarks = segmenter.check_clicks(analysis, self.parameters)
         apart_ml = measurements.mask_ml(self.ct, segmenter.added_apart(analysis, self.ct, self.parameters, mask))
+        cut_ends = () if self.parameters.region else tuple(measurements.cut_ends(mask, self.ct))
+        _ = mask.packed  # here, as it is written on the main thread
         seconds["measure"] = time.perf_counter() - start
         return JobResult(
             mask,
@@ -176,6 +180,7 @@ class SegmentationJob:
             seconds,
             remarks,
             apart_ml,
+            cut_ends,
             analysis.cache.findings,
         )
 

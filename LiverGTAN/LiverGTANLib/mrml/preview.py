@@ -26,10 +26,10 @@ _NOTE = "LiverGTAN.shown."
 """Attribute of a display node, ends with the ID of a hidden segment: "1" or "0" each for fill, outline and 3D."""
 
 
-def _volume(request: SegmentationRequest, found: JobResult) -> str:
+def _volume(found: JobResult) -> str:
     interval = found.interval
     volume = str(interval) if interval.low > 0 else f"{interval.volume:.0f} mL"
-    remark = "; ".join(remarksOn(request, found, interval.volume))
+    remark = "; ".join(remarksOn(found, interval.volume))
     return f"{volume} ({remark})" if remark else volume
 
 
@@ -119,7 +119,7 @@ class PreviewSegment(VTKObservationMixin):
                 return found, "", None
             with memory_errors_explained():
                 made = surface.ofMask(found.mask, place, cancelled) if wanted else None
-            return found, _volume(request, found), made.polyData if made is not None else None
+            return found, _volume(found), made.polyData if made is not None else None
 
         return work
 

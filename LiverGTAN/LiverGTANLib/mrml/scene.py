@@ -3,7 +3,6 @@
 Everything here runs on the main thread and opens no window. `segment_writer` puts the mask into the segmentation.
 """
 
-import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,8 @@ from slicer import vtkOrientedImageData, vtkSegmentationConverter
 from slicer.util import arrayFromVTKMatrix, vtkMatrixFromArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..core import boxes
 from ..core.lru_cache import LruCache
-from ..core.segmenter import BoxMask
+from ..core.segmenter import BoxMask, PackedMask
 from ..core.terminology import SEGMENT_COLOR, SEGMENT_NAME, TERMINOLOGY
 from ..core.volume import CtVolume, InputError
 
@@ -258,12 +256,15 @@ def maskDigest(labelmap, value: int) -> tuple[str, list[int]]:
 
 
 def _maskDigest(labelmap, value: int) -> tuple[str, list[int]]:
-    voxels, extent = labelmapArray(labelmap) == value, labelmap.GetExtent()
-    box = boxes.bounding_box(voxels) if voxels.size else None
-    part = voxels[box] if box else voxels[:0]
-    found = hashlib.blake2b(np.array(part.shape if box else 0).tobytes(), digest_size=16)
-    found.update(np.packbits(part).tobytes())
-    return found.hexdigest(), [extent[2 * axis] + box[2 - axis].start for axis in range(3)] if box else []
+    packed, extent = PackedMask.of(labelmapArray(labelmap) == value), labelmap.GetExtent()
+    box = packed.box
+    return packed.digest, [extent[2 * axis] + box[2 - axis].start for axis in range(3)] if box else []
+
+
+def rememberDigest(labelmap, value: int, digest: str) -> None:
+    """Remember what `maskDigest` would find in a label map whose every side a voxel of this value touches."""
+    extent = labelmap.GetExtent()
+    _digests.store((labelmap.GetMTime(), extent, value), (digest, list(extent[::2])))
 
 
 def imageDigest(image) -> str:

@@ -17,7 +17,7 @@ from vtk import VTK_UNSIGNED_CHAR
 
 from ..core import boxes
 from ..core.boxes import Box, triple
-from ..core.segmenter import BoxMask
+from ..core.segmenter import BoxMask, PackedMask
 from . import scene, surface, warp
 from .scene import LABELMAP, SURFACE, labelmapArray
 from .surface import MaskSurface
@@ -111,11 +111,12 @@ class SegmentWriter:
         try:
             self._adoptReferenceGeometry(segmentationNode, volumeNode)
             modifier, self._resampled = onReferenceGrid(boxMask, volumeNode, segmentationNode)
+            packed = PackedMask.of(labelmapArray(modifier)) if self._resampled else boxMask.packed
             editor = self._editorFor(segmentationNode, volumeNode)
             _saveStateInSegmentEditor(segmentationNode)
             liverId = scene.liverSegmentId(segmentationNode)
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
-            segmentId = self._setLiver(segmentationNode, editor, modifier)
+            segmentId = self._setLiver(segmentationNode, editor, modifier, packed)
             isMade = self.wroteExactly and _fits(surfaceOfMask, boxMask, modifier, segmentationNode)
             if isMade and self._removedSurfaces is not None:
                 self._removedSurfaces.unchanged[segmentId] = surfaceOfMask.polyData
@@ -156,12 +157,12 @@ class SegmentWriter:
         """That of the segmentation that was written last."""
         return self._histories[-1] if self._histories else None
 
-    def _setLiver(self, segmentationNode, editor, modifier) -> str:
+    def _setLiver(self, segmentationNode, editor, modifier, packed: PackedMask) -> str:
         """Set the liver segment, a new one if there is none, to the modifier; returns its ID."""
         with NodeModify(segmentationNode):
             segmentId = scene.liverSegmentId(segmentationNode) or scene.addLiverSegment(segmentationNode)
             editor.SetSelectedSegmentID(segmentId)
-            if not self._modify(segmentationNode, segmentId, modifier):
+            if not self._modify(segmentationNode, segmentId, modifier, packed):
                 raise WriteError(
                     "Slicer's Segment Editor logic did not accept the mask; nothing was changed. "
                     "Try a new segmentation, and look into the application log."
@@ -204,8 +205,8 @@ class SegmentWriter:
         elif scene.referenceVolume(segmentationNode) != volumeNode or not _sameGrid(segmentationNode, volumeNode):
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
-    def _modify(self, segmentationNode, segmentId: str, modifier) -> bool:
-        """Set the segment to the modifier; True if the write was verified."""
+    def _modify(self, segmentationNode, segmentId: str, modifier, packed: PackedMask) -> bool:
+        """Set the segment to the modifier, whose voxels `packed` holds; True if the write was verified."""
         segmentation = segmentationNode.GetSegmentation()
         segment = segmentation.GetSegment(segmentId)
         before = labelmapTime(segment)
@@ -216,7 +217,7 @@ class SegmentWriter:
         if self.masking:
             # The logic protects by masking only what lies within the image that it is given.
             modifier = enlarged(modifier, segment.GetRepresentation(LABELMAP))
-        elif self._replacesFreely and _replaceInPlace(segmentation, segmentId, modifier):
+        elif self._replacesFreely and _replace(segmentation, segmentId, modifier, packed):
             return True
         else:
             segmentation.ClearSegment(segmentId)  # An empty segment is set several times faster.
@@ -352,26 +353,29 @@ def labelmapTime(segment) -> int:
     return labelmap.GetMTime() if labelmap else 0
 
 
-def _replaceInPlace(segmentation, segmentId: str, modifier) -> bool:
-    """Copy the mask into the label map of a segment that shares it with no other and is large enough, else False.
+def _replace(segmentation, segmentId: str, modifier, packed: PackedMask) -> bool:
+    """Copy the mask, without its margin, into the label map of a segment that shares it with no other, else False.
 
-    Many times faster than the logic's way, which reads all voxels several times.
+    A fifth of the time of the logic, which reads all voxels several times, and does the same where nothing is masked.
     """
     segment = segmentation.GetSegment(segmentId)
     labelmap = segment.GetRepresentation(LABELMAP)
-    if labelmap is None or labelmap.IsEmpty() or _sharesItsLabelmap(segmentation, segmentId):
+    if labelmap is None or packed.box is None or _sharesItsLabelmap(segmentation, segmentId):
         return False
-    if not _sameLattice(labelmap, modifier) or not _covers(labelmap, modifier):
-        return False
-    array, inside = labelmapArray(labelmap), _sharedParts(labelmap, modifier)[0]
-    mask = labelmapArray(modifier)
-    if array[inside].shape == array.shape:
-        np.multiply(mask, segment.GetLabelValue(), out=array, casting="unsafe")
-    else:
-        array[:] = 0
-        array[inside] = mask * array.dtype.type(segment.GetLabelValue())
-    labelmap.GetPointData().GetScalars().Modified()
+    image = vtkOrientedImageData()
+    image.CopyDirections(modifier)
+    image.SetSpacing(modifier.GetSpacing())
+    image.SetOrigin(modifier.GetOrigin())
+    image.SetExtent(_extentOf(boxes.absolute(_box(modifier), packed.box)))
+    image.GetPointData().SetScalars(scene.labelScalars(labelmapArray(modifier)[packed.box].copy()))
+    segment.SetLabelValue(1)
+    labelmap.ShallowCopy(image)
     labelmap.Modified()
+    scene.rememberDigest(labelmap, 1, packed.digest)
+    segmentation.InvokeEvent(segmentation.RepresentationModified, segmentId)  # draws views anew, as from the logic
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if logic.GetSegmentStatus(segment) == logic.NotStarted:
+        logic.SetSegmentStatus(segment, logic.InProgress)
     return True
 
 
@@ -397,15 +401,15 @@ def _box(image) -> Box:
     return triple(slice(extent[2 * axis], extent[2 * axis + 1] + 1) for axis in (2, 1, 0))
 
 
+def _extentOf(box: Box) -> list[int]:
+    """Of an image on its lattice whose voxels are those of a box (k, j, i)."""
+    return [end for part in reversed(box) for end in (part.start, part.stop - 1)]
+
+
 def _sharedParts(first, second) -> tuple[Box, Box]:
     """Where two images of one lattice overlap, as (k, j, i) slices of each one's array."""
     shared = boxes.intersection(_box(first), _box(second))
     return boxes.relative_to(_box(first), shared), boxes.relative_to(_box(second), shared)
-
-
-def _covers(image, other) -> bool:
-    """Whether all of the other image of the same lattice lies within this one."""
-    return boxes.intersection(_box(image), _box(other)) == _box(other)
 
 
 def enlarged(image, labelmap):
@@ -414,7 +418,7 @@ def enlarged(image, labelmap):
     if whole == _box(image):
         return image
     larger = vtkOrientedImageData()
-    larger.SetExtent(*[end for part in reversed(whole) for end in (part.start, part.stop - 1)])
+    larger.SetExtent(_extentOf(whole))
     larger.CopyDirections(image)
     larger.SetSpacing(image.GetSpacing())
     larger.SetOrigin(image.GetOrigin())

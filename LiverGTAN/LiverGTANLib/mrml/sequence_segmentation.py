@@ -94,8 +94,8 @@ class FrameSegmentation:
         hints = [*(finding.reason for finding in findings), *found.warnings]
         if found.mask.empty:
             return FrameResult(frame, None, CurvePoint(frame.index, hint=" ".join(hints) or "No liver was found."))
-        ends = measurements.cut_ends(found.mask, frame.ct) if isFirst else []
-        hints += filter(None, (measurements.unusual_size(found.interval.volume), measurements.incomplete(ends)))
+        ends = measurements.incomplete(found.cut_ends) if isFirst else ""
+        hints += filter(None, (measurements.unusual_size(found.interval.volume), ends))
         isSure = found.interval.low > 0
         point = CurvePoint(
             frame.index,

@@ -177,7 +177,7 @@ class SegmentationResult:
         found = self.found
         if self.masked:
             return measurements.asking_once([*found.click_remarks, measurements.apart(found.apart_ml, is_exact=False)])
-        return remarksOn(self.request, found, self.volumeMl)
+        return remarksOn(found, self.volumeMl)
 
     @property
     def engine(self) -> str:
@@ -539,7 +539,7 @@ def _requireUnedited(request: SegmentationRequest) -> None:
         raise InputError(_editedByHand(request.chosen.segmentationNode))
 
 
-def remarksOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -> list[str]:
+def remarksOn(found: JobResult, volumeMl: float) -> list[str]:
     """What to say of points that did something odd, and of a liver that is smaller or larger than livers are, or cut
     by an end of the scan; nothing of the size and the ends of a part of one.
 
@@ -547,8 +547,7 @@ def remarksOn(request: SegmentationRequest, found: JobResult, volumeMl: float) -
     """
     remarks = [*found.click_remarks, measurements.apart(found.apart_ml, volumeMl == found.interval.volume)]
     if not found.parameters.region:
-        ends = measurements.cut_ends(found.mask, request.job.ct)
-        remarks += [measurements.unusual_size(volumeMl), measurements.incomplete(ends)]
+        remarks += [measurements.unusual_size(volumeMl), measurements.incomplete(found.cut_ends)]
     return measurements.asking_once(remarks)
 
 
