@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from LiverGTANLib.core import input_checks, segmenter
+from LiverGTANLib.core import input_checks, segmenter, volume
 from LiverGTANLib.core.engines.factory import InstalledEngines
 from LiverGTANLib.core.volume import CtVolume, InputError, to_model_grid
 from LiverGTANLib.standalone import image_files
@@ -273,9 +273,9 @@ def test_an_oblique_scan_is_not_tilted():
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 129])
 def test_no_more_voxels_are_sampled_than_said(count):
     axes = [np.zeros(np.roll([count, 2, 2], axis), np.int16) for axis in range(3)]
-    found = [input_checks.sampled(hu).shape[axis] for axis, hu in enumerate(axes)]
-    assert found == [found[0]] * 3 and min(count, input_checks.SAMPLED_PER_AXIS / 2) <= found[0]
-    assert found[0] <= input_checks.SAMPLED_PER_AXIS
+    found = [volume.sampled(hu).shape[axis] for axis, hu in enumerate(axes)]
+    assert found == [found[0]] * 3 and min(count, volume.SAMPLED_PER_AXIS / 2) <= found[0]
+    assert found[0] <= volume.SAMPLED_PER_AXIS
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])

@@ -73,7 +73,7 @@ def test_one_write_is_one_undo_state(volumeNode, segmentationNode, writer):
 def test_a_mask_is_copied_into_the_segments_own_label_map_and_known_to_all(
     mrmlScene, volumeNode, segmentationNode, tmp_path
 ):
-    """The logic takes several times as long; what watches the segmentation, draws or saves it hears of it all the same."""
+    """The logic takes several times as long; what watches the segmentation, draws or saves it hears of it the same."""
     writer = SegmentWriter(mrmlScene, NoOpLogic)
     segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)

@@ -21,17 +21,17 @@ def triple(values: Iterable[Value]) -> tuple[Value, Value, Value]:
 def bounding_box(mask: np.ndarray) -> Box | None:
     """The smallest box that holds all voxels that are not 0, None when there are none."""
     # Across the first axis the reduction runs along memory: several times faster than across each axis of the whole.
-    rows = mask.any(axis=0)
-    j, i = _extent(rows.any(axis=1)), _extent(rows.any(axis=0))
-    if j is None or i is None:
+    rows = np.asarray(mask.any(axis=0))
+    if not rows.any():
         return None
-    return triple([_extent(mask[:, j, i].any(axis=(1, 2))), j, i])
+    j, i = (_extent(np.asarray(rows.any(axis=axis))) for axis in (1, 0))
+    return _extent(np.asarray(mask[:, j, i].any(axis=(1, 2)))), j, i
 
 
-def _extent(occupied: np.ndarray) -> slice | None:
-    """From the first to the last that is true, None when none is."""
+def _extent(occupied: np.ndarray) -> slice:
+    """From the first to the last that is true."""
     found = np.flatnonzero(occupied)
-    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
+    return slice(int(found[0]), int(found[-1]) + 1)
 
 
 def whole(shape: tuple[int, ...]) -> Box:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .model_grid import LARGEST_SHEAR_DEGREES
-from .volume import HU_WINDOW, MOST_CELLS, SPACING_MM, CtVolume, InputError, median, too_large
+from .volume import HU_WINDOW, MOST_CELLS, SPACING_MM, CtVolume, InputError, fill_values, median, sampled, too_large
 
 FEWEST_SLICES = 4
 """Fewer are refused. Chosen: less is a localizer or a few pages, not a volume."""
@@ -119,12 +119,9 @@ LARGEST_PIXEL_RATIO, EQUAL_SIDES = 1.25, 1.02
 pixel's where slices lie across the body, but not when upright ones (two sides of a coronal pixel) were turned. All of
 the 39 CTs of the data folder and the samples have two equal sides."""
 
-LEAST_FILL_OF_SIDES, LEAST_FILL = 0.01, 0.01
-"""Least share of the pairs of neighboring voxels in a scan's sides that hold one value for it to be that of padding
-(the noise of air leaves 0.3 % at most), and least share of the scan that such a value fills, if tissue has it, for the
-scan to be refused. On the CTs of the training's data folder no value above `HIGHEST_MINIMUM_HU` is in more than 0.6 %
-of the voxels of the sides; turned by 2 degrees and more or padded by eight voxels with 0, three of them had 3 % and
-more of it, and all were refused."""
+LEAST_FILL = 0.01
+"""Least share of the scan that one of its `fill_values` fills, if tissue has it, for the scan to be refused. Three CTs
+of the training's data folder, turned by 2 degrees and more or padded by eight voxels with 0, all were."""
 
 FLAT_NEIGHBORS = tuple((j, i) for j in range(-2, 3) for i in range(-2, 3) if 0 < j * j + i * i <= 4)
 FLAT_SLICES, LEAST_FLAT = 16, 0.0005
@@ -137,9 +134,6 @@ MARKED_SLICES, LEAST_MARK_HU = 8, 1000.0
 """So many pixels that hold one value each in so many slices and more are marks that were drawn into the picture; a
 larger share of them is none (padding, slices that repeat). A value at which a scan is clipped is below the last one. In
 the 39 CTs of the data folder and the samples six at most do, where bone is clipped."""
-
-SAMPLED_PER_AXIS = 64
-"""Voxels per axis that the values are checked on: up to half a million in all, read in a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -259,24 +253,6 @@ def _check_values(ct: CtVolume) -> Iterator[Finding]:
     if not any(finding.blocking for finding in found):
         about_slices = list(_check_slices(ct.hu))
         yield from about_slices or (_check_single_slices(ct.hu) if _is_axial(ct) else ())
-
-
-def sampled(hu: np.ndarray) -> np.ndarray:
-    """A regular sample of the voxels."""
-    steps = [-(-n // SAMPLED_PER_AXIS) for n in hu.shape]
-    # From the middle of a step on: from its beginning the first side would be too large a part of the sample.
-    return np.asarray(hu[tuple(slice(step // 2, None, step) for step in steps)], np.float32)
-
-
-def fill_values(hu: np.ndarray) -> np.ndarray:
-    """(N,) values that fill areas in the sides of a scan (K, J, I), as padding does. No two voxels of anything that was
-    measured are much more often alike than their noise makes them."""
-    step = max(1, len(hu) // SAMPLED_PER_AXIS)
-    slices = hu[::step]
-    sides = np.stack([slices[:, 0], slices[:, -1]], axis=1), np.stack([slices[:, :, 0], slices[:, :, -1]], axis=1)
-    equal = [side[..., 1:][side[..., 1:] == side[..., :-1]] for side in sides]
-    values, counts = np.unique(np.concatenate(equal), return_counts=True)
-    return values[counts >= LEAST_FILL_OF_SIDES * sum(side[..., 1:].size for side in sides)]
 
 
 def _check_fill(hu: np.ndarray, ct: CtVolume) -> Iterator[Finding]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import boxes
-from .input_checks import fill_values, sampled
 from .postprocess import Analysis, MaskParameters, postprocess_logits
 from .segmenter import USUAL_LIVER_ML, BoxMask
-from .volume import HU_WINDOW, CtVolume
+from .volume import HU_WINDOW, CtVolume, fill_values, sampled
 
 RIM_MM = 6.0
 """Width of the rim left out of the mean HU: partial volume, and an outline that is one cell off. Chosen: two cells."""
@@ -247,7 +246,7 @@ def _faces(inside: np.ndarray, padding: np.ndarray, step: int, reach: int) -> tu
     for _ in range(reach):
         places += outward
         beside |= padding[places]
-    return len(places), np.count_nonzero(beside)
+    return len(places), int(np.count_nonzero(beside))
 
 
 def _voxels_at_ends(mask: BoxMask, axis: int) -> int:
@@ -255,7 +254,7 @@ def _voxels_at_ends(mask: BoxMask, axis: int) -> int:
     ends = [
         end for end, touches in ((0, mask.start[axis] == 0), (-1, mask.box[axis].stop == mask.shape[axis])) if touches
     ]
-    return sum(np.count_nonzero(mask.voxels.take(end, axis)) for end in ends)
+    return sum(int(np.count_nonzero(mask.voxels.take(end, axis))) for end in ends)
 
 
 def incomplete(ends: Sequence[str]) -> str:

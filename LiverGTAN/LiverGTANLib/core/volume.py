@@ -31,6 +31,15 @@ MOST_CELLS = 85_000_000
 """A scan that takes more cells of the model grid is refused: at 2.5 mm these hold 800 x 800 x 2,000 mm, the largest
 field of view and scan range of today's scanners, and 0.35 GB for each value of a cell."""
 
+SAMPLED_PER_AXIS = 64
+"""Voxels per axis that the values are checked on: up to half a million in all, read in a few milliseconds."""
+
+LEAST_FILL_OF_SIDES = 0.01
+"""Least share of the pairs of neighboring voxels in a scan's sides that hold one value for it to be that of padding.
+The noise of air leaves 0.3 % at most. On the CTs of the training's data folder no value above -60 HU is in more than
+0.6 % of the voxels of the sides; turned by 2 degrees and more or padded by eight voxels with 0, three of them had 3 %
+and more of it."""
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM's and ITK's positions (left, posterior, superior) to Slicer's (right, anterior, superior), or back."""
 
@@ -169,3 +178,21 @@ def to_model_grid(
     if math.prod(grid.shape) > MOST_CELLS:
         raise InputError(too_large(ct, spacing_mm))
     return grid.down(ct.hu, hu_window, hu_window[0], partial(scale_hu, hu_window=hu_window)), grid
+
+
+def sampled(hu: np.ndarray) -> np.ndarray:
+    """A regular sample of the voxels."""
+    steps = [-(-n // SAMPLED_PER_AXIS) for n in hu.shape]
+    # From the middle of a step on: from its beginning the first side would be too large a part of the sample.
+    return np.asarray(hu[tuple(slice(step // 2, None, step) for step in steps)], np.float32)
+
+
+def fill_values(hu: np.ndarray) -> np.ndarray:
+    """(N,) values that fill areas in the sides of a scan (K, J, I), as padding does. No two voxels of anything that was
+    measured are much more often alike than their noise makes them."""
+    step = max(1, len(hu) // SAMPLED_PER_AXIS)
+    slices = hu[::step]
+    sides = np.stack([slices[:, 0], slices[:, -1]], axis=1), np.stack([slices[:, :, 0], slices[:, :, -1]], axis=1)
+    equal = [side[..., 1:][side[..., 1:] == side[..., :-1]] for side in sides]
+    values, counts = np.unique(np.concatenate(equal), return_counts=True)
+    return values[counts >= LEAST_FILL_OF_SIDES * sum(side[..., 1:].size for side in sides)]

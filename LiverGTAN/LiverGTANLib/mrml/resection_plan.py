@@ -79,8 +79,8 @@ def obstacle(liverNode) -> str:
     """Why the liver of a segmentation cannot be planned with; empty when it can."""
     segment, labelmap = liver_grid.liverOf(liverNode)
     if labelmap is not None:
-        isThere = np.any(scene.labelmapArray(labelmap) == segment.GetLabelValue())
-        return "" if isThere else "The liver is empty; segment it first."
+        first = scene.maskDigest(labelmap, segment.GetLabelValue())[1]  # known until the voxels change
+        return "" if first else "The liver is empty; segment it first."
     if segment is not None:
         return noLabelmap(liverNode, segment)
     segmentation = liverNode.GetSegmentation()
