@@ -22,6 +22,7 @@ from training.data.cases import Case, parse_cases
 from training.data.mask_checks import check_mask
 from training.errors import UserError
 from training.evaluation import picture
+from training.evaluation.markdown import markdown_table
 from training.evaluation.metrics import Metrics, measure
 from training.evaluation.summary import mean_and_sd
 from training.fit import checkpoint, network_file
@@ -69,13 +70,14 @@ def evaluate_cases(options: Evaluate) -> None:
         rows.append(row)
         masks[row.case] = mask
     lines = summary(rows)
-    for line in lines:
-        print("  ".join(f"{name} {value}" for name, value in line.items()))
-    write_csv([row.values() for row in rows], options.output)
-    write_csv(lines, options.output.with_suffix(".summary.csv"))
+    print(f"\n{markdown_table(list(lines[0]), [list(line.values()) for line in lines], text_columns=2)}\n")
+    written = [options.output, options.output.with_suffix(".summary.csv")]
+    write_csv([row.values() for row in rows], written[0])
+    write_csv(lines, written[1])
     if options.picture:
         picture.outlines(cases, masks, options.picture)
-        print(f"picture: {options.picture}")
+        written.append(options.picture)
+    print(f"Wrote {', '.join(map(str, written))}")
 
 
 def against_reference(case: Case) -> list[str]:

@@ -59,7 +59,10 @@ def patients(options: CrossValidate) -> dict[str, list[Case]]:
     cases = parse_cases(options.cases)
     unknown = sorted({case.name for case in cases} - set(of))
     if unknown:
-        raise UserError(f"{', '.join(unknown)} is not among {options.training.data.scans}: nothing is left out for it.")
+        raise UserError(
+            f"{', '.join(unknown)} is not among {options.training.data.scans}, so nothing is left out for it. `pack` "
+            "sets patients aside (it prints whom): pack with --validation-share 0, so that all are there."
+        )
     folds: dict[str, list[Case]] = {}
     for case in cases:
         folds.setdefault(of[case.name], []).append(case)

@@ -231,12 +231,13 @@ def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_p
         str(tmp_path / "cases.png"),
     ]
     assert main(arguments) == 0
+    assert f"Wrote {table}, {table.with_suffix('.summary.csv')}, " in capsys.readouterr().out
     assert (tmp_path / "cases.png").stat().st_size > 10_000
     assert main(["card", str(tmp_path / "student-test.npz"), "--metrics", str(table)]) == 0
     rows = weight_file.load(tmp_path / "student-test.json").card["metrics"]
     assert [row["engine"] for row in rows] == ["numpy", "torch"]
     assert rows[0]["dice"] == pytest.approx(rows[1]["dice"], abs=0.01)
-    assert f"dice {rows[0]['dice']:.4f}" in capsys.readouterr().out
+    assert f'"dice": {rows[0]["dice"]}' in capsys.readouterr().out
 
 
 @pytest.mark.slow

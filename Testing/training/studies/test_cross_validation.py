@@ -79,7 +79,8 @@ def test_a_case_that_is_not_packed_is_refused(data, tmp_path, capsys):
     other = [cases[0].replace("one.nii.gz=", "other.nii.gz=")]
     (scans.parent / "other.nii.gz").write_bytes((scans.parent / "one.nii.gz").read_bytes())
     assert main(words((other, scans), tmp_path / "run")) == 2
-    assert "other is not among" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    error = capsys.readouterr().err
+    assert "other is not among" in error and "--validation-share 0" in error and not (tmp_path / "run").exists()
 
 
 def test_without_scans_the_command_says_what_is_needed(data, tmp_path, capsys):
