@@ -26,6 +26,7 @@ from support.mrml_cases import (
     mrmlScene,
     segmentationNode,
     volumeNode,
+    voxels,
     writer,
 )
 
@@ -86,6 +87,43 @@ def test_what_slicer_made_is_shaded_as_ours(volumeNode, segmentationNode, writer
     theirs = shownSurface(segmentationNode, segmentId).GetPointData().GetNormals()
     ours = made(segmentationNode, volumeNode, ball()).polyData.GetPointData().GetNormals()
     np.testing.assert_allclose(vtk_to_numpy(ours), vtk_to_numpy(theirs), atol=1e-4)
+
+
+def volumeInside(polyData) -> float:
+    """In mm³ by the way that the triangles turn; negative where they show their inner sides."""
+    corners = pointsOf(polyData)[vtk_to_numpy(polyData.GetPolys().GetConnectivityArray()).reshape(-1, 3)].astype(float)
+    return np.einsum("ni,ni->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+
+
+def touching(segmentationNode, volumeNode) -> list[str]:
+    """Two segments of one label map, one beside the other, shown in 3D; gives their IDs."""
+    segmentation, half = segmentationNode.GetSegmentation(), halfOfTheScan()
+    array = np.zeros_like(half)
+    array[4:-4, 4:-4, 4:-4] = 1
+    ids = [
+        addSegment(segmentationNode, volumeNode, name, array * part) for name, part in (("a", half), ("b", 1 - half))
+    ]
+    segmentation.CollapseBinaryLabelmaps(False)
+    assert segmentation.GetNumberOfLayers() == 1
+    assert surface.make(segmentation)
+    return ids
+
+
+@pytest.mark.parametrize(
+    "matrix", [GEOMETRIES["straight"], np.diag([0.8, 0.7, 2.5, 1.0])], ids=["straight", "mirrored"]
+)
+def test_segments_that_touch_have_no_triangle_inside_out(mrmlScene, matrix):
+    """vtkSurfaceNets3D turns those of the larger label that touch the other one."""
+    volumeNode = addVolume(mrmlScene, matrix)
+    segmentationNode = scene.createSegmentation(volumeNode)
+    for segmentId in touching(segmentationNode, volumeNode):
+        polyData = shownSurface(segmentationNode, segmentId)
+        array = voxels(segmentationNode, segmentId, volumeNode)
+        alone = made(segmentationNode, volumeNode, BoxMask(array, (0, 0, 0), array.shape)).polyData
+        assert abs(volumeInside(polyData)) == pytest.approx(abs(volumeInside(alone)), rel=1e-4) == volumeOf(polyData)
+        np.testing.assert_allclose(pointsOf(polyData), pointsOf(alone), atol=1e-3)
+        normals = [vtk_to_numpy(one.GetPointData().GetNormals()) for one in (polyData, alone)]
+        np.testing.assert_allclose(*normals, atol=1e-3)
 
 
 def test_surfaces_of_the_user_are_not_touched(mrmlScene, volumeNode, segmentationNode, writer):

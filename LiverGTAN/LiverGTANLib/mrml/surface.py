@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import vtk
 from slicer.util import vtkMatrixFromArray
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..core.engines.engine import Cancelled, IsCancelled
 from ..core.segmenter import BoxMask
@@ -112,13 +112,31 @@ def show(segmentation, polyDatas: dict[str, Any]) -> bool:
 
 
 def shade(segmentation) -> None:
-    """Shade smoothly what Slicer made as surface nets, which it gives no normals: flat triangles would show."""
+    """Shade smoothly what Slicer made as surface nets, which it gives no normals: flat triangles would show.
+
+    Where segments of one label map touch, it has the triangles of the one with the larger label turned inside out: dark
+    rims would show, and its volume would be wrong for whoever measures it, as Segment Statistics does.
+    """
     if not scene.makesChosenSurfaces(segmentation) or segmentation.GetSourceRepresentationName() == SURFACE:
         return
     for segmentId in segmentation.GetSegmentIDs():
-        polyData = segmentation.GetSegment(segmentId).GetRepresentation(SURFACE)
+        segment = segmentation.GetSegment(segmentId)
+        polyData = segment.GetRepresentation(SURFACE)
         if polyData is not None and polyData.GetPointData().GetNormals() is None:
+            _turnOutward(polyData, segment.GetLabelValue())
             _shade(polyData)
+
+
+def _turnOutward(polyData, value: int) -> None:
+    """Turn round the triangles that vtkSurfaceNets3D made as seen from a label beside, which it names first."""
+    labels = polyData.GetCellData().GetArray("BoundaryLabels")
+    if labels is None or polyData.GetPolys().IsHomogeneous() != _TRIANGLE:
+        return
+    isInward = vtk_to_numpy(labels)[:, 0] != value
+    if isInward.any():
+        corners = vtk_to_numpy(polyData.GetPolys().GetConnectivityArray()).reshape(-1, _TRIANGLE)
+        corners[isInward] = corners[isInward][:, ::-1]
+        polyData.GetPolys().Modified()
 
 
 def _shade(polyData) -> None:

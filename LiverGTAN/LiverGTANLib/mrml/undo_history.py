@@ -116,7 +116,7 @@ class _SegmentState:
         metadata = slicer.vtkSegment()
         metadata.DeepCopyMetadata(segment)
         voxels = known.voxels if known is not None and known.voxels.areIn(segment) else SegmentVoxels(segment)
-        # Slicer makes another surface after each change, so this one stays as it is.
+        # Slicer writes the surface of changed voxels into the same object; so `_move` notes anew what it leaves.
         made = segment.GetRepresentation(SURFACE)
         return _SegmentState(voxels, metadata, segmentation.GetSegmentIndex(segmentId), made)
 

@@ -379,6 +379,8 @@ class Panel(VTKObservationMixin):
     def refresh(self) -> None:
         """Show what can be done now, and why something cannot."""
         self._refreshTimer.stop()
+        if self._observedOutput is not None:  # what was edited in 3D is shaded again
+            surface.shade(self._observedOutput.GetSegmentation())
         self.line.refresh()
         self._runShown = self.runner.running and (self.batch.running or self.runner.waited > self.showRunAfter)
         if self._runShown:
