@@ -199,6 +199,19 @@ def test_a_write_shows_it_and_leaves_the_other_surfaces(volumeNode, segmentation
     assert np.ptp(whole, axis=0).min() > np.ptp(pointsOf(ours.polyData), axis=0).max()
 
 
+def test_what_the_user_edits_between_a_write_and_its_surface_is_shown_as_it_is(
+    volumeNode, segmentationNode, writer, shownIn3D
+):
+    writer.write(volumeNode, SMALLER, segmentationNode, "a", surfaceLater=True)
+    edited = halfOfTheScan()
+    edited[: len(edited) // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, segmentationNode, "other", volumeNode)
+    writer.makeSurface()
+    anew = made(segmentationNode, volumeNode, BoxMask(edited, (0, 0, 0), edited.shape)).polyData
+    assert volumeOf(shownSurface(segmentationNode, "other")) == pytest.approx(volumeOf(anew), rel=1e-4)
+    assert volumeOf(shownSurface(segmentationNode, shownIn3D)) > 0
+
+
 def moveSegmentation(segmentationNode):
     matrix = np.eye(4)
     matrix[0, 3] = 7.3

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+import vtk
 from slicer.util import arrayFromVolume, updateSegmentBinaryLabelmapFromArray
 from ui.test_points import place
 
+from LiverGTANLib.core.segmenter import BoxMask
 from LiverGTANLib.mrml import points, roi, scene, self_test, table
 from support.interactive_cases import addRoi, letTimersFire, liver, segmented, settle, worldOf
 from support.module_fixtures import students
@@ -95,6 +97,30 @@ def test_a_liver_that_was_edited_by_hand_is_left_and_what_replaced_it_can_be_und
     move(panel, "undo")
     np.testing.assert_array_equal(liver(panel, segmented), edited)
     assert "edited since" in panel.ui.resultLabel.text
+
+
+def test_what_is_edited_in_3d_is_shaded_and_turned_outward_again(panel, segmented):
+    """Slicer makes it as flat triangles, inside out where it touches a segment of the same label map."""
+    output, array = panel.output, liver(panel, segmented).astype(np.uint8)
+    beside = np.roll(array, 5, axis=2) * (array == 0)
+    segmentId = addSegment(output, segmented, "beside", beside)
+    segmentation = output.GetSegmentation()
+    segmentation.CollapseBinaryLabelmaps(False)
+    assert segmentation.GetNumberOfLayers() == 1
+    settle(panel)
+    panel.click(panel.ui.show3DButton)
+    assert segmentation.ContainsRepresentation(scene.SURFACE)
+    beside[: len(beside) // 2] = 0
+    image = scene.orientedImage(BoxMask(beside, (0, 0, 0), beside.shape), scene.ijkToLocal(segmented))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic  # as the Segment Editor
+    assert logic.SetBinaryLabelmapToSegment(image, output, segmentId, logic.MODE_REPLACE)
+    settle(panel)
+    polyData = segmentation.GetSegment(segmentId).GetRepresentation(scene.SURFACE)
+    assert polyData.GetPointData().GetNormals() is not None
+    mass = vtk.vtkMassProperties()
+    mass.SetInputData(polyData)
+    mass.Update()
+    assert mass.GetVolume() == pytest.approx(beside.sum() * np.prod(segmented.GetSpacing()), rel=0.2)
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -41,10 +41,19 @@ concern all planes."""
 
 
 class _RemovedSurfaces(NamedTuple):
-    """What a write took away, and is to be shown again. unchanged: surfaces that need not be made, by segment ID."""
+    """What a write took away, and is to be shown again.
+
+    unchanged: surfaces that need not be made, by segment ID, as long as the label maps have their `times` of the write.
+    """
 
     segmentationNode: Any
     unchanged: dict[str, Any]
+    times: dict[str, int]
+
+    def stillTrue(self) -> dict[str, Any]:
+        """Of `unchanged`, without those of segments that the user edited or removed since."""
+        times = labelmapTimes(self.segmentationNode.GetSegmentation())
+        return {i: made for i, made in self.unchanged.items() if times.get(i) == self.times.get(i)}
 
 
 class WriteError(RuntimeError):
@@ -124,6 +133,8 @@ class SegmentWriter:
             segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
             scene.noteVoxels(segment, scene.localToVoxels(segmentationNode, volumeNode))
             history.end(segmentId)
+            if self._removedSurfaces is not None:
+                self._removedSurfaces.times.update(labelmapTimes(segmentationNode.GetSegmentation()))
             if isMade or not surfaceLater:
                 self.makeSurface()
         except BaseException:
@@ -174,7 +185,7 @@ class SegmentWriter:
         removed, self._removedSurfaces = self._removedSurfaces, None
         if removed is None or removed.segmentationNode.GetScene() is None:
             return
-        if not surface.show(removed.segmentationNode.GetSegmentation(), removed.unchanged):
+        if not surface.show(removed.segmentationNode.GetSegmentation(), removed.stillTrue()):
             raise WriteError(
                 f"The surface of '{removed.segmentationNode.GetName()}' could not be made; look into the application "
                 "log, and press Show 3D to try again."
@@ -212,7 +223,8 @@ class SegmentWriter:
         before = labelmapTime(segment)
         # Setting takes the logic two steps; without this a shown surface would be made after each of them.
         if segmentation.ContainsRepresentation(SURFACE):
-            self._removedSurfaces = _RemovedSurfaces(segmentationNode, self._surfacesOfOthers(segmentation, segmentId))
+            others = self._surfacesOfOthers(segmentation, segmentId)
+            self._removedSurfaces = _RemovedSurfaces(segmentationNode, others, {})
             segmentation.RemoveRepresentation(SURFACE)
         if self.masking:
             # The logic protects by masking only what lies within the image that it is given.
@@ -351,6 +363,11 @@ def labelmapTime(segment) -> int:
     """When the label map of a segment was changed last, 0 without one."""
     labelmap = segment.GetRepresentation(LABELMAP)
     return labelmap.GetMTime() if labelmap else 0
+
+
+def labelmapTimes(segmentation) -> dict[str, int]:
+    """`labelmapTime` by segment ID."""
+    return {i: labelmapTime(segmentation.GetSegment(i)) for i in segmentation.GetSegmentIDs()}
 
 
 def _replace(segmentation, segmentId: str, modifier, packed: PackedMask) -> bool:
