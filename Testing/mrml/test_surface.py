@@ -95,8 +95,12 @@ def volumeInside(polyData) -> float:
     return np.einsum("ni,ni->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
 
 
-def touching(segmentationNode, volumeNode) -> list[str]:
+SMOOTHING = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
+
+
+def touching(segmentationNode, volumeNode, smoothing: str) -> list[str]:
     """Two segments of one label map, one beside the other, shown in 3D; gives their IDs."""
+    segmentationNode.GetSegmentation().SetConversionParameter(SMOOTHING, smoothing)
     segmentation, half = segmentationNode.GetSegmentation(), halfOfTheScan()
     array = np.zeros_like(half)
     array[4:-4, 4:-4, 4:-4] = 1
@@ -109,21 +113,25 @@ def touching(segmentationNode, volumeNode) -> list[str]:
     return ids
 
 
+@pytest.mark.parametrize("smoothing", ["0.5", "0.8"], ids=["as chosen", "as the user set it"])
 @pytest.mark.parametrize(
     "matrix", [GEOMETRIES["straight"], np.diag([0.8, 0.7, 2.5, 1.0])], ids=["straight", "mirrored"]
 )
-def test_segments_that_touch_have_no_triangle_inside_out(mrmlScene, matrix):
+def test_segments_that_touch_have_no_triangle_inside_out(mrmlScene, matrix, smoothing):
     """vtkSurfaceNets3D turns those of the larger label that touch the other one."""
     volumeNode = addVolume(mrmlScene, matrix)
-    segmentationNode = scene.createSegmentation(volumeNode)
-    for segmentId in touching(segmentationNode, volumeNode):
-        polyData = shownSurface(segmentationNode, segmentId)
-        array = voxels(segmentationNode, segmentId, volumeNode)
-        alone = made(segmentationNode, volumeNode, BoxMask(array, (0, 0, 0), array.shape)).polyData
-        assert abs(volumeInside(polyData)) == pytest.approx(abs(volumeInside(alone)), rel=1e-4) == volumeOf(polyData)
-        np.testing.assert_allclose(pointsOf(polyData), pointsOf(alone), atol=1e-3)
-        normals = [vtk_to_numpy(one.GetPointData().GetNormals()) for one in (polyData, alone)]
+    segmentationNode, apart = scene.createSegmentation(volumeNode), scene.createSegmentation(volumeNode)
+    for segmentId in touching(segmentationNode, volumeNode, smoothing):
+        apart.GetSegmentation().CopyConversionParameters(segmentationNode.GetSegmentation())
+        addSegment(apart, volumeNode, segmentId, voxels(segmentationNode, segmentId, volumeNode))
+        assert surface.make(apart.GetSegmentation())
+        both, alone = shownSurface(segmentationNode, segmentId), shownSurface(apart, segmentId)
+        assert volumeInside(both) == pytest.approx(volumeInside(alone), rel=1e-4)
+        assert abs(volumeInside(both)) == pytest.approx(volumeOf(both), rel=1e-4)
+        np.testing.assert_allclose(pointsOf(both), pointsOf(alone), atol=1e-3)
+        normals = [vtk_to_numpy(one.GetPointData().GetNormals()) for one in (both, alone)]
         np.testing.assert_allclose(*normals, atol=1e-3)
+        apart.GetSegmentation().RemoveAllSegments()
 
 
 def test_surfaces_of_the_user_are_not_touched(mrmlScene, volumeNode, segmentationNode, writer):

@@ -28,6 +28,8 @@ surface nets, which show steps). Of cuts at 2, 4 and 8 and blurs of 0.7 to 1.2 c
 pictures of the sample CT."""
 
 _TRIANGLE = 3
+_LABELS = "BoundaryLabels"
+"""Cell array of the two labels that each triangle of vtkSurfaceNets3D lies between."""
 
 
 class MaskSurface(NamedTuple):
@@ -117,21 +119,21 @@ def shade(segmentation) -> None:
     Where segments of one label map touch, it has the triangles of the one with the larger label turned inside out: dark
     rims would show, and its volume would be wrong for whoever measures it, as Segment Statistics does.
     """
-    if not scene.makesChosenSurfaces(segmentation) or segmentation.GetSourceRepresentationName() == SURFACE:
+    if segmentation.GetSourceRepresentationName() == SURFACE:
         return
     for segmentId in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segmentId)
         polyData = segment.GetRepresentation(SURFACE)
-        if polyData is not None and polyData.GetPointData().GetNormals() is None:
-            _turnOutward(polyData, segment.GetLabelValue())
+        labels = polyData.GetCellData().GetArray(_LABELS) if polyData is not None else None
+        if labels is not None and polyData.GetPointData().GetNormals() is None:
+            _turnOutward(polyData, labels, segment.GetLabelValue())
             _shade(polyData)
 
 
-def _turnOutward(polyData, value: int) -> None:
+def _turnOutward(polyData, labels, value: int) -> None:
     """Turn round the triangles that vtkSurfaceNets3D made as seen from a label beside, which it names first."""
-    labels = polyData.GetCellData().GetArray("BoundaryLabels")
-    if labels is None or polyData.GetPolys().IsHomogeneous() != _TRIANGLE:
-        return
+    if polyData.GetPolys().IsHomogeneous() != _TRIANGLE:
+        return  # there is nothing in it
     isInward = vtk_to_numpy(labels)[:, 0] != value
     if isInward.any():
         corners = vtk_to_numpy(polyData.GetPolys().GetConnectivityArray()).reshape(-1, _TRIANGLE)
