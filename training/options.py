@@ -16,9 +16,9 @@ from training.paths import TEACHER
 TEACHER_WIDTHS = (16, 32, 64, 128)
 STUDENT_WIDTHS = {"student-100k": (5, 10, 20, 30), "student-30k": (4, 6, 12, 13)}
 ASSISTANT_WIDTHS = (9, 18, 36, 62)
+"""Widths of the networks by level: the students with at most 100,000 and 30,000 parameters."""
 WINDOW = (80, 112, 128)
 """Voxels of a training volume along S, A, R; multiply-accumulates are stated for it."""
-"""Widths of the networks by level: the students with at most 100,000 and 30,000 parameters."""
 
 
 def _require_least(settings: Any, least: int, *names: str) -> None:
@@ -40,8 +40,11 @@ class AugmentRanges:
     offset: float = 0.08
     """Of the half window: 0.05 is 10 HU."""
     gain: float = 0.12
+    """Relative change of contrast: 0.12 is from 0.88 to 1.12 times."""
     gamma: float = 0.2
+    """Of the logarithm of the exponent by which gray values are bent."""
     noise: float = 0.08
+    """Largest standard deviation, of the half window: 0.08 is 16 HU."""
     noisy: float = 0.4
     """Share of views with noise."""
     blurred: float = 0.25
@@ -57,25 +60,33 @@ class ViewRanges:
     stretch: float = 0.08
     """By axis, beside the scale."""
     degrees: float = 10.0
+    """Largest turn about each axis."""
     shift_mm: float = 45.0
     """Of the view's middle around the liver's, along each axis."""
     bend_mm: float = 5.0
     """Largest standard deviation of the elastic displacement."""
     bend_length_mm: float = 60.0
+    """Distance of the nodes of the elastic displacement."""
     contrast: tuple[float, float] = (0.75, 1.35)
     """Factor of the contrast of soft tissue, as other phases have it."""
     offset_hu: float = 15.0
+    """Largest HU that all voxels are moved by."""
     densities: float = 0.35
     """Share of views with another density of the liver."""
     density_hu: tuple[float, float] = (-60.0, 35.0)
+    """What is added to the liver then."""
     tumors: float = 0.3
+    """Share of views with drawn tumors."""
     tumor_mm: tuple[float, float] = (4.0, 55.0)
     """Radii."""
     thick: float = 0.4
+    """Share of views with thick slices."""
     slice_mm: tuple[float, float] = (3.5, 8.0)
+    """Their thickness."""
     cut: float = 0.3
     """Share of views in which the scan begins late; and as many in which it ends early."""
     round_fields: float = 0.15
+    """Share of views in a round field of view."""
     effusions: float = 0.15
     """Share of views of labelled scans with fluid, and partly collapsed lung, instead of lung beside the liver."""
 
@@ -109,9 +120,11 @@ class LoopSettings:
     """Length, rate and regularization of the training."""
 
     steps: int = 9000
+    """Updates of the student, or of the only network."""
     batch: int = 2
     """Volumes in one step over all processes."""
     rate: float = 4e-3
+    """Largest learning rate."""
     warmup: int = 200
     """Steps in which the rate rises from zero, at the start and after every growth."""
     decay: float = 1e-4
@@ -121,13 +134,18 @@ class LoopSettings:
     average: float = 0.998
     """Decay of the moving average of the weights that is validated and exported."""
     seed: int = 0
+    """Of initial weights, views and their order."""
     start: Path | None = None
     """Checkpoint, or student file (.npz), to begin from instead of random weights: its student, or its only network,
     widened where the network to train is wider (TAKD's and DGKD's assistant)."""
     log_every: int = 50
+    """Steps."""
     validate_every: int = 500
+    """Steps."""
     checkpoint_seconds: float = 120.0
+    """Time from one checkpoint to the next."""
     deterministic: bool = False
+    """The same weights again on the same machine; slower."""
 
     def __post_init__(self) -> None:
         _require_least(self, 1, "steps", "batch", "log_every", "validate_every")
@@ -148,6 +166,7 @@ class DistillSettings:
     """Distillation from larger networks."""
 
     loss: LossName = "kl"
+    """Of the student's output from the teacher's; see `training/README.md`, "Arms"."""
     weight: float = 1.0
     """Of the distillation term beside Dice + cross entropy."""
     temperature: float | None = None
@@ -187,12 +206,17 @@ class MachineSettings:
     """Handed to Lightning Fabric."""
 
     accelerator: str = "auto"
+    """cpu, cuda or mps; auto takes a GPU where there is one."""
     devices: int = 1
+    """How many of them."""
     num_nodes: int = 1
+    """How many computers."""
     strategy: str = "auto"
+    """ddp for several devices."""
     precision: str = "auto"
     """auto: bf16-mixed on a processor that has it (2x here), else 32-true; or any precision of Fabric."""
     threads: int = 2
+    """Of torch on the processor."""
     workers: int | None = None
     """Processes that draw the batches on the processor for a GPU; 0: the GPU draws them beside its steps. By default
     all processors but two where there are eight or more."""
@@ -307,8 +331,11 @@ class RealScans:
     fine_mm: float = SPACING_MM / 1.5
     """Voxel size of the fine grid."""
     hu_window: tuple[float, float] = HU_WINDOW
+    """HU that become -1 and 1."""
     seed: int = 0
+    """Of the split and the volumes."""
     workers: int = 2
+    """Processes at a time."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -349,6 +376,7 @@ class SynthesisConfig(RealScans):
     shape: tuple[int, int, int] = WINDOW
     """Voxels of a volume along S, A, R."""
     spacing_mm: float = SPACING_MM
+    """Voxel size of the volumes."""
     picture: Path | None = None
     """Write a contact sheet of the first volumes here."""
     effects: Effects = Effects()
@@ -381,9 +409,11 @@ class Roles:
     """Widths of the three roles and the frozen teachers."""
 
     student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
+    """Channels on each level of the student; 4 6 12 13 for the 30k."""
     assistant_widths: tuple[int, ...] = ASSISTANT_WIDTHS
     """Of TAKD's and DGKD's assistant; GTAN's grows to the teacher's widths."""
     teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
+    """The same of the teacher."""
     teacher: tuple[Path, ...] = ()
     """Checkpoints of trained teachers, or single networks as .safetensors; several are averaged."""
     teacher_steps: int | None = None
@@ -397,7 +427,10 @@ class Fit:
     stage: First[
         Literal["teacher", "student", "kd", "takd", "dgkd", "gtan", "mskd", "boundary", "contrast", "mutual", "all"]
     ]
-    """all: a teacher, then GTAN with its student, then export and, given --cases, evaluation."""
+    """teacher, student: on labels alone. kd: a student from --teacher. takd, dgkd: with an assistant trained first.
+    gtan: with one that grows beside it. mskd, boundary, contrast: kd with a term on features.
+    mutual: two students that learn from each other, too.
+    all: a teacher, then gtan, then export and, given --cases, evaluation."""
     run: Path = Path("runs/run")
     """Folder of the run: settings, checkpoint, log."""
     name: str = "student"
@@ -420,6 +453,7 @@ class Pseudolabel:
     exclude: tuple[str, ...] = ()
     """Names to leave out, besides the held-out cases, which have a human label."""
     output: Path = Path("runs/labels")
+    """Folder of the masks."""
 
 
 @dataclass(frozen=True)
@@ -429,14 +463,17 @@ class Ablate:
     cases: tuple[str, ...]
     """CT=MASK or CT=MASK:LABEL that no step has seen."""
     arms: tuple[str, ...] = ("student", "kd", "takd", "dgkd", "gtan", "gtan-fresh", "kd:dist", "gtan:dist")
+    """Stages of `fit`, with a loss behind a colon (kd:mse), and what `ablate` alone knows; see `training/README.md`."""
     students: tuple[str, ...] = ("student-100k", "student-30k")
     """Known names, or widths like 5-10-20-30."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    """Each arm is trained once with each."""
     starts: tuple[Path, ...] = ()
     """A checkpoint for each student that all its arms begin from; without, they begin from random weights."""
     also: tuple[str, ...] = ()
     """LABEL=CHECKPOINT of finished students to show in the table, too, as those that are bundled."""
     folder: Path = Path("runs/ablation")
+    """Of runs, `table.md`, `table.json` and the plot."""
     roles: Flat[Roles] = field(default_factory=Roles)
     training: Flat[Config] = field(default_factory=Config)
 
@@ -453,6 +490,7 @@ class CrossValidate:
     arm: str = "student"
     """As in `ablate`."""
     folder: Path = Path("runs/cross-validation")
+    """Of runs, `table.md` and `table.json`."""
     roles: Flat[Roles] = field(default_factory=Roles)
     training: Flat[Config] = field(default_factory=Config)
 
@@ -462,9 +500,11 @@ class Average:
     """The mean of the weights of runs that began from one network (`--start`)."""
 
     checkpoints: First[tuple[Path, ...]]
+    """Of runs that differ in the seed alone, and, if wanted, of the network that they began from."""
     run: Path = Path("runs/average")
     """Folder of the new checkpoint."""
     role: str = "student"
+    """Which network of the checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -479,7 +519,9 @@ class Designs:
     designs: tuple[str, ...] = ()
     """Names in `studies/design_plan.py`; by default all. Give --bank one folder for each of their grids."""
     seeds: tuple[int, ...] = (0, 1)
+    """Each design is trained once with each."""
     folder: Path = Path("runs/designs")
+    """Of runs, table and plot."""
     rounds: int = 9
     """Timed forward passes of each design on each engine."""
     training: Flat[Config] = field(default_factory=Config)
@@ -497,7 +539,9 @@ class EffectStudy:
     groups: tuple[str, ...] = ()
     """Names in `studies/effect_groups.py`; by default all."""
     seeds: tuple[int, ...] = (0, 1)
+    """Each run is trained once with each."""
     folder: Path = Path("runs/effects")
+    """Of runs, table and plot."""
     conditions: tuple[str, ...] = (
         "fatty liver",
         "large hypodense tumor",
@@ -527,7 +571,9 @@ class Evaluate:
     cases: tuple[str, ...] = ()
     """CT=MASK or CT=MASK:LABEL."""
     engines: tuple[Literal["numpy", "torch"], ...] = ("numpy",)
+    """torch needs PyTorch; both should agree."""
     output: Path = Path("runs/evaluation.csv")
+    """CSV of all cases; a summary comes beside it."""
     picture: Path | None = None
     """Also a picture of every case with both outlines."""
     bundled: bool = False
@@ -563,6 +609,7 @@ class Calibrate:
     fit: tuple[str, ...]
     """Names of the cases to fit the temperature on; the others show whether it helps."""
     output: Path = Path("runs/calibration/student.json")
+    """JSON, for `export --calibration`."""
     picture: Path | None = None
     """The reliability diagram; by default beside `output` (.png)."""
 
@@ -572,7 +619,9 @@ class Export:
     """Write a student file and its card from a checkpoint; checks that both engines agree with the network."""
 
     checkpoint: First[Path]
+    """Of a finished run, or its best.pt."""
     name: str = "student"
+    """Of the student and its files; student-100k and student-30k are bundled."""
     output: Path | None = None
     """Folder of the student file; by default that of the checkpoint."""
     role: str | None = None
@@ -594,7 +643,9 @@ class Keep:
     """Write one network of a checkpoint as a file of its own, in float16 with the record of its training."""
 
     checkpoint: First[Path]
+    """Of a finished run, or its best.pt."""
     output: Path = Path(TEACHER)
+    """A .safetensors file, for `--teacher`."""
     role: str = "teacher"
     """Which network of the checkpoint."""
 
@@ -616,8 +667,11 @@ class Describe:
     """Parameters and multiply-accumulates of teacher, assistant and students."""
 
     student_widths: tuple[int, ...] = STUDENT_WIDTHS["student-100k"]
+    """Shown beside those that are bundled."""
     assistant_widths: tuple[int, ...] = ASSISTANT_WIDTHS
+    """As in `fit`."""
     teacher_widths: tuple[int, ...] = TEACHER_WIDTHS
+    """As in `fit`."""
     shape: tuple[int, int, int] = WINDOW
     """Voxels for which multiply-accumulates are stated: by default those of a training volume."""
 
@@ -630,5 +684,6 @@ class Demo:
     """The whole path on the built-in phantom alone, in about five minutes on two cores."""
 
     output: Path = Path("runs/demo")
+    """Folder of volumes, runs and student."""
     sizes: Path = DEMO_SIZES
     """TOML with the options of `synthesize` and `fit`: how many volumes, how wide, how many steps."""

@@ -1,13 +1,16 @@
 """The command line: settings from file and options, messages."""
 
+import ast
 import contextlib
 import dataclasses
 import errno
+import itertools
 from pathlib import Path
 
 import pytest
 
 from support.training_fixtures import makeBank, options, smallConfig
+from training import options as options_file
 from training.__main__ import COMMANDS, main, parse
 from training.errors import UserError
 from training.fit import checkpoint
@@ -113,6 +116,16 @@ def test_every_command_explains_itself(capsys):
 
 
 @pytest.mark.slow
+def test_every_option_says_what_it_is():
+    tree, silent = ast.parse(Path(options_file.__file__).read_text(encoding="utf-8")), []
+    for kind in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name != "Effects"):
+        for field, after in itertools.pairwise([*kind.body, ast.Pass()]):
+            nested = isinstance(field, ast.AnnAssign) and "default_factory" in ast.unparse(field)
+            if isinstance(field, ast.AnnAssign) and not nested and not isinstance(after, ast.Expr):
+                silent.append(f"{kind.name}.{field.target.id}")
+    assert silent == ["SynthesisConfig.effects"]  # whose class says what they are
+
+
 def test_an_unknown_command_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["trian"])
