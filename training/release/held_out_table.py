@@ -46,6 +46,10 @@ NOTE = (
     "empty."
 )
 
+REFERENCES = (
+    "Who made the references, and where the CTs are from (of a copy, the native resolution is that of the copy):"
+)
+
 
 def evaluate_bundled(options: Evaluate) -> None:
     """Prints and writes the table of held-out cases x bundled students x engines."""
@@ -115,7 +119,7 @@ def markdown(table: list[Line]) -> str:
     references = [f"- {case}: {maker}{origin(case)}" for case, maker in makers.items()]
     watched = [f"- {one.name}: {one.watched}" for one in held_out.HELD_OUT if one.name in makers and one.watched]
     parts = [part for pair in dict.fromkeys(map(student_and_engine, table)) for part in table_of(pair, table)]
-    parts += [NOTE, "Who made the references, and where the CTs are from (of a copy, the native resolution is that of the copy):", "\n".join(references)]
+    parts += [NOTE, REFERENCES, "\n".join(references)]
     parts += ["Never trained on, but looked at while choosing:", "\n".join(watched)] if watched else []
     return "\n\n".join(parts) + "\n"
 
