@@ -4,7 +4,7 @@ Everything here runs on the main thread and opens no window. `segment_writer` pu
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -269,12 +269,16 @@ def rememberDigest(labelmap, value: int, digest: str) -> None:
 
 def imageDigest(image) -> str:
     """Equal for images of the same voxels, whatever their grids; empty without any."""
-    return _digests.get_or_make((image.GetMTime(), image.GetExtent()), lambda: _imageDigest(image))
+    return digestOf(image)()
 
 
-def _imageDigest(image) -> str:
-    scalars = image.GetPointData().GetScalars()
-    return "" if scalars is None else f"{zlib.crc32(np.ascontiguousarray(vtk_to_numpy(scalars)).data):08x}"
+def digestOf(image) -> Callable[[], str]:
+    """`imageDigest` of an image as it is, for any thread: it reads all voxels once, 31 ms for 512x512x129."""
+    scalars, key = image.GetPointData().GetScalars(), (image.GetMTime(), image.GetExtent())
+    if scalars is None:
+        return str
+    voxels = vtk_to_numpy(scalars)  # keeps them alive
+    return lambda: _digests.get_or_make(key, lambda: f"{zlib.crc32(np.ascontiguousarray(voxels).data):08x}")
 
 
 def gridOfMask(segment) -> np.ndarray | None:

@@ -75,11 +75,23 @@ class SegmentationRequest:
         in 3D, else None."""
         node = self.chosen.segmentationNode
         place = surface.placeIn(node, self.volumeNode) if node is not None else None
+        digest = scene.digestOf(self.volumeNode.GetImageData())
 
         def work(progress: Progress, cancelled: IsCancelled) -> tuple[JobResult, MaskSurface | None]:
             found = self.job.segment(progress, cancelled)
+            digest()  # here, as the row of the mask holds it
             with memory_errors_explained():
                 return found, None if place is None else surface.ofMask(found.mask, place, cancelled)
+
+        return work
+
+    def analysis(self) -> Work:
+        """Work for any thread after which the first mask takes no network any more."""
+        digest = scene.digestOf(self.volumeNode.GetImageData())
+
+        def work(progress: Progress, cancelled: IsCancelled) -> None:
+            self.job.analyze_ahead(progress, cancelled)
+            digest()
 
         return work
 

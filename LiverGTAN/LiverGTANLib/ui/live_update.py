@@ -69,7 +69,7 @@ class LiveUpdate:
                 ),
                 "analysis": BackgroundTaskKind(
                     self._prepareAnalysis,
-                    lambda request: request.job.analyze_ahead,
+                    SegmentationRequest.analysis,
                     self._onAnalysis,
                     self._onAnalysis,
                     analyzes=True,
