@@ -2,12 +2,16 @@
 
 import sys
 import threading
+import zlib
+from types import SimpleNamespace
 
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore
 
+from LiverGTANLib.core import measurements
+from LiverGTANLib.core.segmenter import PackedMask
 from LiverGTANLib.mrml import scene, self_test
 from support.interactive_cases import letTimersFire
 from support.module_fixtures import students
@@ -142,3 +146,22 @@ def test_leaving_and_entering_keeps_everything(panel, phantom):
     assert panel.output == output and panel.ui.undoButton.enabled
     panel.segment()
     assert len(segmentations()) == 1
+
+
+def test_what_takes_long_about_a_mask_is_found_on_the_worker_thread(panel, phantom, monkeypatch):
+    """Ends of the scan and padding, the digest that hand edits are known by, and that of the CT."""
+    found = {}
+
+    def recorded(function):
+        def call(*arguments):
+            found.setdefault(function.__name__, set()).add(threading.current_thread() is threading.main_thread())
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(measurements, "cut_ends", recorded(measurements.cut_ends))
+    monkeypatch.setattr(PackedMask, "of", staticmethod(recorded(PackedMask.of)))
+    monkeypatch.setattr(scene, "zlib", SimpleNamespace(crc32=recorded(zlib.crc32)))
+    panel.segment()
+    panel.host.processEvents()
+    assert panel.output is not None and found == {"cut_ends": {False}, "of": {False}, "crc32": {False}}

@@ -199,62 +199,56 @@ def cut_ends(mask: BoxMask, ct: CtVolume) -> list[str]:
 
 def surface_at_padding(mask: BoxMask, ct: CtVolume) -> float:
     """Part of the mask's surface, 0 to 1, beside which the scan holds padding: one value, lower than that of air."""
-    reaches = [1 + round(PADDING_REACH_MM / spacing) for spacing in ct.spacing[::-1]]
-    margin = max(reaches)
-    padding = _padding_around(mask, ct.hu, margin)
-    if padding is None:
+    values = fill_values(ct.hu)
+    values = values[values < HU_WINDOW[0]]
+    if len(values):
+        values = values[(values < HIGHEST_PADDING_HU) | (values > sampled(ct.hu).min())]
+    if not len(values):
         return 0.0
-    inside = np.pad(mask.voxels.view(bool), margin)
+    reaches = [1 + round(PADDING_REACH_MM / spacing) for spacing in ct.spacing[::-1]]
+    around = _Surroundings(mask, max(reaches), ct.hu, values)
     total = padded = 0.0
-    for axis, (spacing, reach) in enumerate(zip(ct.spacing[::-1], reaches)):
-        count, beside = _faces(inside.reshape(-1), padding.reshape(-1), inside.strides[axis], reach)
+    for axis, (spacing, reach) in enumerate(zip(ct.spacing[::-1], reaches) if around.low.any() else ()):
+        count, beside = around.faces(axis, reach)
         total += (count - _voxels_at_ends(mask, axis)) / spacing
         padded += beside / spacing
     return padded / total if total else 0.0
 
 
-def _padding_around(mask: BoxMask, hu: np.ndarray, margin: int) -> np.ndarray | None:
-    """Whether voxels of the mask's box, with a margin around it, are padding; None when none is."""
-    values = fill_values(hu)
-    values = values[values < HU_WINDOW[0]]
-    if len(values):
-        values = values[(values < HIGHEST_PADDING_HU) | (values > sampled(hu).min())]
-    if not len(values):
-        return None
-    box = boxes.grown(mask.box, margin, mask.shape)
-    around = np.ascontiguousarray(hu[box])
-    found = around <= values.max()
-    found[found] = np.isin(around[found], values)
-    if not found.any():
-        return None
-    beyond = [
-        (margin - first + part.start, margin + first + n - part.stop)
-        for part, first, n in zip(box, mask.start, mask.voxels.shape)
-    ]
-    return np.pad(found, beyond)
+class _Surroundings:
+    """A mask's box with a margin around it, and the scan there. low: bool, of its shape; padding is nowhere else."""
 
+    def __init__(self, mask: BoxMask, margin: int, hu: np.ndarray, values: np.ndarray) -> None:
+        """values: those of padding."""
+        self._inside, self._hu, self._values = np.pad(mask.voxels.view(bool), margin), hu, values
+        self._first = [first - margin for first in mask.start]
+        box = boxes.grown(mask.box, margin, mask.shape)
+        self.low: np.ndarray = np.zeros(self._inside.shape, bool)
+        here = tuple(slice(part.start - first, part.stop - first) for part, first in zip(box, self._first))
+        np.less_equal(hu[box], values.max(), out=self.low[here])
 
-def _faces(inside: np.ndarray, padding: np.ndarray, step: int, reach: int) -> tuple[int, int]:
-    """Numbers of faces of a mask between flat indices `step` apart, and of those with padding within `reach` steps.
+    def faces(self, axis: int, reach: int) -> tuple[int, int]:
+        """Numbers of the mask's faces across an axis, and of those with padding within `reach` voxels outward."""
+        inside, low, step = self._inside.reshape(-1), self.low.reshape(-1), self._inside.strides[axis]
+        places = np.flatnonzero(inside[:-step] != inside[step:])
+        outward = np.where(inside[places], step, -step)
+        places -= np.minimum(outward, 0)
+        beside = np.zeros(len(places), bool)
+        for _ in range(reach):
+            places += outward
+            near = np.flatnonzero(low[places])
+            beside[near] |= self._is_padding(places[near])
+        return len(places), int(np.count_nonzero(beside))
 
-    Both arrays are boolean and have a margin as wide as the reach.
-    """
-    places = np.flatnonzero(inside[:-step] != inside[step:])
-    outward = np.where(inside[places], step, -step)
-    places -= np.minimum(outward, 0)
-    beside = np.zeros(len(places), bool)
-    for _ in range(reach):
-        places += outward
-        beside |= padding[places]
-    return len(places), int(np.count_nonzero(beside))
+    def _is_padding(self, places: np.ndarray) -> np.ndarray:
+        kji = (index + first for index, first in zip(np.unravel_index(places, self.low.shape), self._first))
+        return np.isin(self._hu[tuple(kji)], self._values)
 
 
 def _voxels_at_ends(mask: BoxMask, axis: int) -> int:
     """Number of voxels of a mask at the ends of its grid along an axis, beyond which nothing is known."""
-    ends = [
-        end for end, touches in ((0, mask.start[axis] == 0), (-1, mask.box[axis].stop == mask.shape[axis])) if touches
-    ]
-    return sum(int(np.count_nonzero(mask.voxels.take(end, axis))) for end in ends)
+    touches = (0, mask.start[axis] == 0), (-1, mask.box[axis].stop == mask.shape[axis])
+    return sum(int(np.count_nonzero(mask.voxels.take(end, axis))) for end, is_end in touches if is_end)
 
 
 def incomplete(ends: Sequence[str]) -> str:
