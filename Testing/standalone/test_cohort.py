@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from LiverGTANLib.core.volume import InputError
-from LiverGTANLib.standalone.cohort import case_list, cohort, records
+from LiverGTANLib.standalone.cohort import case_list, case_segmentation, cohort, records
 from LiverGTANLib.standalone.cohort.cases import CohortCase, find_cases
 from LiverGTANLib.standalone.cohort.plan import name_cases
 from LiverGTANLib.standalone.cohort.records import CaseRecord
@@ -426,6 +426,31 @@ def test_a_mask_that_was_edited_after_a_failure_or_interruption_stays(again, tmp
     edited = edit(tmp_path / "out" / "a.seg.nrrd", halve)
     again()
     assert (tmp_path / "out" / "a.seg.nrrd").read_bytes() == edited
+
+
+@pytest.mark.parametrize("name", ["a", "new"], ids=["edited", "put there"])
+@pytest.mark.parametrize("when", ["before its case", "within its case"])
+def test_a_mask_that_the_user_edits_or_puts_there_while_the_run_goes_on_stays(again, tmp_path, monkeypatch, name, when):
+    own, edited = tmp_path / "out" / f"{name}.seg.nrrd", []
+    write_ct(tmp_path / "in" / "new.nii.gz", 1.1)
+    module, function = (cohort, "segment_case") if when == "before its case" else (case_segmentation, "segment_file")
+    original = getattr(module, function)
+
+    def editAndGoOn(first, *arguments):
+        """first: the task or the path of a case."""
+        if name in (getattr(first, "id", ""), str(getattr(first, "name", "")).partition(".")[0]):
+            if name == "new":
+                shutil.copy(tmp_path / "out" / "a.seg.nrrd", own)
+            edited.append(edit(own, halve))
+        return original(first, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, function, editAndGoOn)
+        _, said = again("--threshold", "0.6")
+    assert len(edited) == 1 and own.read_bytes() == edited[0] and "edited by hand" in said
+    _, said = again()
+    assert own.read_bytes() == edited[0] and "edited by hand" in said
+    assert float(rowsOf(tmp_path / "out")[name]["volume_ml"]) > 0
 
 
 @pytest.mark.parametrize("name", ["bad", "c"], ids=["failed", "interrupted"])

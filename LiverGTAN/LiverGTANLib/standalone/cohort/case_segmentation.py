@@ -43,8 +43,16 @@ class CaseTask:
     @property
     def written(self) -> str | None:
         """Digest of the mask that an earlier run wrote, empty where there is no mask; see `CaseRecord.mask`."""
-        digest = self.before.mask if self.before else None
+        if self.before is None:
+            return ""  # what is there now came while the run went on
+        digest = self.before.mask
         return "" if digest is None and not self.target.exists() else digest
+
+    @property
+    def edited(self) -> CaseRecord | None:
+        """The record of a mask that the user edited or put there since it was planned to write it; None without."""
+        now = current_record(self.before or self.record(STARTED, mask=""), self.folder)
+        return now if now.state == EDITED else None
 
     def record(self, state: str, **values: Any) -> CaseRecord:
         """The case's record in this state."""
@@ -60,7 +68,7 @@ def segment_case(task: CaseTask, engine: Engine) -> CaseRecord:
     """Write mask, picture and record; whatever fails is said in the record, which is returned too.
 
     The record is there before the mask: what is found without its end was interrupted, and is done again. A mask that
-    was edited since the run began is the user's: it stays, and so does its record.
+    was edited since the run began is the user's, and so is one that was put there: it stays.
     """
     if not (task.folder / records.FOLDER).is_dir():  # the run made it: this is another disk, and results would be lost
         return failed(
@@ -68,16 +76,20 @@ def segment_case(task: CaseTask, engine: Engine) -> CaseRecord:
         )
     written = task.written
     try:
-        if task.before and (now := current_record(task.before, task.folder)).state == EDITED:
+        now = task.edited
+        if now and task.before:
             return now
-        require_unprotected([task.target])
+        if not now:
+            require_unprotected([task.target])
         task.record(STARTED, mask=written).write(task.folder)
-        record = _segment(task, engine)
+        record = now or _segment(task, engine)
     except EXPECTED as error:
         record = failed(task, sentence(error), written)
     except Exception as error:  # one CT must not end the run of all others
         logger.exception("%s could not be segmented.", task.case.input)
         record = failed(task, f"unexpected {type(error).__name__} ({error}); please report it", written)
+    if record.state == EDITED:
+        return record
     try:
         record.write(task.folder)
     except OSError as error:
@@ -111,6 +123,8 @@ def _segment(task: CaseTask, engine: Engine) -> CaseRecord:
     except OSError as error:
         logger.warning("%s", error)
         report = {**report, "notes": [*report["notes"], f"The page lacks its picture: {sentence(error)}"]}
+    if now := task.edited:
+        return now
     task.record(STARTED).write(task.folder)  # from here on the mask may be another than that of the earlier run
     said = write_mask(task.target, result.mask, source, engine.student)
     report = {**report, "notes": [*report["notes"], *said]}

@@ -95,6 +95,7 @@ def _follow(plan: Plan, options: CohortOptions, engine: Engine) -> dict[str, Cas
     finally:
         _remove_partial_files(folder)
         _write_overview(folder, plan, found)
+    _tell_of_edited(record for name, record in found.items() if name not in plan.done)
     return found
 
 
@@ -123,14 +124,18 @@ def _announce(plan: Plan, suffix: str, repeated: int, of_several_ids: list[str])
         _note(f"{len(plan.done)} of {counted(len(plan.order), 'case is', 'cases are')} done already.")
     for reason, ids in plan.again.items():
         _note(f"{counted(len(ids), 'case is', 'cases are')} done again ({_first(ids)}): {reason}.")
-    if edited := [record.id for record in plan.done.values() if record.state == EDITED]:
+    _tell_of_edited(plan.done.values())
+    if other := [record.output for record in plan.done.values() if record.output != f"{record.id}{suffix}"]:
+        _note(f"{_first(other)}: not written anew as {suffix}, for what was edited stays.")
+
+
+def _tell_of_edited(found: Iterable[CaseRecord]) -> None:
+    if edited := [record.id for record in found if record.state == EDITED]:
         masks = counted(len(edited), "mask was", "masks were")
         _note(
             f"{masks} edited by hand ({_first(edited)}): left as found, and the volume measured anew. "
             "Move or delete the file of a mask to have its CT segmented again."
         )
-    if other := [record.output for record in plan.done.values() if record.output != f"{record.id}{suffix}"]:
-        _note(f"{_first(other)}: not written anew as {suffix}, for what was edited stays.")
 
 
 def _first(ids: list[str]) -> str:
