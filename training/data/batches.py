@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -27,14 +28,23 @@ class TrainingBatch:
     weights: torch.Tensor
     labelled: torch.Tensor
 
-    def to(self, device: torch.device) -> TrainingBatch:
-        """The batch on a device."""
-        parts = (self.image, self.label, self.weights, self.labelled)
-        return TrainingBatch(*(part.to(device, non_blocking=True) for part in parts))
 
-    def pin_memory(self) -> TrainingBatch:
-        """The batch in memory from which a GPU copies while it computes; `DataLoader` asks for it."""
-        return TrainingBatch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+class DrawnBatch(NamedTuple):
+    """What is drawn of a batch: image and label (B1DHW) and labelled as `TrainingBatch` has them."""
+
+    image: torch.Tensor
+    label: torch.Tensor
+    labelled: torch.Tensor
+
+    def compact(self) -> DrawnBatch:
+        """The same in half precision, which is finer than a CT's noise (0.2 HU): the way from a process to another
+        takes longer than a step if float32 and weights travel, too."""
+        return DrawnBatch(self.image.half(), self.label.half(), self.labelled)
+
+    def on(self, device: torch.device) -> TrainingBatch:
+        """The batch on a device, in float32."""
+        image, label, labelled = (part.to(device, non_blocking=True).float() for part in self)
+        return TrainingBatch(image, label, voxel_weights(label), labelled)
 
 
 class Batches:
@@ -46,6 +56,10 @@ class Batches:
 
     def at(self, step: int) -> TrainingBatch:
         """This process's share of the batch of a step. Raises FileNotFoundError when the data were removed."""
+        return self.drawn(step).on(self.device)
+
+    def drawn(self, step: int) -> DrawnBatch:
+        """`at` without the weights."""
         self.data.still_there()
         size, seed = self.config.loop.batch, self.config.loop.seed
         positions = range(step * size, (step + 1) * size)[self.rank :: self.world]
@@ -55,7 +69,7 @@ class Batches:
         layout = torch.channels_last_3d if self.device.type == "cpu" else torch.contiguous_format
         image = torch.stack(images)[:, None].contiguous(memory_format=layout)
         known = torch.tensor(labelled, dtype=torch.float32, device=self.device)
-        return TrainingBatch(image, label, voxel_weights(label), known)
+        return DrawnBatch(image, label, known)
 
 
 class BatchesByStep(Dataset):
@@ -69,17 +83,18 @@ class BatchesByStep(Dataset):
         """The batches, of this process."""
         return Batches(self.config, self.rank, self.world)
 
-    def __getitem__(self, step: int) -> TrainingBatch | Exception:
-        """The batch, or what its preparation raised: `DataLoader` would raise it with a traceback in its message."""
+    def __getitem__(self, step: int) -> DrawnBatch | Exception:
+        """The batch in half precision, or what its preparation raised, which `DataLoader` would raise with a traceback
+        in its message."""
         try:
-            return self.batches.at(step)
+            return self.batches.drawn(step).compact()
         except Exception as error:
             return error
 
 
 def drawn_by_processes(
     dataset: BatchesByStep, steps: range, processes: int, prepare: Callable[[int], None]
-) -> Iterator[TrainingBatch | Exception]:
+) -> Iterator[DrawnBatch | Exception]:
     """The batches of the steps in their order, each from one of so many processes, each of which calls `prepare`."""
     loader = DataLoader(
         dataset,

@@ -153,7 +153,7 @@ def take_steps(planned: Sequence[Planned], fabric: Fabric, validate: Validate) -
         ]
         while batches.step < steps and not machine.any_process(stop.received, fabric):
             step, before = batches.step, time_spent()
-            batch = batches.next().to(fabric.device)
+            batch = batches.next()
             known = runs[0].teacher_outputs(batch, features)
             shared = since(before)
             for run, log in zip(runs, logs, strict=True):
@@ -377,7 +377,7 @@ class Prefetcher:
         for batch in drawn_by_processes(dataset, steps, self.processes, machine.prepare_drawing):
             if isinstance(batch, Exception):
                 raise batch
-            yield batch
+            yield batch.on(self.fabric.device)
 
     def _from_threads(self) -> Generator[TrainingBatch]:
         source = Batches(self.config, self.fabric.global_rank, self.fabric.world_size, self.fabric.device)

@@ -224,7 +224,9 @@ def test_batches_drawn_by_processes_are_the_same_and_what_fails_there_is_raised(
     dataset, alone = BatchesByStep(config, 0, 1), Batches(config, 0, 1)
     drawn = drawn_by_processes(dataset, range(3, 40), 1, machine.prepare_drawing)
     for step in (3, 4):
-        assert torch.equal(next(drawn).image, alone.at(step).image)
+        batch, expected = next(drawn).on(torch.device("cpu")), alone.at(step)
+        assert torch.allclose(batch.image, expected.image, atol=5e-4)  # half precision on the way
+        assert torch.equal(batch.weights, expected.weights)
     bank.rename(tmp_path / "elsewhere")
     assert any(isinstance(batch, FileNotFoundError) and str(bank) in str(batch) for batch in drawn)
 
