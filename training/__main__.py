@@ -21,6 +21,7 @@ from training.errors import UserError
 COMMANDS: dict[str, tuple[type, str]] = {
     "synthesize": (options.SynthesisConfig, "training.synthesis.build:synthesize"),
     "pack": (options.Pack, "training.synthesis.pack:pack"),
+    "soften": (options.Soften, "training.studies.soft_labels:soften"),
     "fit": (options.Fit, "training.workflows:fit"),
     "pseudolabel": (options.Pseudolabel, "training.studies.pseudolabels:pseudolabel"),
     "evaluate": (options.Evaluate, "training.workflows:evaluate"),

@@ -356,6 +356,24 @@ class Pack(RealScans):
 
 
 @dataclass(frozen=True)
+class Soften:
+    """Replace the labels of packed scans by soft ones: what teachers of a finer grid answer, mixed with the labels."""
+
+    teacher: First[tuple[str, ...]]
+    """Checkpoints (.pt, .pt:ROLE) or single networks (.safetensors); the mean of their probabilities counts."""
+    scans: Path = Path("runs/scans")
+    """Folder made by `pack`, of the teachers' grid (`pack --fine-mm`)."""
+    output: Path = Path("runs/scans-soft")
+    """Folder of the scans with soft labels; it must not be there."""
+    share: float = 0.5
+    """Of the teachers, where there is a label; where there is none, they decide alone."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError("share is a share: give a number from 0 to 1.")
+
+
+@dataclass(frozen=True)
 class SynthesisConfig(RealScans):
     """A bank of training volumes made of tissue maps and real CTs."""
 

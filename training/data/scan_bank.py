@@ -150,6 +150,12 @@ def write(path: Path, scans: Iterator[ScanToStore], about: dict[str, Any]) -> Sc
     return ScanBank(path)
 
 
+def hu_of(image_u8: np.ndarray, hu_window: tuple[float, float]) -> np.ndarray:
+    """HU (float32) of a stored image."""
+    low, high = hu_window
+    return image_u8 * np.float32((high - low) / 255) + np.float32(low)
+
+
 def _store(folder: Path, scan: ScanToStore, hu_window: tuple[float, float]) -> ScanRecord:
     low, high = hu_window
     image = np.round((np.clip(scan.hu.astype(np.float32), low, high) - low) * (255 / (high - low))).astype(np.uint8)

@@ -1,0 +1,91 @@
+"""Soft labels of a scan bank, from teachers on its own, finer grid: students of coarser cells learn from them.
+
+The teachers see each scan as it is, whole and in eight positions of the grid, and the students views of it with
+disease, noise and cuts: the answers are taken once, so a step costs no more than one on labels. After the distillation
+of soft targets (Hinton et al. 2015, at temperature 1) and the noisy student (Xie et al. 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from LiverGTANLib.core.volume import AIR
+from LiverGTANLib.core.weight_file import Student
+from training import command_line
+from training.code_version import commit
+from training.data import scan_bank
+from training.data.scan_bank import ScanBank, ScanToStore
+from training.errors import UserError
+from training.evaluation import evaluate
+from training.options import Soften
+from training.studies.pseudolabels import ShiftAveragedEngine, digest
+
+SURE = 0.02
+"""Probabilities so close to 0 or 1 count as such, because whatever is above 0 is weighed as the surroundings of a liver."""
+
+
+def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
+    """Writes the scan bank with soft labels and returns it; one line a scan.
+
+    Raises UserError for teachers of another grid or no teacher, BankError where something lies at the output.
+    """
+    if not options.teacher:
+        raise UserError("Name at least one teacher: a checkpoint, or a network that `keep` wrote.")
+    bank, teachers = ScanBank(options.scans), [evaluate.model(path) for path in options.teacher]
+    for path, teacher in zip(options.teacher, teachers, strict=True):
+        require_grid(path, teacher, bank)
+    about = {name: value for name, value in bank.about.items() if name not in ("scans", "format", "axes")} | {
+        "git": commit(),
+        "soft_labels": {
+            "teachers": [{"widths": list(one.widths), "weights_sha256": digest(one)} for one in teachers],
+            "share": options.share,
+            "scans_sha256": bank.digest(),
+            "command": command_line.command("soften", options),
+        },
+    }
+    return scan_bank.write(options.output, softened(bank, teachers, options.share, report), about)
+
+
+def require_grid(path: str, teacher: Student, bank: ScanBank) -> None:
+    """Raises UserError for a teacher of other cells or another HU window than the scans have."""
+    ours = (bank.spacing_mm, *bank.hu_window)
+    theirs = tuple(map(float, (teacher.spacing_mm, *teacher.hu_window)))
+    if ours != theirs:
+        cells, low, high = theirs
+        raise UserError(
+            f"The teacher {path} was trained on cells of {cells:g} mm from {low:g} to {high:g} HU, and {bank.path} has "
+            f"cells of {ours[0]:g} mm from {ours[1]:g} to {ours[2]:g} HU; pack the scans on its grid (--fine-mm)."
+        )
+
+
+def softened(
+    bank: ScanBank, teachers: list[Student], share: float, report: Callable[[str], None]
+) -> Iterator[ScanToStore]:
+    """The scans one by one with soft labels."""
+    engines = [ShiftAveragedEngine(teacher) for teacher in teachers]
+    for number, record in enumerate(bank.records):
+        image, label = bank.arrays(number)
+        found = mean_probability(image, engines)
+        if label is not None:
+            known = label.astype(np.float32) / 255
+            report(
+                f"{record.name}: {np.abs(found - known).sum() / max(known.sum(), 1):.4f} of the label's volume moved"
+            )
+            found = share * found + (1 - share) * known
+        else:
+            report(f"{record.name}: {found.sum() * bank.spacing_mm**3 / 1000:.0f} mL")
+        soft = np.round(255 * found).astype(np.uint8)
+        hu = scan_bank.hu_of(image, bank.hu_window)
+        yield ScanToStore(record.name, record.patient, record.weight, record.content, hu, soft)
+
+
+def mean_probability(image_u8: np.ndarray, engines: list[ShiftAveragedEngine]) -> np.ndarray:
+    """Liver probability (D, H, W) of a stored image, the mean of the teachers'."""
+    multiple = engines[0].student.multiple
+    image = np.full([-(-n // multiple) * multiple for n in image_u8.shape], AIR, np.float32)
+    inside = tuple(slice(0, n) for n in image_u8.shape)
+    image[inside] = image_u8 / np.float32(127.5) - 1
+    found = sum(1 / (1 + np.exp(-engine.forward(image)[inside])) for engine in engines) / np.float32(len(engines))
+    return np.where(found < SURE, 0, np.where(found > 1 - SURE, 1, found)).astype(np.float32)
