@@ -167,8 +167,8 @@ def _store(folder: Path, scan: ScanToStore, hu_window: tuple[float, float]) -> S
 
 
 def middle(label: np.ndarray | None) -> tuple[float, float, float] | None:
-    """The middle of the liver's box in voxels."""
-    if label is None or not label.any():
+    """The middle of the liver's box in voxels; None without a voxel that is liver for the larger part."""
+    if label is None or not (label > 127).any():
         return None
     ranges = [np.flatnonzero((label > 127).any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
     return triple(float(r[0] + r[-1]) / 2 for r in ranges)

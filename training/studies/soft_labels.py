@@ -23,7 +23,7 @@ from training.options import Soften
 from training.studies.pseudolabels import ShiftAveragedEngine, digest
 
 SURE = 0.02
-"""Probabilities so close to 0 or 1 count as such, because whatever is above 0 is weighed as the surroundings of a liver."""
+"""Probabilities so close to 0 or 1 count as such: whatever is above 0 is weighed as the surroundings of a liver."""
 
 
 def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
