@@ -18,34 +18,48 @@ from training.code_version import commit
 from training.data import scan_bank
 from training.data.scan_bank import ScanBank, ScanToStore
 from training.errors import UserError
-from training.evaluation import evaluate
+from training.evaluation import evaluate, picture
 from training.options import Soften
 from training.studies.pseudolabels import ShiftAveragedEngine, digest
 
 SURE = 0.02
 """Probabilities so close to 0 or 1 count as such: whatever is above 0 is weighed as the surroundings of a liver."""
 
+EVERY = (slice(None, None, 2),) * 3
+"""Voxels of the picture."""
+Column = tuple[str, np.ndarray, np.ndarray]
+"""Name, image and liver fraction of a scan in the picture."""
+
 
 def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
-    """Writes the scan bank with soft labels and returns it; one line a scan.
+    """Writes the scan bank with soft labels, and a picture of scans without label, and returns it; one line a scan.
 
-    Raises UserError for teachers of another grid or no teacher, BankError where something lies at the output.
+    Raises UserError for no teacher, one of another grid or unknown scans, BankError where something is at the output.
     """
     if not options.teacher:
         raise UserError("Name at least one teacher: a checkpoint, or a network that `keep` wrote.")
     bank, teachers = ScanBank(options.scans), [evaluate.model(path) for path in options.teacher]
     for path, teacher in zip(options.teacher, teachers, strict=True):
         require_grid(path, teacher, bank)
+    names = [record.name for record in bank.records]
+    unknown = sorted(set(options.unsure) - set(names))
+    if unknown:
+        raise UserError(f"--unsure names {', '.join(unknown)}; the scans are {', '.join(names)}.")
     about = {name: value for name, value in bank.about.items() if name not in ("scans", "format", "axes")} | {
         "git": commit(),
         "soft_labels": {
             "teachers": [{"widths": list(one.widths), "weights_sha256": digest(one)} for one in teachers],
             "share": options.share,
+            "unsure": list(options.unsure),
             "scans_sha256": bank.digest(),
             "command": command_line.command("soften", options),
         },
     }
-    return scan_bank.write(options.output, softened(bank, teachers, options.share, report), about)
+    engines, columns = [ShiftAveragedEngine(teacher) for teacher in teachers], list[Column]()
+    written = scan_bank.write(options.output, softened(bank, engines, options, columns, report), about)
+    if columns:
+        picture.sheet(columns, options.output.with_name(f"{options.output.name}.png"))
+    return written
 
 
 def require_grid(path: str, teacher: Student, bank: ScanBank) -> None:
@@ -61,24 +75,40 @@ def require_grid(path: str, teacher: Student, bank: ScanBank) -> None:
 
 
 def softened(
-    bank: ScanBank, teachers: list[Student], share: float, report: Callable[[str], None]
+    bank: ScanBank,
+    engines: list[ShiftAveragedEngine],
+    options: Soften,
+    columns: list[Column],
+    report: Callable[[str], None],
 ) -> Iterator[ScanToStore]:
-    """The scans one by one with soft labels."""
-    engines = [ShiftAveragedEngine(teacher) for teacher in teachers]
+    """The scans one by one, so that one is in memory; columns: gets a sketch of each without label, for the picture."""
     for number, record in enumerate(bank.records):
         image, label = bank.arrays(number)
-        found = mean_probability(image, engines)
-        if label is not None:
-            known = label.astype(np.float32) / 255
-            report(
-                f"{record.name}: {np.abs(found - known).sum() / max(known.sum(), 1):.4f} of the label's volume moved"
-            )
-            found = share * found + (1 - share) * known
+        if record.name in options.unsure:
+            report(f"{record.name}: as it was")
+            soft = label
         else:
-            report(f"{record.name}: {found.sum() * bank.spacing_mm**3 / 1000:.0f} mL")
-        soft = np.round(255 * found).astype(np.uint8)
+            found = mean_probability(image, engines)
+            report(f"{record.name}: {change(found, label, bank.spacing_mm)}")
+            if label is None:
+                columns.append((record.name, scaled(image[EVERY]), found[EVERY].copy()))
+            known, share = (0, 1) if label is None else (label.astype(np.float32) / 255, options.share)
+            soft = np.round(255 * (share * found + (1 - share) * known)).astype(np.uint8)
         hu = scan_bank.hu_of(image, bank.hu_window)
         yield ScanToStore(record.name, record.patient, record.weight, record.content, hu, soft)
+
+
+def change(found: np.ndarray, label_u8: np.ndarray | None, spacing_mm: float) -> str:
+    """The volume that teachers find where there is no label, else how much of it they see elsewhere."""
+    if label_u8 is None:
+        return f"{found.sum() * spacing_mm**3 / 1000:.0f} mL"
+    known = label_u8.astype(np.float32) / 255
+    return f"differs by {np.abs(found - known).sum() / max(known.sum(), 1):.4f} of the label's volume"
+
+
+def scaled(image_u8: np.ndarray) -> np.ndarray:
+    """A stored image in [-1, 1], float32."""
+    return image_u8 / np.float32(127.5) - 1
 
 
 def mean_probability(image_u8: np.ndarray, engines: list[ShiftAveragedEngine]) -> np.ndarray:
@@ -86,6 +116,6 @@ def mean_probability(image_u8: np.ndarray, engines: list[ShiftAveragedEngine]) -
     multiple = engines[0].student.multiple
     image = np.full([-(-n // multiple) * multiple for n in image_u8.shape], AIR, np.float32)
     inside = tuple(slice(0, n) for n in image_u8.shape)
-    image[inside] = image_u8 / np.float32(127.5) - 1
+    image[inside] = scaled(image_u8)
     found = sum(1 / (1 + np.exp(-engine.forward(image)[inside])) for engine in engines) / np.float32(len(engines))
     return np.where(found < SURE, 0, np.where(found > 1 - SURE, 1, found)).astype(np.float32)

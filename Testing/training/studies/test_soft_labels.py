@@ -61,7 +61,8 @@ def test_a_scan_without_label_gets_the_teachers_answer(softened):
     bank, lines = softened
     label = bank.arrays(2)[1]
     assert label[5:11, 5:11, 7:17].mean() > label[14:].mean()
-    assert lines[2].startswith("three: ") and lines[2].endswith(" mL") and "moved" in lines[0]
+    assert lines[2].startswith("three: ") and lines[2].endswith(" mL") and "differs" in lines[0]
+    assert bank.path.with_name("scans.png").stat().st_size > 5000
 
 
 def test_the_share_decides_between_teacher_and_label(scans, teacher, tmp_path):
@@ -70,6 +71,15 @@ def test_the_share_decides_between_teacher_and_label(scans, teacher, tmp_path):
     assert np.array_equal(labels.arrays(0)[1], label)
     teachers = soften(Soften((str(teacher), str(teacher)), scans, tmp_path / "teachers", 1.0), lambda line: None)
     assert not np.array_equal(teachers.arrays(0)[1], label)
+
+
+def test_scans_of_which_the_answer_is_wrong_keep_what_they_have(scans, teacher, tmp_path):
+    soft = soften(Soften((str(teacher),), scans, tmp_path / "soft", unsure=("one", "three")), lambda line: None)
+    assert np.array_equal(soft.arrays(0)[1], ScanBank(scans).arrays(0)[1])
+    assert soft.arrays(2)[1] is None and not soft.records[2].labelled and soft.records[1].labelled
+    assert not (tmp_path / "soft.png").exists()  # no scan without a label was answered
+    with pytest.raises(UserError, match="--unsure names four"):
+        soften(Soften((str(teacher),), scans, tmp_path / "other", unsure=("four",)))
 
 
 def test_the_folder_records_teachers_share_and_the_scans(scans, softened):
