@@ -28,6 +28,7 @@ IRRELEVANT = (
     "strategy",
     "precision",
     "threads",
+    "workers",
 )
 RESULTS = "runs"
 BROUGHT = ("cases", "cts", "datasets", "validation")
@@ -38,7 +39,7 @@ ALWAYS = ("steps", "seed")  # written even where they are the default, because r
 
 
 def command(name: str, given: Any) -> str:
-    """The command line of a command's options, its one positional argument first."""
+    """The command line of a command's options, its positional argument, one or several words, first."""
     first, *others = dataclasses.fields(given)
     values = plain(dataclasses.asdict(given))
     words = [
@@ -47,7 +48,8 @@ def command(name: str, given: Any) -> str:
         if field.name not in ("output", "data") and values[field.name] != plain(field.default)
         for word in option(field.name.replace("_", "-"), values[field.name])
     ]
-    return line(name, portable(str(values[first.name])), *words, "--output", portable_output(name, values["output"]))
+    positional = values[first.name] if isinstance(values[first.name], list) else [values[first.name]]
+    return line(name, *(portable(str(word)) for word in positional), *words, "--output", portable_output(name, values["output"]))
 
 
 def record(name: str, given: Any) -> dict[str, str]:

@@ -86,7 +86,7 @@ def test_the_folder_records_teachers_share_and_the_scans(scans, softened):
     about = softened[0].about["soft_labels"]
     assert about["teachers"][0]["widths"] == list(WIDTHS) and len(about["teachers"][0]["weights_sha256"]) == 64
     assert about["share"] == 0.5 and about["scans_sha256"] == ScanBank(scans).digest()
-    assert about["command"].startswith("python -m training soften ")
+    assert about["command"].startswith("python -m training soften runs/checkpoint.pt ")
 
 
 def test_a_student_learns_from_soft_labels_on_coarser_cells(softened, tmp_path):
