@@ -49,7 +49,9 @@ def command(name: str, given: Any) -> str:
         for word in option(field.name.replace("_", "-"), values[field.name])
     ]
     positional = values[first.name] if isinstance(values[first.name], list) else [values[first.name]]
-    return line(name, *(portable(str(word)) for word in positional), *words, "--output", portable_output(name, values["output"]))
+    return line(
+        name, *(portable(str(word)) for word in positional), *words, "--output", portable_output(name, values["output"])
+    )
 
 
 def record(name: str, given: Any) -> dict[str, str]:

@@ -9,14 +9,16 @@ from training.errors import UserError
 
 
 def runs(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The training part of a card of a run, of its start and its teacher, and of theirs; some come several times.
+    """The training part of a card of a run, of its start, its teacher and those of its soft labels, and of theirs; some
+    come several times.
 
     A teacher of which only the widths are known is left out.
     """
     yield training
-    for role in ("start", "teacher"):
-        if "data" in training.get(role, {}):
-            yield from runs(training[role])
+    softened = [one for bank in training.get("banks", []) for one in bank.get("soft_labels", {}).get("teachers", [])]
+    for before in (*(training.get(role, {}) for role in ("start", "teacher")), *softened):
+        if "data" in before:
+            yield from runs(before)
 
 
 def sources(training: dict[str, Any]) -> set[str]:

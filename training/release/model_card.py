@@ -220,12 +220,22 @@ def merged(first: Part, second: Part) -> Part:
     return first | {"label": "; ".join(sorted(makers))}
 
 
+def softened(bank: Part) -> str:
+    """How the labels of packed scans were softened, if they were."""
+    if "soft_labels" not in bank:
+        return ""
+    soft = bank["soft_labels"]
+    teachers = ", ".join(one["weights_sha256"][:12] for one in soft["teachers"])
+    unsure = f"; not used, as wrong: {', '.join(soft['unsure'])}" if soft["unsure"] else ""
+    return f"; labels mixed with {soft['share']:.0%} of the mean answer of teachers on this grid ({teachers}){unsure}"
+
+
 def bank_line(bank: Part) -> str:
     """One bank in a sentence."""
     if "scans" in bank:
         return (
             f"`{bank['name']}`: views drawn while training of {bank['scans']} whole CTs of {bank['patients']} "
-            f"patients, packed at {bank['spacing_mm']:g} mm; code {bank['git']}"
+            f"patients, packed at {bank['spacing_mm']:g} mm; code {bank['git']}{softened(bank)}"
         )
     labels = bank.get("labels")
     by_whom = ""

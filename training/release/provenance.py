@@ -20,6 +20,7 @@ COPIED = ("spacing_mm", "hu_window", "git")
 """What a card copies of a bank's own record."""
 NOT_RECORDED, NOT_STATED = "not recorded", "not stated"
 ANEW = "pseudo-label of this project's teacher"
+SOFT, NO_LABEL = "soft labels of this project's teachers", "none"
 DRAWN = re.compile(r"^(phantom|drawn-[a-z]+)-\d+$")
 REAL = "real"
 """Kind of volumes that are made of CTs."""
@@ -59,12 +60,15 @@ def is_scan_bank(folder: Path) -> bool:
 def describe_scans(folder: Path) -> dict[str, Any]:
     """The same of a bank of whole scans."""
     about = ScanBank(folder).about
-    return {
+    described = {
         "name": folder.name,
         "scans": len(about["scans"]),
         "patients": len({scan["patient"] for scan in about["scans"]}),
-        "command": reproduce.pack(folder.name, about["config"]),
-    } | {name: about[name] for name in (*COPIED, "labels") if name in about}
+    } | {name: about[name] for name in (*COPIED, "labels", "soft_labels") if name in about}
+    if "soft_labels" not in about:
+        return described | {"command": reproduce.pack(folder.name, about["config"])}
+    packed = reproduce.pack(reproduce.softened_folder(about["soft_labels"]["command"]), about["config"])
+    return described | {"packed": packed, "command": about["soft_labels"]["command"]}
 
 
 def about_bank(bank: Path) -> dict[str, Any]:
@@ -114,8 +118,18 @@ def origins(bank: Path) -> dict[str, dict[str, str]]:
     hashes = contents(bank)
     kinds = {DRAWN.sub(r"\1", one["source"]): one["kind"] for one in records(bank)}
     given = {name: origin(name, kind, hashes.get(name)) for name, kind in kinds.items()}
-    replaced = {scan["name"] for scan in about_bank(bank).get("labels", {}).get("scans", [])}
-    return {name: facts | ({"label": ANEW} if name in replaced else {}) for name, facts in given.items()}
+    about = about_bank(bank)
+    replaced = {scan["name"] for scan in about.get("labels", {}).get("scans", [])}
+    given = {name: facts | ({"label": ANEW} if name in replaced else {}) for name, facts in given.items()}
+    if "soft_labels" not in about:
+        return given
+    unsure = about["soft_labels"]["unsure"]
+    return {name: facts if name in unsure else facts | {"label": softened(facts)} for name, facts in given.items()}
+
+
+def softened(facts: dict[str, str]) -> str:
+    """Who made a label that `soften` mixed with its teachers' answer, or that is their answer alone."""
+    return SOFT if facts["label"] == NO_LABEL else f"{facts['label']}, mixed with {SOFT}"
 
 
 def known() -> dict[str, dict[str, str]]:

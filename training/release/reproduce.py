@@ -14,7 +14,7 @@ from training.command_line import line, options
 from training.errors import UserError
 from training.evaluation.training_history import runs
 from training.fit.run_record import MethodRecord
-from training.options import Config, Pack, SynthesisConfig
+from training.options import Config, Pack, Soften, SynthesisConfig
 
 ABLATION = "training/results/ablation.json"
 RUNS = "runs"
@@ -71,6 +71,12 @@ def synthesize(name: str, count: int, config: dict[str, Any]) -> str:
 def pack(name: str, config: dict[str, Any]) -> str:
     """The command that makes a bank of whole scans; `config` as its scans.json has it."""
     return line("pack", "--output", f"runs/{name}", *options(Pack(), config, nested=True))
+
+
+def softened_folder(command: str) -> str:
+    """The name of the folder of scans that a command of `soften` reads."""
+    words = shlex.split(command)
+    return Path(words[words.index("--scans") + 1]).name if "--scans" in words else Soften.scans.name
 
 
 def fit(content: dict[str, Any], name: str, teacher: str) -> str:
@@ -162,6 +168,9 @@ class Folders:
             return command  # the labels that a bank takes in
         for bank in part.get("banks", []):
             command = with_words(command, f"{RUNS}/{bank['name']}", self.of(bank), "--bank", "--scans")
+        for teacher in part.get("soft_labels", {}).get("teachers", []):
+            if "run" in teacher:
+                command = command.replace(f" {teacher['run']}/", f" {self.of(teacher)}/", 1)
         if "start" in part:
             command = with_option(command, "--start", f"{self.of(part['start'])}/checkpoint.pt")
         if part.get("teacher"):
@@ -211,9 +220,9 @@ def model_folder(measured: dict[str, str]) -> str:
 
 
 def bank_commands(bank: dict[str, Any]) -> list[str]:
-    """The command of a bank, after that of the labels which it took in."""
-    labels = bank.get("labels", {}).get("command")
-    return [labels, bank["command"]] if labels else [bank["command"]]
+    """The command of a bank, after those of the labels which it took in and of the scans that it softened."""
+    before = (bank.get("labels", {}).get("command"), bank.get("packed"))
+    return [*filter(None, before), bank["command"]]
 
 
 def export_commands(name: str, card: dict[str, Any]) -> list[str]:

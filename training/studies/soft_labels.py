@@ -8,6 +8,8 @@ of soft targets (Hinton et al. 2015, at temperature 1) and the noisy student (Xi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,9 @@ from training.data import scan_bank
 from training.data.scan_bank import ScanBank, ScanToStore
 from training.errors import UserError
 from training.evaluation import evaluate, picture
+from training.fit import checkpoint, network_file
 from training.options import Soften
-from training.studies.pseudolabels import ShiftAveragedEngine, digest
+from training.studies.pseudolabels import ShiftAveragedEngine
 
 SURE = 0.02
 """Probabilities so close to 0 or 1 count as such: whatever is above 0 is weighed as the surroundings of a liver."""
@@ -48,7 +51,7 @@ def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
     about = {name: value for name, value in bank.about.items() if name not in ("scans", "format", "axes")} | {
         "git": commit(),
         "soft_labels": {
-            "teachers": [{"widths": list(one.widths), "weights_sha256": digest(one)} for one in teachers],
+            "teachers": [teacher_record(path, one) for path, one in zip(options.teacher, teachers, strict=True)],
             "share": options.share,
             "unsure": list(options.unsure),
             "scans_sha256": bank.digest(),
@@ -60,6 +63,12 @@ def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
     if columns:
         picture.sheet(columns, options.output.with_name(f"{options.output.name}.png"))
     return written
+
+
+def teacher_record(path: str, teacher: Student) -> dict[str, Any]:
+    """What a card says of a teacher: widths and digest of the weights, and its training if `keep` stored it."""
+    known = checkpoint.read(Path(path)).get("training", {}) if path.endswith(network_file.SUFFIX) else {}
+    return {"widths": list(teacher.widths), "weights_sha256": teacher.card["sha256"]} | known
 
 
 def require_grid(path: str, teacher: Student, bank: ScanBank) -> None:

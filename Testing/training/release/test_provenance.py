@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from support.training_fixtures import makeBank
+from support.training_fixtures import makeBank, makeScans
 from training.errors import UserError
+from training.evaluation import training_history
 from training.release import model_card, provenance, reproduce
 
 LABELING = "python -m training pseudolabel runs/teacher/checkpoint.pt --output runs/labels"
@@ -92,3 +93,56 @@ def test_every_ct_in_the_list_has_its_content():
 def test_a_bank_that_is_gone_is_reported(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         provenance.describe_bank(tmp_path / "gone")
+
+
+@pytest.fixture
+def softenedScans(tmp_path):
+    """Packed scans with the record that `soften` leaves; one scan kept its label."""
+    folder = makeScans(tmp_path / "scans-soft")
+    index = folder / "scans.json"
+    about = json.loads(index.read_text(encoding="utf-8"))
+    teachers = [
+        {"widths": [2, 3], "weights_sha256": 64 * "c"},
+        {"widths": [2, 3], "weights_sha256": 64 * "d"} | TEACHER,
+    ]
+    command = "python -m training soften runs/old/checkpoint.pt runs/fine/checkpoint.pt --scans runs/fine-scans"
+    soft = {"teachers": teachers, "share": 0.5, "unsure": ["two"], "scans_sha256": 64 * "e", "command": command}
+    index.write_text(json.dumps(about | {"soft_labels": soft}), encoding="utf-8")
+    return folder
+
+
+TEACHER = {"run": "runs/fine", "command": "python -m training fit teacher --run runs/fine", "banks": []} | {
+    "data": [{"name": "four"}]
+}
+
+
+def test_scans_with_soft_labels_are_made_by_pack_and_soften(softenedScans):
+    bank = provenance.describe_bank(softenedScans)
+    packing, softening = reproduce.bank_commands(bank)
+    assert packing == "python -m training pack --output runs/fine-scans"
+    assert softening.startswith("python -m training soften runs/old/")
+    shown = model_card.bank_line(bank)
+    assert "mixed with 50% of the mean answer of teachers on this grid (cccccccccccc, dddddddddddd)" in shown
+    assert shown.endswith("not used, as wrong: two")
+
+
+def test_the_card_says_whose_labels_were_mixed(softenedScans, monkeypatch):
+    known = {name: {"origin": "o", "license": "l", "label": label, "content": content} for name, label, content in MADE}
+    monkeypatch.setattr(provenance, "known", lambda: known)
+    found = {one["name"]: one["label"] for one in provenance.sources([softenedScans])}
+    assert found == {"one": f"expert, mixed with {provenance.SOFT}", "two": "expert", "three": provenance.SOFT}
+
+
+MADE = (("one", "expert", "one"), ("two", "expert", "two"), ("three", provenance.NO_LABEL, "three"))
+
+
+def test_what_the_teachers_of_soft_labels_were_trained_on_counts_and_they_are_trained_first(softenedScans):
+    bank = provenance.describe_bank(softenedScans)
+    run = {"run": "runs/student", "command": "python -m training fit student --run runs/student", "banks": [bank]}
+    assert training_history.sources(run | {"data": [{"name": "one"}]}) == {"one", "four"}
+    lines = reproduce.commands({"student": {"training": run}}, reproduce.Folders())
+    teacher = next(n for n, line in enumerate(lines) if line == TEACHER["command"])
+    softening = next(n for n, line in enumerate(lines) if " soften " in line)
+    packing = next(n for n, line in enumerate(lines) if " pack " in line)
+    assert teacher < softening and packing < softening < lines.index(run["command"])
+    assert "runs/fine/checkpoint.pt" in lines[softening]
