@@ -123,8 +123,8 @@ def _segment(task: CaseTask, engine: Engine) -> CaseRecord:
     except OSError as error:
         logger.warning("%s", error)
         report = {**report, "notes": [*report["notes"], f"The page lacks its picture: {sentence(error)}"]}
-    if now := task.edited:
-        return now
+    if edited := task.edited:
+        return edited
     task.record(STARTED).write(task.folder)  # from here on the mask may be another than that of the earlier run
     said = write_mask(task.target, result.mask, source, engine.student)
     report = {**report, "notes": [*report["notes"], *said]}
