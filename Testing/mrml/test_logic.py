@@ -18,7 +18,7 @@ from LiverGTANLib.core.weight_file import StudentError
 from LiverGTANLib.mrml import scene, segment_writer, self_test
 from LiverGTANLib.mrml.parameters import ChosenParameters
 from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
-from LiverGTANLib.mrml.session import Session
+from LiverGTANLib.mrml.session import Session, liverState
 from support import band_student
 from support.module_fixtures import logic, students
 from support.mrml_cases import NoOpLogic, addSegment, addTransform, addWarp
@@ -358,3 +358,23 @@ def test_each_segmentation_has_an_undo_of_its_own(logic, phantom):
     assert first.GetSegmentation().GetNumberOfSegments() == 1
     session.undo(first)
     assert first.GetSegmentation().GetNumberOfSegments() == 0 and session.undoObstacle(first)
+
+
+@pytest.mark.parametrize("of", ["the same CT", "another CT"])
+def test_a_liver_that_came_while_another_was_segmented_is_not_replaced(logic, phantom, students, of):
+    """By another session, as of a script beside the panel."""
+    volumeNode, other = phantom[0], Session(slicer.mrmlScene, students)
+    segmentationNode = scene.createSegmentation(volumeNode)
+    chosen = ChosenParameters(volumeNode=volumeNode, segmentationNode=segmentationNode, engine="numpy")
+    request = logic.session.prepare(chosen)
+    found = request.job.segment()
+    if of == "another CT":
+        chosen = replace(chosen, volumeNode=self_test.addPhantom("B", spacingMm=(6.0, 6.0, 6.0))[0])
+    second = other.prepare(chosen)
+    result = other.apply(second, second.job.segment())
+    before = liverState(segmentationNode)
+    with pytest.raises(InputError, match=r"Another liver was put into .* nothing was changed"):
+        logic.session.apply(request, found)
+    assert liverState(segmentationNode) == before and result.isCurrent()
+    segmentationNode.GetSegmentation().RemoveSegment(result.segmentId)  # nothing is there to be lost
+    assert logic.session.apply(request, found).isCurrent()

@@ -9,7 +9,7 @@ from slicer.util import updateSegmentBinaryLabelmapFromArray
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import batch, scene, self_test
 from LiverGTANLib.mrml.parameters import ChosenParameters
-from LiverGTANLib.mrml.session import editOf
+from LiverGTANLib.mrml.session import isLiverEdited, liverState
 from support.module_fixtures import logic, students
 from support.mrml_cases import (
     GEOMETRIES,
@@ -60,13 +60,12 @@ def test_a_moved_mask_is_edited_and_is_not_when_the_user_moves_it_back(volumeNod
     segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
     before = slicer.vtkOrientedImageData()
     before.DeepCopy(segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId))
-    assert editOf(segmentationNode) is None
+    assert not isLiverEdited(segmentationNode)
     move(segmentationNode, volumeNode)
-    edit = editOf(segmentationNode)
-    assert edit is not None and edit == editOf(segmentationNode)
+    assert isLiverEdited(segmentationNode)
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     segment.GetRepresentation(scene.LABELMAP).DeepCopy(before)
-    assert editOf(segmentationNode) is None
+    assert not isLiverEdited(segmentationNode)
 
 
 @pytest.mark.parametrize("matrix", GEOMETRIES.values(), ids=GEOMETRIES)
@@ -76,14 +75,14 @@ def test_what_moves_with_its_ct_is_not_edited_nor_is_what_is_saved_and_loaded(mr
     writer.write(volumeNode, ball(), segmentationNode, "a")
     for node in (segmentationNode, volumeNode):
         harden(node, SHIFT @ rotation(0, 20))
-    assert editOf(segmentationNode) is None
+    assert not isLiverEdited(segmentationNode)
     segmentationNode.AddDefaultStorageNode()
     storage = segmentationNode.GetStorageNode()
     storage.SetFileName(str(tmp_path / "liver.seg.nrrd"))
     assert storage.WriteData(segmentationNode) and storage.ReadData(segmentationNode)
-    assert scene.liverSegmentId(segmentationNode) and editOf(segmentationNode) is None
+    assert scene.liverSegmentId(segmentationNode) and not isLiverEdited(segmentationNode)
     shiftVoxels(segmentationNode, volumeNode)
-    assert editOf(segmentationNode) is not None
+    assert isLiverEdited(segmentationNode)
 
 
 def test_where_the_ct_is_gone_or_bent_the_place_in_the_segmentation_counts(
@@ -91,11 +90,11 @@ def test_where_the_ct_is_gone_or_bent_the_place_in_the_segmentation_counts(
 ):
     writer.write(volumeNode, ball(), segmentationNode, "a")
     volumeNode.SetAndObserveTransformNodeID(addWarp(mrmlScene).GetID())
-    assert editOf(segmentationNode) is None
+    assert not isLiverEdited(segmentationNode)
     mrmlScene.RemoveNode(volumeNode)
-    assert editOf(segmentationNode) is None
+    assert not isLiverEdited(segmentationNode)
     harden(segmentationNode, SHIFT)
-    assert editOf(segmentationNode) is not None
+    assert isLiverEdited(segmentationNode)
 
 
 @pytest.mark.slow
@@ -107,15 +106,15 @@ def test_a_moved_liver_is_replaced_only_by_who_was_told(logic, move):
     request = session.prepare(chosen)
     found = request.job.segment()
     move(result.segmentation, volumeNode)
-    there = editOf(result.segmentation)
+    there = liverState(result.segmentation)
     with pytest.raises(InputError, match="edited by hand"):
         session.apply(request, found)
     assert "edited since" in session.undoObstacle(result.segmentation)
     assert "edited by hand" in session.obstacles(chosen)[1]
     several = batch.VolumeBatch(session, [volumeNode], chosen)
     assert several.prepareNext() is None and several.problems[0].reason == batch.EDITED
-    assert editOf(result.segmentation) == there
+    assert liverState(result.segmentation) == there
     session.apply(session.prepare(chosen), found)
-    assert editOf(result.segmentation) is None
+    assert not isLiverEdited(result.segmentation)
     session.undo(result.segmentation)
-    assert editOf(result.segmentation) == there
+    assert liverState(result.segmentation) == there

@@ -307,20 +307,25 @@ def noteVoxels(segment, toCt: np.ndarray | None) -> None:
     segment.SetTag(PLACE_TAG, " ".join(f"{number:.6f}" for number in _placeOfMask(segment, toCt)))
 
 
-def editOfVoxels(segment, toCt: np.ndarray | None) -> str | None:
-    """What the segment's voxels are, and where, if that is not what `noteVoxels` noted last, else None.
+def voxelState(segment) -> str:
+    """Equal as long as the segment's voxels are the same, in the same place of its segmentation."""
+    return f"{voxelDigest(segment)} {np.round(_placeOfMask(segment, None), 3)}"
+
+
+def isEdited(segment, toCt: np.ndarray | None) -> bool:
+    """Whether the segment's voxels, or their place, are not what `noteVoxels` noted last.
 
     A mask that was moved together with its CT (both hardened under one transform) is none that was edited. Where
     nothing was noted, nothing is edited.
     """
-    noted, now = _tagOf(segment, DIGEST_TAG), voxelDigest(segment)
-    if not noted:
-        return None
+    noted = _tagOf(segment, DIGEST_TAG)
+    if not noted or noted != voxelDigest(segment):
+        return bool(noted)
     place, before = _placeOfMask(segment, toCt), [float(number) for number in _tagOf(segment, PLACE_TAG).split()]
     isMoved = bool(before) and not _isSame(place[:12], before[:12], SAME_MM)
     if isMoved and len(place) == len(before) == 24:
         isMoved = not _isSame(place[12:], before[12:], SAME_VOXEL)
-    return f"{now} {np.round(place[:12], 3)}" if now != noted or isMoved else None
+    return isMoved
 
 
 def _placeOfMask(segment, toCt: np.ndarray | None) -> list[float]:

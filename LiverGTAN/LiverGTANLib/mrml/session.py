@@ -40,13 +40,13 @@ class SegmentationRequest:
     """What was asked: the nodes it is about, and the job that may run in any thread between `prepare` and `apply`.
 
     state: settings, ROI and points as they are in the scene; those of the job are in the geometry of its CT.
-    edit: `editOf` the chosen segmentation, which the user agreed to replace.
+    liver: state of the liver in the chosen segmentation, which the user agreed to replace; empty without one.
     """
 
     state: SetState
     job: SegmentationJob
     started: float
-    edit: str | None
+    liver: str
 
     def __repr__(self) -> str:
         return f"<SegmentationRequest: '{self.volumeNode.GetName()}'>"
@@ -275,7 +275,7 @@ class Session:
             engineName(chosen.engine),
             inScan,
         )
-        return SegmentationRequest(state, job, started, editOf(chosen.segmentationNode))
+        return SegmentationRequest(state, job, started, liverState(chosen.segmentationNode))
 
     def isAnalyzed(self, chosen: ChosenParameters) -> bool:
         """Whether the chosen scan needs no network any more."""
@@ -361,11 +361,11 @@ class Session:
         that is there, if the caller knows, so that Undo can set it again. tableNode: the table that is chosen by now,
         for a request that was made before there was one. surfaceOfMask: of `found.mask`, shown where the segmentation
         shows surfaces in 3D; where it is None or does not fit, Slicer makes one. Raises InputError when no liver was
-        found, or the one that is there was edited since the request, and WriteError when it cannot be written. After
+        found, or another one is there than at the request, and WriteError when it cannot be written. After
         any error all is as it was before.
         """
         requireStillValid(request, found)
-        _requireUnedited(request)
+        _requireNoOtherLiver(request)
         start, chosen, writer = time.monotonic(), request.chosen, self._writerOfScene()
         with ExitStack() as rollback:
             segmentationNode = chosen.segmentationNode
@@ -434,7 +434,7 @@ class Session:
 
     def isEdited(self, segmentationNode) -> bool:
         """Whether the liver in a segmentation was edited after this module wrote it, also before it was loaded."""
-        return editOf(segmentationNode) is not None
+        return isLiverEdited(segmentationNode)
 
     def undoObstacle(self, segmentationNode) -> str:
         """Why nothing can be undone in a segmentation; empty when something can."""
@@ -534,21 +534,38 @@ def _editedByHand(segmentationNode) -> str:
     )
 
 
-def editOf(segmentationNode) -> str | None:
-    """What the liver in a segmentation is where it was edited or moved after this module wrote it, else None."""
-    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
+def isLiverEdited(segmentationNode) -> bool:
+    """See `Session.isEdited`."""
+    segment = _liverSegment(segmentationNode)
     if segment is None:
-        return None
+        return False
     volumeNode = scene.liverVolume(segmentationNode)
     toCt = scene.localToVoxels(segmentationNode, volumeNode) if volumeNode is not None else None
-    return scene.editOfVoxels(segment, toCt)
+    return scene.isEdited(segment, toCt)
 
 
-def _requireUnedited(request: SegmentationRequest) -> None:
-    """Raises InputError where the liver that would be replaced was edited since the request."""
-    if editOf(request.chosen.segmentationNode) not in (None, request.edit):
-        raise InputError(_editedByHand(request.chosen.segmentationNode))
+def liverState(segmentationNode) -> str:
+    """What this module's liver in a segmentation is, and where; empty without one."""
+    segment = _liverSegment(segmentationNode)
+    return "" if segment is None else scene.voxelState(segment)
+
+
+def _liverSegment(segmentationNode):
+    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
+    return segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
+
+
+def _requireNoOtherLiver(request: SegmentationRequest) -> None:
+    """Raises InputError where the liver that would be replaced is not the one of the request."""
+    segmentationNode = request.chosen.segmentationNode
+    if liverState(segmentationNode) in ("", request.liver):
+        return
+    if isLiverEdited(segmentationNode):
+        raise InputError(_editedByHand(segmentationNode))
+    raise InputError(
+        f"Another liver was put into '{segmentationNode.GetName()}' while this one was segmented; nothing was changed. "
+        "Segment it again to replace that one."
+    )
 
 
 def remarksOn(found: JobResult, volumeMl: float) -> list[str]:
