@@ -71,6 +71,24 @@ def test_plan_and_surfaces_are_written_where_the_plane_is_now(planned, tmp_path,
     assert not planned.host.dialogs.messages
 
 
+def test_what_is_exported_is_of_what_was_just_set(planned, tmp_path, answerSaveDialog):
+    """A threshold that was set a moment before, and whose mask is still to come."""
+    written = []
+    for threshold in (0.5, 0.7):
+        planned.ui.thresholdSlider.value = threshold
+        for name, button in (("liver.csv", "exportButton"), ("plan.csv", "exportPlanButton")):
+            answerSaveDialog(tmp_path / f"{threshold}-{name}")
+            click(planned, button)
+        with (tmp_path / f"{threshold}-liver.csv").open(newline="", encoding="utf-8") as file:
+            written.append(float(next(csv.DictReader(file))["Liver [mL]"]))
+        with (tmp_path / f"{threshold}-plan.csv").open(newline="", encoding="utf-8") as file:
+            parts = {row["Quantity"]: row["mL"] for row in csv.DictReader(file)}
+        assert float(parts["Remnant"]) + float(parts["Resected"]) == pytest.approx(written[-1], abs=0.2)
+    assert written[1] < written[0] and not planned.host.dialogs.messages
+    settle(planned)
+    assert planned.ui.resultLabel.text.startswith(f"Liver {written[1]:.0f} mL")
+
+
 def test_what_the_dialog_did_not_ask_about_is_replaced_only_after_a_question(planned, tmp_path, answerSaveDialog):
     import qt
 

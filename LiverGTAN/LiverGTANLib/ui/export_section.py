@@ -22,8 +22,8 @@ TABLES = "CSV (*.csv)"
 
 class ExportSection:
     """ui: the widgets of the .ui file by name. session: knows whether a liver was edited. findOrCreateTable() -> the
-    table node. segmentationNode() -> the one that is chosen, or None. settle() lets the parts of its plan be those of
-    the plane. setText(label, text) shows a text that may have long words."""
+    table node. segmentationNode() -> the one that is chosen, or None. settle() lets mask and parts be those of what is
+    set. setText(label, text) shows a text that may have long words."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class ExportSection:
     def onVolumes(self) -> None:
         """The table of all livers as CSV."""
         with self._explaining(_("The file could not be written.")):
+            self._settle()
             if path := self._ask(_("Export volumes"), "liver-volumes.csv", TABLES):
                 row_check.export(self._findOrCreateTable(), path, self._session.resultIn, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
@@ -58,7 +59,7 @@ class ExportSection:
     def onPlan(self) -> None:
         """The table of the plan as CSV."""
         with self._explaining(_("The file could not be written.")):
-            resection_plan.current(self._settled())
+            resection_plan.current(self._liver())
             if path := self._ask(_("Export plan"), "liver-plan.csv", TABLES):
                 resection_plan.export(self._liver(), path, overwrite=True)
                 self._say(_("Wrote {path}.").format(path=path))
@@ -73,7 +74,7 @@ class ExportSection:
     def onParts(self) -> None:
         """The surfaces of both parts."""
         with self._explaining(_("The file could not be written.")):
-            liverNode = self._settled()
+            liverNode = self._liver()
             resection_plan.current(liverNode)
             path = self._ask(_("Export surfaces of the parts"), "liver-plan.stl", SURFACES, export_surface.partPaths)
             if path:
@@ -87,7 +88,7 @@ class ExportSection:
     def onDicomParts(self) -> None:
         """That of the parts."""
         with self._explaining(_("The parts cannot be exported as DICOM.")):
-            self._openDicomExport(resection_plan.current(self._settled()).partsNode)
+            self._openDicomExport(resection_plan.current(self._liver()).partsNode)
 
     @contextmanager
     def _explaining(self, failed: str) -> Iterator[None]:
@@ -108,17 +109,12 @@ class ExportSection:
         dialog.execDialog(item)
 
     def _liver(self):
-        """Raises InputError when no segmentation is chosen."""
+        """As it is with what is set now. Raises InputError when no segmentation is chosen."""
+        self._settle()
         segmentationNode = self._segmentationNode()
         if segmentationNode is None:
             raise InputError(_("Segment the liver first."))
         return segmentationNode
-
-    def _settled(self):
-        """The same, after the parts have followed the plane."""
-        liverNode = self._liver()
-        self._settle()
-        return liverNode
 
     def _ask(self, title: str, name: str, formats: str, pathsOf: Callable[[Path], list[Path]] | None = None) -> str:
         """Where to write; empty when the user cancels. pathsOf: the files of a chosen name, where it is not one.

@@ -122,7 +122,7 @@ class Panel(VTKObservationMixin):
             session,
             lambda: parameters.findOrCreateTable(self.parameterNode),
             lambda: self.chosen.segmentationNode,
-            self.planning.settle,
+            self._settle,
             setText,
         )
         self.live.isAnalyzedElsewhere = lambda volumeNode: volumeNode is self.following.follower.volumeNode
@@ -277,6 +277,11 @@ class Panel(VTKObservationMixin):
             self._readParameters()
         else:
             self.chosen = new
+
+    def _settle(self) -> None:
+        """What was just set is followed now: what is exported is of it."""
+        self.live.finish()
+        self.planning.settle()
 
     def _readParameters(self) -> None:
         self.chosen = parameters.read(self.parameterNode) if self.parameterNode else ChosenParameters()
