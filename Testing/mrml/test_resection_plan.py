@@ -6,11 +6,13 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 from slicer.util import vtkMatrixFromArray
+from vtk.util.numpy_support import vtk_to_numpy
 
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import cut_plane, liver_grid, liver_parts, remnant, resection_plan, scene
 from LiverGTANLib.mrml.cut_plane import CutPlane
 from LiverGTANLib.mrml.liver_grid import LiverGrid
+from LiverGTANLib.mrml.liver_parts import PartSurfaces
 from LiverGTANLib.mrml.resection_plan import MIRRORED, PlanState, ResectionPlan
 from support.mrml_cases import (
     GEOMETRIES,
@@ -269,6 +271,34 @@ def test_parts_have_surfaces_when_the_liver_has_one_and_keep_them_while_the_plan
     liverNode.GetSegmentation().RemoveRepresentation(scene.SURFACE)
     plan.finish()
     assert not liver_parts.surfaces(plan.partsNode)
+
+
+def test_surfaces_that_any_thread_makes_of_parts_are_those_of_slicer_and_shown_while_the_parts_are_the_same(
+    plan, liverNode
+):
+    def points(some: dict) -> dict:
+        return {segmentId: vtk_to_numpy(made.GetPoints().GetData()) for segmentId, made in some.items()}
+
+    liverNode.GetSegmentation().CreateRepresentation(scene.SURFACE)
+    plan.finish()
+    expected, found = liver_parts.surfaces(plan.partsNode), PartSurfaces(plan.partsNode, liverNode)
+    made = found.make(None, None)
+    assert list(made) == list(expected) == liver_parts.segmentIds(plan.partsNode)
+    for segmentId, array in points(made).items():
+        np.testing.assert_allclose(array, points(expected)[segmentId], atol=1e-4)
+    found.show(made)
+    assert liver_parts.surfaces(plan.partsNode) == made
+    plan.cutNode.SetOriginWorld(*(plan.cut().origin + [2, 0, 0]))
+    plan.split()
+    assert not found.areCurrent
+    found.show(expected)
+    assert liver_parts.surfaces(plan.partsNode) == made
+    plan.cutNode.SetOriginWorld(1000, 0, 0)
+    plan.split()
+    sizes = [one.GetNumberOfPoints() for one in PartSurfaces(plan.partsNode, liverNode).make(None, None).values()]
+    assert min(sizes) == 0 < max(sizes)
+    liverNode.GetSegmentation().RemoveRepresentation(scene.SURFACE)
+    assert not PartSurfaces.areWanted(plan.partsNode, liverNode)
 
 
 def test_saved_and_loaded_all_is_found_again(plan, liverNode, volumeNode, mrmlScene, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core.phantom import phantom_ct
-from LiverGTANLib.mrml import liver_grid, liver_parts, remnant, scene, self_test
+from LiverGTANLib.mrml import liver_grid, liver_parts, remnant, scene, self_test, surface
 from LiverGTANLib.mrml.resection_plan import ResectionPlan
 from support.interactive_cases import letTimersFire, liver, segmented, settle
 from support.module_fixtures import students
@@ -390,7 +390,7 @@ def test_moved_and_warped(panel, segmented, placed):
     assert placed.partsNode.GetTransformNodeID() == warp.GetID()
 
 
-def test_show_parts_and_show_3d(panel, segmented, placed):
+def test_show_parts_and_show_3d(panel, segmented, placed, monkeypatch):
     display, segmentId = panel.output.GetDisplayNode(), scene.liverSegmentId(panel.output)
     panel.click(panel.ui.showPartsCheckBox)
     assert display.GetSegmentVisibility(segmentId) and not placed.partsNode.GetDisplayNode().GetVisibility()
@@ -398,9 +398,22 @@ def test_show_parts_and_show_3d(panel, segmented, placed):
     assert not display.GetSegmentVisibility(segmentId) and placed.partsNode.GetDisplayNode().GetVisibility()
     panel.click(panel.ui.show3DButton)
     settle(panel)
-    assert len(liver_parts.surfaces(placed.partsNode)) == 2
-    drag(panel, placed, (5, 0, 0))
-    assert len(liver_parts.surfaces(placed.partsNode)) == 2
+
+    def bounds() -> list:
+        return [made.GetBounds() for made in liver_parts.surfaces(placed.partsNode).values()]
+
+    before = bounds()
+    assert len(before) == 2
+    monkeypatch.setattr(surface, "make", None)  # from here on none is made on the main thread
+    drag(panel, placed, (12, 0, 0))
+    settle(panel)
+    assert len(bounds()) == 2 and bounds() != before
+    panel.click(panel.ui.undoPlanButton)
+    settle(panel)
+    assert bounds() == before
+    panel.click(panel.ui.show3DButton)
+    settle(panel)
+    assert bounds() == []
 
 
 def test_weight_typed_right_and_wrong(panel, segmented, placed):

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from slicer import vtkOrientedImageData
 from slicer.util import NodeModify, vtkMatrixFromArray
+from vtk import vtkPolyData
 
 from ..core import boxes
+from ..core.engines.engine import IsCancelled, Progress
+from ..core.segmenter import BoxMask
 from ..core.terminology import TERMINOLOGY
 from . import scene, surface
 from .liver_grid import PART_TAG, PARTS, LiverGrid, liverSegmentId, partId
@@ -172,13 +175,68 @@ def surfacesFit(partsNode, liverNode) -> bool:
     return has[0] == has[1]
 
 
-def makeSurfaces(partsNode, liverNode) -> None:
-    """Parts have surfaces when the liver has one."""
+def makeSurfaces(partsNode, liverNode, later: bool = False) -> None:
+    """Parts have surfaces when the liver has one. later: those that they have by now stay until `PartSurfaces.show`."""
     segmentation = partsNode.GetSegmentation()
-    if liverNode.GetSegmentation().ContainsRepresentation(SURFACE):
+    if not liverNode.GetSegmentation().ContainsRepresentation(SURFACE):
+        if segmentation.ContainsRepresentation(SURFACE):
+            segmentation.RemoveRepresentation(SURFACE)
+    elif not later or not scene.makesChosenSurfaces(segmentation):
         surface.make(segmentation)
-    elif segmentation.ContainsRepresentation(SURFACE):
-        segmentation.RemoveRepresentation(SURFACE)
+
+
+class PartSurfaces:
+    """The surfaces of the parts as they are now, made in any thread: those that `makeSurfaces` would make."""
+
+    def __init__(self, partsNode, liverNode):
+        self._node, self._liverNode = partsNode, liverNode
+        self._state = self._stateNow()
+        self._parts = [self._maskOf(segmentId) for segmentId in segmentIds(partsNode) if segmentId]
+
+    @property
+    def areCurrent(self) -> bool:
+        """Whether the parts are as they were."""
+        return self._state == self._stateNow()
+
+    @staticmethod
+    def areWanted(partsNode, liverNode) -> bool:
+        """Whether there are parts with label maps that are to have surfaces, made as the module chose."""
+        if partsNode is None:
+            return False
+        segments = [
+            partsNode.GetSegmentation().GetSegment(segmentId) for segmentId in segmentIds(partsNode) if segmentId
+        ]
+        wanted = liverNode.GetSegmentation().ContainsRepresentation(SURFACE) and bool(segments)
+        isMade = scene.makesChosenSurfaces(partsNode.GetSegmentation())
+        return wanted and isMade and all(segment.GetRepresentation(LABELMAP) is not None for segment in segments)
+
+    def make(self, progress: Progress, cancelled: IsCancelled) -> dict:
+        """Segment ID -> poly data, in mm of the segmentation. Raises Cancelled."""
+        made = {}
+        for segmentId, voxels, value, start, place in self._parts:
+            mask = BoxMask((voxels == value).view(np.uint8), start, boxes.triple(voxels.shape))
+            found = surface.ofMask(mask, place, cancelled)
+            made[segmentId] = found.polyData if found is not None else vtkPolyData()
+        return made
+
+    def show(self, made: dict) -> None:
+        """Show what `make` gave, where the parts are as they were and the liver still has a surface."""
+        if self.areCurrent and self.areWanted(self._node, self._liverNode):
+            surface.show(self._node.GetSegmentation(), made)
+
+    def _stateNow(self) -> list:
+        segmentation, found = self._node.GetSegmentation(), []
+        for segmentId in filter(None, segmentIds(self._node)):
+            segment = segmentation.GetSegment(segmentId)
+            labelmap = segment.GetRepresentation(LABELMAP)
+            found.append((segmentId, labelmap, labelmap.GetMTime() if labelmap else 0, segment.GetLabelValue()))
+        return found
+
+    def _maskOf(self, segmentId: str) -> tuple:
+        segment = self._node.GetSegmentation().GetSegment(segmentId)
+        labelmap = segment.GetRepresentation(LABELMAP)
+        start = boxes.triple(labelmap.GetExtent()[4::-2])
+        return segmentId, scene.labelmapArray(labelmap), segment.GetLabelValue(), start, scene.imageToWorld(labelmap)
 
 
 @dataclass(frozen=True, eq=False)

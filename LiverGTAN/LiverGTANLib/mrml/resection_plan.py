@@ -146,10 +146,11 @@ def export(liverNode, path, overwrite: bool = False) -> None:
 
 
 class ResectionPlan:
-    """liverNode: the segmentation that holds the liver segment. volumes: those measured last, None before."""
+    """liverNode: the segmentation that holds the liver segment. surfacesLater: surfaces of the parts are left to the
+    caller, see `liver_parts.PartSurfaces`. volumes: those measured last, None before."""
 
-    def __init__(self, liverNode):
-        self.liverNode = liverNode
+    def __init__(self, liverNode, surfacesLater: bool = False):
+        self.liverNode, self._surfacesLater = liverNode, surfacesLater
         self.volumes: RemnantVolumes | None = None
         self._gridKey: Any = None
         self._grid: LiverGrid | None = None
@@ -260,7 +261,7 @@ class ResectionPlan:
         if state.edit is not None:
             state.edit.restore(self.partsNode)
             self._noteMadeOf(state.edit.liverDigest)
-            liver_parts.makeSurfaces(self.partsNode, self.liverNode)
+            liver_parts.makeSurfaces(self.partsNode, self.liverNode, self._surfacesLater)
             self.measure()
 
     def _writeCut(self, cut: Cut, sizeMm: float) -> None:
@@ -330,7 +331,7 @@ class ResectionPlan:
         parts = self.partsNode
         if parts.GetTransformNodeID() != self.liverNode.GetTransformNodeID():
             liver_parts.write(parts, self.liverNode, self._image)
-        liver_parts.makeSurfaces(parts, self.liverNode)
+        liver_parts.makeSurfaces(parts, self.liverNode, self._surfacesLater)
         self._noteMadeOf(self.grid().digest)
         parts.SetAttribute(_MADE, liver_parts.digest(parts))
         self._noteLiver()

@@ -16,9 +16,11 @@ from slicer.util import VTKObservationMixin
 from ..core.volume import InputError, OutOfMemory
 from ..mrml import liver_grid, liver_parts, resection_plan
 from ..mrml.liver_grid import Cut
+from ..mrml.liver_parts import PartSurfaces
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .change_tracker import REST_MILLISECONDS
+from .task_runner import TaskRunner, WorkerTask, showFailure
 
 MOST_STEPS = 20
 """Steps that Undo goes back; a choice. One is a cut in some numbers and, where parts were edited, their voxels."""
@@ -74,7 +76,9 @@ class PlanFollower(VTKObservationMixin):
 
     def __init__(self, liverNode, report: Callable[["PlanFollower"], None]):
         VTKObservationMixin.__init__(self)
-        self.plan, self._report = ResectionPlan(liverNode), report
+        self.plan, self._report = ResectionPlan(liverNode, surfacesLater=True), report
+        self._runner = TaskRunner(lambda: None)
+        self._surfaces: PartSurfaces | None = None
         self.volumes: RemnantVolumes | None = None
         self.remark = ""
         self._seen = self.plan.key()
@@ -101,6 +105,7 @@ class PlanFollower(VTKObservationMixin):
         self.removeObservers()
         self._turn.stop()
         self._rest.stop()
+        self._runner.close()
         self._moving = self._dragging = self._edited = False
 
     @property
@@ -110,8 +115,9 @@ class PlanFollower(VTKObservationMixin):
 
     @property
     def isActive(self) -> bool:
-        """Whether something is still to be done: at the next turn of the event loop, or when the cut rests."""
-        return self._turn.active or self._rest.active
+        """Whether something is still to be done: at the next turn of the event loop, when the cut rests, or when the
+        surfaces of the parts are made."""
+        return self._turn.active or self._rest.active or self._runner.task is not None
 
     # What is observed
 
@@ -240,7 +246,28 @@ class PlanFollower(VTKObservationMixin):
         """Show 3D was pressed, or pressed again: the parts have a surface when the liver has one."""
         if not liver_parts.surfacesFit(self.plan.partsNode, self.plan.liverNode):
             with self._changing():
-                liver_parts.makeSurfaces(self.plan.partsNode, self.plan.liverNode)
+                liver_parts.makeSurfaces(self.plan.partsNode, self.plan.liverNode, later=True)
+            self._makeSurfaces()
+
+    def _makeSurfaces(self) -> None:
+        """On the worker thread, of the parts as they are; those that are shown stay until then."""
+        parts, liverNode = self.plan.partsNode, self.plan.liverNode
+        isMade = self._runner.task is not None and self._surfaces is not None and self._surfaces.areCurrent
+        if isMade or not PartSurfaces.areWanted(parts, liverNode):
+            return
+        surfaces = self._surfaces = PartSurfaces(parts, liverNode)
+
+        def show(made: dict) -> None:
+            with self._changing():
+                surfaces.show(made)
+
+        def fail(error: BaseException) -> None:
+            showFailure(error, _("The parts could not be shown in 3D."), lambda: self._report(self))
+
+        def areThere() -> bool:
+            return self.isPresent and self.plan.partsNode == parts
+
+        self._runner.start(WorkerTask(surfaces.make, show, fail, areThere, background="surfaces of the parts"))
 
     def _onRest(self) -> None:
         # Some handles send no start event, so the mouse button is asked too.
@@ -257,6 +284,7 @@ class PlanFollower(VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The parts could not be made.")), self._changing():
                 self.volumes, self.remark = self.plan.finish(), self.plan.notice()
             self.steps.record(PlanState(self.plan.cut()))
+            self._makeSurfaces()
         self._report(self)
 
     def settle(self) -> None:
@@ -317,4 +345,5 @@ class PlanFollower(VTKObservationMixin):
         finally:
             self._seen = self.plan.key()
             self._observe()
+        self._makeSurfaces()
         self.measure()
