@@ -116,8 +116,8 @@ def show(segmentation, polyDatas: dict[str, Any]) -> bool:
 def shade(segmentation) -> None:
     """Shade smoothly what Slicer made as surface nets, which it gives no normals: flat triangles would show.
 
-    Where segments of one label map touch, it has the triangles of the one with the larger label turned inside out: dark
-    rims would show, and its volume would be wrong for whoever measures it, as Segment Statistics does.
+    Where segments of one label map touch, it has the triangles of the one with the larger label turned inside out: the
+    normals at the rim would be wrong, and so would be its volume for whoever measures the surface.
     """
     if segmentation.GetSourceRepresentationName() == SURFACE:
         return
