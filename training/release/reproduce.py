@@ -168,9 +168,6 @@ class Folders:
             return command  # the labels that a bank takes in
         for bank in part.get("banks", []):
             command = with_words(command, f"{RUNS}/{bank['name']}", self.of(bank), "--bank", "--scans")
-        for teacher in part.get("soft_labels", {}).get("teachers", []):
-            if "run" in teacher:
-                command = command.replace(f" {teacher['run']}/", f" {self.of(teacher)}/", 1)
         if "start" in part:
             command = with_option(command, "--start", f"{self.of(part['start'])}/checkpoint.pt")
         if part.get("teacher"):
