@@ -115,6 +115,10 @@ def widened(net: UNet3D, widths: tuple[int, ...], config: Config) -> UNet3D:
     try:
         wide = growth.widen(net, widths, growth.draw_maps(net.widths, widths, seed))
     except ValueError as error:
-        raise UserError(f"{config.loop.start} cannot be the start ({error})") from error
+        least = " ".join(map(str, net.widths))
+        raise UserError(
+            f"{config.loop.start} cannot be the start: {error} Give at least its widths (of a student "
+            f"--student-widths {least}), or another --start."
+        ) from error
     growth.break_symmetry(wide, config.growth.asymmetry, seed)
     return wide

@@ -45,7 +45,7 @@ def test_its_digest_is_that_of_the_file(files):
 
 
 def test_a_wider_start_is_refused(files):
-    with pytest.raises(UserError, match="cannot be the start"):
+    with pytest.raises(UserError, match=r"cannot be the start: .*Give at least its widths .*--student-widths \d"):
         start.initial_network((2, 2, 2), configured(files))
 
 
