@@ -36,7 +36,7 @@ LIMITATIONS = [
     "Weakest where training data are thin: non-contrast CT, thick slices, pleural effusion or ascites beside the "
     "liver, giant or dense tumors, resected and cirrhotic livers, strongly cropped scans.",
     "Observed on scans that were not trained on: in the arterial phase the upper pole of the right kidney taken for "
-    "liver and a thin left lobe beside the stomach left out; with pleural effusion up to a sixth of the "
+    "liver and a thin left lobe beside the stomach left out; with pleural effusion up to a tenth of the "
     "mask was fluid.",
     "Works at 2.5 mm: thin tips and narrow clefts are rounded off.",
     "CT in Hounsfield units only; MR, cone-beam and rescaled images give nonsense.",
