@@ -129,7 +129,7 @@ def origins(bank: Path) -> dict[str, dict[str, str]]:
 
 def softened(facts: dict[str, str]) -> str:
     """Who made a label that `soften` mixed with its teachers' answer, or that is their answer alone."""
-    return SOFT if facts["label"] == NO_LABEL else f"{facts['label']}, mixed with {SOFT}"
+    return SOFT if facts["label"].startswith(NO_LABEL) else f"{facts['label']}, mixed with {SOFT}"
 
 
 def known() -> dict[str, dict[str, str]]:
