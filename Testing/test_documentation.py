@@ -32,6 +32,8 @@ NOT_RUN = {
     "python3 -m venv ": "needs a network",
     "python -m training export runs/mean/checkpoint.pt --name student-100k --calibration ": "replaces what is bundled",
     "python -m training card --bundled ": "replaces what is bundled",
+    "python -m training soften training/weights/": "takes minutes; `test_soft_labels.py` runs it",
+    "python -m training fit student --scans runs/scans-soft --bank ": "needs the scans and students before it",
     "python -m training ablate --students ": "needs the banks and checkpoints of the runs before it",
 }
 """Beginning of a command -> why it is not run."""
@@ -50,6 +52,7 @@ TINY = {
     "python -m training synthesize --labels ": f"{VOLUMES} {COARSE} --real-share 0",
     "python -m training synthesize --datasets ": "--count 4 --shape 32 32 32 --workers 1 --validation-share 0",
     "python -m training fit student --bank --scans ": f"{SHORT} {STUDENT} --window 32 32 32",
+    "python -m training fit teacher --bank --scans ": f"{SHORT} {TEACHER} --window 32 32 32",
     "python -m training pack ": "--validation-share 0 --workers 1",
     "python -m training fit all ": f"{SHORT} {STUDENT} {TEACHER}",
     "python -m training fit teacher ": f"{SHORT} {TEACHER}",

@@ -366,8 +366,8 @@ class Soften:
     output: Path = Path("runs/scans-soft")
     """Folder of the scans with soft labels; it must not be there."""
     share: float = 0.5
-    """Of the teachers, where there is a label; where there is none, they decide alone: look at the picture beside the
-    folder."""
+    """Of the teachers, where there is a label; where there is none, they decide alone: look at the picture of
+    those beside the folder."""
     unsure: tuple[str, ...] = ()
     """Names of scans that keep what they have, a label or none, because the picture shows a wrong answer."""
 

@@ -60,8 +60,11 @@ def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
     }
     engines, columns = [ShiftAveragedEngine(teacher) for teacher in teachers], list[Column]()
     written = scan_bank.write(options.output, softened(bank, engines, options, columns, report), about)
+    sheet = options.output.with_name(f"{options.output.name}.png")
     if columns:
-        picture.sheet(columns, options.output.with_name(f"{options.output.name}.png"))
+        picture.sheet(columns, sheet)
+    look = f"; look at {sheet}, and name in --unsure what is wrong there" if columns else ""
+    report(f"{options.output}: soft labels for `fit student --scans`{look}.")
     return written
 
 
@@ -112,7 +115,8 @@ def change(found: np.ndarray, label_u8: np.ndarray | None, spacing_mm: float) ->
     if label_u8 is None:
         return f"{found.sum() * spacing_mm**3 / 1000:.0f} mL"
     known = label_u8.astype(np.float32) / 255
-    return f"differs by {np.abs(found - known).sum() / max(known.sum(), 1):.4f} of the label's volume"
+    share = np.abs(found - known).sum() / max(known.sum(), 1)
+    return f"the teachers' answer and the label differ in {share:.1%} of the label's volume"
 
 
 def scaled(image_u8: np.ndarray) -> np.ndarray:

@@ -133,7 +133,11 @@ def test_the_card_says_whose_labels_were_mixed(softenedScans, monkeypatch):
     assert found == {"one": f"expert, mixed with {provenance.SOFT}", "two": "expert", "three": provenance.SOFT}
 
 
-MADE = (("one", "expert", "one"), ("two", "expert", "two"), ("three", f"{provenance.NO_LABEL}: distillation only", "three"))
+MADE = (
+    ("one", "expert", "one"),
+    ("two", "expert", "two"),
+    ("three", f"{provenance.NO_LABEL}: distillation only", "three"),
+)
 
 
 def test_what_the_teachers_of_soft_labels_were_trained_on_counts_and_they_are_trained_first(softenedScans):

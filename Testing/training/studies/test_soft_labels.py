@@ -61,7 +61,8 @@ def test_a_scan_without_label_gets_the_teachers_answer(softened):
     bank, lines = softened
     label = bank.arrays(2)[1]
     assert label[5:11, 5:11, 7:17].mean() > label[14:].mean()
-    assert lines[2].startswith("three: ") and lines[2].endswith(" mL") and "differs" in lines[0]
+    assert lines[2].startswith("three: ") and lines[2].endswith(" mL") and "differ in" in lines[0]
+    assert "name in --unsure" in lines[-1] and str(bank.path) in lines[-1]
     assert bank.path.with_name("scans.png").stat().st_size > 5000
 
 
