@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-from slicer.util import updateVolumeFromArray
+import vtk
+from slicer.util import updateSegmentBinaryLabelmapFromArray, updateVolumeFromArray
 
 from LiverGTANLib.mrml import scene
+from LiverGTANLib.mrml.session import isLiverEdited
 from support.mrml_cases import (
     SHAPE,
     addSegment,
@@ -115,3 +117,24 @@ def test_another_segment_that_was_edited_since_is_left_and_named(volumeNode, seg
         assert move() == ["half"]
         np.testing.assert_array_equal(voxels(segmentationNode, halfId, volumeNode), edited)
         assert (segmentationNode.GetSegmentation().GetSegment(segmentId) is not None) == present
+
+
+def test_work_by_hand_that_masking_protects_stays_known_as_such(volumeNode, segmentationNode, writer, segmentEditor):
+    segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
+    drawn = ball().full().copy()
+    half = halfOfTheScan()
+    drawn[half > 0] = 0
+    updateSegmentBinaryLabelmapFromArray(drawn, segmentationNode, segmentId, volumeNode)
+    assert isLiverEdited(segmentationNode)
+    otherHalf = addSegment(segmentationNode, volumeNode, "other half", 1 - half)
+    segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    segmentEditor.SetMaskSegmentID(otherHalf)
+    writer.write(volumeNode, ball(radii=(2, 2, 2)), segmentationNode, "a")
+    assert not voxels(segmentationNode, segmentId, volumeNode)[half > 0].any()  # as it was drawn
+    assert isLiverEdited(segmentationNode)
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    origin = vtk.reference("")
+    assert segment.GetTag(scene.ALGORITHM_TYPE_TAG, origin) and origin == "SEMIAUTOMATIC"  # in a DICOM segmentation
+    segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    writer.write(volumeNode, ball(), segmentationNode, "a")
+    assert not isLiverEdited(segmentationNode)

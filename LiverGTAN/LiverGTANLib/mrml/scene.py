@@ -29,6 +29,9 @@ DIGEST_TAG = "LiverGTAN.digest"
 """Segment tag with `voxelDigest` of the mask as this module wrote it. It is saved with the segment, so that an edit is
 known after loading too."""
 
+EDITED = "edited"
+"""In the place of a digest, which it never equals."""
+
 PLACE_TAG = "LiverGTAN.place"
 """Segment tag with the place of that mask: twelve numbers in its segmentation, in mm, and twelve in its CT, in voxels
 (none where that is no matrix)."""
@@ -305,6 +308,11 @@ def noteVoxels(segment, toCt: np.ndarray | None) -> None:
     """
     segment.SetTag(DIGEST_TAG, voxelDigest(segment))
     segment.SetTag(PLACE_TAG, " ".join(f"{number:.6f}" for number in _placeOfMask(segment, toCt)))
+
+
+def noteEdit(segment) -> None:
+    """Note that voxels of the segment are the user's, though this module wrote others of them last."""
+    segment.SetTag(DIGEST_TAG, EDITED)
 
 
 def voxelState(segment) -> str:
