@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from LiverGTANLib.core import segmenter, weight_file
+from LiverGTANLib.core import boxes, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import Analysis, postprocess_logits
 from LiverGTANLib.core.volume import CtVolume
@@ -53,7 +53,7 @@ class Pair:
 
 def trilinear(analysis: Analysis) -> np.ndarray:
     """(K, J, I) bool: the mask without the filter."""
-    return analysis.grid.up(postprocess_logits(analysis).values) > 0
+    return analysis.grid.up(postprocess_logits(analysis).values_in(boxes.whole(analysis.logits.shape))) > 0
 
 
 def pair(case: RealCase, engine: NumpyEngine) -> Pair:
