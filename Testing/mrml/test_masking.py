@@ -8,7 +8,7 @@ import vtk
 from slicer.util import updateSegmentBinaryLabelmapFromArray, updateVolumeFromArray
 
 from LiverGTANLib.mrml import scene
-from LiverGTANLib.mrml.session import isLiverEdited
+from LiverGTANLib.mrml.scene import isLiverEdited
 from support.mrml_cases import (
     SHAPE,
     addSegment,

@@ -9,7 +9,8 @@ from slicer.util import updateSegmentBinaryLabelmapFromArray
 from LiverGTANLib.core.volume import InputError
 from LiverGTANLib.mrml import batch, scene, self_test
 from LiverGTANLib.mrml.parameters import ChosenParameters
-from LiverGTANLib.mrml.session import isLiverEdited, liverState
+from LiverGTANLib.mrml.scene import isLiverEdited
+from LiverGTANLib.mrml.session import liverState
 from support.module_fixtures import logic, students
 from support.mrml_cases import (
     GEOMETRIES,

@@ -336,6 +336,21 @@ def isEdited(segment, toCt: np.ndarray | None) -> bool:
     return isMoved
 
 
+def liverSegment(segmentationNode):
+    """This module's liver in a segmentation, None without one or without a segmentation."""
+    segmentId = liverSegmentId(segmentationNode) if segmentationNode is not None else ""
+    return segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
+
+
+def isLiverEdited(segmentationNode) -> bool:
+    """Whether the liver in a segmentation was edited after this module wrote it, also before it was loaded."""
+    segment = liverSegment(segmentationNode)
+    if segment is None:
+        return False
+    volumeNode = liverVolume(segmentationNode)
+    return isEdited(segment, localToVoxels(segmentationNode, volumeNode) if volumeNode is not None else None)
+
+
 def _placeOfMask(segment, toCt: np.ndarray | None) -> list[float]:
     grid = gridOfMask(segment)
     if grid is None:

@@ -125,7 +125,7 @@ class SegmentWriter:
             _saveStateInSegmentEditor(segmentationNode)
             liverId = scene.liverSegmentId(segmentationNode)
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
-            handDrawn = self.masking and _isEdited(segmentationNode, volumeNode)
+            handDrawn = self.masking and scene.isLiverEdited(segmentationNode)
             segmentId = self._setLiver(segmentationNode, editor, modifier, packed)
             isMade = self.wroteExactly and _fits(surfaceOfMask, boxMask, modifier, segmentationNode)
             if isMade and self._removedSurfaces is not None:
@@ -273,13 +273,6 @@ def isMasking(editorNode) -> bool:
     """Whether "Editable area" or "Editable intensity range" of a Segment Editor protects anything."""
     everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
     return editorNode.GetMaskMode() != everywhere or bool(editorNode.GetSourceVolumeIntensityMask())
-
-
-def _isEdited(segmentationNode, volumeNode) -> bool:
-    """Whether the liver that is there was edited by hand."""
-    liverId = scene.liverSegmentId(segmentationNode)
-    toCt = scene.localToVoxels(segmentationNode, volumeNode)
-    return bool(liverId) and scene.isEdited(segmentationNode.GetSegmentation().GetSegment(liverId), toCt)
 
 
 def _others(segmentationNode, liverId: str) -> list[str]:

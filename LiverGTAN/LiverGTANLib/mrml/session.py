@@ -434,7 +434,7 @@ class Session:
 
     def isEdited(self, segmentationNode) -> bool:
         """Whether the liver in a segmentation was edited after this module wrote it, also before it was loaded."""
-        return isLiverEdited(segmentationNode)
+        return scene.isLiverEdited(segmentationNode)
 
     def undoObstacle(self, segmentationNode) -> str:
         """Why nothing can be undone in a segmentation; empty when something can."""
@@ -534,25 +534,10 @@ def _editedByHand(segmentationNode) -> str:
     )
 
 
-def isLiverEdited(segmentationNode) -> bool:
-    """See `Session.isEdited`."""
-    segment = _liverSegment(segmentationNode)
-    if segment is None:
-        return False
-    volumeNode = scene.liverVolume(segmentationNode)
-    toCt = scene.localToVoxels(segmentationNode, volumeNode) if volumeNode is not None else None
-    return scene.isEdited(segment, toCt)
-
-
 def liverState(segmentationNode) -> str:
     """What this module's liver in a segmentation is, and where; empty without one."""
-    segment = _liverSegment(segmentationNode)
+    segment = scene.liverSegment(segmentationNode)
     return "" if segment is None else scene.voxelState(segment)
-
-
-def _liverSegment(segmentationNode):
-    segmentId = scene.liverSegmentId(segmentationNode) if segmentationNode is not None else ""
-    return segmentationNode.GetSegmentation().GetSegment(segmentId) if segmentId else None
 
 
 def _requireNoOtherLiver(request: SegmentationRequest) -> None:
@@ -560,7 +545,7 @@ def _requireNoOtherLiver(request: SegmentationRequest) -> None:
     segmentationNode = request.chosen.segmentationNode
     if liverState(segmentationNode) in ("", request.liver):
         return
-    if isLiverEdited(segmentationNode):
+    if scene.isLiverEdited(segmentationNode):
         raise InputError(_editedByHand(segmentationNode))
     raise InputError(
         f"Another liver was put into '{segmentationNode.GetName()}' while this one was segmented; nothing was changed. "
