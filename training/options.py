@@ -493,6 +493,11 @@ class Ablate:
     """A checkpoint for each student that all its arms begin from; without, they begin from random weights."""
     also: tuple[str, ...] = ()
     """LABEL=CHECKPOINT of finished students to show in the table, too, as those that are bundled."""
+    soft_scans: Path | None = None
+    """Scans of `soften`, which the arm `soft` learns from as labels."""
+    tables: tuple[Path, ...] = ()
+    """`table.json` of other folders whose runs are taken over, not trained again: work that was shared between
+    machines. They must be of the same cases and updates; other settings are not in them and not compared."""
     folder: Path = Path("runs/ablation")
     """Of runs, `table.md`, `table.json` and the plot."""
     roles: Flat[Roles] = field(default_factory=Roles)

@@ -2,7 +2,7 @@
 
 One folder a run; a finished one is not trained again, an unfinished one goes on, and one of other settings is refused
 (see `stored_results`). Arms of a seed that learn from the same networks are trained in one loop (`loop.fit_together`).
-They share TAKD's and DGKD's assistant; its cost is added to both.
+They share TAKD's and DGKD's assistant; its cost is added to both. Runs in tables of other folders are taken over.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from training.fit import checkpoint, train
 from training.fit.loop import CHECKPOINT, Validate, fit_together
 from training.fit.validate import refuse_trained, validator
 from training.model.nets import UNet3D, gmac, parameters
-from training.options import STUDENT_WIDTHS, Ablate, Config, Roles
-from training.studies import paired_differences
+from training.options import STUDENT_WIDTHS, Ablate, Config, DataSettings, Roles
+from training.studies import paired_differences, stored_results
 from training.studies.stored_results import Result, case_digests, result_of, write_json
 
 HEAD = (
@@ -52,6 +52,8 @@ NOT_COUNTED = "not counted"
 """Cost of a student that the ablation did not train."""
 START = "start"
 """Label of the students that all arms begin from, as they are."""
+SOFT = "soft"
+"""The arm that learns as `student` does, from the labels of `--soft-scans`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +75,19 @@ def ablate(options: Ablate) -> None:
     The table shows nothing but runs of these very settings. Raises UserError that names each difference when the
     folder of a cell holds another run: before anything is trained for the table, or written.
     """
-    cells = list(plan(options))
+    planned = list(plan(options))
     cases = parse_cases(options.cases)
-    refuse_trained(cases, TrainingData(options.training.data))
+    for data in data_of(options):
+        refuse_trained(cases, TrainingData(data))
     digests, validate = case_digests(cases), validator(options.training.data)
+    taken = taken_over(options, digests)
+    cells = [cell for cell in planned if cell not in [Cell(**one["cell"]) for one in taken]]
     teachers = list(options.roles.teacher) or [train_teacher(options, validate)]
     runs = [cell_run(options, cell, teachers) for cell in cells]
     for run in runs:
         train.require_same_student(run.method, run.roles, run.config, run.folder, run.assistant)
     measured_teachers = {path: teacher_result(options, path, cases, digests) for path in teachers}
-    results = []
+    results = list(taken)
     for cell, path in reference_students(options).items():
         file, measure = options.folder / cell.folder / "result.json", partial(measured, cell, path, cases)
         results.append(result_of(file, checkpoint.network_digest(path), digests, measure, about(cell, None)))
@@ -92,6 +97,36 @@ def ablate(options: Ablate) -> None:
         digest = checkpoint.network_digest(trained)
         results.append(result_of(run.folder / "result.json", digest, digests, measure, about(run.cell, steps)))
         write(options, results, measured_teachers)
+    if not runs:
+        write(options, results, measured_teachers)
+
+
+def data_of(options: Ablate) -> list[DataSettings]:
+    """What the arms learn from. Raises UserError when the arm `soft` has nothing, or its scans serve no arm."""
+    data = options.training.data
+    if (SOFT in options.arms) != (options.soft_scans is not None):
+        raise UserError("Give the arm `soft` and --soft-scans together: the scans of `soften` that it learns from.")
+    return [data, dataclasses.replace(data, scans=options.soft_scans)] if options.soft_scans else [data]
+
+
+def taken_over(options: Ablate, digests: dict[str, str]) -> list[Result]:
+    """The runs in `--tables`. Raises UserError for what is no table, or one of other cases, updates or students."""
+    found: dict[Cell, Result] = {}
+    for file in options.tables:
+        for one in stored_results.read_table(file):
+            cell = Cell(**one["cell"])
+            if one["steps"] is None:
+                continue  # a student that `--also` showed there
+            wrong = [
+                *(["other cases"] if one["cases_sha256"] != digests else []),
+                *([f"{one['steps']} updates"] if one["steps"] != options.training.loop.steps else []),
+                *([f"the student {cell.student}"] if cell.student not in options.students else []),
+            ]
+            if wrong:
+                raise UserError(f"{file}: {cell.folder} is of {' and '.join(wrong)}, unlike this table.")
+            if found.setdefault(cell, one)["network_sha256"] != one["network_sha256"]:
+                raise UserError(f"{file}: another table of --tables has another {cell.folder}; give one of them.")
+    return list(found.values())
 
 
 def train_all(runs: list[CellRun], validate: Validate) -> Iterator[tuple[CellRun, Path]]:
@@ -137,7 +172,7 @@ def plan(options: Ablate) -> Iterator[Cell]:
         raise UserError("An ablation runs on one device; share the work by --seeds and --folder between commands.")
     require_each_once(options)
     for arm in options.arms:
-        train.Method.parse(arm)
+        method_of(arm)
     starts(options)
     require_labels(options)
     for student in options.students:
@@ -193,7 +228,9 @@ def cell_run(options: Ablate, cell: Cell, teachers: list[Path]) -> CellRun:
     """The run of a cell."""
     config, start = options.training, starts(options).get(cell.student)
     config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, seed=cell.seed, start=start))
-    method = train.Method.parse(cell.arm)
+    method = method_of(cell.arm)
+    if cell.arm == SOFT:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, scans=options.soft_scans))
     if method.kind == "student":  # of equal numbers of volumes all shall teach it something
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, labelled_only=True))
     roles = dataclasses.replace(options.roles, student_widths=widths_of(cell.student), teacher=tuple(teachers))
@@ -201,6 +238,11 @@ def cell_run(options: Ablate, cell: Cell, teachers: list[Path]) -> CellRun:
     # From random weights an assistant does not depend on the student; from a student's weights it does.
     name = f"{loss}-{cell.student}-seed{cell.seed}" if start else f"{loss}-seed{cell.seed}"
     return CellRun(cell, method, roles, config, options.folder / cell.folder, options.folder / "assistant" / name)
+
+
+def method_of(arm: str) -> train.Method:
+    """How an arm is trained. Raises UserError for an unknown one."""
+    return train.Method.parse("student" if arm == SOFT else arm)
 
 
 def measured(
@@ -261,7 +303,7 @@ def write(options: Ablate, results: list[Result], teachers: dict[Path, Result]) 
     pairs = [(arm, student) for student in options.students for arm in shown]
     rows = [row for arm, student in pairs if (row := summarize(results, arm, student))]
     with atomic_write(options.folder / "table.md") as part:
-        part.write_text(markdown(rows, results, teachers), encoding="utf-8")
+        part.write_text(markdown(rows, results, teachers, options.tables), encoding="utf-8")
     gap = (float("nan"), float("nan"))
     found = {(row["student"], row["arm"]): row["dice"] for row in rows}
     groups = {student: [found.get((student, arm), gap) for arm in shown] for student in options.students}
@@ -281,7 +323,7 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     return row
 
 
-def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result]) -> str:
+def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result], tables: Sequence[Path] = ()) -> str:
     """The table as Markdown, with what one must know to read it."""
     lines = []
     for row in rows:
@@ -294,7 +336,7 @@ def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result]
     parts = [
         markdown_table(HEAD, lines, text_columns=2),
         *([gains] if gains else []),
-        "\n".join(notes(results, teachers)),
+        "\n".join([*notes(results, teachers), *(f"Taken over: {file}." for file in tables)]),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -19,6 +19,7 @@ from LiverGTANLib.core.files import atomic_write, read_bytes
 from training.command_line import plain
 from training.data.bank import LARGEST_META
 from training.data.cases import Case
+from training.errors import UserError
 from training.evaluation.seal import SEAL, is_sealed, seal
 
 Result = dict[str, Any]
@@ -59,6 +60,19 @@ def read(file: Path) -> Result | None:
     except (ValueError, RecursionError) as error:
         print(f"{file} cannot be read ({error}); measured anew.", flush=True)
         return None
+    return content
+
+
+def read_table(file: Path) -> list[Result]:
+    """The runs of a `table.json`. Raises UserError when it cannot be read, or a run in it is not as it was written."""
+    try:
+        content = json.loads(read_bytes(file, LARGEST_META))
+        if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
+            raise ValueError("it is no list of runs")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read as a table of `ablate`: {error}.") from error
+    if not all(is_sealed(one) for one in content):
+        raise UserError(f"{file} is not as `ablate` wrote it; take its figures from a table that nobody changed.")
     return content
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from support.training_fixtures import makeBank, options, smallConfig
+from support.training_fixtures import makeBank, makeScans, options, smallConfig
 from training.__main__ import main
 from training.fit import checkpoint
 from training.options import Ablate
@@ -256,3 +256,73 @@ def test_arms_that_share_data_and_teachers_are_trained_in_one_loop(smallBank, tm
     groups = [sorted({run.cell.arm for run in group}) for group in ablation.trained_together(runs)]
     assert groups == [["student"], ["gtan", "kd"], ["takd"], ["dgkd"]] * 2
     assert all(len({run.cell.student for run in group}) == 2 for group in ablation.trained_together(runs))
+
+
+def test_runs_of_other_tables_are_taken_over(table, tmp_path, capsys):
+    folder, arguments = table
+    words = [str(tmp_path / "table") if word == str(folder) else word for word in arguments]
+    words += ["--teacher", str(folder / "teacher" / "checkpoint.pt"), "--tables", str(folder / "table.json")]
+    assert main([*words, "--arms", "student", "kd"]) == 0
+    out = capsys.readouterr().out
+    assert "run 1 of 2: kd/2-3/seed0" in out and "student/2-3" not in out
+    text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
+    assert arms_and_seeds(text) == [("student", "2"), ("kd", "2"), ("takd:dist", "2")]
+    assert f"Taken over: {folder / 'table.json'}" in text
+    known, merged = (json.loads((one / "table.json").read_text()) for one in (folder, tmp_path / "table"))
+    assert len(merged) == 6 and all(result in merged for result in known)
+    assert main([*words, "--folder", str(tmp_path / "other")]) == 0  # nothing is left to train
+    assert json.loads((tmp_path / "other" / "table.json").read_text()) == known
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "4"], "student/2-3/seed0 is of 3 updates"),
+        (["--students", "3-4"], "is of the student 2-3"),
+        (["--tables", "nothing.json"], "nothing.json cannot be read as a table"),
+    ],
+)
+def test_tables_of_other_work_are_refused(table, tmp_path, words, message, capsys):
+    folder, arguments = table
+    known = [*arguments, "--tables", str(folder / "table.json"), "--folder", str(tmp_path / "table")]
+    assert main([*known, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_table_that_somebody_changed_is_refused(table, tmp_path, capsys):
+    results = json.loads((table[0] / "table.json").read_text())
+    results[1]["figures"]["dice"] += 0.01
+    (tmp_path / "table.json").write_text(json.dumps(results))
+    assert main([*table[1], "--tables", str(tmp_path / "table.json")]) == 2
+    assert "is not as `ablate` wrote it" in capsys.readouterr().err
+
+
+def test_the_arm_on_soft_labels_learns_from_their_scans(tmp_path, capsys):
+    from training.synthesis.phantom import write_case
+
+    labels, soft = makeScans(tmp_path / "labels"), makeScans(tmp_path / "soft")
+    words = [
+        "ablate",
+        "--cases",
+        write_case(tmp_path, 7),
+        "--students",
+        "2-3",
+        "--seeds",
+        "0",
+        "--arms",
+        "student",
+        "soft",
+    ]
+    config = smallConfig(tmp_path, steps=2)
+    words += ["--folder", str(tmp_path / "table"), "--teacher-widths", "4", "6", *options(config)[2:], "--bank"]
+    words += ["--scans", str(labels), "--window", "16", "16", "16"]
+    assert main(words) == 2
+    assert "Give the arm `soft` and --soft-scans together" in capsys.readouterr().err
+    assert main([*words, "--soft-scans", str(soft)]) == 0
+    assert arms_and_seeds((tmp_path / "table" / "table.md").read_text()) == [("student", "1"), ("soft", "1")]
+    scans = [
+        checkpoint.read(tmp_path / "table" / arm / "2-3" / "seed0" / "checkpoint.pt")["settings"]["data"]["scans"]
+        for arm in ("student", "soft")
+    ]
+    assert scans == [str(labels), str(soft)]
