@@ -220,7 +220,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         region: markups ROI node outside of which nothing is liver. liverPoints, notLiverPoints: markups point lists.
         settings: LiverGTANLib.core.postprocess.PostprocessSettings (threshold and the like).
         Returns a result with segmentation, segmentId, volumeMl, interval, attenuation, share, seconds (by stage),
-        engine, student, remarks (on this mask) and warnings (on the CT and the body in it, as the panel shows them).
+        engine, student, remarks (on this mask), masked (whether the Segment Editor's masking applied to it) and
+        warnings (on the CT and the body in it, as the panel shows them).
 
         Example::
 

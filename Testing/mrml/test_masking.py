@@ -7,8 +7,9 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 from slicer.util import updateSegmentBinaryLabelmapFromArray, updateVolumeFromArray
 
-from LiverGTANLib.mrml import scene
+from LiverGTANLib.mrml import scene, self_test, table
 from LiverGTANLib.mrml.scene import isLiverEdited
+from support.module_fixtures import logic, students
 from support.mrml_cases import (
     SHAPE,
     addSegment,
@@ -138,3 +139,21 @@ def test_work_by_hand_that_masking_protects_stays_known_as_such(volumeNode, segm
     segmentEditor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     writer.write(volumeNode, ball(), segmentationNode, "a")
     assert not isLiverEdited(segmentationNode)
+
+
+def test_scripts_are_told_that_masking_left_nothing(logic):
+    volumeNode, _ = self_test.addPhantom(spacingMm=(4.0, 4.0, 3.0))
+    found = logic.process(volumeNode)
+    logic.session.undo()
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetSingletonTag("SegmentEditor")
+    editor = slicer.mrmlScene.AddNode(editor)
+    editor.SetAndObserveSegmentationNode(found.segmentation)
+    editor.SetAndObserveSourceVolumeNode(volumeNode)
+    editor.SetSourceVolumeIntensityMask(True)
+    editor.SetSourceVolumeIntensityMaskRange(30000, 30001)
+    result = logic.process(volumeNode, found.segmentation)
+    assert result.masked and result.volumeMl == 0
+    (told,) = result.remarks
+    assert "masking left" in told and f"{found.volumeMl:.0f} mL" in told and told in repr(result)
+    assert told in table.read(result.tableNode, result.segmentation)["Hint"]

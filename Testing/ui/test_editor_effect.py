@@ -406,3 +406,16 @@ def test_an_error_of_the_engine_is_shown_and_can_be_tried_again(editor, students
     editor.effect.previewButton.click()
     editor.wait()
     assert editor.state.startswith("Preview")
+
+
+def test_voxels_that_are_much_larger_than_those_of_the_ct_are_told_of(editor):
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other")
+    other.SetSpacing(12, 12, 12)
+    updateVolumeFromArray(other, np.zeros((30, 40, 40), np.int16))
+    editor.activate()
+    assert "much larger" not in editor.state
+    editor.effect.onCancel()
+    editor.segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(other)
+    editor.effect.onPreview()
+    editor.wait()
+    assert "12 x 12 x 12 mm) are much larger than those of 'Phantom'" in editor.state

@@ -13,11 +13,12 @@ from slicer.util import arrayFromVolume, arrayFromVolumeModified
 
 from LiverGTANLib.core.input_checks import Finding
 from LiverGTANLib.core.measurements import TITLES
-from LiverGTANLib.mrml import self_test, table
+from LiverGTANLib.mrml import scene, self_test, table
 from LiverGTANLib.mrml.parameters import ChosenParameters
 from support.call_recorder import recorder
 from support.interactive_cases import MaskCounter, settle
 from support.module_fixtures import students
+from support.mrml_cases import addSegment
 from support.panel_cases import panel, phantom, segmentations, workers
 
 pytestmark = pytest.mark.slow
@@ -212,3 +213,20 @@ def test_nothing_is_said_of_a_segmentation_that_was_removed_or_exchanged(panel, 
     panel.ui.outputSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
     settle(panel)
     assert panel.ui.resultLabel.text == ""
+
+
+def test_voxels_of_others_that_are_much_larger_are_told_of_before_and_what_that_cost_after(panel, phantom):
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other")
+    other.SetSpacing(20, 20, 20)
+    slicer.util.updateVolumeFromArray(other, np.zeros((20, 20, 20), np.int16))
+    segmentationNode = scene.createSegmentation(other)
+    addSegment(segmentationNode, other, "drawn", np.ones((20, 20, 20), np.uint8))
+    panel.ui.outputSelector.setCurrentNode(segmentationNode)
+    settle(panel)
+    assert "20 x 20 x 20 mm" in panel.ui.messageLabel.text and panel.ui.applyButton.text == "Segment anyway"
+    panel.segment()
+    settle(panel)
+    assert panel.ui.resultLabel.text.split("\n")[1].startswith("Dice 0.")
+    panel.ui.outputSelector.setCurrentNode(None)
+    settle(panel)
+    assert not panel.ui.messageLabel.visible and panel.ui.applyButton.text == "Segment"

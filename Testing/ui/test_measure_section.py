@@ -164,7 +164,8 @@ def test_with_masking_the_line_tells_what_is_really_in_the_segment(panel, segmen
     settle(panel)
     held = liver(panel, segmented).sum()
     assert 0 < held < full
-    assert panel.ui.resultLabel.text.startswith(f"Liver {held * ML:.0f} mL, as the Segment Editor's masking left it")
+    line, remark = panel.ui.resultLabel.text.split("\n")
+    assert line.startswith(f"Liver {held * ML:.0f} mL, ") and f"masking left of {full * ML:.0f} mL" in remark
     (row,) = rows(panel)
     assert float(row["Liver [mL]"]) == pytest.approx(held * ML, abs=0.06) and row["From [mL]"] == row["Mean [HU]"] == ""
 

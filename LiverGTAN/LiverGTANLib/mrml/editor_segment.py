@@ -69,7 +69,7 @@ class EditorSegment:
         """
         if self.obstacle:
             raise InputError(self.obstacle)
-        image, _ = onReferenceGrid(mask, self.volumeNode, self.segmentationNode)
+        image = onReferenceGrid(mask, self.volumeNode, self.segmentationNode).image
         # The editor's masking protects only what lies within the image that it is given.
         labelmap = self.segment.GetRepresentation(LABELMAP)
         return image if labelmap is None else enlarged(image, labelmap)

@@ -39,6 +39,10 @@ VERIFIED_PLANE_STEP = 8
 """One plane in this many of a written mask is compared: the logic's known failures (nothing written, another grid)
 concern all planes."""
 
+MUCH_LARGER = 8.0
+"""A segmentation's voxel of this many times the CT's, twice as wide along each axis, is worth a word beforehand; a
+choice."""
+
 
 class _RemovedSurfaces(NamedTuple):
     """What a write took away, and is to be shown again.
@@ -58,6 +62,30 @@ class _RemovedSurfaces(NamedTuple):
 
 class WriteError(RuntimeError):
     """The mask could not be written; the message says what to do. The segmentation is as it was before."""
+
+
+class GridMask(NamedTuple):
+    """A mask as an image on a segmentation's grid, and the same image before it was resampled onto that, if it was.
+
+    transform: through which `own` got there, None where it lay under the segmentation's parent transform already.
+    """
+
+    image: Any
+    own: Any
+    transform: Any = None
+
+    @property
+    def isResampled(self) -> bool:
+        """Whether the two have different grids."""
+        return self.image is not self.own
+
+    def kept(self) -> float:
+        """Part of the voxels of `own`, 0 to 1, in whose middle there is a voxel of the mask as it was resampled."""
+        if not self.isResampled:
+            return 1.0
+        back = _resampled(self.image, self.own, self.transform and self.transform.GetInverse(), pad=False)
+        mask = labelmapArray(self.own)
+        return int(np.count_nonzero(mask & labelmapArray(back))) / max(1, int(np.count_nonzero(mask)))
 
 
 @contextmanager
@@ -91,6 +119,8 @@ class SegmentWriter:
         self._scene = mrmlScene
         self._removedSurfaces: _RemovedSurfaces | None = None
         self._resampled = False
+        self.kept: float | None = None
+        """See `GridMask.kept`, of the mask that was written last; None where it has the CT's grid."""
         self._histories: list[UndoHistory] = []  # the one that was written last comes last
         self._historiesBefore: list[UndoHistory] = []
         self._logic = logicClass()
@@ -118,8 +148,10 @@ class SegmentWriter:
         history.keep()
         before = References.of(segmentationNode)
         try:
-            self._adoptReferenceGeometry(segmentationNode, volumeNode)
-            modifier, self._resampled = onReferenceGrid(boxMask, volumeNode, segmentationNode)
+            isAdopted = self._adoptReferenceGeometry(segmentationNode, volumeNode)
+            onGrid = onReferenceGrid(boxMask, volumeNode, segmentationNode)
+            modifier, self._resampled = onGrid.image, onGrid.isResampled
+            self.kept = None if isAdopted or not self._resampled else onGrid.kept()
             packed = PackedMask.of(labelmapArray(modifier)) if self._resampled else boxMask.packed
             editor = self._editorFor(segmentationNode, volumeNode)
             _saveStateInSegmentEditor(segmentationNode)
@@ -205,12 +237,11 @@ class SegmentWriter:
         _copyMasking(self._scene.GetSingletonNode(APPLICATION_EDITOR_TAG, "vtkMRMLSegmentEditorNode"), editor)
         return editor
 
-    def _adoptReferenceGeometry(self, segmentationNode, volumeNode) -> None:
-        """Put the segmentation on the volume's grid, unless segments of others were drawn on another one."""
+    def _adoptReferenceGeometry(self, segmentationNode, volumeNode) -> bool:
+        """Put the segmentation on the volume's grid; False where it keeps its own, see `keepsItsGrid`."""
+        if keepsItsGrid(segmentationNode):
+            return False
         segmentation = segmentationNode.GetSegmentation()
-        others = map(segmentation.GetSegment, _others(segmentationNode, scene.liverSegmentId(segmentationNode)))
-        if any(map(scene.segmentVoxels, others)) and _referenceGeometry(segmentationNode) is not None:
-            return
         if scene.matrixOf(scene.transformBetween(volumeNode, segmentationNode)) is None:
             matrix, extent = warp.straightGrid(volumeNode, segmentationNode)
             geometry = vtkSegmentationConverter.SerializeImageGeometry(vtkMatrixFromArray(matrix), extent)
@@ -218,6 +249,7 @@ class SegmentWriter:
             scene.setReference(segmentationNode, segmentationNode.GetReferenceImageGeometryReferenceRole(), volumeNode)
         elif scene.referenceVolume(segmentationNode) != volumeNode or not _sameGrid(segmentationNode, volumeNode):
             segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        return True
 
     def _modify(self, segmentationNode, segmentId: str, modifier, packed: PackedMask) -> bool:
         """Set the segment to the modifier, whose voxels `packed` holds; True if the write was verified."""
@@ -321,14 +353,39 @@ def surfacesInTheWay(segmentationNode) -> str:
     )
 
 
+def keepsItsGrid(segmentationNode) -> bool:
+    """Whether the liver is put on the grid that is there: segments of others were drawn on it, and resampling them
+    onto the CT's would change them."""
+    segmentation = segmentationNode.GetSegmentation()
+    others = map(segmentation.GetSegment, _others(segmentationNode, scene.liverSegmentId(segmentationNode)))
+    return _referenceGeometry(segmentationNode) is not None and any(map(scene.segmentVoxels, others))
+
+
+def largerVoxels(volumeNode, segmentationNode) -> str:
+    """What to say of a grid of a segmentation whose voxels are much larger than a volume's; empty when they are not."""
+    reference = _referenceGeometry(segmentationNode)
+    if reference is None:
+        return ""
+    between = scene.matrixOf(scene.transformBetween(volumeNode, segmentationNode))
+    toLocal = scene.ijkToLocal(volumeNode) if between is None else between @ scene.ijkToLocal(volumeNode)
+    sizes = [abs(np.linalg.det(matrix[:3, :3])) for matrix in (scene.imageToWorld(reference), toLocal)]
+    if sizes[0] < MUCH_LARGER * sizes[1]:
+        return ""
+    widths = " x ".join(f"{mm:.3g}" for mm in reference.GetSpacing())
+    return (
+        f"The voxels of '{segmentationNode.GetName()}' ({widths} mm) are much larger than those of "
+        f"'{volumeNode.GetName()}': the liver loses detail in them. To keep it, choose a new segmentation."
+    )
+
+
 def _requireLabelmaps(segmentationNode) -> None:
     if reason := surfacesInTheWay(segmentationNode):
         raise WriteError(reason)
     segmentationNode.GetSegmentation().SetSourceRepresentationName(LABELMAP)
 
 
-def onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any, bool]:
-    """The mask as an image under the segmentation's parent transform, and whether it had to be resampled.
+def onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> GridMask:
+    """The mask as an image under the segmentation's parent transform.
 
     The logic requires it on the segmentation's own grid; usually that is the volume's grid. Raises WriteError and
     InputError when it has no place there.
@@ -339,7 +396,7 @@ def onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any
         image = scene.orientedImage(boxMask, ijkToLocal)
         extent = warp.extentOf(boxMask.box, volumeNode, segmentationNode, scene.imageToWorld(reference))
         reference.SetExtent(extent)
-        resampled = _resampled(image, reference, transform, pad=False)
+        onGrid = GridMask(_resampled(image, reference, transform, pad=False), image, transform)
     else:
         if abs(np.linalg.det(matrix[:3, :3])) < SMALLEST_DETERMINANT:
             raise WriteError(
@@ -348,11 +405,11 @@ def onReferenceGrid(boxMask: BoxMask, volumeNode, segmentationNode) -> tuple[Any
             )
         image = scene.orientedImage(boxMask, matrix @ ijkToLocal)
         if reference is None or _sameLattice(image, reference):
-            return image, False
-        resampled = _resampled(image, reference)
-    if resampled is None:
+            return GridMask(image, image)
+        onGrid = GridMask(_resampled(image, reference), image)
+    if onGrid.image is None or not (boxMask.empty or labelmapArray(onGrid.image).any()):
         raise WriteError("The mask does not fit the grid of the chosen segmentation; choose or create another one.")
-    return resampled, True
+    return onGrid
 
 
 def _sameGrid(segmentationNode, volumeNode) -> bool:

@@ -31,6 +31,11 @@ from .warp import Warp
 CHECKED_IMAGES = 32
 """Images whose findings are remembered: more than a batch commonly has; they are a few sentences each."""
 
+LEAST_DICE = 0.98
+"""A mask on the grid of other segments that is less like what was found is worth a remark. Chosen on the liver of the
+sample CT of 2 mm slices: on the CT's grid half a voxel away or in voxels of 3 mm it had 0.985 and more, in voxels of
+5 mm 0.97, of 10 mm 0.95, of 20 mm 0.90."""
+
 EDITED = "edited since it was segmented"
 """Said of the liver of a frame that was edited after this module wrote it."""
 
@@ -110,11 +115,11 @@ class SegmentationResult:
     """What was asked, what was found, and what is now in the scene.
 
     segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
-    masked: whether the Segment Editor's masking changed what was found, so that only the volume is known of it.
+    masked: whether the Segment Editor's masking applied to what was found, so that only the volume is known of it.
     place: `scene.relativeKey` of CT and segment. region: where the CT's ROI lay in it, see `segment_volume.regionOf`.
     seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
     stateBefore: what was set for the mask that was there before, None when that is not known. aboutImage: what
-    `input_checks` found in the CT.
+    `input_checks` found in the CT. kept: see `SegmentWriter.kept`.
     """
 
     request: SegmentationRequest
@@ -130,6 +135,7 @@ class SegmentationResult:
     rowBefore: dict[str, str] | None
     stateBefore: SetState | None = None
     aboutImage: tuple[str, ...] = ()
+    kept: float | None = None
 
     def __repr__(self) -> str:
         names = f"'{self.volumeNode.GetName()}' in '{self.segmentation.GetName()}'"
@@ -185,11 +191,25 @@ class SegmentationResult:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """See `remarksOn`; where masking changed what was found, what points did is all that can be said."""
-        found = self.found
+        """See `remarksOn`; where masking applied to what was found, that and what points did is all that can be said.
+
+        Before them, whether the grid of other segments lost some of it.
+        """
+        found, foundMl = self.found, self.found.interval.volume
         if self.masked:
-            return measurements.asking_once([*found.click_remarks, measurements.apart(found.apart_ml, is_exact=False)])
-        return remarksOn(found, self.volumeMl)
+            left = f"this is what the Segment Editor's masking left of {foundMl:.0f} mL that were found"
+            about = [*found.click_remarks, measurements.apart(found.apart_ml, is_exact=False)]
+            return [left, *measurements.asking_once(about)]
+        remarks = remarksOn(found, self.volumeMl)
+        dice = 1.0 if self.kept is None else 2 * self.kept * foundMl / (foundMl + self.volumeMl)
+        if dice >= LEAST_DICE:
+            return remarks
+        name = self.segmentation.GetName()
+        return [
+            f"Dice {dice:.2f} with the {foundMl:.0f} mL that were found, as '{name}' keeps the voxels of its other "
+            "segments: choose a new segmentation for those of the CT",
+            *remarks,
+        ]
 
     @property
     def engine(self) -> str:
@@ -396,6 +416,7 @@ class Session:
                 table.read(tableNode, segmentationNode),
                 stateBefore,
                 tuple(finding.reason for finding in self._findingsInImage(chosen.volumeNode)),
+                writer.kept,
             )
             writer.lastHistory.note = result
             rollback.callback(takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
@@ -522,6 +543,10 @@ def _findingsInOutputs(chosen: ChosenParameters, isEdited: bool) -> Iterator[Fin
     reason = segment_writer.surfacesInTheWay(chosen.segmentationNode) if chosen.segmentationNode is not None else ""
     if reason:
         yield Finding(True, reason)
+    elif chosen.segmentationNode is not None:
+        larger = segment_writer.largerVoxels(chosen.volumeNode, chosen.segmentationNode)
+        if larger and segment_writer.keepsItsGrid(chosen.segmentationNode):
+            yield Finding(False, larger)
     if chosen.tableNode is not None and not table.isOurs(chosen.tableNode):
         name = chosen.tableNode.GetName()
         yield Finding(False, f"'{name}' is no table of liver volumes: the measurements will go into a new one.")

@@ -11,6 +11,7 @@ from ..core.segmentation_job import JobResult, Preview
 from ..mrml.editor_segment import EditorSegment
 from ..mrml.parameters import ChosenParameters
 from ..mrml.preview import PreviewSegment
+from ..mrml.segment_writer import largerVoxels
 from ..mrml.session import SegmentationRequest, Session, requireStillValid
 from .task_runner import TaskRunner, WorkerTask
 
@@ -134,7 +135,8 @@ class EditorPreview:
             return
         self._found = request, found
         unusual = self._session.obstacles(replace(request.chosen, segmentationNode=None))[1]
-        self._say(" ".join(filter(None, (_("Preview: liver {volume}.").format(volume=volume), unusual))))
+        larger = largerVoxels(request.volumeNode, request.chosen.segmentationNode)
+        self._say(" ".join(filter(None, (_("Preview: liver {volume}.").format(volume=volume), larger, unusual))))
         self._onChanged()
 
     def _onFailed(self, error: BaseException) -> None:

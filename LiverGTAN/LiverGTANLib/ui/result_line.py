@@ -121,9 +121,7 @@ def _storedText(found: StoredFigures, isEdited: bool) -> str:
 def _resultLine(result: SegmentationResult, withTime: bool = False) -> str:
     """What is in the segment, for the user; each remark has a line of its own."""
     text = _("Liver {volume}").format(volume=result.interval or f"{result.volumeMl:.0f} mL")
-    if result.masked:
-        text += _(", as the Segment Editor's masking left it")
-    elif result.interval is None:
+    if result.interval is None and not result.masked:
         text += _(" (no range: the network is sure of hardly any of it)")
     if withTime:
         text += _(", {seconds:.2f} s ({engine})").format(seconds=result.seconds["total"], engine=result.engine)
