@@ -146,10 +146,6 @@ def test_half_a_real_liver_and_the_other_half_are_the_whole(sampleCt, sampleAnal
     halves = [region(middle + np.array([side * 500, 0, 0]), (1000, 1000, 1000)) for side in (-1, 1)]
     parts = [segmenter.mask(sampleAnalysis, sampleCt, MaskParameters(region=half)) for half in halves]
     np.testing.assert_array_equal(parts[0].full() + parts[1].full(), whole.full())
-    shares = [measurements.share_in_region(sampleAnalysis, MaskParameters(region=half)) for half in halves]
-    assert sum(shares) == pytest.approx(1)
-    counted = [np.count_nonzero(part.voxels) / np.count_nonzero(whole.voxels) for part in parts]
-    assert shares == pytest.approx(counted, abs=0.02)
 
 
 def test_dragging_a_box_costs_less_than_a_mask(sampleCt, sampleAnalysis):

@@ -21,7 +21,7 @@ from LiverGTANLib.mrml.segment_writer import SegmentWriter, WriteError
 from LiverGTANLib.mrml.session import Session, liverState
 from support import band_student
 from support.module_fixtures import logic, students
-from support.mrml_cases import NoOpLogic, addSegment, addTransform, addWarp
+from support.mrml_cases import NoOpLogic, addSegment, addTransform, addWarp, rotation
 
 pytestmark = pytest.mark.slow
 
@@ -378,3 +378,16 @@ def test_a_liver_that_came_while_another_was_segmented_is_not_replaced(logic, ph
     assert liverState(segmentationNode) == before and result.isCurrent()
     segmentationNode.GetSegmentation().RemoveSegment(result.segmentId)  # nothing is there to be lost
     assert logic.session.apply(request, found).isCurrent()
+
+
+@pytest.mark.parametrize("matrix", [np.eye(4), rotation(1, 20)], ids=["along the axes", "turned"])
+def test_the_share_in_an_roi_is_that_of_the_voxels(logic, phantom, matrix):
+    volumeNode, _ = phantom
+    whole = logic.process(volumeNode)
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roiNode.SetCenterWorld(*whole.segmentation.GetSegmentCenterRAS(whole.segmentId))
+    roiNode.SetSizeWorld(71, 93, 47)
+    roiNode.SetAndObserveTransformNodeID(addTransform(slicer.mrmlScene, matrix).GetID())
+    part = logic.process(volumeNode, region=roiNode)
+    assert 0.05 < part.share < 0.95
+    assert part.share == pytest.approx(part.volumeMl / whole.volumeMl)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import boxes
-from .postprocess import Analysis, MaskParameters, postprocess_logits
 from .segmenter import USUAL_LIVER_ML, BoxMask
 from .volume import HU_WINDOW, CtVolume, fill_values, sampled
 
@@ -139,18 +138,10 @@ def _eroded(mask: np.ndarray, reach: int, axis: int) -> np.ndarray:
     return result
 
 
-def share_in_region(analysis: Analysis, parameters: MaskParameters) -> float | None:
-    """Part of the liver that lies in the region, 0 to 1, measured on the model grid; None without region or liver."""
-    region = parameters.region
-    if region is None:
-        return None
-    postprocessed = postprocess_logits(analysis, parameters)
-    if postprocessed.cells is None:
-        return None
-    liver = postprocessed.liver(postprocessed.cells)
-    whole = analysis.volume_ml(liver, postprocessed.cells)
-    region.clear_outside(liver, postprocessed.cells, analysis.grid.ijk_to_ras)
-    return analysis.volume_ml(liver, postprocessed.cells) / whole if whole else None
+def share(ct: CtVolume, part: BoxMask, whole: BoxMask) -> float | None:
+    """Part of a mask's volume that is in another, 0 to 1, both on the scan's grid; None of an empty one."""
+    whole_ml = mask_ml(ct, whole)
+    return mask_ml(ct, part) / whole_ml if whole_ml else None
 
 
 def unusual_size(liver_ml: float) -> str:

@@ -163,7 +163,9 @@ class SegmentationJob:
         volume_ml = measurements.mask_ml(self.ct, mask)
         interval = uncertainty.interval(analysis, volume_ml, self.parameters)
         attenuation = measurements.attenuation(self.ct, mask)
-        share = measurements.share_in_region(analysis, self.parameters)
+        share = None
+        if self.parameters.region is not None:
+            share = measurements.share(self.ct, mask, segmenter.whole_mask(analysis, self.ct, self.parameters))
         remarks = segmenter.check_clicks(analysis, self.parameters)
         apart_ml = measurements.mask_ml(self.ct, segmenter.added_apart(analysis, self.ct, self.parameters, mask))
         cut_ends = () if self.parameters.region else tuple(measurements.cut_ends(mask, self.ct))

@@ -350,7 +350,7 @@ def mask(analysis: Analysis, ct: CtVolume, parameters: MaskParameters = DEFAULT_
         raise ValueError(
             f"The scan has {ct.shape} voxels, the analyzed one {analysis.grid.native_shape}; give the analyzed scan."
         )
-    whole, region, grid = _whole(analysis, ct, parameters), parameters.region, analysis.grid
+    whole, region, grid = whole_mask(analysis, ct, parameters), parameters.region, analysis.grid
     if region is None:
         return whole
     box = boxes.intersection(whole.box, region.grid_box(grid.native_ijk_to_ras, grid.native_shape))
@@ -403,8 +403,8 @@ def _empty_mask(shape: tuple[int, int, int]) -> BoxMask:
     return BoxMask(np.zeros((0, 0, 0), np.uint8), (0, 0, 0), shape)
 
 
-def _whole(analysis: Analysis, ct: CtVolume, parameters: MaskParameters) -> BoxMask:
-    """The mask inside and outside of the region, which only chooses the component."""
+def whole_mask(analysis: Analysis, ct: CtVolume, parameters: MaskParameters) -> BoxMask:
+    """The mask inside and outside of the region, which only chooses the component; cached."""
     cache, clicks = analysis.cache.masks, parameters.clicks
     chosen = parameters.settings, chosen_component(analysis, parameters)
     done, found = longest_cached(cache, lambda n: (*chosen, clicks[:n]), len(clicks))
