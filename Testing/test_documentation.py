@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "Docs/scripts.md", "training/README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "Docs/scripts.md", "training/README.md", "training/results/README.md", "CONTRIBUTING.md")
 
 NOT_RUN = {
     "make slicer ": "needs the Slicer application",
@@ -335,7 +335,7 @@ def test_the_worked_examples_do_what_they_show(tmp_path):
 @pytest.mark.parametrize(
     "document",
     sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("Docs/*.md")))
-    + ["training/README.md"],
+    + ["training/README.md", "training/results/README.md"],
 )
 def test_links_lead_to_files_and_headings(document):
     place = (ROOT / document).parent

@@ -59,21 +59,19 @@ def sheet(columns: list[tuple[str, np.ndarray, np.ndarray]], path: Path, axial: 
     save(figure, path)
 
 
-def bars(names: list[str], groups: dict[str, list[tuple[float, float]]], label: str, path: Path) -> None:
-    """Grouped bars with error bars: `groups` maps a student to (mean, sd) for each name; NaN leaves a gap."""
+def points(names: list[str], groups: dict[str, list[tuple[float, float]]], label: str, path: Path) -> None:
+    """Points with error bars: `groups` maps a student to (mean, sd) for each name; NaN leaves a gap."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.5 + 1.1 * len(names), 4), layout="constrained")
+    figure = Figure(figsize=(2 + 0.6 * len(names), 4), layout="constrained")
     axis = figure.subplots()
-    width = 0.8 / len(groups)
     for number, (group, values) in enumerate(groups.items()):
         means, deviations = np.array(values).T
-        places = np.arange(len(names)) + (number - (len(groups) - 1) / 2) * width
-        axis.bar(places, means, width * 0.92, yerr=deviations, capsize=3, label=group)
-    lows = [mean - 2 * np.nan_to_num(sd) for values in groups.values() for mean, sd in values if mean == mean]
-    axis.set_ylim(bottom=max(0.0, min(lows, default=0.0) - 0.02))
+        places = np.arange(len(names)) + 0.2 * (number - (len(groups) - 1) / 2)
+        axis.errorbar(places, means, yerr=deviations, fmt="o", capsize=3, label=group)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_ylabel(label)
+    axis.grid(axis="y", alpha=0.3)
     axis.legend()
     save(figure, path)
 

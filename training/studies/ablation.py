@@ -25,7 +25,7 @@ from training.fit import checkpoint, train
 from training.fit.loop import CHECKPOINT, Validate, fit_together
 from training.fit.validate import refuse_trained, validator
 from training.model.nets import UNet3D, gmac, parameters
-from training.options import STUDENT_WIDTHS, Ablate, Config, DataSettings, Roles
+from training.options import STUDENT_WIDTHS, WINDOW, Ablate, Config, DataSettings, Roles
 from training.studies import paired_differences, stored_results
 from training.studies.stored_results import Result, case_digests, result_of, write_json
 
@@ -46,8 +46,6 @@ HEAD = (
 )
 FIGURES = {"dice": 4, "nsd2": 4, "nsd3": 4, "hd95": 2, "assd": 2, "volume_error": 2}
 """Digits of each figure in the table; the volume error is the mean of sizes, in percent."""
-GRID = (64, 96, 112)
-"""Voxels that the multiply-accumulates of the published tables are of: those of the former window, at 3 mm."""
 NOT_COUNTED = "not counted"
 """Cost of a student that the ablation did not train."""
 START = "start"
@@ -113,10 +111,10 @@ def taken_over(options: Ablate, digests: dict[str, str]) -> list[Result]:
     """The runs in `--tables`. Raises UserError for what is no table, or one of other cases, updates or students."""
     found: dict[Cell, Result] = {}
     for file in options.tables:
-        for one in stored_results.read_table(file):
+        runs = [one for one in stored_results.read_table(file) if one["steps"]]  # without students of `--also`
+        print(f"{file}: {len(runs)} runs are taken over.", flush=True)
+        for one in runs:
             cell = Cell(**one["cell"])
-            if one["steps"] is None:
-                continue  # a student that `--also` showed there
             wrong = [
                 *(["other cases"] if one["cases_sha256"] != digests else []),
                 *([f"{one['steps']} updates"] if one["steps"] != options.training.loop.steps else []),
@@ -303,11 +301,11 @@ def write(options: Ablate, results: list[Result], teachers: dict[Path, Result]) 
     pairs = [(arm, student) for student in options.students for arm in shown]
     rows = [row for arm, student in pairs if (row := summarize(results, arm, student))]
     with atomic_write(options.folder / "table.md") as part:
-        part.write_text(markdown(rows, results, teachers, options.tables), encoding="utf-8")
+        part.write_text(markdown(rows, results, teachers), encoding="utf-8")
     gap = (float("nan"), float("nan"))
     found = {(row["student"], row["arm"]): row["dice"] for row in rows}
     groups = {student: [found.get((student, arm), gap) for arm in shown] for student in options.students}
-    picture.bars(shown, groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
+    picture.points(shown, groups, "Dice (mean and sd over seeds)", options.folder / "table.png")
 
 
 def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | None:
@@ -330,13 +328,13 @@ def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result]
         net = UNet3D(widths_of(row["student"]))
         figures = [mean_sd_text(row[name], digits) for name, digits in FIGURES.items()]
         costs = [NOT_COUNTED if row[kind] is None else f"{row[kind]:.1f}" for kind in ("wall", "cpu")]
-        size = (f"{parameters(net):,}", f"{gmac(net, GRID):.3f}")
+        size = (f"{parameters(net):,}", f"{gmac(net, WINDOW):.3f}")
         lines.append([row["student"], row["arm"], *size, str(row["seeds"]), *figures, *costs])
     gains = paired_differences.table(results)
     parts = [
         markdown_table(HEAD, lines, text_columns=2),
         *([gains] if gains else []),
-        "\n".join([*notes(results, teachers), *(f"Taken over: {file}." for file in tables)]),
+        "\n".join(notes(results, teachers)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -356,7 +354,7 @@ def notes(results: list[dict], teachers: dict[Path, Result]) -> list[str]:
     for path, result in teachers.items():
         spent, net = checkpoint.read(path)["spent"], checkpoint.network(path, train.teacher_role(path))
         lines.append(
-            f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, GRID):.3f} GMAC, "
+            f"Teacher {net.widths}: {parameters(net):,} parameters, {gmac(net, WINDOW):.3f} GMAC, "
             f"{spent['wall'] / 60:.1f} min wall, {spent['cpu'] / 60:.1f} min CPU; Dice on the same cases "
             f"{result['figures']['dice']:.4f}, HD95 {result['figures']['hd95']:.2f} mm."
         )

@@ -264,10 +264,10 @@ def test_runs_of_other_tables_are_taken_over(table, tmp_path, capsys):
     words += ["--teacher", str(folder / "teacher" / "checkpoint.pt"), "--tables", str(folder / "table.json")]
     assert main([*words, "--arms", "student", "kd"]) == 0
     out = capsys.readouterr().out
+    assert f"{folder / 'table.json'}: 4 runs are taken over" in out
     assert "run 1 of 2: kd/2-3/seed0" in out and "student/2-3" not in out
     text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
     assert arms_and_seeds(text) == [("student", "2"), ("kd", "2"), ("takd:dist", "2")]
-    assert f"Taken over: {folder / 'table.json'}" in text
     known, merged = (json.loads((one / "table.json").read_text()) for one in (folder, tmp_path / "table"))
     assert len(merged) == 6 and all(result in merged for result in known)
     assert main([*words, "--folder", str(tmp_path / "other")]) == 0  # nothing is left to train
