@@ -94,7 +94,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self.undoPointButton.connect("clicked(bool)", self.onUndoPoint)
         self.previewButton.connect("clicked(bool)", self.onPreview)
         self.cancelButton.connect("clicked(bool)", self.onCancel)
-        self.applyButton.connect("clicked(bool)", self.onApply)
+        self.applyButton.connect("clicked(bool)", self._onApplyButton)
 
     def createCursor(self, widget):
         """The usual one: a click sets a point."""
@@ -261,19 +261,27 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._refresh()
 
     def onApply(self):
-        """Write what is shown, or what is found with what is set now, into the selected segment: one Undo step."""
-        if not self.scriptedEffect.confirmCurrentSegmentVisible():
-            return
-        with slicer.util.tryWithErrorDisplay(_("The liver could not be put into the segment."), waitCursor=True):
+        """Write what is shown, or what is found with what is set now, into the selected segment: one Undo step.
+
+        Raises why it cannot be.
+        """
+        if self.scriptedEffect.confirmCurrentSegmentVisible():
             self._apply()
             self.scriptedEffect.selectEffect("")
 
+    def _onApplyButton(self):
+        from LiverGTANLib.ui.failures import explained
+
+        with explained(_("The liver could not be put into the segment."), waitCursor=True):
+            self.onApply()
+
     def _apply(self):
         target = self._target
-        if target.obstacle:
-            raise ValueError(target.obstacle)
+        from LiverGTANLib.core.volume import InputError
         from LiverGTANLib.mrml import scene
 
+        if target.obstacle:
+            raise InputError(target.obstacle)
         _request, found = self.preview.result(target, self._chosen())
         modifier, before = target.modifier(found.mask), target.time
         self.scriptedEffect.saveStateForUndo()

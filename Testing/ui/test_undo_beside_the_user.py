@@ -155,7 +155,6 @@ def test_a_liver_that_is_edited_while_its_next_mask_is_computed_is_left_and_told
     settle(panel)
     np.testing.assert_array_equal(liver(panel, segmented), edited)
     said, dialogs = panel.ui.resultLabel.text, panel.host.dialogs.messages
-    assert len(panel.host.takeUncaught()) == asked  # Slicer's error display raises what it has shown
     assert ("edited by hand" in str(dialogs)) == asked and ("edited by hand" in said) == (not asked)
     assert panel.ui.applyButton.text == "Segment anyway"
     dialogs.clear()

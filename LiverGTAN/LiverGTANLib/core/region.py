@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from .boxes import Box, triple
+from .volume import InputError
 
 ROUNDING = 1e-6
 """Share by which the region is wider, so that a voxel center on its face belongs to it in every orientation."""
@@ -27,9 +28,9 @@ class Region:
         matrix = np.asarray(self.object_to_ras, float)
         size = np.asarray(self.size_mm, float)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
-            raise ValueError("The region's matrix does not span space; draw the ROI again.")
+            raise InputError("The region's matrix does not span space; draw the ROI again.")
         if size.shape != (3,) or not (np.isfinite(size) & (size > 0)).all():
-            raise ValueError("The region has no extent; give the ROI a size.")
+            raise InputError("The region has no extent; give the ROI a size.")
 
     @cached_property
     def key(self) -> bytes:

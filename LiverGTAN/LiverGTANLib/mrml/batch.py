@@ -10,6 +10,7 @@ from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
 from . import parameters, scene
 from .parameters import ChosenParameters
+from .refusal import logFailure
 from .session import SegmentationRequest, SegmentationResult, Session
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,6 @@ class VolumeBatch:
 
     def _addProblem(self, volumeNode, error: BaseException) -> None:
         name = volumeNode.GetName() if isinstance(volumeNode, slicer.vtkMRMLNode) else str(volumeNode)[:80]
-        logger.warning("'%s' was not segmented.", name, exc_info=error)
+        logFailure(logger, f"'{name}' was not segmented.", error)
         reason = str(error) or type(error).__name__
         self.problems.append(VolumeProblem(name, reason))

@@ -48,8 +48,8 @@ class ChosenParameters:
     def maskParameters(self, dragged: dict | None = None) -> MaskParameters:
         """The settings with the ROI and the points as they are in the scene now.
 
-        dragged: values of parameters whose slider is still being moved, by name. Raises ValueError when the ROI is no
-        box, InputError among them when it is flat.
+        dragged: values of parameters whose slider is still being moved, by name. Raises InputError when the ROI is no
+        box.
         """
         if self.roiNode is not None and roi.isFlat(self.roiNode):
             raise InputError(

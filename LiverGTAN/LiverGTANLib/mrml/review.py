@@ -450,7 +450,7 @@ def networkRequest(session: Session, chosen: ChosenParameters, review: Review) -
         return None
     try:
         return session.prepare(chosen)
-    except ValueError:  # InputError is one; an ROI that is no box is another
+    except ValueError:  # InputError is one
         logger.info("Slices are ordered by their outline.", exc_info=True)
         return None
 

@@ -31,10 +31,10 @@ def register() -> None:
 
 
 def load():
-    """Download (once) and load the sample; returns its volume node. Raises RuntimeError when that fails."""
+    """Download (once) and load the sample; returns its volume node. Raises OSError when that fails."""
     import SampleData
 
     volumeNode = SampleData.downloadSample(SAMPLE)
     if volumeNode is None:
-        raise RuntimeError("The sample CT could not be downloaded; check the network connection and try again.")
+        raise OSError("The sample CT could not be downloaded; check the network connection and try again.")
     return volumeNode

@@ -276,8 +276,8 @@ class Session:
     def prepare(self, chosen: ChosenParameters, dragged: dict | None = None) -> SegmentationRequest:
         """Read the CT and describe the work on it.
 
-        dragged: see `ChosenParameters.maskParameters`. Raises InputError when the CT cannot be segmented, and
-        ValueError when the ROI is no box.
+        dragged: see `ChosenParameters.maskParameters`. Raises InputError when the CT cannot be segmented, or
+        the ROI is no box.
         """
         started = time.monotonic()
         parameters.requireChosen(chosen, self._scene)

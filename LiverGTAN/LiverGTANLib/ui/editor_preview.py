@@ -11,6 +11,7 @@ from ..core.segmentation_job import JobResult, Preview
 from ..mrml.editor_segment import EditorSegment
 from ..mrml.parameters import ChosenParameters
 from ..mrml.preview import PreviewSegment
+from ..mrml.refusal import logFailure
 from ..mrml.segment_writer import largerVoxels
 from ..mrml.session import SegmentationRequest, Session, requireStillValid
 from .task_runner import TaskRunner, WorkerTask
@@ -140,5 +141,5 @@ class EditorPreview:
         self._onChanged()
 
     def _onFailed(self, error: BaseException) -> None:
-        logger.error("The liver could not be segmented.", exc_info=error)
+        logFailure(logger, "The liver could not be segmented.", error)
         self.stop(_("The liver could not be segmented: {reason}").format(reason=str(error) or type(error).__name__))

@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from ..core.volume import InputError
 from ..mrml import export_dicom, export_surface, resection_plan, row_check
 from ..mrml.session import Session
+from .failures import explained
 
 SURFACES = "STL (*.stl);;OBJ (*.obj)"
 TABLES = "CSV (*.csv)"
@@ -93,7 +94,7 @@ class ExportSection:
     @contextmanager
     def _explaining(self, failed: str) -> Iterator[None]:
         """Show an error to the user, and not any more what was written before."""
-        with slicer.util.tryWithErrorDisplay(failed):
+        with explained(failed):
             try:
                 yield
             except BaseException:

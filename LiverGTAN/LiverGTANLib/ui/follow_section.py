@@ -6,8 +6,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..core.volume import InputError
 from ..mrml.parameters import ChosenParameters
 from ..mrml.session import SegmentationResult
+from .failures import explained
 from .follower import Follower
 from .result_line import setText
 
@@ -54,10 +56,10 @@ class FollowSection:
 
     def _onFollowVolume(self, on: bool) -> None:
         volumeNode = self._chosen().volumeNode if on else None
-        with slicer.util.tryWithErrorDisplay(_("The volume cannot be followed.")):
+        with explained(_("The volume cannot be followed.")):
             try:
                 if on and volumeNode is None:
-                    raise ValueError(_("Choose a CT first."))
+                    raise InputError(_("Choose a CT first."))
                 self.follower.followVolume(volumeNode)
             finally:
                 self.refresh()
@@ -68,9 +70,9 @@ class FollowSection:
             folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder to follow"))
             if not folder:
                 return
-        with slicer.util.tryWithErrorDisplay(_("The folder cannot be followed.")):
+        with explained(_("The folder cannot be followed.")):
             self.follower.followFolder(folder)
 
     def _onAccept(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The preview could not be accepted."), waitCursor=True):
+        with explained(_("The preview could not be accepted."), waitCursor=True):
             self.follower.accept()

@@ -21,6 +21,7 @@ from ..mrml import follow, parameters
 from ..mrml.follow import FolderVolumes, FolderWatch, VolumeWatch
 from ..mrml.parameters import ChosenParameters
 from ..mrml.preview import PreviewSegment
+from ..mrml.refusal import logFailure
 from ..mrml.session import SegmentationRequest, SegmentationResult, Session
 from .task_runner import TaskRunner, WorkerTask
 
@@ -320,7 +321,7 @@ class Follower(VTKObservationMixin):
         self._observe()
 
     def _onFailed(self, request: SegmentationRequest, error: BaseException) -> None:
-        logger.error("'%s' was not segmented.", request.volumeNode.GetName(), exc_info=error)
+        logFailure(logger, f"'{request.volumeNode.GetName()}' was not segmented.", error)
         self._running = None
         self._refuse(request.volumeNode, str(error) or type(error).__name__)
         self._next()

@@ -23,6 +23,7 @@ from ..mrml.surface import MaskSurface
 from . import appearance
 from .batch_section import BatchSection
 from .export_section import ExportSection
+from .failures import explained, showFailure
 from .follow_section import FollowSection
 from .follower import Follower
 from .live_update import LiveUpdate
@@ -32,7 +33,7 @@ from .planning_section import PlanningSection
 from .result_line import ResultLine, setText
 from .review_section import ReviewSection
 from .sequence_section import SequenceSection
-from .task_runner import TaskRunner, WorkerTask, showFailure
+from .task_runner import TaskRunner, WorkerTask
 
 SHOW_RUN_AFTER_SECONDS = 0.5
 """A run that is over before this shows neither progress nor Cancel: they would only flicker. A choice, not a
@@ -451,7 +452,7 @@ class Panel(VTKObservationMixin):
     def onApplyButton(self) -> None:
         """Segment, or cancel a run that is shown."""
         if not self.runner.running:
-            with slicer.util.tryWithErrorDisplay(_failed()):
+            with explained(_failed()):
                 if self.ui.resultLabel.text:
                     self.line.say("")
                 self._start()
@@ -488,7 +489,7 @@ class Panel(VTKObservationMixin):
         """
         self._writing, problem = True, ""
         try:
-            with slicer.util.tryWithErrorDisplay(_failed(), waitCursor=True):
+            with explained(_failed(), waitCursor=True):
                 try:
                     self._put(request, found, surfaceOfMask)
                 except (WriteError, InputError) as error:
@@ -520,7 +521,7 @@ class Panel(VTKObservationMixin):
             self.line.show(withTime=True)
 
     def _makeSurface(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The liver could not be shown in 3D."), waitCursor=True):
+        with explained(_("The liver could not be shown in 3D."), waitCursor=True):
             self.session.makeSurface()
 
     def _showOutputs(self, result: SegmentationResult) -> None:
@@ -576,7 +577,7 @@ class Panel(VTKObservationMixin):
             self.runner.stop()
         self._writing = True
         try:
-            with slicer.util.tryWithErrorDisplay(_("The step could not be taken.")), self.live.restoring():
+            with explained(_("The step could not be taken.")), self.live.restoring():
                 moved = move(self.chosen.segmentationNode)
                 if moved.state is not None:
                     parameters.restore(self.parameterNode, moved.state)
@@ -612,7 +613,7 @@ class Panel(VTKObservationMixin):
 
     def loadSample(self) -> None:
         """Load a sample CT and choose it."""
-        with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
+        with explained(_("The sample CT could not be loaded."), waitCursor=True):
             self.parameterNode.inputVolume = sample_data.load()
 
 

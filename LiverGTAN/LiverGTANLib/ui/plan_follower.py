@@ -20,7 +20,8 @@ from ..mrml.liver_parts import PartSurfaces
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .change_tracker import REST_MILLISECONDS
-from .task_runner import TaskRunner, WorkerTask, showFailure
+from .failures import explained, showFailure
+from .task_runner import TaskRunner, WorkerTask
 
 MOST_STEPS = 20
 """Steps that Undo goes back; a choice. One is a cut in some numbers and, where parts were edited, their voxels."""
@@ -188,7 +189,7 @@ class PlanFollower(VTKObservationMixin):
         self._turn.stop()
         if not self.isPresent:
             self.close()
-            with slicer.util.tryWithErrorDisplay(_("What was planned for a deleted liver could not be removed.")):
+            with explained(_("What was planned for a deleted liver could not be removed.")):
                 resection_plan.removeNodes([node for node in self._nodes if node.GetScene() is not None])
             self._report(self)
             return
@@ -281,10 +282,12 @@ class PlanFollower(VTKObservationMixin):
         self._rest.stop()
         self._moving = False
         if self.isPresent and self.plan.exists and self.plan.cut() is not None:
-            with slicer.util.tryWithErrorDisplay(_("The parts could not be made.")), self._changing():
-                self.volumes, self.remark = self.plan.finish(), self.plan.notice()
-            self.steps.record(PlanState(self.plan.cut()))
-            self._makeSurfaces()
+            self.volumes, self.remark = None, ""
+            with explained(_("The parts could not be made.")):
+                with self._changing():
+                    self.volumes, self.remark = self.plan.finish(), self.plan.notice()
+                self.steps.record(PlanState(self.plan.cut()))
+                self._makeSurfaces()
         self._report(self)
 
     def settle(self) -> None:
@@ -315,7 +318,7 @@ class PlanFollower(VTKObservationMixin):
     def act(self, action: Callable) -> None:
         """One action on the plan, which one Undo takes back."""
         self.settle()
-        with slicer.util.tryWithErrorDisplay(_("The resection could not be planned."), waitCursor=True):
+        with explained(_("The resection could not be planned."), waitCursor=True):
             self.steps.keepEdit(self.plan.state())
             self._do(action)
             self.steps.record(PlanState(self.plan.cut()))
@@ -324,7 +327,7 @@ class PlanFollower(VTKObservationMixin):
     def go(self, step: int) -> None:
         """Undo (-1) or Redo (1). What was changed without a step of its own is taken back first."""
         self.settle()
-        with slicer.util.tryWithErrorDisplay(_("The step could not be taken."), waitCursor=True):
+        with explained(_("The step could not be taken."), waitCursor=True):
             self.steps.keepEdit(self.plan.state())
             isBack = step < 0 and not self.isRecorded
             state = self.steps.current if isBack else self.steps.go(step)

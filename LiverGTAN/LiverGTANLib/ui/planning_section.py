@@ -14,6 +14,7 @@ from ..mrml import liver_parts, remnant, resection_plan
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .appearance import WidgetStates
+from .failures import explained
 from .measure_section import showTable
 from .plan_follower import PlanFollower
 
@@ -143,7 +144,7 @@ class PlanningSection(VTKObservationMixin):
         self._showSaved()
 
     def _onShowTable(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The table could not be shown.")):
+        with explained(_("The table could not be shown.")):
             showTable(self._plan.showTable())
 
     # What is shown

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import slicer
 from slicer.i18n import tr as _
 
 from ..core.volume import InputError, OutOfMemory
@@ -11,7 +10,8 @@ from ..mrml.parameters import ChosenParameters
 from ..mrml.review import Review, ReviewSlice
 from ..mrml.session import SegmentationRequest, Session
 from .appearance import WidgetStates
-from .task_runner import TaskRunner, WorkerTask, showFailure
+from .failures import explained, showFailure
+from .task_runner import TaskRunner, WorkerTask
 
 
 class ReviewSection:
@@ -73,7 +73,7 @@ class ReviewSection:
 
     def _act(self, action: Callable) -> None:
         try:
-            with slicer.util.tryWithErrorDisplay(_("The review could not go on.")):
+            with explained(_("The review could not go on.")):
                 self._follow()
                 if self._review is not None:
                     action()

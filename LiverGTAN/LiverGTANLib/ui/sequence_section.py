@@ -14,7 +14,8 @@ from ..mrml.sequence_writer import SequenceResult
 from ..mrml.session import Session
 from ..mrml.volume_curve import CurvePoint
 from .appearance import WidgetStates
-from .task_runner import TaskRunner, WorkerTask, showFailure
+from .failures import explained, showFailure
+from .task_runner import TaskRunner, WorkerTask
 
 
 class SequenceSection:
@@ -120,7 +121,7 @@ class SequenceSection:
             self._say(_("Canceled; nothing was changed."))
             self._onProgress()
         elif not self._runner.running:
-            with slicer.util.tryWithErrorDisplay(_("The frames could not be segmented."), waitCursor=True):
+            with explained(_("The frames could not be segmented."), waitCursor=True):
                 self._start()
 
     def _start(self) -> None:
@@ -145,7 +146,7 @@ class SequenceSection:
 
     def _onDone(self, frames: FrameSegmentation, results: list[FrameResult]) -> None:
         try:
-            with slicer.util.tryWithErrorDisplay(_("The frames could not be segmented."), waitCursor=True):
+            with explained(_("The frames could not be segmented."), waitCursor=True):
                 result = frames.apply(results)
                 self._results[result.source.sequenceNode.GetID()] = result
                 self._onResult(result)
@@ -185,7 +186,7 @@ class SequenceSection:
         if source is None:
             return
         try:
-            with slicer.util.tryWithErrorDisplay(_("The step could not be taken.")):
+            with explained(_("The step could not be taken.")):
                 self._results[source.sequenceNode.GetID()].undo()
                 del self._results[source.sequenceNode.GetID()]
                 self._measured.pop(source.sequenceNode.GetID(), None)
@@ -198,7 +199,7 @@ class SequenceSection:
         if source is None or source.segmentations is None:  # deleted since
             self.refresh()
             return
-        with slicer.util.tryWithErrorDisplay(_("The curve could not be shown.")):
+        with explained(_("The curve could not be shown.")):
             self._showCurve(source, sequence_curve.measure(source))
             _table, chart = sequence_curve.nodes(source)
             logic = slicer.app.applicationLogic()

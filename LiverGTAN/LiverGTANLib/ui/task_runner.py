@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import qt
-import slicer
 
 from ..core import threads
 from ..core.worker import Work, Worker
+from ..mrml.refusal import logFailure
 from ..mrml.session import SegmentationRequest
 
 logger = logging.getLogger(__name__)
@@ -20,18 +20,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.008
 """Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker and
 then lets the event loop have its turn: half of a frame at 60 Hz."""
-
-
-def showFailure(error: BaseException, message: str, refresh: Callable[[], None]) -> None:
-    """Show and log why work on the worker thread failed, then call refresh(), whatever becomes of that.
-
-    message: what could not be done, for the user.
-    """
-    try:
-        with slicer.util.tryWithErrorDisplay(message):
-            raise error
-    finally:
-        refresh()
 
 
 def _ignore(*_) -> None:
@@ -144,7 +132,7 @@ class TaskRunner:
                 done.onDone(outcome.value)
                 return
             if done.background:
-                logger.error("The background task '%s' failed.", done.background, exc_info=outcome.error)
+                logFailure(logger, f"The background task '{done.background}' failed.", outcome.error)
             done.onFailed(outcome.error)
         finally:
             self._checkIdle()
