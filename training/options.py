@@ -474,7 +474,7 @@ class Pseudolabel:
     exclude: tuple[str, ...] = ()
     """Names to leave out, besides the held-out cases, which have a human label."""
     output: Path = Path("runs/labels")
-    """Folder of the masks."""
+    """Folder of the masks; it must not be there."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from training.errors import reason
 logger = logging.getLogger(__name__)
 
 FORMAT = "livergtan-bank/1"
+FILES = ("bank.json", "index.jsonl", "images.npy", "labels.npy")
 DIGEST = "sha256"
 """In `bank.json`: that of a whole bank, see `Bank.digest`."""
 LARGEST_META, LARGEST_INDEX = 2**26, 2**30
@@ -54,21 +55,26 @@ class Bank:
 
     @classmethod
     def create(cls, path: Path, count: int, shape: tuple[int, int, int], meta: dict[str, Any]) -> Bank:
-        """An empty bank for `count` volumes of `shape`; the space is reserved at once, so a full disk shows now."""
+        """An empty bank for `count` volumes of `shape` in a folder that holds none; the space is reserved at once, so a
+        full disk shows now. After an error or an interruption no file of it is left."""
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             for name in ("images.npy", "labels.npy"):
                 _reserve(path / name, (count, *shape))
-        except OSError as error:
+            (path / "index.jsonl").touch()
+            _write_meta(path, {"format": FORMAT, "count": count, "shape": list(shape), **meta})
+            return cls(path, "r+")
+        except BaseException as error:
+            for name in FILES if path.is_dir() else ():
+                (path / name).unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
             gigabytes = 2 * count * math.prod(shape) / 1e9
             raise BankError(
-                f"No room for a bank of {gigabytes:.1f} GB in {path} ({error.strerror}); "
+                f"No room for a bank of {gigabytes:.1f} GB in {path} ({reason(error)}); "
                 "choose another folder or fewer volumes."
             ) from None
-        (path / "index.jsonl").touch()
-        _write_meta(path, {"format": FORMAT, "count": count, "shape": list(shape), **meta})
-        return cls(path, "r+")
 
     @classmethod
     def open(cls, path: Path, writable: bool = False) -> Bank:
@@ -110,7 +116,7 @@ class Bank:
 
     def digest(self) -> str:
         """SHA-256 of grid, records and finished volumes; the same for a copy in another folder."""
-        files = [self.path / name for name in ("bank.json", "index.jsonl", "images.npy", "labels.npy")]
+        files = [self.path / name for name in FILES]
         return _digest(self.path.resolve(), tuple((f.stat().st_size, f.stat().st_mtime_ns) for f in files))
 
     def add_meta(self, values: dict[str, Any]) -> None:
@@ -169,14 +175,10 @@ def _digest(path: Path, _stamps: tuple[tuple[int, int], ...]) -> str:
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
     """An array of zeros whose blocks exist on the disk, where the system can promise that."""
-    try:
-        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _append_line(path: Path, line: str) -> None:

@@ -1,8 +1,8 @@
 """CTs resampled to the fine grid once, as memory-mapped arrays that worker processes share.
 
 An entry is a folder: hu.npy (int16), label.npy (uint8, 255 = all liver; absent when unlabelled), tissue.npy (uint8),
-entry.json. It is written beside its place and then renamed, so a broken run leaves no half entry. The arrays are opened
-when they are used: a thousand scans take no open files.
+entry.json. It is written beside its place and then renamed, so a broken run leaves no half entry; one that is not as it
+was written is made anew. The arrays are opened when they are used: a thousand scans take no open files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from LiverGTANLib.core.input_checks import Finding, check
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume
 from training.data.copy_checks import sketch
+from training.data.folders import atomic_folder
 from training.data.mask_checks import check_geometry, check_mask
 from training.data.scans import Scan, ScanError, content_hash
 from training.data.student_check import check_against_student
@@ -35,8 +36,10 @@ from training.errors import UserError, reason
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 """Of the entries and of what was checked before they were written."""
+DIGEST = "digest"
+"""In an entry's record: of the rest of it and of all arrays."""
 LARGEST_ENTRY = 2**20
 """Bytes of an entry's record, which has 5 KB."""
 HU_RANGE = (-1024.0, 2000.0)
@@ -99,12 +102,13 @@ def prepare(
     report: Callable[[str], None] = print,
     left_out: dict[str, str] | None = None,
 ) -> list[CachedScan]:
-    """Entries of the usable scans, made where they are not there yet.
+    """Entries of the usable scans, made where they are not there yet or not as they were written.
 
     Every scan is checked before anything is refused: UserError lists all problems, by case. Given `left_out`, bad
     scans are recorded there (name -> problems) instead.
     """
-    missing = [scan for scan in scans if not _key(scan, cache, spacing_mm).joinpath("entry.json").exists()]
+    stored = {scan: _stored(scan, _key(scan, cache, spacing_mm), report) for scan in scans}
+    missing = [scan for scan in scans if stored[scan] is None]
     problems: dict[str, str] = {}
     work = partial(_prepare_one, cache=cache, spacing_mm=spacing_mm)
     for done, (scan, outcome) in enumerate(zip(missing, _map(work, missing, workers), strict=True), start=1):
@@ -121,7 +125,8 @@ def prepare(
             )
         report(f"{count} and are left out:\n{listed}")
         left_out.update(problems)
-    return [_entry(scan, _key(scan, cache, spacing_mm)) for scan in scans if scan.name not in problems]
+    usable = [scan for scan in scans if scan.name not in problems]
+    return [stored[scan] or _entry(scan, _key(scan, cache, spacing_mm)) for scan in usable]
 
 
 def _prepare_one(scan: Scan, cache: Path, spacing_mm: float) -> Outcome:
@@ -212,14 +217,10 @@ def _write(
     spacing_mm: float,
     notes: list[str],
 ) -> None:
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True, exist_ok=True)
     arrays = {"hu": np.round(hu).astype(np.int16)}
     if label is not None:
         arrays["label"] = np.round(label * 255).astype(np.uint8)
-    for name, array in (arrays | {"tissue": coarse_tissue(hu, label)}).items():
-        np.save(part / f"{name}.npy", array)
-    entry = {
+    about = {
         "name": scan.name,
         "content": content_hash(ct),
         "sketch": sketch(ct),
@@ -228,25 +229,65 @@ def _write(
         "hu_range": HU_RANGE,
         "notes": notes,
     }
-    part.joinpath("entry.json").write_text(json.dumps(entry), encoding="utf-8")
     try:
-        part.replace(folder)
+        with atomic_folder(folder) as part:
+            for name, array in (arrays | {"tissue": coarse_tissue(hu, label)}).items():
+                np.save(part / f"{name}.npy", array)
+            text = json.dumps(about | {DIGEST: _digest(about, part)})
+            part.joinpath("entry.json").write_text(text, encoding="utf-8")
+            if folder.exists() and not _is_whole(folder):
+                shutil.rmtree(folder)
     except OSError:
-        shutil.rmtree(part)
-        if not folder.joinpath("entry.json").exists():  # else another process was faster
+        if not _is_whole(folder):  # else another process was faster
             raise
 
 
-def _entry(scan: Scan, folder: Path) -> CachedScan:
+def _stored(scan: Scan, folder: Path, report: Callable[[str], None]) -> CachedScan | None:
+    """The entry of a scan; None where there is none, or none that can be used, which is reported."""
+    if not folder.exists():
+        return None
     try:
-        about = read_json(folder / "entry.json", LARGEST_ENTRY)
-        notes, sketched = tuple(about.get("notes", ())), tuple(about["sketch"])
-        facts = (about["content"], float(about["spacing_mm"]), about["sha256"], notes, sketched)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _entry(scan, folder)
+    except UserError as error:
+        report(str(error))
+        return None
+
+
+def _entry(scan: Scan, folder: Path) -> CachedScan:
+    """The entry of a scan. Raises UserError when it is not as it was written."""
+    try:
+        about = _read_whole(folder)
+        notes, sketched = tuple(about["notes"]), tuple(about["sketch"])
+        return CachedScan(scan, folder, about["content"], about["spacing_mm"], about["sha256"], notes, sketched)
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"The cache of {scan.name} is damaged ({reason(error)}); delete {folder}, then it is made anew."
+            f"What the cache holds of {scan.name} is damaged ({reason(error)}) and is to be prepared anew."
         ) from error
-    return CachedScan(scan, folder, *facts)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return bool(_read_whole(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _read_whole(folder: Path) -> dict[str, Any]:
+    """The record of an entry. Raises OSError or ValueError unless it and all arrays are as they were written."""
+    about = read_json(folder / "entry.json", LARGEST_ENTRY)
+    if not isinstance(about, dict) or about.pop(DIGEST, None) != _digest(about, folder):
+        raise ValueError("it is not as it was written: its digest differs")
+    return about
+
+
+def _digest(about: dict[str, Any], folder: Path) -> str:
+    """SHA-256 of what is said of an entry and of the files of its arrays: 0.1 s for a whole body, which takes 20 s to
+    prepare."""
+    total = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for file in sorted(folder.glob("*.npy")):
+        with file.open("rb") as stream:
+            total.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
 
 
 def _key(scan: Scan, cache: Path, spacing_mm: float) -> Path:

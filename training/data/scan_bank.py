@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from LiverGTANLib.core.boxes import triple
 from LiverGTANLib.core.files import brief
 from training.data.bank import BankError, read_description
+from training.data.folders import atomic_folder
 from training.errors import reason
 
 FORMAT = "livergtan-scans/1"
@@ -136,17 +136,15 @@ def write(path: Path, scans: Iterator[ScanToStore], about: dict[str, Any]) -> Sc
     """
     if path.exists():
         raise BankError(f"{path} is there already; choose another --output, or delete it to replace it.")
-    part = path.with_name(path.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir(parents=True)
-        records = [_store(part, scan, tuple(about["hu_window"])) for scan in scans]
-        index = {"format": FORMAT, "axes": "S, A, R", **about, "scans": [asdict(record) for record in records]}
-        (part / INDEX).write_text(json.dumps(index, indent=1, default=str), encoding="utf-8")
-        part.replace(path)
+        with atomic_folder(path) as part:
+            records = [_store(part, scan, tuple(about["hu_window"])) for scan in scans]
+            index = {"format": FORMAT, "axes": "S, A, R", **about, "scans": [asdict(record) for record in records]}
+            (part / INDEX).write_text(json.dumps(index, indent=1, default=str), encoding="utf-8")
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise BankError(f"The scans cannot be written to {path} ({error.strerror}); choose another folder.") from None
+        raise BankError(
+            f"The scans cannot be written to {path} ({reason(error)}); make room or choose another --output."
+        ) from error
     return ScanBank(path)
 
 

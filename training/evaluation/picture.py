@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.volume import to_model_grid
 from training.data.cases import Case, fraction
 
@@ -77,6 +78,6 @@ def points(names: list[str], groups: dict[str, list[tuple[float, float]]], label
 
 
 def save(figure, path: Path) -> None:
-    """Writes the figure without a display."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(str(path), dpi=110, facecolor=figure.get_facecolor())
+    """Writes the figure without a display. Raises OSError with a sentence."""
+    with atomic_write(path, path.suffix or ".png") as part:
+        figure.savefig(str(part), dpi=110, facecolor=figure.get_facecolor())

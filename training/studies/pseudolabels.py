@@ -15,16 +15,16 @@ import numpy as np
 from LiverGTANLib.core import measurements, segmenter
 from LiverGTANLib.core.engines.engine import EngineError
 from LiverGTANLib.core.engines.factory import InstalledEngines
-from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.volume import AIR, CtVolume, InputError
 from LiverGTANLib.core.weight_file import Student
 from LiverGTANLib.standalone.dicom.files import holds_dicom
-from LiverGTANLib.standalone.image_files import image_of, read_ct, read_labels, stem_of
+from LiverGTANLib.standalone.image_files import open_ct, read_labels, stem_of, write_mask
 from training import command_line
 from training.data.cases import located
+from training.data.folders import atomic_folder
 from training.data.held_out import HUMAN_LABELLED
 from training.data.layouts import unlabelled
-from training.errors import UserError
+from training.errors import UserError, reason
 from training.evaluation import evaluate, picture
 from training.options import Pseudolabel
 from training.studies.stored_results import write_json
@@ -54,26 +54,41 @@ class ShiftAveragedEngine:
 
 
 def pseudolabel(options: Pseudolabel) -> None:
-    """Writes NAME.nii.gz for every CT, `labels.json` and `labels.png`; prints one line each.
+    """Writes a folder with NAME.nii.gz for every CT, `labels.json` and `labels.png`, whole or not at all; prints one
+    line each.
 
     A CT that cannot be read or outlined is left out and named.
-    Raises UserError when there is no CT to outline, or two have one name.
+    Raises UserError when there is no CT to outline, two have one name, something is at the output, or the disk is full.
     """
     network, files = evaluate.model(options.teacher), cts(options)
+    if options.output.exists():
+        raise UserError(f"{options.output} is there already; choose another --output, or delete it to replace it.")
+    try:
+        with atomic_folder(options.output) as part:
+            write_labels(options, network, files, part)
+    except OSError as error:
+        raise UserError(
+            f"The masks cannot be written to {options.output} ({reason(error)}); make room or choose another --output."
+        ) from error
+
+
+def write_labels(options: Pseudolabel, network: Student, files: dict[str, Path], folder: Path) -> None:
+    """What `pseudolabel` writes, into a folder. Raises UserError when no CT could be outlined."""
     engine, columns, records, left_out = ShiftAveragedEngine(network), [], [], {}
-    options.output.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
         try:
-            ct = read_ct(path)
-            analysis = segmenter.analyze(ct, engine)
+            source = open_ct(path)
+            ct, analysis = source.ct, segmenter.analyze(source.ct, engine)
         except (InputError, EngineError) as error:
             left_out[name] = str(error)
             print(f"{name}: left out ({error})", flush=True)
             continue
-        mask = segmenter.mask(analysis, ct).full()
+        found = segmenter.mask(analysis, ct)
+        for note in (*source.notes, *write_mask(folder / f"{name}.nii.gz", found, source, network)):
+            print(f"{name}: {note}", flush=True)
+        mask = found.full()
         records.append({"name": name} | figures(analysis, mask, ct, path))
         print("  ".join(f"{figure} {value}" for figure, value in records[-1].items()), flush=True)
-        write(mask, ct, options.output / f"{name}.nii.gz")
         columns.append((name, analysis.image, analysis.grid.down(mask.astype(np.float32), fill=0.0)))
     if not records:
         raise UserError(f"No CT in {', '.join(options.cts)} could be outlined; name others with --cts.")
@@ -84,8 +99,8 @@ def pseudolabel(options: Pseudolabel) -> None:
         "left_out": left_out,
         "command": command_line.command("pseudolabel", options),
     }
-    write_json(options.output / "labels.json", about)
-    picture.sheet(columns, options.output / "labels.png")
+    write_json(folder / "labels.json", about)
+    picture.sheet(columns, folder / "labels.png")
 
 
 def cts(options: Pseudolabel) -> dict[str, Path]:
@@ -124,14 +139,6 @@ def figures(analysis: segmenter.Analysis, mask: np.ndarray, ct: CtVolume, path: 
     for other in (read_labels(p, ct) > 0 for p in beside if p.exists()):
         found["dice_with_older"] = round(measurements.dice(other, mask), 4)
     return found
-
-
-def write(mask: np.ndarray, ct: CtVolume, path: Path) -> None:
-    """The mask on the grid of its CT."""
-    import SimpleITK as sitk
-
-    with atomic_write(path, ".nii.gz") as part:
-        sitk.WriteImage(image_of(mask.astype(np.uint8), ct.ijk_to_ras), str(part), useCompression=True)
 
 
 def digest(network: Student) -> str:

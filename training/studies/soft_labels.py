@@ -60,11 +60,11 @@ def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
     }
     engines, columns = [ShiftAveragedEngine(teacher) for teacher in teachers], list[Column]()
     written = scan_bank.write(options.output, softened(bank, engines, options, columns, report), about)
-    sheet = options.output.with_name(f"{options.output.name}.png")
+    report(f"{options.output}: soft labels for `fit student --scans`.")  # also where there is no room for the picture
     if columns:
+        sheet = options.output.with_name(f"{options.output.name}.png")
         picture.sheet(columns, sheet)
-    look = f"; look at {sheet}, and name in --unsure what is wrong there" if columns else ""
-    report(f"{options.output}: soft labels for `fit student --scans`{look}.")
+        report(f"Look at {sheet}, and name in --unsure what is wrong there.")
     return written
 
 

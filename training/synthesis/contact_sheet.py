@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from LiverGTANLib.core.files import atomic_write
 from training.data.bank import Bank
 
 COUNT, COLUMNS = 24, 8
@@ -31,8 +32,8 @@ def contact_sheet(bank: Bank, path: Path) -> None:
             axis.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
             if liver.max() > 0:
                 axis.contour(liver, [0.5], colors="red", linewidths=0.6)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(str(path), dpi=80, facecolor="black")
+    with atomic_write(path, path.suffix or ".png") as part:
+        figure.savefig(str(part), dpi=80, facecolor="black")
 
 
 def _cuts(image: np.ndarray, label: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

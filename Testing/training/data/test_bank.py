@@ -160,6 +160,14 @@ def test_a_full_disk_is_reported_at_once_and_leaves_no_array(tmp_path):
     assert not (tmp_path / "bank" / "images.npy").exists()
 
 
+def test_a_disk_that_is_full_after_the_arrays_leaves_no_file_either(tmp_path):
+    """Else the next run would take them for a bank that lost its description."""
+    with fullDisk(2000), pytest.raises(BankError, match=r"No room for a bank of .* \(File too large\)"):
+        Bank.create(tmp_path / "bank", 1, SHAPE, {"notes": 2000 * "x"})
+    assert not list((tmp_path / "bank").iterdir())
+    Bank.create(tmp_path / "bank", 1, SHAPE, {})
+
+
 def test_reading_cannot_change_a_bank(bank):
     with pytest.raises(ValueError, match="read-only"):
         Bank.open(bank.path).write(0, *volume(0), {"labelled": True, **ABOUT})

@@ -8,11 +8,14 @@ import pytest
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
-from LiverGTANLib.standalone.image_files import read_ct, read_labels
+from LiverGTANLib.standalone.image_files import is_as_written, read_ct, read_labels
+from support.full_disk import fullDisk
+from support.volumes import write_image
 from training.data import samples
 from training.errors import UserError
 from training.options import Pseudolabel, SynthesisConfig
 from training.studies import pseudolabels
+from training.synthesis.phantom import ct_phantom
 from training.synthesis.source_library import own_scans
 
 pytestmark = pytest.mark.slow
@@ -37,7 +40,7 @@ def test_masks_lie_on_the_grid_of_their_ct_and_overlap_with_the_liver(labels):
     reference = read_labels(samples.CT_REFERENCE, ct) == samples.LIVER_LABEL
     mask = read_labels(labels / "labels" / "one.nii.gz", ct) > 0  # refuses another grid
     assert 2 * (mask & reference).sum() / (mask.sum() + reference.sum()) > LEAST_DICE
-    assert not (labels / "labels" / "three.nii.gz").exists()
+    assert not (labels / "labels" / "three.nii.gz").exists() and is_as_written(labels / "labels" / "one.nii.gz")
 
 
 def test_the_record_names_the_network_and_its_uncertainty(labels):
@@ -59,6 +62,28 @@ def test_a_ct_that_cannot_be_read_is_left_out_and_named(labels, tmp_path, capsys
     record = json.loads((tmp_path / "labels" / "labels.json").read_text(encoding="utf-8"))
     assert [scan["name"] for scan in record["scans"]] == ["my_liver_scan"] and list(record["left_out"]) == ["broken"]
     assert "broken: left out" in capsys.readouterr().out
+
+
+def test_what_is_there_is_left_alone(labels):
+    options = Pseudolabel("student-30k", (str(labels / "ct"),), ("two", "three"), labels / "labels")
+    with pytest.raises(UserError, match="is there already"):
+        pseudolabels.pseudolabel(options)
+    assert (labels / "labels" / "two.nii.gz").exists()
+
+
+def test_a_full_disk_or_an_interruption_leave_nothing(tmp_path, monkeypatch):
+    write_image(tmp_path / "body.nii.gz", ct_phantom(0, 8.0)[0].hu, 8.0)
+    options = Pseudolabel("student-30k", (str(tmp_path / "body.nii.gz"),), output=tmp_path / "labels")
+    with fullDisk(100), pytest.raises(UserError, match=r"masks cannot be written to .*; make room"):
+        pseudolabels.pseudolabel(options)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pseudolabels, "figures", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pseudolabels.pseudolabel(options)
+    assert [one.name for one in tmp_path.iterdir()] == ["body.nii.gz"]
 
 
 def test_two_cts_of_one_name_are_refused(tmp_path):

@@ -1,11 +1,14 @@
 """Soft labels of packed scans, and a student that learns from them."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from LiverGTANLib.core.files import PARTIAL
+from support.full_disk import fullDisk
 from support.training_fixtures import SPACING_MM, makeScans, noValidation, smallConfig
 from training.data.bank import BankError
 from training.data.scan_bank import ScanBank
@@ -96,6 +99,41 @@ def test_a_student_learns_from_soft_labels_on_coarser_cells(softened, tmp_path):
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, spacing_mm=1.5 * SPACING_MM))
     file = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path, noValidation)
     assert all(torch.isfinite(value).all() for value in checkpoint.network(file).state_dict().values())
+
+
+def test_a_damaged_scan_a_full_disk_or_an_interruption_leave_nothing(scans, teacher, tmp_path):
+    """The scans are answered as before a stop; the one without label comes last."""
+    damaged = shutil.copytree(scans, tmp_path / "damaged")
+    with (damaged / "three-image.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+    with pytest.raises(BankError, match=r"three in .* is not the scan that was packed"):
+        soften(Soften((str(teacher),), damaged, tmp_path / "soft"), str)
+    with fullDisk(3000), pytest.raises(BankError, match=r"cannot be written to .* \(.*written\); make room"):
+        soften(Soften((str(teacher),), scans, tmp_path / "soft"), str)
+
+    def interrupted(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        soften(Soften((str(teacher),), scans, tmp_path / "soft"), interrupted)
+    assert [one.name for one in tmp_path.iterdir()] == ["damaged"]
+
+
+def test_what_a_killed_process_left_is_named_and_stays(scans, teacher, tmp_path, caplog):
+    left = tmp_path / f"{PARTIAL}soft-0123"
+    left.mkdir()
+    soften(Soften((str(teacher),), scans, tmp_path / "soft", 0.0), str)
+    assert f"{left} is half of {tmp_path / 'soft'}" in caplog.text and left.is_dir()
+
+
+def test_the_scans_stay_where_there_is_no_room_for_the_picture(scans, teacher, tmp_path):
+    (tmp_path / "soft.png").mkdir()  # so that no file can take this name
+    lines = []
+    with pytest.raises(OSError, match=r"soft\.png cannot be written"):
+        soften(Soften((str(teacher),), scans, tmp_path / "soft"), lines.append)
+    assert "soft labels for" in lines[-1] and len(ScanBank(tmp_path / "soft")) == 3
+    assert {one.name for one in tmp_path.iterdir()} == {"soft", "soft.png"}
 
 
 def test_what_cannot_be_softened_is_refused_and_leaves_nothing(scans, teacher, tmp_path):
