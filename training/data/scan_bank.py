@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ class ScanBank:
                 raise BankError(f"{record.name} in {self.path} is not the scan that was packed; pack the scans anew.")
             self._checked.add(number)
         return image, label
+
+    def require_unchanged(self, numbers: Iterable[int]) -> None:
+        """Raises BankError when the files of one of these scans cannot be read or are not those that were packed."""
+        for number in numbers:
+            self.arrays(number)
 
     def digest(self) -> str:
         """SHA-256 of grid, records and, by their recorded digests, the voxels."""

@@ -95,7 +95,8 @@ class TrainingData:
         return self.banks.banks if self.banks else []
 
     def require_whole(self) -> None:
-        """Raises UserError for a bank that is not finished, BankError for one that is not as it was made."""
+        """Raises UserError for a bank that is not finished, BankError for banks and scans that are not as they were
+        made."""
         for bank in self._banks:
             if len(bank) < bank.count:
                 raise UserError(
@@ -103,6 +104,8 @@ class TrainingData:
                     "command that began it."
                 )
             bank.require_unchanged()
+        if self.scans:
+            self.scans.bank.require_unchanged(self.scans.numbers)
 
     def parts(self) -> list[tuple[str, int, str]]:
         """(name of the folder, how many volumes or scans, digest) of each part, for the record of a run."""

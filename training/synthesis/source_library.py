@@ -122,8 +122,14 @@ def prepare_reals(
     scan, and for one scan in two parts of the split.
     """
     aside = set_aside(config, own, alone)
-    if alone:  # the others stay, so that they are found in the data sets under another name
-        own = {scan: part for scan, part in own.items() if part != "train"}
+    compared = {scan: part for scan, part in own.items() if part != "train"}
+    if alone:
+        own = compared
+    if not scans and own == compared:
+        own = compared = {}  # there is nothing to compare them with
+    if compared:
+        names = first_of(sorted(scan.name for scan in compared))
+        report(f"Read and prepared, too, so that no copy of them under another name is trained on: {names}")
     known: dict[str, Part] = {name: entry["part"] for name, entry in recorded(record).items()}
     split(scans, config.validation_share, config.seed, known)  # refused before an hour of preparation
     left_out: dict[str, str] = {}
@@ -171,8 +177,13 @@ def report_by_reason(aside: dict[str, str], report: Callable[[str], None]) -> No
     for name, why in sorted(aside.items()):
         names[why].append(name)
     for why, of in names.items():
-        more = f" and {len(of) - LISTED} others" if len(of) > LISTED else ""
-        report(f"Not trained on, {why}: {', '.join(of[:LISTED])}{more}")
+        report(f"Not trained on, {why}: {first_of(of)}")
+
+
+def first_of(names: list[str]) -> str:
+    """The names for a report, a few of many."""
+    more = f" and {len(names) - LISTED} others" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def labels_record(config: RealScans) -> dict[str, Any] | None:

@@ -11,11 +11,21 @@ import pytest
 import torch
 
 from support.full_disk import fullDisk
-from support.training_fixtures import logged, makeBank, noValidation, options, smallConfig, takeSteps, trainingProcess
+from support.training_fixtures import (
+    logged,
+    makeBank,
+    makeScans,
+    noValidation,
+    options,
+    smallConfig,
+    takeSteps,
+    trainingProcess,
+)
+from training.data.bank import BankError
 from training.data.batches import Batches, BatchesByStep, drawn_by_processes
 from training.errors import UserError
 from training.fit import checkpoint, loop, machine, methods, train
-from training.options import MachineSettings, Roles
+from training.options import DataSettings, MachineSettings, Roles
 
 WIDTHS = (2, 3, 4)
 
@@ -175,6 +185,22 @@ def test_a_full_disk_keeps_the_last_checkpoint(smallBank, tmp_path):
         checkpoint.write(file, nets, 9, {}, {})
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "config.toml", "curves.png", "log.csv"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "altered"])
+def test_damaged_scans_are_found_before_the_first_step(tmp_path, damage):
+    """Of the two scans only one is drawn before the last step."""
+    scans = makeScans(tmp_path / "scans")
+    file = scans / "two-label.npy"
+    content = file.read_bytes()
+    file.unlink() if damage == "missing" else file.write_bytes(content[:-1] + b"x" * (damage == "altered"))
+    data = DataSettings(bank=(), scans=scans, window=(16, 16, 24), labelled_only=True)
+    config = dataclasses.replace(smallConfig(scans, steps=2, batch=1), data=data)
+    with pytest.raises(BankError, match=r"two.* pack the scans anew"):
+        fit(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    data = dataclasses.replace(data, leave_out=("b",))  # what is not drawn need not be there
+    assert fit(dataclasses.replace(config, data=data), tmp_path / "run").exists()
 
 
 def test_a_bank_that_the_network_cannot_take_is_refused(smallBank, tmp_path):

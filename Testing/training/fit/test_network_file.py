@@ -58,6 +58,21 @@ def test_the_same_network_gives_the_same_bytes(trained, networkFile, tmp_path):
     assert network_file.sha256(again) == network_file.sha256(networkFile)
 
 
+def test_another_network_is_not_replaced(trained, bank, tmp_path, capsys):
+    output = tmp_path / "teacher.safetensors"
+    assert main(["keep", str(trained), "--output", str(output)]) == 0
+    before = output.read_bytes()
+    config = smallConfig(bank, steps=1)
+    other = loop.fit(methods.supervised("teacher", WIDTHS, config), config, tmp_path / "other", noValidation)
+    assert main(["keep", str(other), "--output", str(output)]) == 2
+    assert "holds another network (SHA-256 " in (told := capsys.readouterr().err) and "choose another --output" in told
+    assert main(["keep", str(trained), "--output", str(output)]) == 0 and output.read_bytes() == before
+    output.write_bytes(before[:-9])
+    assert main(["keep", str(trained), "--output", str(output)]) == 2
+    assert "is there, but holds no network that can be read" in capsys.readouterr().err
+    assert output.read_bytes() == before[:-9]
+
+
 def test_a_teacher_of_full_size_is_stored_whole(trained, tmp_path):
     net = nets.UNet3D(TEACHER_WIDTHS)
     state = {"widths": net.widths, "stem": net.stem_size, "average": net.state_dict()}

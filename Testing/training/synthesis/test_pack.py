@@ -79,6 +79,17 @@ def test_what_was_set_aside_or_cannot_be_used_is_told_and_recorded(packed, tmp_p
     assert aside["c"] == "for validation, see scans-split.json"
     assert "Not trained on, for validation, see scans-split.json: c" in reports
     assert "1 unusable and" in reports[-1]
+    assert "too, so that no copy of them under another name is trained on: msd_liver_05" in reports[0]
+
+
+def test_cts_that_are_not_packed_are_prepared_only_to_be_compared_with_others(packed, tmp_path):
+    """Without a CT to pack there is nothing to compare them with."""
+    reports = []
+    left = replace(packed, output=tmp_path / "scans", cache=tmp_path / "cache", unlabelled=())
+    everything = ("msd_liver_02", "msd_liver_06", "msd_liver_07", "tcga_ov_09_2043")
+    with pytest.raises(UserError, match="no real CT to pack"):
+        pack(replace(left, exclude=everything), report=reports.append)
+    assert not (tmp_path / "cache").exists() and not any("prepared" in line for line in reports)
 
 
 def test_it_is_on_the_card_and_made_again_by_its_command(packed, monkeypatch):
