@@ -270,7 +270,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
             self.scriptedEffect.selectEffect("")
 
     def _onApplyButton(self):
-        from LiverGTANLib.ui.failures import explained
+        from LiverGTANLib.ui.task_runner import explained
 
         with explained(_("The liver could not be put into the segment."), waitCursor=True):
             self.onApply()

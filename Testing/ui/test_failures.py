@@ -38,7 +38,7 @@ def ids(error) -> str:
 
 @pytest.mark.parametrize("error", REFUSALS, ids=ids)
 def test_a_refusal_is_shown_and_logged_as_its_sentence_and_ends_there(slicerHost, caplog, error):
-    from LiverGTANLib.ui.failures import explained
+    from LiverGTANLib.ui.task_runner import explained
 
     with explained("Not done."):
         raise error
@@ -50,7 +50,7 @@ def test_a_refusal_is_shown_and_logged_as_its_sentence_and_ends_there(slicerHost
 
 @pytest.mark.parametrize("error", ERRORS, ids=ids)
 def test_another_error_is_shown_and_keeps_its_traceback(slicerHost, caplog, error):
-    from LiverGTANLib.ui.failures import explained
+    from LiverGTANLib.ui.task_runner import explained
 
     with pytest.raises(type(error)), explained("Not done."):
         raise error
@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_written_to_and_an_roi_that_is_no_box_are_refused
 def test_the_cursor_is_the_usual_one_again_after_a_refusal(slicerHost):
     from PySide6.QtWidgets import QApplication
 
-    from LiverGTANLib.ui.failures import explained
+    from LiverGTANLib.ui.task_runner import explained
 
     with explained("Not done.", waitCursor=True):
         assert QApplication.overrideCursor() is not None

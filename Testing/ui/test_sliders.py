@@ -1,5 +1,7 @@
 """Threshold, smoothness and options act at once on what the network said, and one release is one undo."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,12 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from PySide6 import QtCore, QtTest
 
 from LiverGTANLib.core import postprocess, segmenter
+from LiverGTANLib.core.engines.engine import Cancelled
+from LiverGTANLib.core.segmentation_job import SegmentationJob
+from LiverGTANLib.mrml import self_test
 from support.call_recorder import recorder
 from support.interactive_cases import MaskCounter, liver, previews, segmented, settle, undoStates
-from support.module_fixtures import students
+from support.module_fixtures import gate, students
 from support.panel_cases import panel, phantom
 
 pytestmark = pytest.mark.slow
@@ -123,3 +128,55 @@ def test_a_script_can_give_settings(panel, segmented):
     strict = panel.widget.logic.process(segmented, settings=postprocess.PostprocessSettings(threshold=0.6))
     loose = panel.widget.logic.process(segmented, settings=postprocess.PostprocessSettings(threshold=0.4))
     assert strict.volumeMl < loose.volumeMl
+
+
+@pytest.fixture
+def endlessCheck(monkeypatch):
+    """(set once the body is being looked at, set to let that end): it may take many runs of the network."""
+    begun, end, check = threading.Event(), threading.Event(), SegmentationJob.check_body
+
+    def waiting(job, progress=None, cancelled=None):
+        begun.set()
+        while not end.wait(0.002):
+            if cancelled():
+                raise Cancelled
+        return check(job, progress, cancelled)
+
+    monkeypatch.setattr(SegmentationJob, "check_body", waiting)
+    yield begun, end
+    end.set()
+
+
+def test_a_slider_does_not_wait_for_the_check_of_the_body(panel, phantom, endlessCheck):
+    begun, end = endlessCheck
+    panel.segment()
+    panel.host.wait(begun.is_set)
+    session, slider = panel.widget.logic.session, panel.ui.smoothingSlider
+    panel.widget.panel.live._tracker._rest.setInterval(10**6)  # the mouse, whose button is not pressed here, holds it
+    slider._slider.setSliderDown(True)
+    slider._slider.setSliderPosition(slider._slider.value + 20)
+    panel.host.wait(previews, seconds=20)
+    begun.clear()
+    slider._slider.setSliderDown(False)
+    panel.host.wait(lambda: session.resultIn(panel.output).request.asked.settings.smoothing_mm > 0, seconds=20)
+    assert not previews()
+    panel.host.wait(begun.is_set)  # it begins again
+    assert not session.isBodyChecked(panel.widget.panel.chosen)
+    end.set()
+    settle(panel)
+    assert session.isBodyChecked(panel.widget.panel.chosen)
+
+
+def test_a_slider_does_not_wait_for_another_scan_that_was_chosen_in_between(students, gate, panel, phantom):
+    gate.set()
+    panel.segment()
+    settle(panel)
+    (engine,) = students.made
+    images = len(engine.images)
+    gate.clear()
+    panel.choose(self_test.addPhantom("Other", (3.0, 3.0, 3.0))[0])
+    panel.host.wait(lambda: len(engine.images) > images)
+    panel.choose(phantom)
+    panel.ui.smoothingSlider.value = 4
+    session = panel.widget.logic.session
+    panel.host.wait(lambda: session.resultIn(panel.output).request.asked.settings.smoothing_mm > 0, seconds=20)

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from ..core.volume import InputError
 from ..mrml import export_dicom, export_surface, resection_plan, row_check
 from ..mrml.session import Session
-from .failures import explained
+from .task_runner import explained
 
 SURFACES = "STL (*.stl);;OBJ (*.obj)"
 TABLES = "CSV (*.csv)"

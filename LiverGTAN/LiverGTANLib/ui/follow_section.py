@@ -9,9 +9,9 @@ from slicer.i18n import tr as _
 from ..core.volume import InputError
 from ..mrml.parameters import ChosenParameters
 from ..mrml.session import SegmentationResult
-from .failures import explained
 from .follower import Follower
 from .result_line import setText
+from .task_runner import explained
 
 
 class FollowSection:

@@ -63,9 +63,12 @@ class LiveUpdate:
                 "mask": BackgroundTaskKind(
                     self._prepareMask, SegmentationRequest.maskAndSurface, self._onMask, self._onMaskFailed
                 ),
-                "preview": BackgroundTaskKind(self._preparePreview, self._preview.find, self._onPreview),
+                "preview": BackgroundTaskKind(self._preparePreview, self._preview.find, self._onPreview, yields=True),
                 "uncertainty": BackgroundTaskKind(
-                    self._prepareUncertainty, lambda request: request.job.uncertainty_map, self._onUncertainty
+                    self._prepareUncertainty,
+                    lambda request: request.job.uncertainty_map,
+                    self._onUncertainty,
+                    yields=True,
                 ),
                 "analysis": BackgroundTaskKind(
                     self._prepareAnalysis,
@@ -74,7 +77,9 @@ class LiveUpdate:
                     self._onAnalysis,
                     analyzes=True,
                 ),
-                "body": BackgroundTaskKind(self._prepareBody, lambda request: request.job.check_body, self._onBody),
+                "body": BackgroundTaskKind(
+                    self._prepareBody, lambda request: request.job.check_body, self._onBody, yields=True
+                ),
             },
         )
 
@@ -144,7 +149,7 @@ class LiveUpdate:
             return
         self._preview.remove()
         self._overlay.remove()
-        self.background.drop("mask", "preview")
+        self.background.stop()
         self._observe()
         self._resume()
 

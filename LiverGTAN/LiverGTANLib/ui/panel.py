@@ -23,7 +23,6 @@ from ..mrml.surface import MaskSurface
 from . import appearance
 from .batch_section import BatchSection
 from .export_section import ExportSection
-from .failures import explained, showFailure
 from .follow_section import FollowSection
 from .follower import Follower
 from .live_update import LiveUpdate
@@ -33,7 +32,7 @@ from .planning_section import PlanningSection
 from .result_line import ResultLine, setText
 from .review_section import ReviewSection
 from .sequence_section import SequenceSection
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, explained, showFailure
 
 SHOW_RUN_AFTER_SECONDS = 0.5
 """A run that is over before this shows neither progress nor Cancel: they would only flicker. A choice, not a

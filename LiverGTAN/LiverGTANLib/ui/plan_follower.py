@@ -20,8 +20,7 @@ from ..mrml.liver_parts import PartSurfaces
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .change_tracker import REST_MILLISECONDS
-from .failures import explained, showFailure
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, explained, showFailure
 
 MOST_STEPS = 20
 """Steps that Undo goes back; a choice. One is a cut in some numbers and, where parts were edited, their voxels."""

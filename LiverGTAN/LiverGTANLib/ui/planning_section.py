@@ -14,9 +14,9 @@ from ..mrml import liver_parts, remnant, resection_plan
 from ..mrml.remnant import RemnantVolumes
 from ..mrml.resection_plan import PlanState, ResectionPlan
 from .appearance import WidgetStates
-from .failures import explained
 from .measure_section import showTable
 from .plan_follower import PlanFollower
+from .task_runner import explained
 
 
 class PlanningSection(VTKObservationMixin):

@@ -10,8 +10,7 @@ from ..mrml.parameters import ChosenParameters
 from ..mrml.review import Review, ReviewSlice
 from ..mrml.session import SegmentationRequest, Session
 from .appearance import WidgetStates
-from .failures import explained, showFailure
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, explained, showFailure
 
 
 class ReviewSection:

@@ -14,8 +14,7 @@ from ..mrml.sequence_writer import SequenceResult
 from ..mrml.session import Session
 from ..mrml.volume_curve import CurvePoint
 from .appearance import WidgetStates
-from .failures import explained, showFailure
-from .task_runner import TaskRunner, WorkerTask
+from .task_runner import TaskRunner, WorkerTask, explained, showFailure
 
 
 class SequenceSection:

@@ -1,18 +1,20 @@
 """One task at a time on the worker thread, with callbacks on the main thread: runs the user waits for, and background
-tasks beside them.
+tasks beside them. And how the user is told that something, there or here, could not be done.
 """
 
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import qt
+import slicer
 
 from ..core import threads
 from ..core.worker import Work, Worker
-from ..mrml.refusal import logFailure
+from ..mrml.refusal import isRefusal, logFailure
 from ..mrml.session import SegmentationRequest
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,37 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.008
 """Python threads run only while the main thread waits in Python, so the timer's slot waits this long for the worker and
 then lets the event loop have its turn: half of a frame at 60 Hz."""
+
+
+@contextmanager
+def explained(message: str, waitCursor: bool = False) -> Iterator[None]:
+    """Show an error of this block to the user, after which goes on what stands behind the block.
+
+    message: what could not be done. Slicer logs what it shows. An error that is no refusal is raised again, so that
+    the application logs its traceback too.
+    """
+    refusal = None
+    with slicer.util.tryWithErrorDisplay(message, waitCursor=waitCursor):
+        try:
+            yield
+        except Exception as error:
+            if not isRefusal(error):
+                raise
+            refusal = error
+    if refusal is not None:
+        slicer.util.errorDisplay(f"{message}\n\n{refusal}")
+
+
+def showFailure(error: BaseException, message: str, refresh: Callable[[], None]) -> None:
+    """Show and log why work on the worker thread failed, then call refresh(), whatever becomes of that.
+
+    message: what could not be done, for the user.
+    """
+    try:
+        with explained(message):
+            raise error
+    finally:
+        refresh()
 
 
 def _ignore(*_) -> None:
@@ -147,7 +180,8 @@ class BackgroundTaskKind:
     """prepare() -> the request, None when there is nothing to do (any more). work(request): what runs on the worker.
 
     onDone(request, value) and onFailed(request, error) are called on the main thread. analyzes: whether the work is
-    the analysis itself, which other tasks then let finish.
+    the analysis itself, which other tasks then let finish. yields: whether it is stopped for a kind that is given
+    before it, and begun again afterwards.
     """
 
     prepare: Callable[[], SegmentationRequest | None]
@@ -155,6 +189,7 @@ class BackgroundTaskKind:
     onDone: Callable[[SegmentationRequest, Any], None] = _ignore
     onFailed: Callable[[SegmentationRequest, BaseException], None] = _ignore
     analyzes: bool = False
+    yields: bool = False
 
 
 class BackgroundTasks:
@@ -179,18 +214,30 @@ class BackgroundTasks:
         """Nothing of these kinds is pending any more (of all kinds without names); what runs already goes on."""
         self.pending.difference_update(names or self._kinds)
 
+    def stop(self) -> None:
+        """Nothing of any kind is pending nor runs any more."""
+        self.drop()
+        if self._runner.task is not None and self._runner.task.background in self._kinds:
+            self._runner.stop()
+
     def _onReplaced(self, name: str) -> None:
         if name in self._kinds:
             self.pending.add(name)
 
     def resume(self) -> None:
-        """Start the next pending kind if nothing runs."""
-        while self._runner.task is None and self.pending:
-            name = next(kind for kind in self._kinds if kind in self.pending)
+        """Start the next pending kind if nothing runs but what yields to it."""
+        while name := next((kind for kind in self._kinds if kind in self.pending and self._mayStart(kind)), ""):
             self.pending.discard(name)
             request = self._kinds[name].prepare()
             if request is not None:
                 self._start(name, request)
+
+    def _mayStart(self, name: str) -> bool:
+        running = self._runner.task
+        if running is None:
+            return True
+        order, background = list(self._kinds), running.background
+        return background in order and self._kinds[background].yields and order.index(name) < order.index(background)
 
     def _start(self, name: str, request: SegmentationRequest) -> None:
         kind = self._kinds[name]
