@@ -122,14 +122,14 @@ def prepare_reals(
     scan, and for one scan in two parts of the split.
     """
     aside = set_aside(config, own, alone)
-    compared = {scan: part for scan, part in own.items() if part != "train"}
+    compared: dict[Scan, Part] = {scan: part for scan, part in own.items() if part != "train"}
     if alone:
         own = compared
     if not scans and own == compared:
         own = compared = {}  # there is nothing to compare them with
     if compared:
-        names = first_of(sorted(scan.name for scan in compared))
-        report(f"Read and prepared, too, so that no copy of them under another name is trained on: {names}")
+        read = first_of(sorted(scan.name for scan in compared))
+        report(f"Read and prepared, too, so that no copy of them under another name is trained on: {read}")
     known: dict[str, Part] = {name: entry["part"] for name, entry in recorded(record).items()}
     split(scans, config.validation_share, config.seed, known)  # refused before an hour of preparation
     left_out: dict[str, str] = {}
