@@ -103,6 +103,13 @@ class LiverGTANParameterNode:
     measurements: vtkMRMLTableNode
 
 
+NODE_PARAMETERS = [
+    name
+    for name, kind in LiverGTANParameterNode.__annotations__.items()
+    if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode)
+]
+
+
 class LiverGTANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The module's panel in the application; what it does is in LiverGTANLib.ui.
 
@@ -199,6 +206,9 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         # Closing the scene empties the node; not every Slicer's wrapper then sets the defaults again by itself.
         if known is None or known.parameterNode is not node or not node.HasParameter("student"):
             self._parameterNode = LiverGTANParameterNode(node)  # type: ignore[call-arg]  # made by the wrapper
+        elif any(getattr(known, name) != node.GetNodeReference(name) for name in NODE_PARAMETERS):
+            # Of a loaded scene the wrapper has read what was chosen before the nodes were there (Slicer/Slicer#7492).
+            node.Modified()
         return self._parameterNode
 
     def process(

@@ -5,7 +5,7 @@ a node reference of the parameter's name. Habits of Slicer up to 5.12
 (Base/Python/slicer/parameterNodeWrapper/wrapper.py, guiConnectors.py) that a module must live with:
 
 - `disconnectGui` leaves the wrapper observing its node, for ever;
-- a wrapper keeps the values that are text and reads them again at ModifiedEvent;
+- a wrapper keeps all values, also nodes, and reads them again at ModifiedEvent;
 - every ModifiedEvent writes every parameter into its widget;
 - the widget's class must be the very one that is listed.
 
@@ -60,7 +60,6 @@ class TextStorage:
     default: typing.Any
     accepted: tuple
     fromText: Callable
-    cached = True
 
     def read(self, node, name: str):
         return self.fromText(node.GetParameter(name))
@@ -77,7 +76,6 @@ class NodeStorage:
 
     kind: type
     default = None
-    cached = False
 
     def read(self, node, name: str):
         return node.GetNodeReference(name)
@@ -177,7 +175,7 @@ class Parameter:
     def __get__(self, wrapper, owner):
         if wrapper is None:
             return self
-        return wrapper._values[self.name] if self.storage.cached else self._read(wrapper)
+        return wrapper._values[self.name]
 
     def _read(self, wrapper):
         """What a closed scene has taken out of the node is put there again, as its default."""

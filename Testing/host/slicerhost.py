@@ -78,7 +78,7 @@ class SlicerHost:
             "ctk": ctk,
             "slicer.ScriptedLoadableModule": scripted_modules.PACKAGE,
             "slicer.i18n": types.SimpleNamespace(  # for the language that the sources are written in
-                tr=lambda text, context=None: text, translate=lambda context, text: text
+                tr=lambda text: text, translate=lambda context, text: text
             ),
             "slicer.parameterNodeWrapper": parameter_node,
             **segment_editor.PACKAGES,

@@ -98,6 +98,17 @@ def test_parameters_are_typed_checked_and_shared(panel):
     assert (first.volume, first.threshold) == (None, 0.5)
 
 
+def test_a_wrapper_keeps_a_node_until_its_parameter_node_is_modified(panel):
+    """Slicer's NodeSerializer supports caching (serializers.py)."""
+    volume, node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"), panel.parameters.parameterNode
+    node.DisableModifiedEventOn()
+    node.SetNodeReferenceID("volume", volume.GetID())
+    node.DisableModifiedEventOff()
+    assert panel.parameters.volume is None
+    node.Modified()
+    assert panel.parameters.volume is volume
+
+
 @pytest.mark.slow
 def test_a_wrapper_observes_its_node_also_after_it_was_disconnected(panel):
     """Slicer's disconnectGui leaves the observer of connectParametersToGui behind (wrapper.py)."""
