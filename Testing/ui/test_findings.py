@@ -131,18 +131,32 @@ def test_a_closed_panel_analyzes_nothing(panel):
     assert not panel.widget.logic.session.isAnalyzed(ChosenParameters(volumeNode=volumeNode))
 
 
-# Sample data. Slicer's own module is not in slicer-core: a stand-in with its two functions.
+# Sample data. Slicer's own module is not in slicer-core: a stand-in with what is used of it.
+
+
+class SampleData(types.ModuleType):
+    """Modules/Scripted/SampleData/SampleData.py: `downloadSample` gives the first of what `downloadSamples` gives, and
+    that is an empty list without a network, and a path where the file that came could not be read.
+    """
+
+    def __init__(self):
+        super().__init__("SampleData")
+        self.registered, self.asked = [], []
+        self.found = lambda name: [self_test.addPhantom(name)[0]]
+        self.SampleDataLogic = lambda: types.SimpleNamespace(downloadSamples=self._download)
+        self.SampleDataLogic.registerCustomSampleDataSource = lambda **source: self.registered.append(source)
+
+    def _download(self, name):
+        self.asked.append(name)
+        return self.found(name)
+
+    def downloadSample(self, name):
+        return self._download(name)[0]
 
 
 @pytest.fixture
 def sampleModule(slicerHost, monkeypatch):
-    registered, asked = [], []
-    module = types.ModuleType("SampleData")
-    module.SampleDataLogic = types.SimpleNamespace(
-        registerCustomSampleDataSource=lambda **source: registered.append(source)
-    )
-    module.downloadSample = lambda name: asked.append(name) or self_test.addPhantom(name)[0]
-    module.registered, module.asked = registered, asked
+    module = SampleData()
     monkeypatch.setitem(sys.modules, "SampleData", module)
     monkeypatch.setattr(slicer.modules, "sampledata", object(), raising=False)
     return module
@@ -166,8 +180,9 @@ def test_load_sample_is_a_link_and_names_its_origin(sampleModule, panel):
     assert sampleModule.asked == ["CTLiver"] and panel.ui.inputSelector.currentNode().GetName() == "CTLiver"
 
 
-def test_a_failed_download_is_told(sampleModule, panel):
-    sampleModule.downloadSample = lambda name: None
+@pytest.mark.parametrize("found", [[], ["CTLiver.nrrd"], [None]], ids=["nothing", "unreadable", "undeletable"])
+def test_a_failed_download_is_told(sampleModule, panel, found):
+    sampleModule.found = lambda name: found
     panel.ui.sampleLabel.linkActivated.emit("sample")
     assert "could not be downloaded" in panel.host.dialogs.texts("error")[0]
 

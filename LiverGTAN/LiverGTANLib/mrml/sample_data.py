@@ -34,7 +34,9 @@ def load():
     """Download (once) and load the sample; returns its volume node. Raises OSError when that fails."""
     import SampleData
 
-    volumeNode = SampleData.downloadSample(SAMPLE)
+    # A list of nodes; empty without a network, and of paths when the file that came could not be read.
+    loaded = SampleData.SampleDataLogic().downloadSamples(SAMPLE)
+    volumeNode = next((one for one in loaded if isinstance(one, slicer.vtkMRMLScalarVolumeNode)), None)
     if volumeNode is None:
         raise OSError("The sample CT could not be downloaded; check the network connection and try again.")
     return volumeNode
