@@ -67,6 +67,12 @@ def typeOf(result) -> str:
     )
 
 
+def test_what_was_just_written_is_not_replaced(logic, dicomCt, tmp_path):
+    segmentation = logic.process(dicomCt).segmentation
+    written = [logic.exportDicom(segmentation, tmp_path / "out") for _ in range(4)]
+    assert sorted(written) == sorted((tmp_path / "out").iterdir()) and len(set(written)) == 4
+
+
 def test_a_point_makes_it_semiautomatic_and_undo_takes_that_back(logic, dicomCt):
     result = logic.process(dicomCt)
     points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")

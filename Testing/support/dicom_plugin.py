@@ -8,13 +8,15 @@ algorithm's type is MANUAL unless a tag says another one, which then needs a nam
 import json
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
 import vtk
 
-NAME = "subject_hierarchy_export.SEG.dcm"
+NAME = "subject_hierarchy_export.SEG%Y%m%d%H%M%S.dcm"
+"""With the second in which it is written."""
 
 
 class Database:
@@ -47,7 +49,7 @@ class DICOMSegmentationPluginClass:
 
     def export(self, exportables: list[Exportable]) -> str:
         for exportable in exportables:
-            path = Path(exportable.directory) / NAME
+            path = Path(exportable.directory) / time.strftime(NAME)
             try:
                 _write(_nodeOf(exportable.subjectHierarchyItemID), path)
             except ValueError as error:

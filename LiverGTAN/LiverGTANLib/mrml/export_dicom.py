@@ -5,6 +5,7 @@ terminology and what its tags say of its origin; what it reads has them again, a
 study of its CT.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from .scene import LABELMAP
 PLUGIN = "DICOMSegmentationPlugin"
 WRITTEN = "*SEG*.dcm"
 """Names of the files that the plugin writes; whatever else comes into the folder meanwhile is not its."""
+
+CLOCK_TICK = 0.02
+"""Seconds by which the clocks of file systems and of `time.strftime` may be late."""
 
 MISSING_PLUGIN = (
     "Slicer writes DICOM segmentations through its extension QuantitativeReporting, which is not installed: install it "
@@ -37,6 +41,7 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
         raise InputError(reason)
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.glob(WRITTEN))
+    waitForNewName(before)
     item = handOver(segmentationNode, editedSince)
     plugin = slicer.modules.dicomPlugins[PLUGIN]()
     exportables = plugin.examineForExport(item)
@@ -56,6 +61,14 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
             "application log may say more."
         ) from cause
     return written[0]
+
+
+def waitForNewName(files: set[Path]) -> None:
+    """Until the second in which the newest of the files was written is over: the plugin names its files by seconds, and
+    would replace one of the same second."""
+    newest = int(max((path.stat().st_mtime for path in files), default=0))
+    if 0 <= time.time() - newest < 1 + CLOCK_TICK:
+        time.sleep(newest + 1 + CLOCK_TICK - time.time())
 
 
 def handOver(segmentationNode, editedSince: bool = False) -> int:
