@@ -21,7 +21,9 @@ PYTEST = QT_QPA_PLATFORM=offscreen $(RUN) -m pytest
 .PHONY: segment check test tests test-all generated-inputs lint types fast-tests test-slicer-python test-python
 .PHONY: test-in-slicer train-demo benchmark slicer clean
 
-# One stamp for each group of packages, remade when pyproject.toml changes.
+# One stamp for each group of packages, remade when pyproject.toml changes. Precious: make would delete one that only a
+# pattern leads to, and packages would be installed anew each time.
+.PRECIOUS: $(VENV)/.installed-%
 $(VENV)/.installed-%: pyproject.toml
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --upgrade "pip>=25.1" || \
@@ -94,9 +96,11 @@ test-in-slicer:
 train-demo: $(VENV)/.installed-training
 	$(RUN) -m training demo $(ARGUMENTS)
 
-# SLICES: of the long scan; 0 for none.
+# SLICES: of the long scan; 0 for none. ARGUMENTS: RUNS and --quick for all three, --write for the results of speed.
 SLICES ?= 1500
-benchmark: benchmark-click_to_mask benchmark-interaction
+benchmark:
+	@$(MAKE) --no-print-directory benchmark-click_to_mask benchmark-interaction \
+		ARGUMENTS="$(filter-out --write,$(ARGUMENTS))"
 	@$(MAKE) --no-print-directory benchmark-speed ARGUMENTS="$(ARGUMENTS) --slices $(SLICES)"
 
 # Any file of Testing/benchmarks.

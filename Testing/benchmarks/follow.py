@@ -29,6 +29,9 @@ STREAM_SECONDS, STREAM_HZ = 10.0, 10.0
 
 
 def described(name: str, seconds: list[float], more: str = "") -> None:
+    if not seconds:
+        print(f"{name:10}no preview   {more}")
+        return
     middle, high = 1000 * np.median(seconds), 1000 * np.percentile(seconds, 95)
     print(f"{name:10}{middle:8.0f} ({high:6.0f})   {more}")
 
