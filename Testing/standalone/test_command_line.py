@@ -81,7 +81,7 @@ def test_seg_nrrd_is_a_slicer_segmentation(sample, tmp_path, slicerHost):
 
 
 @pytest.mark.slow
-def test_the_report_tells_what_was_done(sample, tmp_path):
+def test_the_report_tells_what_was_done(sample, tmp_path, capsys):
     report_file = tmp_path / "report.json"
     assert (
         run(
@@ -100,6 +100,9 @@ def test_the_report_tells_what_was_done(sample, tmp_path):
     report = json.loads(report_file.read_text())
     voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "liver.nrrd")))
     assert report["volume_ml"] == pytest.approx(voxels.sum() * 0.027, abs=0.01)
+    low, high = report["volume_range_ml"]
+    assert 0.5 * report["volume_ml"] < low < report["volume_ml"] < high < 1.5 * report["volume_ml"]
+    assert f"mL ({low:.0f} to {high:.0f}), " in capsys.readouterr().out
     assert report["cut_by_end_of_scan"] == ["upper"] and "cut by the upper end" in report["warnings"][0]
     assert report["student"] == {"name": "student-30k", "sha256": weight_file.load("student-30k").sha256}
     assert report["engine"] == "numpy"

@@ -32,6 +32,11 @@ class VolumeInterval:
     volume: float
     high: float
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the network is sure of any liver; without, the ends say nothing."""
+        return self.low > 0 and self.volume > 0
+
     def __str__(self) -> str:
         return f"{self.volume:.0f} mL ({self.low:.0f} to {self.high:.0f})"
 

@@ -156,7 +156,7 @@ class SegmentationResult:
     def interval(self) -> VolumeInterval | None:
         """Of the segment as it is; None where masking changed it, or the network is too unsure of all of it."""
         found = self.found.interval
-        if self.masked or found.low <= 0 or found.volume <= 0:
+        if self.masked or not found.is_known:
             return None
         written = self.volumeMl / found.volume  # not 1 where the segmentation has another grid than the CT
         return VolumeInterval(found.low * written, self.volumeMl, found.high * written)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import measurements, segmenter, terminology
+from ..core import measurements, segmenter, terminology, uncertainty
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write, real_path, to_json
 from ..core.input_checks import require_usable
@@ -39,7 +39,10 @@ class FileResult:
         """One line; the seconds are those from the CT in memory to the mask."""
         report = self.report
         seconds = sum(value for stage, value in report["seconds"].items() if stage not in ("read", "check"))
-        line = f"Liver {report['volume_ml']:.0f} mL, {seconds:.2f} s ({report['engine']}, {report['student']['name']})"
+        ends = report["volume_range_ml"]
+        range_ml = f" ({ends[0]:.0f} to {ends[1]:.0f})" if ends else ""
+        by = f"{report['engine']}, {report['student']['name']}"
+        line = f"Liver {report['volume_ml']:.0f} mL{range_ml}, {seconds:.2f} s ({by})"
         return line + (f", Dice {report['dice']:.4f}" if "dice" in report else "")
 
 
@@ -68,6 +71,7 @@ def segment_file(
     ]
     reasons = [finding.reason for finding in findings]
     volume_ml = measurements.volume_ml(mask.voxels, source.ct.ijk_to_ras)
+    interval = uncertainty.interval(analysis, volume_ml, parameters)
     unusual = measurements.unusual_size(volume_ml)
     if unusual and parameters.settings.threshold != PostprocessSettings.threshold:  # what is said else is of this one
         reasons.insert(0, f"At a threshold of {parameters.settings.threshold:g} the liver is {unusual}.")
@@ -81,6 +85,7 @@ def segment_file(
     report = {
         "input": str(path),
         "volume_ml": round(volume_ml, 2),
+        "volume_range_ml": [round(interval.low, 2), round(interval.high, 2)] if interval.is_known else None,
         "cut_by_end_of_scan": cut,
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
         "engine": engine.name,
