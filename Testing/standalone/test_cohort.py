@@ -415,12 +415,16 @@ def test_an_edited_mask_whose_ct_changed_says_so(again, tmp_path):
     assert "a.nii.gz: The liver is unusually small" in said and "is not the one for which this mask was written" in said
 
 
-def test_a_mask_that_was_edited_after_a_failure_or_interruption_stays(again, tmp_path, monkeypatch):
-    def stop(*_):
+@pytest.mark.parametrize("last", ["read_file", "write_mask"])
+def test_a_mask_that_was_edited_after_a_failure_or_interruption_stays(again, tmp_path, monkeypatch, last):
+    done = getattr(case_segmentation, last)
+
+    def stop(*arguments):
+        done(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("LiverGTANLib.standalone.cohort.case_segmentation.segment_file", stop)
+        patched.setattr(case_segmentation, last, stop)
         with pytest.raises(KeyboardInterrupt):
             again("--threshold", "0.6")
     edited = edit(tmp_path / "out" / "a.seg.nrrd", halve)

@@ -11,7 +11,7 @@ from ...core.terminology import INTENDED_USE
 from ...core.volume import InputError
 from ..dicom.segmentation import read_segmentation
 from ..errors import sentence
-from ..image_files import LARGEST_OFFSET_VOXELS, open_ct, read_header, read_label_values
+from ..image_files import LARGEST_OFFSET_VOXELS, is_as_written, open_ct, read_header, read_label_values
 from ..voxel_data import VolumeHeader
 from .records import EDITED, CaseRecord, digest, is_unchanged
 
@@ -23,9 +23,14 @@ OTHER_CT = "The CT is gone, or is not the one for which this mask was written."
 
 
 def is_edited(record: CaseRecord, folder: Path) -> bool:
-    """Whether the file of the mask is there and is not what this program wrote. Raises OSError."""
+    """Whether the file of the mask is there and is not what this program wrote. Raises OSError.
+
+    Where the run was killed before it recorded what it wrote, the voxels are compared with what the file says of them.
+    """
     mask = folder / record.output
-    return record.mask is not None and mask.is_file() and digest([mask]) != record.mask
+    if not mask.is_file():
+        return False
+    return not is_as_written(mask) if record.mask is None else digest([mask]) != record.mask
 
 
 def current_record(record: CaseRecord, folder: Path) -> CaseRecord:
