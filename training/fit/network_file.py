@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from LiverGTANLib.core.files import atomic_write, brief, parse_json, to_json
 from training.errors import UserError, reason
@@ -42,7 +42,8 @@ def write(file: Path, content: dict[str, Any], role: str, watched: dict[str, flo
     text = to_json(record | {DIGEST: whole_digest(record, arrays)})
     try:
         with atomic_write(file) as part:
-            save_file(arrays, part, metadata={ENTRY: text})  # one entry: their order is random
+            # One entry: their order is random. `save_file` would make a file that nobody else may read.
+            part.write_bytes(save(arrays, metadata={ENTRY: text}))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file} cannot be written ({reason(error)}); make room or choose another --output.") from error
     return sha256(file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ def ablate(options: Ablate) -> None:
         refuse_trained(cases, TrainingData(data))
     digests, validate = case_digests(cases), validator(options.training.data)
     taken = taken_over(options, digests)
+    require_labels(options, {one["cell"]["arm"] for one in taken})
     cells = [cell for cell in planned if cell not in [Cell(**one["cell"]) for one in taken]]
     teachers = list(options.roles.teacher) or [train_teacher(options, validate)]
     runs = [cell_run(options, cell, teachers) for cell in cells]
@@ -173,6 +174,8 @@ def plan(options: Ablate) -> Iterator[Cell]:
         method_of(arm)
     starts(options)
     require_labels(options)
+    if options.tables and not options.roles.teacher:
+        raise UserError("Give the --teacher that the runs of --tables learned from: another would be trained here.")
     for student in options.students:
         widths_of(student)
     for seed in options.seeds:
@@ -190,12 +193,14 @@ def require_each_once(options: Ablate) -> None:
             raise UserError(f"--{name} {wrong}; give each once.")
 
 
-def require_labels(options: Ablate) -> None:
-    """Raises UserError for a label of `--also` that is an arm's, or not a plain name: its folder would hold others."""
-    for text in options.also:
-        label = text.partition("=")[0]
-        if label in (START, *options.arms) or not label or Path(label).name != label:
-            raise UserError(f"--also cannot be labelled {label!r}: choose a plain name that is not an arm's.")
+def require_labels(options: Ablate, others: Collection[str] = ()) -> None:
+    """Raises UserError for a label of `--also` that is an arm's, given twice, or no plain name: its row or folder would
+    hold others, too. others: arms of other tables."""
+    labels = [text.partition("=")[0] for text in options.also]
+    for label in labels:
+        taken = label in (START, *options.arms, *others) or labels.count(label) > 1
+        if taken or not label or Path(label).name != label:
+            raise UserError(f"--also cannot be labelled {label!r}: choose a plain name that no arm and no other has.")
 
 
 def train_teacher(options: Ablate, validate: Validate) -> Path:

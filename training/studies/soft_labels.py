@@ -7,12 +7,14 @@ of soft targets (Hinton et al. 2015, at temperature 1) and the noisy student (Xi
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.core.volume import AIR
 from LiverGTANLib.core.weight_file import Student
 from training import command_line
@@ -35,7 +37,8 @@ Column = tuple[str, np.ndarray, np.ndarray]
 
 
 def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
-    """Writes the scan bank with soft labels, and a picture of scans without label, and returns it; one line a scan.
+    """Writes the scan bank with soft labels, the record of who was set aside for validation, and a picture of scans
+    without label, and returns the bank; one line a scan.
 
     Raises UserError for no teacher, one of another grid or unknown scans, BankError where something is at the output.
     """
@@ -60,6 +63,9 @@ def soften(options: Soften, report: Callable[[str], None] = print) -> ScanBank:
     }
     engines, columns = [ShiftAveragedEngine(teacher) for teacher in teachers], list[Column]()
     written = scan_bank.write(options.output, softened(bank, engines, options, columns, report), about)
+    if (aside := scan_bank.split_record(options.scans)).exists():
+        with atomic_write(scan_bank.split_record(options.output)) as part:
+            shutil.copyfile(aside, part)
     report(f"{options.output}: soft labels for `fit student --scans`.")  # also where there is no room for the picture
     if columns:
         sheet = options.output.with_name(f"{options.output.name}.png")

@@ -23,6 +23,8 @@ from training.errors import UserError
 from training.evaluation.seal import SEAL, is_sealed, seal
 
 Result = dict[str, Any]
+OF_A_RUN = {"cell", "steps", "figures", "cases", "seconds", "network_sha256", "cases_sha256"}
+"""What `ablate` writes of a run."""
 
 
 def result_of(
@@ -67,8 +69,10 @@ def read_table(file: Path) -> list[Result]:
     """The runs of a `table.json`. Raises UserError when it cannot be read, or a run in it is not as it was written."""
     try:
         content = json.loads(read_bytes(file, LARGEST_META))
-        if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
-            raise ValueError("it is no list of runs")
+        if not isinstance(content, list) or not all(
+            isinstance(one, dict) and one.keys() >= OF_A_RUN for one in content
+        ):
+            raise ValueError("it is no list of its runs")
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read as a table of `ablate`: {error}.") from error
     if not all(is_sealed(one) for one in content):

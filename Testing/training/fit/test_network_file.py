@@ -1,5 +1,7 @@
 """A network in a file of its own: what is lost in float16, what is recorded, and that it can be a teacher."""
 
+import os
+
 import pytest
 import torch
 
@@ -56,6 +58,12 @@ def test_the_same_network_gives_the_same_bytes(trained, networkFile, tmp_path):
     again = tmp_path / "again.safetensors"
     assert main(["keep", str(trained), "--output", str(again)]) == 0
     assert network_file.sha256(again) == network_file.sha256(networkFile)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_others_may_read_it_where_they_may_read_other_files(networkFile, tmp_path):
+    (tmp_path / "plain").touch()
+    assert networkFile.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_another_network_is_not_replaced(trained, bank, tmp_path, capsys):

@@ -9,9 +9,11 @@ from support.training_fixtures import makeBank, makeScans, options, smallConfig
 from training.__main__ import main
 from training.fit import checkpoint
 from training.options import Ablate
+from training.paths import ROOT
 from training.studies import ablation
 
 pytestmark = pytest.mark.slow
+RESULTS = ROOT / "training" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -284,17 +286,59 @@ def test_runs_of_other_tables_are_taken_over(table, tmp_path, capsys):
 )
 def test_tables_of_other_work_are_refused(table, tmp_path, words, message, capsys):
     folder, arguments = table
-    known = [*arguments, "--tables", str(folder / "table.json"), "--folder", str(tmp_path / "table")]
+    teacher = str(folder / "teacher" / "checkpoint.pt")
+    known = [
+        *arguments,
+        "--tables",
+        str(folder / "table.json"),
+        "--folder",
+        str(tmp_path / "table"),
+        "--teacher",
+        teacher,
+    ]
     assert main([*known, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "table").exists()
+
+
+def test_a_row_of_other_tables_takes_no_other_network(table, tmp_path, capsys):
+    folder, arguments = table
+    run = folder / "student" / "2-3" / "seed0" / "checkpoint.pt"
+    words = [
+        *arguments,
+        "--arms",
+        "student",
+        "--folder",
+        str(tmp_path / "table"),
+        "--tables",
+        str(folder / "table.json"),
+    ]
+    assert main(words) == 2
+    assert "Give the --teacher that the runs of --tables learned from" in capsys.readouterr().err
+    words += ["--teacher", str(folder / "teacher" / "checkpoint.pt")]
+    for also in ([f"takd:dist={run}"], [f"x={run}", f"x={run}"]):
+        assert main([*words, "--also", *also]) == 2
+        assert "cannot be labelled" in capsys.readouterr().err
+    assert not (tmp_path / "table").exists()
+
+
+def test_the_table_of_another_study_is_refused(table, capsys):
+    words = [
+        "--tables",
+        str(RESULTS / "cross-validation.json"),
+        "--teacher",
+        str(table[0] / "teacher" / "checkpoint.pt"),
+    ]
+    assert main([*table[1], *words]) == 2
+    assert "cross-validation.json cannot be read as a table" in capsys.readouterr().err
 
 
 def test_a_table_that_somebody_changed_is_refused(table, tmp_path, capsys):
     results = json.loads((table[0] / "table.json").read_text())
     results[1]["figures"]["dice"] += 0.01
     (tmp_path / "table.json").write_text(json.dumps(results))
-    assert main([*table[1], "--tables", str(tmp_path / "table.json")]) == 2
+    teacher = str(table[0] / "teacher" / "checkpoint.pt")
+    assert main([*table[1], "--tables", str(tmp_path / "table.json"), "--teacher", teacher]) == 2
     assert "is not as `ablate` wrote it" in capsys.readouterr().err
 
 

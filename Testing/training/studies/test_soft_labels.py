@@ -60,6 +60,13 @@ def test_images_stay_and_labels_become_the_mean_of_teacher_and_label(scans, soft
     assert not ((softLabel > 0) & (softLabel < 255 * SURE - 1)).any()
 
 
+def test_who_was_set_aside_stays_so(scans, teacher, tmp_path):
+    shutil.copytree(scans, tmp_path / "packed")
+    (tmp_path / "packed-split.json").write_text('{"one": {"part": "validation"}}')
+    soften(Soften((str(teacher),), tmp_path / "packed", tmp_path / "soft"), lambda line: None)
+    assert (tmp_path / "soft-split.json").read_text() == (tmp_path / "packed-split.json").read_text()
+
+
 def test_a_scan_without_label_gets_the_teachers_answer(softened):
     bank, lines = softened
     label = bank.arrays(2)[1]
