@@ -62,6 +62,8 @@ class ScanBank:
             self.records = [record_of(values) for values in about["scans"]]
             if not 0 < self.spacing_mm < math.inf or not self.records:
                 raise ValueError("no voxel size above 0, or no scan")
+            if len({record.name for record in self.records}) < len(self.records):
+                raise ValueError("two scans have one name, and so one file")
         except (KeyError, TypeError, ValueError) as error:
             raise BankError(
                 f"{self.path / INDEX} was changed or is damaged ({brief(error)}); pack the scans anew."

@@ -64,10 +64,16 @@ class TrainingData:
 
     @cached_property
     def sketches(self) -> dict[str, list[str]]:
-        """Name -> sketch (`copy_checks`) of the CTs that volumes come from, where it is recorded."""
-        stored = {name: hashes for bank in self._banks for name, hashes in bank.meta.get("sketches", {}).items()}
+        """Sketch (`copy_checks`) of the CTs that volumes come from, where it is recorded, by the hash of the HU: two
+        banks may have different CTs of one name. Of a CT without such a hash, by its name."""
+        stored = {
+            bank.meta.get("contents", {}).get(name, name): hashes
+            for bank in self._banks
+            for name, hashes in bank.meta.get("sketches", {}).items()
+        }
         packed = self.scans.bank.about.get("sketches", {}) if self.scans else {}
-        return stored | {name: packed[name] for name in self.sources & set(packed)}
+        drawn = self.scans.records if self.scans else []
+        return stored | {record.content: packed[record.name] for record in drawn if record.name in packed}
 
     @property
     def unhashed(self) -> list[Path]:

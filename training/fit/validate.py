@@ -109,7 +109,8 @@ def refuse_trained(cases: list[Case], trained: TrainingData) -> None:
     its name."""
     cts = {case.name: dataclasses.replace(case).ct for case in cases}
     copies = copies_of({name: sketch(ct) for name, ct in cts.items()}, trained.sketches) if trained.sketches else {}
-    refuse({name: content_hash(ct) for name, ct in cts.items()}, trained, copies)
+    named = {name: trained.contents.get(other, other) for name, other in copies.items()}
+    refuse({name: content_hash(ct) for name, ct in cts.items()}, trained, named)
 
 
 def refuse(contents: dict[str, str], trained: TrainingData, copies: dict[str, str] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,15 @@ def load_maps(config: SynthesisConfig) -> list[Source]:
 
 def dataset_scans(config: RealScans) -> list[Scan]:
     """The scans of all data sets, by their names on disk alone. Raises UserError for a name that two of them share."""
-    scans = [scan for text in dict.fromkeys(config.datasets) for scan in layouts.read(text)]
-    place: dict[str, Path] = {}
+    # One data set in two spellings gives equal scans.
+    scans = list(dict.fromkeys(scan for text in config.datasets for scan in layouts.read(text)))
+    first: dict[str, Scan] = {}
     for scan in scans:
-        if place.setdefault(scan.name, scan.ct) != scan.ct:
+        other = first.setdefault(scan.name, scan)
+        if other is not scan and not (other.fault and scan.fault):  # faulty ones are refused by case, or left out
             raise UserError(
-                f"Two data sets have a scan {scan.name} ({place[scan.name]}, {scan.ct}); rename the files of one."
+                f"Two data sets have a scan {scan.name} ({other.ct}, {scan.ct}); rename the files of one, or leave it "
+                "out."
             )
     labelled = [with_pseudo_label(scan, config.labels) for scan in scans]
     return [replace(scan, accepted=scan.name in config.accept) for scan in labelled]
@@ -119,14 +122,17 @@ def prepare_reals(
     """Check, split and cache the real CTs: `scans` of the data sets and, unless these are alone, those of `data`.
 
     record: file that says which CTs of the data sets are in which part. Raises UserError that lists every unusable
-    scan, and for one scan in two parts of the split.
+    scan, for one scan in two parts of the split, and for two scans of one name.
     """
-    aside = set_aside(config, own, alone)
+    # Names are keys from here on: of these CTs, and of no other.
+    called = {scan.name for scan in scans}
+    aside = {name: why for name, why in set_aside(config, own, alone).items() if name not in called}
     compared: dict[Scan, Part] = {scan: part for scan, part in own.items() if part != "train"}
     if alone:
         own = compared
     if not scans and own == compared:
         own = compared = {}  # there is nothing to compare them with
+    require_other_names(scans, own)
     if compared:
         read = first_of(sorted(scan.name for scan in compared))
         report(f"Read and prepared, too, so that no copy of them under another name is trained on: {read}")
@@ -149,6 +155,17 @@ def prepare_reals(
     aside |= {scan.name: f"for {parts[scan.name]}, see {record.name}" for scan in usable if parts[scan.name] != "train"}
     report_by_reason(aside, report)
     return Reals(trained, left_out, aside)
+
+
+def require_other_names(scans: list[Scan], own: Iterable[Scan]) -> None:
+    """Raises UserError for scans of the data sets that are called as CTs of the data folder that are read, too."""
+    theirs = {scan.name: scan for scan in scans}
+    shared = [f"{scan.name} ({scan.ct}, {theirs[scan.name].ct})" for scan in own if scan.name in theirs]
+    if shared:
+        raise UserError(
+            f"A CT of the data folder and one of a data set have one name: {first_of(shared)}. Rename the files of the "
+            "data set, CT and mask; a CT that is in both, leave out of the data set."
+        )
 
 
 def set_aside(config: RealScans, own: dict[Scan, Part], alone: bool) -> dict[str, str]:

@@ -180,6 +180,15 @@ def test_an_index_that_was_changed_is_refused(tmp_path, change):
         ScanBank(folder)
 
 
+def test_two_scans_of_one_name_are_refused(tmp_path):
+    """They have one file."""
+    folder = makeScans(tmp_path / "scans")
+    text = (folder / "scans.json").read_text()
+    (folder / "scans.json").write_text(text.replace('"name": "two"', '"name": "one"'))
+    with pytest.raises(BankError, match="two scans have one name"):
+        ScanBank(folder)
+
+
 @pytest.mark.parametrize("weight", [0, -1.0, "much", float("nan")])
 def test_a_weight_that_is_none_is_refused(tmp_path, weight):
     folder = makeScans(tmp_path / "scans")

@@ -161,6 +161,18 @@ def test_a_reference_of_several_organs_needs_the_name_of_one(tmp_path, body, cap
     assert not Case.parse("=".join(map(str, files)) + ":6").mask.any() and "label 6 does not occur" in caplog.text
 
 
+def test_a_part_of_a_trained_ct_is_known_though_another_bank_has_a_ct_of_that_name(tmp_path, body):
+    ct, mask = body
+    hu = [np.random.default_rng(seed).normal(50, 15, ct.shape).astype(np.int16) for seed in range(2)]
+    banks = tuple(
+        bank_of(tmp_path / str(n), contents={"one": f"{n}"}, sketches={"one": sketch(CtVolume(one, ct.ijk_to_ras))})
+        for n, one in enumerate(hu)
+    )
+    case = "=".join(map(str, write_case(tmp_path, "mine", (CtVolume(hu[0][1:-2], ct.ijk_to_ras), mask[1:-2]))))
+    with pytest.raises(UserError, match=r"mine \(there as one\) is in the training data"):
+        validator(DataSettings(banks, (case,)))
+
+
 @pytest.mark.parametrize("change", ["cropped", "one voxel changed"])
 def test_a_case_that_is_a_part_of_a_trained_ct_is_refused(tmp_path, body, change):
     ct, mask = body

@@ -212,6 +212,25 @@ def test_the_same_name_in_two_data_sets_is_refused(config, tmp_path, bodies):
         synthesize(replace(config, datasets=(*config.datasets, f"pairs={tmp_path / 'second'}")), silent)
 
 
+@pytest.mark.parametrize("second", ["unlabelled={}/images", "pairs={}:2"])
+def test_the_same_files_are_not_two_cts(config, tmp_path, second):
+    with pytest.raises(UserError, match="Two data sets have a scan a"):
+        dataset_scans(replace(config, datasets=(*config.datasets, second.format(tmp_path / "own"))))
+
+
+def test_a_data_set_that_is_named_twice_counts_once(config, tmp_path):
+    twice = (*config.datasets, f"pairs={tmp_path / 'own'}/")
+    assert [scan.name for scan in dataset_scans(replace(config, datasets=twice))] == ["a", "b"]
+
+
+def test_a_ct_that_is_called_as_one_of_the_data_folder_is_refused(config, tmp_path, bodies):
+    """Where those take part, too."""
+    write_pair(tmp_path / "own", "other", bodies[1][0].hu, bodies[1][1])
+    with pytest.raises(UserError, match="have one name: other"):
+        synthesize(replace(config, real_share=0.5), silent)
+    assert not config.output.exists()
+
+
 def test_a_folder_with_other_files_is_refused(config):
     config.output.mkdir()
     (config.output / "thesis.tex").write_text("years of work")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,45 @@ def test_what_was_set_aside_or_cannot_be_used_is_told_and_recorded(packed, tmp_p
     assert "Not trained on, for validation, see scans-split.json: c" in reports
     assert "1 unusable and" in reports[-1]
     assert "too, so that no copy of them under another name is trained on: msd_liver_05" in reports[0]
+
+
+def own(folder, source, name, labels=True):
+    """A data set of one CT, a file of the data folder `source` under another name."""
+    write = folder / "images" / f"{name}.nii.gz", folder / "labels" / f"{name}.nii.gz"
+    for file, ending in zip(write, ("", "_liver")[: 1 + labels], strict=False):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source.with_name(f"{source.name}{ending}.nii.gz"), file)
+    return (f"pairs={folder}",) if labels else (f"unlabelled={folder / 'images'}",)
+
+
+@pytest.fixture
+def beside(packed, tmp_path):
+    """The options to pack a data set of `own` beside the data folder."""
+    return replace(packed, output=tmp_path / "scans", unlabelled=(), validation_share=0.0)
+
+
+@pytest.mark.parametrize("source", ["msd_liver_05", "msd_liver_02"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_ct_of_ones_own_that_is_called_as_a_held_out_case_is_refused(beside, tmp_path, source, labels):
+    """Whether it is the held-out case, or another CT that has its name."""
+    datasets = own(tmp_path / "own", beside.data / "ct" / source, "msd_liver_05", labels)
+    with pytest.raises(UserError, match=r"have one name: msd_liver_05 \(.*Rename the files of the data set"):
+        pack(replace(beside, datasets=datasets), report=str)
+    assert not list(tmp_path.glob("scans*"))
+
+
+def test_a_held_out_case_of_another_name_is_refused(beside, tmp_path):
+    datasets = own(tmp_path / "own", beside.data / "ct" / "msd_liver_05", "mine")
+    with pytest.raises(UserError, match=r"two parts of the split: mine \(train\) = msd_liver_05 \(validation\)"):
+        pack(replace(beside, datasets=datasets), report=str)
+    assert not list(tmp_path.glob("scans*"))
+
+
+def test_a_ct_of_ones_own_may_be_called_as_one_that_is_not_read(beside, tmp_path):
+    datasets = own(tmp_path / "own", beside.data / "ct" / "msd_liver_07", "msd_liver_02")
+    bank = pack(replace(beside, datasets=datasets), report=str)
+    assert [record.name for record in bank.records] == ["msd_liver_02"]
+    assert set(bank.about["set_aside"]) == {"msd_liver_05", "msd_liver_06", "msd_liver_07", "tcga_ov_09_2043"}
 
 
 def test_cts_that_are_not_packed_are_prepared_only_to_be_compared_with_others(packed, tmp_path):
