@@ -327,7 +327,8 @@ class RealScans:
     replace, and for those of `datasets` that have none (`--datasets unlabelled=FOLDER`)."""
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     """How often a real CT is drawn compared with the others (1): scans without contrast are few, labels by experts are
-    better than others, some scans are of one patient, and without a label a scan says less."""
+    better than others, some scans are of one patient, and without a label a scan says less. The default is of the CTs
+    of `data`, not of others that have their names."""
     fine_mm: float = SPACING_MM / 1.5
     """Voxel size of the fine grid."""
     hu_window: tuple[float, float] = HU_WINDOW

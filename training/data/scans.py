@@ -35,7 +35,8 @@ class Scan:
     liver: mask values that are liver; None means the only value above 0. known: values that masks of the data set may
     hold, None where it does not say. ignore: value of voxels that were left undecided. part: the split that the data
     set itself gives. fault: what is wrong with its files by their names alone. accepted: a user has looked at its mask,
-    so that what speaks against the mask is noted but does not refuse it.
+    so that what speaks against the mask is noted but does not refuse it. weight: how often it is drawn compared with
+    others.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Scan:
     ignore: int | None = None
     fault: str | None = None
     accepted: bool = False
+    weight: float = 1.0
 
     @property
     def labelled(self) -> bool:

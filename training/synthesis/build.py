@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -187,19 +187,16 @@ def volume_seed(config: SynthesisConfig, number: int) -> int:
     return config.seed * 1_000_003 + number
 
 
-Real = TypeVar("Real", Source, CachedScan)
-
-
 def choose_source(
-    maps: list[Source], reals: list[Real], drawn: list[Source], config: SynthesisConfig, seed: int
-) -> Source | Real:
+    maps: list[Source], reals: list[CachedScan], drawn: list[Source], config: SynthesisConfig, seed: int
+) -> Source | CachedScan:
     """A drawn body or a real CT (weighted among the CTs) with the probability of its share, else a tissue map."""
     rng = stream(seed, "elsewhere")  # the stream's name is part of what a seed means; it outlived the option's name
     if rng.random() < (config.heads_and_limbs_share or 0):
         return drawn[rng.integers(len(drawn))]
     rng = stream(seed, "source")
     if reals and rng.random() < (config.real_share or 0):
-        weights = np.array(_weights(reals, config))
+        weights = np.array(_weights(reals))
         return reals[rng.choice(len(reals), p=weights / weights.sum())]
     return maps[rng.integers(len(maps))]
 
@@ -208,14 +205,14 @@ def planned_sources(
     maps: list[Source], reals: list[CachedScan], drawn: list[Source], config: SynthesisConfig
 ) -> list[Source | CachedScan]:
     """The source of every volume by its number. CTs of equal weight take turns: none comes again before all came."""
-    turns = _turns(reals, config.seed) if len(set(_weights(reals, config))) == 1 else None
+    turns = _turns(reals, config.seed) if len(set(_weights(reals))) == 1 else None
     seeds = (volume_seed(config, number) for number in range(config.count))
     chosen = [choose_source(maps, reals, drawn, config, seed) for seed in seeds]
     return [next(turns) if turns and isinstance(one, CachedScan) else one for one in chosen]
 
 
-def _weights(reals: list[Real], config: SynthesisConfig) -> list[float]:
-    return [config.weights.get(source.name, 1.0) for source in reals]
+def _weights(reals: list[CachedScan]) -> list[float]:
+    return [entry.scan.weight for entry in reals]
 
 
 def _turns(reals: list[CachedScan], seed: int) -> Iterator[CachedScan]:

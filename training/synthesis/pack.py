@@ -39,7 +39,7 @@ def pack(config: Pack, report: Callable[[str], None] = print) -> ScanBank:
     }
     if labels:
         about["labels"] = labels
-    bank = scan_bank.write(config.output, to_store(reals.entries, config.weights), about)
+    bank = scan_bank.write(config.output, to_store(reals.entries), about)
     size = sum(file.stat().st_size for file in config.output.iterdir()) / 1e6
     without = f"; {len(reals.left_out)} unusable and {len(reals.set_aside)} set aside, which scans.json names"
     patients = len({record.patient for record in bank.records})
@@ -55,8 +55,8 @@ def settings(config: Pack) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=str))
 
 
-def to_store(entries: list[CachedScan], weights: dict[str, float]) -> Iterator[ScanToStore]:
+def to_store(entries: list[CachedScan]) -> Iterator[ScanToStore]:
     """The scans one by one, so that no more than one is in memory."""
     for entry in entries:
-        weight = weights.get(entry.name, 1.0)
-        yield ScanToStore(entry.name, entry.scan.patient, weight, entry.content, entry.hu, entry.label)
+        scan = entry.scan
+        yield ScanToStore(scan.name, scan.patient, scan.weight, entry.content, entry.hu, entry.label)

@@ -17,7 +17,7 @@ from training.data.copy_checks import contents_with_copies
 from training.data.scans import Part, Scan
 from training.data.splits import recorded, recorded_split, refuse_shared_content, split
 from training.errors import UserError, reason
-from training.options import RealScans, SynthesisConfig
+from training.options import WEIGHTS, RealScans, SynthesisConfig
 from training.synthesis.phantom import tissue_phantom
 from training.synthesis.sources import Source, read_tissue_map, tissue_source
 
@@ -74,7 +74,18 @@ def dataset_scans(config: RealScans) -> list[Scan]:
                 "out."
             )
     labelled = [with_pseudo_label(scan, config.labels) for scan in scans]
-    return [replace(scan, accepted=scan.name in config.accept) for scan in labelled]
+    weights = dataset_weights(config)
+    return [replace(scan, accepted=scan.name in config.accept, weight=weights.get(scan.name, 1.0)) for scan in labelled]
+
+
+def dataset_weights(config: RealScans) -> dict[str, float]:
+    """Weights by name for the CTs of data sets: those that were given, for the default is of the data folder's CTs.
+
+    A configuration file replaces the whole table, the command line single values of it.
+    """
+    if config.weights.keys() != WEIGHTS.keys():
+        return config.weights
+    return {name: weight for name, weight in config.weights.items() if weight != WEIGHTS[name]}
 
 
 def with_pseudo_label(scan: Scan, labels: Path | None) -> Scan:
@@ -248,14 +259,14 @@ def own_scans(config: RealScans) -> dict[Scan, Part]:
     scans: dict[Scan, Part] = {}
     for ct in own_cts(config):
         name = ct_name(ct)
-        patient = SAME_PATIENT.get(name, name)
+        scan = Scan(name, SAME_PATIENT.get(name, name), ct, weight=config.weights.get(name, 1.0))
         mask = own_label(ct, config.labels)
         if name in config.exclude or name in held_out.BY_NAME:
-            scans[Scan(name, patient, ct)] = "validation"
+            scans[scan] = "validation"
         elif name in config.unlabelled:
-            scans[Scan(name, patient, ct)] = "train"
+            scans[scan] = "train"
         elif mask is not None:
-            scans[Scan(name, patient, ct, mask, accepted=name in config.accept)] = "train"
+            scans[replace(scan, mask=mask, accepted=name in config.accept)] = "train"
     return scans
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from support.volumes import write_image
 from training.data.bank import BankError
+from training.data.cache import CachedScan
+from training.data.scans import Scan
 from training.data.tissues import Tissue
 from training.errors import UserError
 from training.options import SynthesisConfig
@@ -218,9 +220,10 @@ def _die(numbers):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_weights_say_how_often_a_ct_is_drawn(config):
-    reals = [Source(name, np.zeros((2, 2, 2), np.uint8), MM, np.zeros((2, 2, 2), np.int16)) for name in "ab"]
-    config = replace(config, real_share=1.0, weights={"a": 9.0})
+def test_weights_say_how_often_a_ct_is_drawn(config, tmp_path):
+    scans = [Scan(name, name, tmp_path, weight=weight) for name, weight in (("a", 9.0), ("b", 1.0))]
+    reals = [CachedScan(scan, tmp_path, "", MM, "") for scan in scans]
+    config = replace(config, real_share=1.0)
     drawn = [choose_source([], reals, [], config, seed).name for seed in range(200)]
     assert 160 < drawn.count("a") < 198
 

@@ -13,7 +13,7 @@ from training.data.bank import Bank, BankError
 from training.data.cache import CachedScan, prepare
 from training.data.scans import Scan
 from training.errors import UserError
-from training.options import Effects, SynthesisConfig
+from training.options import WEIGHTS, Effects, SynthesisConfig
 from training.synthesis import build
 from training.synthesis.build import planned_sources, synthesize
 from training.synthesis.phantom import ct_phantom, tissue_phantom
@@ -148,8 +148,9 @@ def test_cts_take_turns_so_that_every_one_is_seen():
 
 
 def test_cts_of_other_weights_are_drawn_by_them():
-    reals = entries(4)
-    config = with_shares(SynthesisConfig(count=400, weights={"ct0": 5.0}), True)
+    first, *others = entries(4)
+    reals = [replace(first, scan=replace(first.scan, weight=5.0)), *others]
+    config = with_shares(SynthesisConfig(count=400), True)
     names = [one.name for one in planned_sources([], reals, [], config)]
     assert 200 < names.count("ct0") < 300
 
@@ -204,6 +205,22 @@ def test_a_weight_of_no_ct_is_refused(config):
     with pytest.raises(UserError, match="--weights names tyop, but no CT"):
         synthesize(replace(config, weights={"a": 2.0, "tyop": 3.0}), silent)
     assert not config.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (WEIGHTS, {"msd_liver_02": 1.0, "msd_liver_06": 1.0}),
+        (WEIGHTS | {"msd_liver_06": 3.0}, {"msd_liver_02": 1.0, "msd_liver_06": 3.0}),  # as the command line gives it
+        ({"msd_liver_02": 2.0}, {"msd_liver_02": 2.0, "msd_liver_06": 1.0}),
+    ],
+)
+def test_the_default_weights_are_not_of_cts_of_ones_own(weights, expected, tmp_path):
+    for name in expected:
+        for folder in ("images", "labels"):
+            write_image(tmp_path / folder / f"{name}.nii.gz", np.zeros((2, 2, 2), np.int16), MM)
+    scans = dataset_scans(SynthesisConfig(datasets=(f"pairs={tmp_path}",), weights=weights))
+    assert {scan.name: scan.weight for scan in scans} == expected
 
 
 def test_the_same_name_in_two_data_sets_is_refused(config, tmp_path, bodies):

@@ -118,7 +118,7 @@ def test_a_held_out_case_of_another_name_is_refused(beside, tmp_path):
 def test_a_ct_of_ones_own_may_be_called_as_one_that_is_not_read(beside, tmp_path):
     datasets = own(tmp_path / "own", beside.data / "ct" / "msd_liver_07", "msd_liver_02")
     bank = pack(replace(beside, datasets=datasets), report=str)
-    assert [record.name for record in bank.records] == ["msd_liver_02"]
+    assert [(record.name, record.weight) for record in bank.records] == [("msd_liver_02", 1.0)]
     assert set(bank.about["set_aside"]) == {"msd_liver_05", "msd_liver_06", "msd_liver_07", "tcga_ov_09_2043"}
 
 
