@@ -599,8 +599,8 @@ class Evaluate:
     """CT=MASK or CT=MASK:LABEL."""
     engines: tuple[Literal["numpy", "torch"], ...] = ("numpy",)
     """torch needs PyTorch; both should agree."""
-    output: Path = Path("runs/evaluation.csv")
-    """CSV of all cases; a summary comes beside it."""
+    output: Path | None = None
+    """Also write the figures of all cases to this CSV, and their summary beside it; without, they are only printed."""
     picture: Path | None = None
     """Also a picture of every case with both outlines."""
     bundled: bool = False

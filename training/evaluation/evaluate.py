@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_ml", "reference_ml", "volume_error")
 SUMMARIZED = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_error")
+NOT_WRITTEN = "These figures were written to no file; --output FILE.csv does so."
 LARGER_IS_BETTER = ("dice", "nsd2", "nsd3")
 
 
@@ -54,8 +55,9 @@ class EvaluationRow:
 
 
 def evaluate_cases(options: Evaluate) -> None:
-    """Prints and writes the figures of every case and their summary, with a picture if asked for."""
-    require_suffix(options.output, ".csv")
+    """Prints the figures of every case and their summary; writes them, and a picture, if asked for."""
+    if options.output:
+        require_suffix(options.output, ".csv")
     if not (options.model and options.cases):
         raise UserError(
             "Give a model and cases, as in `evaluate student-100k --cases CT=MASK`, or `evaluate --bundled`."
@@ -71,13 +73,15 @@ def evaluate_cases(options: Evaluate) -> None:
         masks[row.case] = mask
     lines = summary(rows)
     print(f"\n{markdown_table(list(lines[0]), [list(line.values()) for line in lines], text_columns=2)}\n")
-    written = [options.output, options.output.with_suffix(".summary.csv")]
-    write_csv([row.values() for row in rows], written[0])
-    write_csv(lines, written[1])
+    written = []
+    if options.output:
+        written = [options.output, options.output.with_suffix(".summary.csv")]
+        write_csv([row.values() for row in rows], written[0])
+        write_csv(lines, written[1])
     if options.picture:
         picture.outlines(cases, masks, options.picture)
         written.append(options.picture)
-    print(f"Wrote {', '.join(map(str, written))}")
+    print(f"Wrote {', '.join(map(str, written))}" if written else NOT_WRITTEN)
 
 
 def against_reference(case: Case) -> list[str]:

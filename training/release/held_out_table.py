@@ -14,7 +14,7 @@ from training.command_line import require_suffix
 from training.data import held_out
 from training.data.cases import Case
 from training.errors import UserError
-from training.evaluation.evaluate import EvaluationRow, evaluate, write_csv
+from training.evaluation.evaluate import NOT_WRITTEN, EvaluationRow, evaluate, write_csv
 from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import refuse_if_trained_on
 from training.options import Evaluate
@@ -52,13 +52,16 @@ REFERENCES = (
 
 
 def evaluate_bundled(options: Evaluate) -> None:
-    """Prints and writes the table of held-out cases x bundled students x engines."""
-    require_suffix(options.output, ".csv")
+    """Prints the table of held-out cases x bundled students x engines, and writes it if asked for."""
+    if options.output:
+        require_suffix(options.output, ".csv")
     if options.model or options.cases or options.picture:
         raise UserError("--bundled takes the bundled students and the held-out cases; give it nothing but --output.")
     table = lines(list(rows(weight_file.available(), cases())))
-    print(write(table, options.output), end="")
-    print(f"\nWrote {options.output} and {options.output.with_suffix('.md')}")
+    print(markdown(table))
+    if options.output:
+        write(table, options.output)
+    print(f"Wrote {options.output} and {options.output.with_suffix('.md')}" if options.output else NOT_WRITTEN)
 
 
 def cases(report: Callable[[str], None] = print) -> list[Case]:

@@ -241,6 +241,20 @@ def test_evaluation_reaches_the_card_and_the_picture(trained, phantomCase, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [["student-30k", "--cases"], ["--bundled"]])
+def test_an_evaluation_replaces_no_figures_unasked(words, phantomCase, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(held_out_table, "cases", lambda: [Case.parse(phantomCase)])
+    given = ["evaluate", *words, *([phantomCase] if "--cases" in words else [])]
+    assert main(given) == 0 and not list(tmp_path.iterdir())
+    printed = capsys.readouterr().out
+    assert "phantom-7" in printed and "--output FILE.csv" in printed
+    assert main([*given, "--output", "kept.csv"]) == 0
+    assert "phantom-7" in (tmp_path / "kept.csv").read_text() and "Wrote kept.csv" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
 def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_path):
     words = [
         "fit",
