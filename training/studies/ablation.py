@@ -326,7 +326,7 @@ def summarize(results: list[dict], arm: str, student: str) -> dict[str, Any] | N
     return row
 
 
-def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result], tables: Sequence[Path] = ()) -> str:
+def markdown(rows: list[dict], results: list[dict], teachers: dict[Path, Result]) -> str:
     """The table as Markdown, with what one must know to read it."""
     lines = []
     for row in rows:
