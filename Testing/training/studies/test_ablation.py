@@ -147,7 +147,9 @@ def test_figures_of_other_cases_are_not_taken_again(table, tmp_path, capsys):
     trained = {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")}
     assert main([word if word != case else other for word in arguments]) == 0
     assert "result.json is of another network or of other cases; measured anew" in capsys.readouterr().out
-    assert all(set(one["cases"]) == {"phantom-8"} for one in json.loads((folder / "table.json").read_text(encoding="utf-8")))
+    assert all(
+        set(one["cases"]) == {"phantom-8"} for one in json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    )
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("checkpoint.pt")} == trained
     assert main(arguments) == 0
 
@@ -270,7 +272,9 @@ def test_runs_of_other_tables_are_taken_over(table, tmp_path, capsys):
     assert "run 1 of 2: kd/2-3/seed0" in out and "student/2-3" not in out
     text = (tmp_path / "table" / "table.md").read_text(encoding="utf-8")
     assert arms_and_seeds(text) == [("student", "2"), ("kd", "2"), ("takd:dist", "2")]
-    known, merged = (json.loads((one / "table.json").read_text(encoding="utf-8")) for one in (folder, tmp_path / "table"))
+    known, merged = (
+        json.loads((one / "table.json").read_text(encoding="utf-8")) for one in (folder, tmp_path / "table")
+    )
     assert len(merged) == 6 and all(result in merged for result in known)
     assert main([*words, "--folder", str(tmp_path / "other")]) == 0  # nothing is left to train
     assert json.loads((tmp_path / "other" / "table.json").read_text(encoding="utf-8")) == known
@@ -364,7 +368,10 @@ def test_the_arm_on_soft_labels_learns_from_their_scans(tmp_path, capsys):
     assert main(words) == 2
     assert "Give the arm `soft` and --soft-scans together" in capsys.readouterr().err
     assert main([*words, "--soft-scans", str(soft)]) == 0
-    assert arms_and_seeds((tmp_path / "table" / "table.md").read_text(encoding="utf-8")) == [("student", "1"), ("soft", "1")]
+    assert arms_and_seeds((tmp_path / "table" / "table.md").read_text(encoding="utf-8")) == [
+        ("student", "1"),
+        ("soft", "1"),
+    ]
     scans = [
         checkpoint.read(tmp_path / "table" / arm / "2-3" / "seed0" / "checkpoint.pt")["settings"]["data"]["scans"]
         for arm in ("student", "soft")
