@@ -115,7 +115,7 @@ def test_what_is_measured_in_a_scene_is_told(name, tiny, tmp_path, monkeypatch, 
 
 @pytest.mark.slow
 def test_the_command_line_is_measured_over_a_few_cts(tiny, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("psutil", reason="psutil is not installed (group test)")
+    pytest.importorskip("psutil", reason="psutil is not installed (group benchmark)")
     cohort = import_module("benchmarks.cohort")
     monkeypatch.setattr(cohort, "WAYS", {"one process": ()})
     said = said_by("cohort", ("2",), tmp_path, monkeypatch, capsys)
