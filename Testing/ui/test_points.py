@@ -5,7 +5,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
-from PySide6 import QtCore, QtTest, QtWidgets
+from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 
 from LiverGTANLib.core import clicks
 from LiverGTANLib.mrml import points, self_test, table
@@ -137,6 +137,56 @@ def test_keys_place_while_the_module_is_open_and_only_then(panel, segmented):
     assert not placing()  # what was begun here ends here
     QtTest.QTest.keyClick(window, QtCore.Qt.Key_L)
     assert not placing()
+
+
+def test_escape_ends_placing_and_is_nobodys_key_otherwise(active):
+    window, pressed = active.host.mainWindow, []
+    stop = next(one for one in window.findChildren(QtGui.QShortcut) if one.key.toString() == "Esc")
+    stop.connect("activated()", lambda: pressed.append(placing()))
+    active.ui.applyButton.setFocus()
+    for letter, button in (
+        (QtCore.Qt.Key_L, active.ui.liverPointsButton),
+        (QtCore.Qt.Key_N, active.ui.notLiverPointsButton),
+    ):
+        press(letter)
+        assert placing() and button.checked
+        press(QtCore.Qt.Key_Escape)
+        assert not placing() and not button.checked
+    assert len(pressed) == 2
+    press(QtCore.Qt.Key_Escape)
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    slicer.modules.markups.logic().SetActiveList(other)
+    slicer.modules.markups.logic().StartPlaceMode(True)
+    press(QtCore.Qt.Key_Escape)
+    assert placing() == other.GetID() and len(pressed) == 2  # another module's points are its own matter
+
+
+def test_escape_is_not_taken_from_where_something_is_typed(active):
+    text = addToWindow(active, QtWidgets.QLineEdit())
+    active.ui.applyButton.setFocus()
+    press(QtCore.Qt.Key_L)
+    text.setFocus()
+    press(QtCore.Qt.Key_Escape)
+    assert placing()
+    active.ui.applyButton.setFocus()
+    press(QtCore.Qt.Key_Escape)
+    assert not placing()
+
+
+def meaning(event: str, key: str = "") -> int:
+    """What Slicer's own widget makes of an event in a view while its points are placed."""
+    widget, data = slicer.vtkSlicerPointsWidget(), slicer.vtkMRMLInteractionEventData()
+    widget.SetWidgetState(widget.WidgetStateDefine)
+    data.SetType(getattr(vtk.vtkCommand, event))
+    if key:
+        data.SetKeySym(key)
+    return widget.TranslateInteractionEventToWidgetEvent(data)
+
+
+def test_slicer_ends_placing_by_the_mouse_and_leaves_escape_to_us():
+    stop = slicer.vtkSlicerPointsWidget.WidgetEventStopPlace
+    assert meaning("RightButtonReleaseEvent") == meaning("LeftButtonDoubleClickEvent") == stop
+    assert meaning("KeyPressEvent", "Escape") == slicer.vtkSlicerPointsWidget.WidgetEventNone
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ The keys work while the module is open. What is being placed is seen in the sect
 collapsing it ends the placing.
 """
 
+from collections.abc import Callable
+
 import qt
 import slicer
 from slicer.util import VTKObservationMixin
@@ -11,18 +13,24 @@ from slicer.util import VTKObservationMixin
 from ..mrml import points
 
 KEYS = {True: "L", False: "N"}
+STOP_KEY = "Esc"
+"""Slicer itself ends placing by a right click or a double click in a view, and by no key
+(vtkSlicerMarkupsWidget.cxx)."""
+
 _PARAMETER_NAMES = {True: "liverPoints", False: "notLiverPoints"}
 
 
 class PlaceButtons(VTKObservationMixin):
-    """A button stays checked as long as the mouse places points of its list; a second click or Escape ends that."""
+    """A button stays checked as long as the mouse places points of its list: until a second click, Escape, or what
+    ends it in the views."""
 
     def __init__(self, section, liverButton, notLiverButton):
         VTKObservationMixin.__init__(self)
         self._section, self._buttons = section, {True: liverButton, False: notLiverButton}
         self._parameterNode = None
         self._placedInto = ""  # ID of the list that points were placed into last
-        self._shortcuts = []
+        self._shortcuts = {}  # by key
+        self._keysEnabled = True
         section.connect("contentsCollapsed(bool)", self._onCollapsed)
         for liver, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked, liver=liver: self._onClicked(liver, checked))
@@ -31,10 +39,10 @@ class PlaceButtons(VTKObservationMixin):
         """Place points from now on into the lists of these parameters (None: nothing)."""
         self.close()
         self._parameterNode = parameterNode
+        self._keysEnabled = True
         for liver, key in KEYS.items():
-            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
-            shortcut.connect("activated()", lambda liver=liver: self._onKey(liver))
-            self._shortcuts.append(shortcut)
+            self._addShortcut(key, lambda liver=liver: self._onKey(liver))
+        self._addShortcut(STOP_KEY, self.stop)
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.addObserver(interaction, interaction.InteractionModeChangedEvent, self._update)
@@ -46,16 +54,20 @@ class PlaceButtons(VTKObservationMixin):
         self.stop()
         self.removeObservers()
         self._parameterNode = None
-        for shortcut in self._shortcuts:
+        for shortcut in self._shortcuts.values():
             shortcut.enabled = False
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._shortcuts = []
+        self._shortcuts = {}
 
     def enableKeys(self, enabled: bool) -> None:
-        """While they are disabled, the letters go to the widget that has the focus."""
-        for shortcut in self._shortcuts:
-            shortcut.enabled = enabled
+        """While they are disabled, they go to the widget that has the focus."""
+        self._keysEnabled = enabled
+        self._update()
+
+    def _addShortcut(self, key: str, pressed: Callable) -> None:
+        self._shortcuts[key] = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
+        self._shortcuts[key].connect("activated()", pressed)
 
     def _onKey(self, liver: bool) -> None:
         if self._buttons[liver].enabled:
@@ -85,7 +97,7 @@ class PlaceButtons(VTKObservationMixin):
 
     def stop(self) -> None:
         """End the placing, if the mouse places points of these lists."""
-        if any(self._isPlacing(liver) for liver in self._buttons):
+        if self._isPlacingAny():
             self._stop()
 
     def onNodeRemoved(self, node) -> None:
@@ -105,6 +117,11 @@ class PlaceButtons(VTKObservationMixin):
         placing = interaction.GetCurrentInteractionMode() == interaction.Place
         return node is not None and placing and logic.GetSelectionNode().GetActivePlaceNodeID() == node.GetID()
 
+    def _isPlacingAny(self) -> bool:
+        return any(self._isPlacing(liver) for liver in self._buttons)
+
     def _update(self, caller=None, event=None) -> None:
         for liver, button in self._buttons.items():
             button.checked = self._isPlacing(liver)
+        for key, shortcut in self._shortcuts.items():  # Escape is everybody else's while there is nothing to stop
+            shortcut.enabled = self._keysEnabled and (key != STOP_KEY or self._isPlacingAny())
