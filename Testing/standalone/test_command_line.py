@@ -165,6 +165,8 @@ def make_input(kind: str, folder):
         sitk.WriteImage(image, str(path))
     elif kind == "four_d":
         sitk.WriteImage(sitk.JoinSeries([sitk.Image([20, 20, 20], sitk.sitkInt16)] * 3), str(path))
+    elif kind == "two_d":
+        sitk.WriteImage(sitk.Image([20, 30], sitk.sitkInt16), str(path))
     elif kind == "damaged":
         path.write_bytes(b"\x1f\x8b no gzip")
     elif kind == "empty_folder":
@@ -184,6 +186,7 @@ def make_input(kind: str, folder):
         ("text", "no image this program reads"),
         ("color", "vector"),
         ("four_d", "4 dimensions"),
+        ("two_d", "is flat (20 x 30 pixels)"),
         ("eight_bit", "8-bit"),
         ("nan", "NaN"),
         ("flat", "slices"),

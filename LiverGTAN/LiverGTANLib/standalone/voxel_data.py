@@ -143,7 +143,12 @@ def scalar_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
         raise InputError(f"{path} claims sizes of {brief(sizes)}; it is damaged or holds no voxels.")
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes = sizes[:-1]
-    if len(sizes) != 3:
+    if len(sizes) < 3:
+        raise InputError(
+            f"{path} is flat ({' x '.join(map(str, sizes))} pixels): a single slice or a picture; give the file or "
+            "folder that holds the whole volume."
+        )
+    if len(sizes) > 3:
         raise InputError(
             f"{path} has {len(sizes)} dimensions (a vector image, or a time series); choose one 3-D volume."
         )
