@@ -519,6 +519,15 @@ def test_the_path_of_a_case_is_said_once(again, tmp_path):
     assert said.count(str(tmp_path / "in" / "bad.nii.gz")) == 1 and "bad.nii.gz cannot be read" in said
 
 
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_the_folder_of_a_series_that_lacks_slices_is_said_once(bandStudent, tmp_path, capsys, below):
+    slices = ctSlices(noise(12))
+    save(tmp_path / "series" / below, slices[:5] + slices[6:])
+    assert segment(bandStudent, tmp_path / "series", "-o", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'series' / below}: 1 slice is missing" in said and said.count(str(tmp_path)) == 1
+
+
 def test_a_damaged_record_costs_its_case_alone_and_no_mask(again, tmp_path):
     (tmp_path / "out" / "records" / "a.seg.nrrd.json").write_text("{")
     written, said = again()

@@ -232,8 +232,8 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
 
 
 def _about(path: str, text: str) -> str:
-    """A text with the path that it is about in front, unless it begins with it."""
-    return text if text.startswith(f"{path} ") else f"{path}: {text}"
+    """A text with the path that it is about in front, unless it begins with it, or with a file or folder below it."""
+    return text if text.startswith((f"{path} ", f"{path}:", f"{path}{os.sep}")) else f"{path}: {text}"
 
 
 def _parameters(options: argparse.Namespace) -> MaskParameters:
