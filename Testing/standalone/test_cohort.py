@@ -177,6 +177,23 @@ def test_a_list_names_its_cases_and_its_paths_start_at_its_folder(bandStudent, t
     assert "need a folder" in capsys.readouterr().err
 
 
+def test_which_series_of_a_list_was_taken_is_a_note_as_in_a_single_run(bandStudent, tmp_path, capsys):
+    for number in (2, 3):
+        save(tmp_path / "both", ctSlices(noise(12), SeriesNumber=number), start=100 * number)
+    (tmp_path / "list.csv").write_text("path,series\nboth,3\n")
+    taken = f'{tmp_path / "both"}: 2 CT series were found; taken was series 3 "Abdomen"'
+    for listed in (tmp_path / "list.csv",) * 2:  # once from the CT, once from the record
+        assert segment(bandStudent, listed, "-o", tmp_path / "out") == 0
+        said = capsys.readouterr().err
+        assert f"note: {taken}" in said and f"warning: {taken}" not in said
+        row = rowsOf(tmp_path / "out")["both"]
+        assert row["notes"].startswith("2 CT series were found") and "were found" not in row["warnings"]
+    page = (tmp_path / "out" / "cohort.html").read_text(encoding="utf-8")
+    assert '<li class="note">2 CT series were found' in page
+    assert segment(bandStudent, tmp_path / "both", "--series", 3, "-o", tmp_path / "a.nrrd") == 0
+    assert "note: 2 CT series were found; taken was series 3" in capsys.readouterr().err
+
+
 # What is done again
 
 

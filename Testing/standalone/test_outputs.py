@@ -153,6 +153,16 @@ def test_a_table_of_the_users_is_not_overwritten(scan, tmp_path, capsys, content
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["ct.nii.gz", "volumes.csv"]
 
 
+def test_a_table_of_an_earlier_version_is_replaced_and_its_cases_are_left(scan, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert segment(scan, "-o", out) == 0
+    now = (out / "volumes.csv").read_bytes()
+    before = "id,input,output,volume_ml,volume_z,seconds,warnings,error\nct,in/ct.nii.gz,ct.seg.nrrd,1.0,,1.0,,\n"
+    (out / "volumes.csv").write_text(before)
+    assert segment(scan, "-o", out) == 0
+    assert "1 of 1 case is done already" in capsys.readouterr().err and (out / "volumes.csv").read_bytes() == now
+
+
 def test_a_mask_drawn_by_hand_is_not_overwritten(scan, tmp_path, capsys):
     drawn = tmp_path / "in" / "ct.seg.nrrd"
     drawn.write_text("an afternoon's work")

@@ -224,8 +224,9 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     done = f"{len(result.cases) - len(wrong)} of {len(result.cases)} segmented"
     print(f"{done}{before}{edited}; see {options.output / PAGE}")
     for case in result.cases:
-        if case.report and (said := [*case.report["notes"], *case.report["warnings"]]):
-            print(f"warning: {_about(case.input, ' '.join(said))}", file=sys.stderr)
+        for kind, said in (("note", "notes"), ("warning", "warnings")):
+            if case.report and case.report[said]:
+                print(f"{kind}: {_about(case.input, ' '.join(case.report[said]))}", file=sys.stderr)
         if case.error:
             print(f"error: {_about(case.input, case.error)}", file=sys.stderr)
     return BAD_INPUT if wrong else 0

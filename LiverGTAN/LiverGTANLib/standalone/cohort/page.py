@@ -36,6 +36,7 @@ th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 img { height: 9rem; max-width: 24rem; object-fit: contain; background: #000; }
 .error { color: #a40000; } .outlier { font-weight: bold; color: #7a4a00; } .path { color: #555; font-size: 0.85em; }
+.note { color: #555; }
 ul { margin: 0; padding-left: 1.1rem; }
 </style>
 </head>
@@ -52,7 +53,7 @@ The same figures stand in <a href="$table">$table</a>. $intended_use</p>
 <th scope="col"><button type="button">Case</button></th>
 <th scope="col"><button type="button">Volume [mL]</button></th>
 <th scope="col"><button type="button">z</button></th>
-<th scope="col"><button type="button">Warnings and errors</button></th>
+<th scope="col"><button type="button">Errors, warnings and notes</button></th>
 </tr></thead>
 <tbody>
 $rows
@@ -128,6 +129,7 @@ def _row(row: Row, folder: Path) -> str:
     mark = ' <span class="outlier">outlier</span>' if _is_outlier(row) else ""
     remarks = [f'<li class="error">{_text(row["error"])}</li>'] if row["error"] else []
     remarks += [f"<li>{_text(warning)}</li>" for warning in row["warnings"]]
+    remarks += [f'<li class="note">{_text(note)}</li>' for note in row["notes"]]
     name = f"<bdi>{_text(row['id'])}</bdi>"
     linked = f'<a href="{_link(row["output"])}">{name}</a>' if row["output"] else name
     return (
@@ -135,7 +137,7 @@ def _row(row: Row, folder: Path) -> str:
         f'<td data-value="{_text(row["id"])}">{linked}<br><bdi class="path">{_text(row["input"])}</bdi></td>'
         f'<td class="number" data-value="{_number(volume, 2)}">{_number(volume, 0)}</td>'
         f'<td class="number" data-value="{_number(score, 2)}">{_number(score, 1)}{mark}</td>'
-        f'<td data-value="{_text(" ".join([row["error"], *row["warnings"]]).strip())}">'
+        f'<td data-value="{_text(" ".join([row["error"], *row["warnings"], *row["notes"]]).strip())}">'
         f"<ul>{''.join(remarks)}</ul></td></tr>"
     )
 

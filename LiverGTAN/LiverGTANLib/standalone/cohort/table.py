@@ -14,7 +14,10 @@ from .case_list import FORMULA
 from .records import DONE, EDITED, STARTED, CaseRecord
 
 TABLE = "volumes.csv"
-COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "warnings", "error")
+COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "notes", "warnings", "error")
+FORMER_COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "warnings", "error")
+"""Of tables that earlier versions wrote: the next run replaces them."""
+
 LARGEST_TABLE = 2**26
 """Bytes; a row has some hundreds."""
 
@@ -38,7 +41,7 @@ Row = dict[str, Any]
 
 
 def rows_of(cases: list[CaseRecord], folder: Path, earlier: Collection[str] = ()) -> list[Row]:
-    """A row for each case. warnings: a list of sentences; error: empty where there is none; None is an empty cell.
+    """A row for each case. notes and warnings: lists of sentences; error: empty without one; None is an empty cell.
 
     earlier: names of the masks of cases that the last command did not name. Beside `COLUMNS` a row says whether it is
     `earlier` and whether its mask was `edited`.
@@ -63,7 +66,8 @@ def _row(case: CaseRecord, score: float | None, folder: Path, earlier: bool) -> 
         "volume_ml": report.get("volume_ml"),
         "volume_z": score,
         "seconds": round(sum(report["seconds"].values()), 3) if report and not edited else None,
-        "warnings": said + (report["notes"] + report["warnings"] if report else []),
+        "notes": report.get("notes", []),
+        "warnings": said + report.get("warnings", []),
         "error": INTERRUPTED if case.state == STARTED else case.error,
     }
 
@@ -100,7 +104,7 @@ def require_own_table(folder: Path) -> None:
     if table.is_file() and table.stat().st_size <= LARGEST_TABLE:
         with contextlib.suppress(UnicodeDecodeError, csv.Error), table.open(**AS_CSV) as stream:
             names = next(csv.reader(stream), [])
-    if tuple(names) != COLUMNS:
+    if tuple(names) not in (COLUMNS, FORMER_COLUMNS):
         raise InputError(f"{table} was not written by this program and would be lost; move it, or give another folder.")
 
 
@@ -110,7 +114,8 @@ def write_table(folder: Path, rows: list[Row]) -> None:
         writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows:
-            writer.writerow({**row, "warnings": _text(" ".join(row["warnings"])), "error": _text(row["error"])})
+            sentences = {name: _text(" ".join(row[name])) for name in ("notes", "warnings")}
+            writer.writerow({**row, **sentences, "error": _text(row["error"])})
 
 
 def _text(sentence: str) -> str:
