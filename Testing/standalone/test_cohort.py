@@ -194,6 +194,16 @@ def test_which_series_of_a_list_was_taken_is_a_note_as_in_a_single_run(bandStude
     assert "note: 2 CT series were found; taken was series 3" in capsys.readouterr().err
 
 
+def test_cts_without_a_liver_are_counted(bandStudent, tmp_path, capsys):
+    for name in ("a", "none", "nothing"):
+        write_ct(tmp_path / "in" / f"{name}.nii.gz", liver=name == "a")
+    for before in ("", ", 3 of them before"):
+        assert segment(bandStudent, tmp_path / "in", "-o", tmp_path / "out") == 0
+        assert f"3 of 3 segmented{before}, 2 without a liver;" in capsys.readouterr().out
+    page = (tmp_path / "out" / "cohort.html").read_text(encoding="utf-8")
+    assert "3 cases; 2 without a liver;" in page
+
+
 # What is done again
 
 

@@ -77,7 +77,7 @@ def test_errors_come_first_and_then_what_stands_out(page, folder):
     assert "outlier" in column(page, 3)[2] and not any("outlier" in text for text in column(page, 3)[3:])
     assert "cannot be read" in column(page, 4)[0] and "No liver is in view" in column(page, 4)[1]
     summary = page.find_element("id", "summary").text
-    assert "8 cases; 1 with an error; 1 called an outlier" in summary
+    assert "8 cases; 1 with an error; 1 without a liver; 1 called an outlier" in summary
 
 
 def test_every_picture_is_there_and_shows_an_outline(page, folder):

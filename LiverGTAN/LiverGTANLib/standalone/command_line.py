@@ -221,8 +221,9 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     wrong = [case for case in result.cases if case.error]
     before = f", {result.skipped} of them before" if result.skipped else ""
     edited = f", {result.edited} edited by hand" if result.edited else ""
+    empty = f", {result.without_liver} without a liver" if result.without_liver else ""
     done = f"{len(result.cases) - len(wrong)} of {len(result.cases)} segmented"
-    print(f"{done}{before}{edited}; see {options.output / PAGE}")
+    print(f"{done}{before}{edited}{empty}; see {options.output / PAGE}")
     for case in result.cases:
         for kind, said in (("note", "notes"), ("warning", "warnings")):
             if case.report and case.report[said]:

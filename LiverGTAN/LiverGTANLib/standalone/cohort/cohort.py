@@ -55,6 +55,11 @@ class CohortResult:
         return sum(case.state == EDITED for case in self.cases)
 
     @property
+    def without_liver(self) -> int:
+        """How many masks are empty."""
+        return sum(case.report.get("volume_ml") == 0 for case in self.cases)
+
+    @property
     def reports(self) -> list[dict[str, Any]]:
         """One for each case, with its error where it has none."""
         return [case.report or {"input": case.input, "error": case.error} for case in self.cases]

@@ -102,6 +102,7 @@ def summary(rows: list[Row]) -> str:
     volumes = [row["volume_ml"] for row in named if row["volume_ml"]]
     counts = {
         "with an error": sum(bool(row["error"]) for row in named),
+        "without a liver": sum(row["volume_ml"] == 0 for row in named),
         "called an outlier": sum(_is_outlier(row) for row in named),
         "with warnings": sum(bool(row["warnings"]) for row in named),
         "edited by hand": sum(row["edited"] for row in named),
