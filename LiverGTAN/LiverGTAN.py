@@ -477,7 +477,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """Write a segmentation as a DICOM segmentation object, through the extension QuantitativeReporting.
 
         Returns the file. Raises InputError when the extension or the DICOM images of the CT are not there, and OSError
-        when it failed.
+        when it failed; no half of a file is left then, and what else is new in the folder is named.
         """
         from LiverGTANLib.mrml import export_dicom
 

@@ -183,25 +183,82 @@ def test_what_cannot_be_written_is_refused_with_a_reason_and_leaves_nothing(
     assert not (tmp_path / "out").exists() and not slicer.dicomDatabase.inserted
 
 
-def test_a_failure_of_the_plugin_is_told_and_leaves_no_file(logic, dicomCt, tmp_path, monkeypatch):
-    result = logic.process(dicomCt)
+Plugin = dicom_plugin.DICOMSegmentationPluginClass
+NAME = "subject_hierarchy_export.SEG2026-01-01_{}.dcm"
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def result(logic, dicomCt):
+    return logic.process(dicomCt)
+
+
+@pytest.fixture
+def another(logic, result, tmp_path) -> bytes:
+    """A segmentation of the same CT, as another program with the same plugin would write it."""
+    path = logic.exportDicom(result.segmentation, tmp_path / "elsewhere")
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+@pytest.mark.parametrize("begins", [NAME.format("000000"), "A.SEG.dcm", "z.SEG.dcm"])
+def test_what_arrives_meanwhile_stays_and_costs_no_success(logic, result, another, tmp_path, monkeypatch, begins):
+    folder, export = tmp_path / "out", Plugin.export
+
+    def withCompany(self, exportables):
+        (folder / begins).write_bytes(another)
+        (folder / NAME.format("111111")).write_bytes(b"of something else")
+        return export(self, exportables)
+
+    monkeypatch.setattr(Plugin, "export", withCompany)
+    written = logic.exportDicom(result.segmentation, folder)
+    assert written == slicer.dicomDatabase.inserted[-1] and written.is_file()
+    assert names(folder) == {begins, NAME.format("111111"), written.name}
+
+
+def test_a_database_that_does_not_take_the_file_costs_no_success(logic, result, tmp_path, monkeypatch):
+    monkeypatch.setattr(slicer.dicomDatabase, "insert", lambda path: None)
+    assert logic.exportDicom(result.segmentation, tmp_path / "out").is_file()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.99])
+def test_half_a_file_is_removed_after_a_failure_and_nothing_else(logic, result, another, tmp_path, monkeypatch, share):
+    folder, company = tmp_path / "out", {"SEG1.dcm", "subject_hierarchy_export.SEG.dcm", NAME.format("222222")}
 
     def fail(self, exportables):
-        (tmp_path / "out" / "subject_hierarchy_export.SEG2.dcm").write_bytes(b"DICM")
-        (tmp_path / "out" / "meanwhile.txt").write_text("")
+        (folder / NAME.format("000000")).write_bytes(another[: int(share * len(another))])
+        for name in company:
+            (folder / name).write_bytes(another if "_22" in name else b"DICM")
         return "itkimage2segimage failed"
 
-    monkeypatch.setattr(dicom_plugin.DICOMSegmentationPluginClass, "export", fail)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "SEG1.dcm").write_bytes(b"mine")
-    with pytest.raises(OSError, match="itkimage2segimage failed"):
-        logic.exportDicom(result.segmentation, tmp_path / "out")
+    monkeypatch.setattr(Plugin, "export", fail)
+    with pytest.raises(OSError, match="itkimage2segimage failed") as raised:
+        logic.exportDicom(result.segmentation, folder)
+    assert names(folder) == company
+    left = f"New in {folder}, and left there: subject_hierarchy_export.SEG.dcm, {NAME.format('222222')}."
+    assert left in str(raised.value)  # SEG1.dcm is not named as the plugin names its files
 
-    def crash(self, exportables):
-        raise RuntimeError("no ITK")
 
-    monkeypatch.setattr(dicom_plugin.DICOMSegmentationPluginClass, "export", crash)
-    with pytest.raises(OSError, match="no ITK") as raised:
-        logic.exportDicom(result.segmentation, tmp_path / "out")
+def test_a_whole_file_stays_after_a_failure_and_the_database_with_it(logic, result, tmp_path, monkeypatch):
+    folder, insert = tmp_path / "out", slicer.dicomDatabase.insert
+
+    def crash(path):
+        insert(path)
+        raise RuntimeError("no thumbnail")
+
+    monkeypatch.setattr(slicer.dicomDatabase, "insert", crash)
+    with pytest.raises(OSError, match="no thumbnail") as raised:
+        logic.exportDicom(result.segmentation, folder)
+    (path,) = folder.iterdir()
+    assert f"left there: {path.name}." in str(raised.value) and slicer.dicomDatabase.inserted == [path]
     assert isinstance(raised.value.__cause__, RuntimeError)  # whose traceback the log shows
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["SEG1.dcm", "meanwhile.txt"]
+
+
+def test_a_plugin_that_writes_nothing_and_says_nothing_has_failed(logic, result, tmp_path, monkeypatch):
+    monkeypatch.setattr(Plugin, "export", lambda self, exportables: "")
+    with pytest.raises(OSError, match="no file came of it"):
+        logic.exportDicom(result.segmentation, tmp_path / "out")

@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import slicer
 import vtk
 
-NAME = "subject_hierarchy_export.SEG%Y%m%d%H%M%S.dcm"
+NAME = "subject_hierarchy_export.SEG%Y-%m-%d_%H%M%S.dcm"
 """With the second in which it is written."""
 
 
@@ -35,6 +36,7 @@ class Database:
 
     def insert(self, path: str) -> None:
         self.inserted.append(Path(path))
+        self.files[pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID] = Path(path)
 
 
 @dataclass

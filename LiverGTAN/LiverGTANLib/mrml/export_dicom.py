@@ -7,6 +7,7 @@ study of its CT.
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import slicer
@@ -14,11 +15,12 @@ import slicer
 from ..core.files import require_name
 from ..core.volume import InputError
 from . import scene
+from .exported_file import ExportedFile
 from .scene import LABELMAP
 
 PLUGIN = "DICOMSegmentationPlugin"
-WRITTEN = "*SEG*.dcm"
-"""Names of the files that the plugin writes; whatever else comes into the folder meanwhile is not its."""
+WRITTEN = "subject_hierarchy_export.SEG*.dcm"
+"""Names of the files that the plugin writes (DICOMSegmentationPlugin.py)."""
 
 CLOCK_TICK = 0.02
 """Seconds by which the clocks of file systems and of `time.strftime` may be late."""
@@ -34,33 +36,57 @@ def exportDicom(segmentationNode, folder: str | Path, editedSince: bool = False)
     """Write the segmentation into a folder, made if need be, and into Slicer's DICOM database; returns the file.
 
     editedSince: whether the liver was edited after this module wrote it, which the file then says.
-    Raises InputError when that is not possible (see `obstacle`), and OSError when it failed; no file is left then.
+    Raises InputError when that is not possible (see `obstacle`), and OSError when it failed: half a file of it is
+    removed then, and whatever else came into the folder meanwhile stays and is named.
     """
-    folder = require_name(folder)
+    folder = require_name(folder).absolute()
     if reason := obstacle(segmentationNode):
         raise InputError(reason)
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.glob(WRITTEN))
     waitForNewName(before)
-    item = handOver(segmentationNode, editedSince)
+    error, cause = _export(handOver(segmentationNode, editedSince), folder)
+    images = set(_imagesOf(scene.referenceVolume(segmentationNode)))
+    came = sorted(set(folder.glob(WRITTEN)) - before)
+    ours = [path for path in came if ExportedFile.read(path).isOf(images)]
+    if error:
+        came = [path for path in came if path not in ours or not _removeHalf(path)]
+    else:
+        # The plugin puts its file into the database; another program, which may write the same CT, does not.
+        written = [path for path in ours if _isInDatabase(path)] or ours
+        if len(written) == 1:
+            return written[0]
+        error = "which file came of it cannot be told" if written else "no file came of it"
+    left = f" New in {folder}, and left there: {', '.join(path.name for path in came)}." if came else ""
+    raise OSError(
+        f"'{segmentationNode.GetName()}' could not be written as DICOM: {error}.{left} "
+        "The application log may say more."
+    ) from cause
+
+
+def _export(item: int, folder: Path) -> tuple[str, Exception | None]:
+    """Let the plugin write an item of the subject hierarchy; returns why it could not, empty when it did."""
     plugin = slicer.modules.dicomPlugins[PLUGIN]()
     exportables = plugin.examineForExport(item)
     for exportable in exportables:
         exportable.directory = str(folder)
-    cause = None
     try:
-        error = plugin.export(exportables) if exportables else "it is not offered for export"
+        return plugin.export(exportables) if exportables else "it is not offered for export", None
     except Exception as raised:
-        error, cause = str(raised) or type(raised).__name__, raised
-    written = sorted(set(folder.glob(WRITTEN)) - before)
-    if error or len(written) != 1:
-        for path in written:
+        return str(raised) or type(raised).__name__, raised
+
+
+def _isInDatabase(path: Path) -> bool:
+    stored = slicer.dicomDatabase.fileForInstance(ExportedFile.read(path).instance)
+    return bool(stored) and Path(stored).exists() and path.samefile(stored)
+
+
+def _removeHalf(path: Path) -> bool:
+    """Remove a file if its end is missing; returns whether it is gone."""
+    if not ExportedFile.read(path).isWhole:
+        with suppress(OSError):
             path.unlink()
-        raise OSError(
-            f"'{segmentationNode.GetName()}' could not be written as DICOM: {error or 'no file came of it'}. The "
-            "application log may say more."
-        ) from cause
-    return written[0]
+    return not path.exists()
 
 
 def waitForNewName(files: set[Path]) -> None:
@@ -95,7 +121,7 @@ def _obstacles(segmentationNode) -> Iterator[str]:
     if volumeNode is None:
         yield f"'{name}' lies on the grid of no volume; choose its CT as source geometry in the Segmentations module."
         return
-    uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
+    uids = _imagesOf(volumeNode)
     if not uids:
         yield (
             f"'{volumeNode.GetName()}' was not loaded from DICOM, to whose images a DICOM segmentation refers; load "
@@ -115,6 +141,11 @@ def _obstacles(segmentationNode) -> Iterator[str]:
             "its CT was scanned: put both under the same one, or under none."
         )
     yield from _segmentObstacles(segmentationNode)
+
+
+def _imagesOf(volumeNode) -> list[str]:
+    """SOP instance UIDs of the DICOM images of a volume."""
+    return (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
 
 
 def _segmentObstacles(segmentationNode) -> Iterator[str]:
