@@ -334,3 +334,18 @@ def test_a_liver_of_unusual_size_is_hinted_at_in_its_row_and_after_a_batch(slice
     logic.process(small, batch.results[1].segmentation, region=roiNode)
     row = table.read(logic.table(), batch.results[1].segmentation)
     assert "unusually small" not in row[TITLES["hint"]]  # a part may be small
+
+
+def test_fluid_in_the_mask_is_hinted_at_in_its_row(slicerHost, students):
+    slicerHost.loadModule(MODULE_FILE)
+    import LiverGTAN
+
+    logic = LiverGTAN.LiverGTANLogic(students)
+    volumeNode, liver = self_test.addPhantom()
+    hu = slicer.util.arrayFromVolume(volumeNode)
+    place = (np.indices(hu.shape).T - np.argwhere(liver).mean(axis=0)) * (3, 2, 2)
+    hu[np.linalg.norm(place, axis=-1).T < 25] = 8
+    slicer.util.arrayFromVolumeModified(volumeNode)
+    result = logic.process(volumeNode)
+    assert any("as dark as fluid" in remark for remark in result.remarks)
+    assert "as dark as fluid" in table.read(logic.table(), result.segmentation)[TITLES["hint"]]

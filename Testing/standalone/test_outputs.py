@@ -301,6 +301,17 @@ def test_what_a_threshold_leaves_is_told_if_it_is_odd(scan, tmp_path, capsys, mo
     assert (f"At a threshold of {threshold} the liver is" in error) == bool(words) and words in error
 
 
+def test_fluid_in_the_mask_is_told(scan, sampleLiver, tmp_path, capsys):
+    ct = read_ct(scan)
+    middle = np.argwhere(sampleLiver).mean(axis=0)
+    hu = ct.hu.copy()
+    hu[np.linalg.norm((np.indices(ct.shape).T - middle) * ct.spacing[::-1], axis=-1).T < 25] = 8
+    sitk.WriteImage(image_of(hu, ct.ijk_to_ras), str(cyst := tmp_path / "cyst.nrrd"))
+    for path, said in ((scan, False), (cyst, True)):
+        assert segment(path, "-o", tmp_path / "liver.nrrd") == 0
+        assert ("as dark as fluid" in capsys.readouterr().err) == said
+
+
 @pytest.mark.parametrize("threshold", ["0", "1e-300", "0.999999", "nan", "1"])
 def test_a_threshold_that_leaves_nothing_or_everything_is_refused(scan, tmp_path, capsys, threshold):
     with pytest.raises(SystemExit):

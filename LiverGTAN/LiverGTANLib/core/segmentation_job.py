@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import measurements, phantom, proportion_check, segmenter, uncertainty, weight_file
+from . import fluid, measurements, phantom, proportion_check, segmenter, uncertainty, weight_file
 from .engines.engine import Cancelled, Engine, EngineProvider, IsCancelled, Progress
 from .engines.factory import AUTOMATIC
 from .input_checks import Finding
@@ -89,8 +89,8 @@ class JobResult:
     interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
     parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
     click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`. cut_ends: see
-    `measurements.cut_ends`; empty for a part of the liver, in a region. findings: those of the analysis, which
-    `check_body` adds to.
+    `measurements.cut_ends`; empty for a part of the liver, in a region. dark_ml: see `fluid.dark_ml`. findings: those
+    of the analysis, which `check_body` adds to.
     """
 
     mask: BoxMask
@@ -104,6 +104,7 @@ class JobResult:
     click_remarks: list[str]
     apart_ml: float = 0.0
     cut_ends: tuple[str, ...] = ()
+    dark_ml: float = 0.0
     findings: LruCache = field(default_factory=lambda: LruCache(2))
 
     @property
@@ -169,6 +170,7 @@ class SegmentationJob:
         remarks = segmenter.check_clicks(analysis, self.parameters)
         apart_ml = measurements.mask_ml(self.ct, segmenter.added_apart(analysis, self.ct, self.parameters, mask))
         cut_ends = () if self.parameters.region else tuple(measurements.cut_ends(mask, self.ct))
+        dark_ml = fluid.dark_ml(analysis, self.parameters)
         _ = mask.packed  # here, as it is written on the main thread
         seconds["measure"] = time.perf_counter() - start
         return JobResult(
@@ -183,6 +185,7 @@ class SegmentationJob:
             remarks,
             apart_ml,
             cut_ends,
+            dark_ml,
             analysis.cache.findings,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import input_checks, measurements, segmenter
+from ..core import fluid, input_checks, measurements, segmenter
 from ..core.engines import factory
 from ..core.engines.engine import EngineProvider, IsCancelled, Progress
 from ..core.input_checks import Finding
@@ -579,15 +579,15 @@ def _requireNoOtherLiver(request: SegmentationRequest) -> None:
 
 
 def remarksOn(found: JobResult, volumeMl: float) -> list[str]:
-    """What to say of points that did something odd, and of a liver that is smaller or larger than livers are, or cut
-    by an end of the scan; nothing of the size and the ends of a part of one.
+    """What to say of points that did something odd, of what may be fluid, and of a liver that is smaller or larger than
+    livers are, or cut by an end of the scan; nothing of the size and the ends of a part of one.
 
     volumeMl: of what was found, in whatever grid it was written.
     """
     remarks = [*found.click_remarks, measurements.apart(found.apart_ml, volumeMl == found.interval.volume)]
     if not found.parameters.region:
         remarks += [measurements.unusual_size(volumeMl), measurements.incomplete(found.cut_ends)]
-    return measurements.asking_once(remarks)
+    return measurements.asking_once([*remarks, fluid.dark(found.dark_ml)])
 
 
 def requireStillValid(request: SegmentationRequest, found: JobResult) -> None:
