@@ -339,6 +339,7 @@ def test_an_edited_mask_stays_with_its_own_volume_whatever_changes(again, tmp_pa
         assert said.count("1 mask was edited by hand (a)") == 1 and "a.nii.gz: The mask" not in said
         row = rowsOf(out)["a"]
         assert float(row["volume_ml"]) == pytest.approx(ml, abs=0.01) and ml < 0.8 * float(before["volume_ml"])
+        assert row["volume_low_ml"] == row["volume_high_ml"] == ""
         assert row["warnings"].startswith("Edited by hand") and row["seconds"] == row["error"] == ""
         report = json.loads((tmp_path / "report.json").read_text())[0]
         assert report["edited_by_hand"] and report["volume_ml"] == float(row["volume_ml"])
@@ -555,6 +556,39 @@ def test_the_folder_of_a_series_that_lacks_slices_is_said_once(bandStudent, tmp_
     assert f"error: {tmp_path / 'series' / below}: 1 slice is missing" in said and said.count(str(tmp_path)) == 1
 
 
+def change_report(folder: Path, change) -> None:
+    """Of case a."""
+    file = folder / "out" / "records" / "a.seg.nrrd.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    change(record["report"])
+    file.write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_every_volume_has_the_range_of_its_record(again, tmp_path):
+    rows = rowsOf(tmp_path / "out")
+    for name in ("a", "b"):
+        record = records.read_records(tmp_path / "out")[f"{name}.seg.nrrd"]
+        ends = [float(rows[name][end]) for end in ("volume_low_ml", "volume_high_ml")]
+        assert ends == record.report["volume_range_ml"]
+    assert rows["bad"]["volume_low_ml"] == rows["bad"]["volume_high_ml"] == ""
+    change_report(tmp_path, lambda report: report.update(volume_range_ml=[300.5, 360.25]))
+    assert again()[0] == set()
+    row = rowsOf(tmp_path / "out")["a"]
+    assert (row["volume_low_ml"], row["volume_high_ml"]) == ("300.5", "360.25")
+    assert ">300 to 360</td>" in (tmp_path / "out" / "cohort.html").read_text(encoding="utf-8")
+
+
+def test_a_case_of_an_earlier_version_without_a_range_stays_done_and_says_so(again, tmp_path):
+    change_report(tmp_path, lambda report: report.pop("volume_range_ml"))
+    assert again()[0] == set()
+    row = rowsOf(tmp_path / "out")["a"]
+    assert row["volume_low_ml"] == row["volume_high_ml"] == "" and "without a range" in row["notes"]
+    (tmp_path / "out" / "a.seg.nrrd").unlink()
+    assert again()[0] == {"a.seg.nrrd"}
+    row = rowsOf(tmp_path / "out")["a"]
+    assert row["volume_low_ml"] and row["volume_high_ml"] and row["notes"] == ""
+
+
 def test_a_damaged_record_costs_its_case_alone_and_no_mask(again, tmp_path):
     (tmp_path / "out" / "records" / "a.seg.nrrd.json").write_text("{")
     written, said = again()
@@ -580,11 +614,13 @@ def test_a_write_protected_mask_is_left_and_stops_no_other(again, tmp_path):
     [
         lambda record: record["report"].update(volume_ml="much"),
         lambda record: record["report"].update(seconds=[1, 2]),
+        lambda record: record["report"].update(volume_range_ml=[1]),
+        lambda record: record["report"].update(volume_range_ml=["low", "high"]),
         lambda record: record["report"].pop("warnings"),
         lambda record: record["input_state"].update(companions=5),
         lambda record: record.update(series="one"),
     ],
-    ids=range(5),
+    ids=range(7),
 )
 def test_a_record_with_a_field_of_the_wrong_type_is_damaged(again, tmp_path, change):
     file = tmp_path / "out" / "records" / "a.seg.nrrd.json"

@@ -74,8 +74,8 @@ def column(page, number: int) -> list[str]:
 def test_errors_come_first_and_then_what_stands_out(page, folder):
     names = column(page, 1)
     assert names[:3] == ["bad", "empty", "large"] and len(names) == 8
-    assert "outlier" in column(page, 3)[2] and not any("outlier" in text for text in column(page, 3)[3:])
-    assert "cannot be read" in column(page, 4)[0] and "No liver is in view" in column(page, 4)[1]
+    assert "outlier" in column(page, 4)[2] and not any("outlier" in text for text in column(page, 4)[3:])
+    assert "cannot be read" in column(page, 5)[0] and "No liver is in view" in column(page, 5)[1]
     summary = page.find_element("id", "summary").text
     assert "8 cases; 1 with an error; 1 without a liver; 1 called an outlier" in summary
 
@@ -98,6 +98,11 @@ def test_volumes_are_sorted_by_a_click_as_numbers_up_and_down(page):
         numbers = [float(volume) for volume in volumes[:-1]]
         assert numbers == sorted(numbers, reverse=reverse) and len(set(numbers)) > 4
         assert page.find_element("css selector", f"th[aria-sort={direction}]").text.startswith("Volume")
+    page.find_element("xpath", "//button[starts-with(., 'Range')]").click()
+    ends = column(page, 3)
+    assert ends[-2:] == ["", ""], "an error and a CT without a liver have none"
+    lows = [float(text.split(" to ")[0]) for text in ends[:-2]]
+    assert lows == sorted(lows) and len(lows) == 6
     page.find_element("xpath", "//button[.='Case']").click()
     assert column(page, 1)[1:4] == ["a", "b 50%?", "bad"]
 

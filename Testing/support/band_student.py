@@ -14,8 +14,11 @@ WIDTHS = (2, 2)
 STEEPNESS = 20.0
 
 
-def save(path: Path, name: str, low: float = 80.0, high: float = 140.0) -> Path:
-    """Write the student's files (NAME.npz, NAME.json) beside `path`; returns the card's path."""
+def save(path: Path, name: str, low: float = 80.0, high: float = 140.0, temperature: float = 1.0) -> Path:
+    """Write the student's files (NAME.npz, NAME.json) beside `path`; returns the card's path.
+
+    temperature: from 0.9 on it is sure of no liver, and volumes have no range: its largest logit is 1.
+    """
     weights = {key: np.zeros(shape, np.float32) for key, shape in weight_file.expected_shapes(WIDTHS).items()}
     low, high = ((value - sum(WINDOW) / 2) * 2 / (WINDOW[1] - WINDOW[0]) for value in (low, high))
     # Two channels carry how far a cell is above and below the band; everything else hands them on.
@@ -30,5 +33,6 @@ def save(path: Path, name: str, low: float = 80.0, high: float = 140.0) -> Path:
         "name": name,
         "architecture": {"type": "unet3d", "widths": list(WIDTHS), "stem": 2, "negative_slope": 0.01},
         "input": {"spacing_mm": 3.0, "hu_window": list(WINDOW)},
+        "calibration": {"temperature": temperature},
     }
     return weight_file.save(path / name, weights, card)

@@ -26,7 +26,7 @@ def write_ct(path: Path, stretch: float = 1.0, liver: bool = True) -> Path:
 
 @pytest.fixture(scope="session")
 def bandStudent(tmp_path_factory) -> Path:
-    return band_student.save(tmp_path_factory.mktemp("student"), "band")
+    return band_student.save(tmp_path_factory.mktemp("student"), "band", temperature=0.5)
 
 
 def segment(student: Path, *arguments) -> int:

@@ -201,6 +201,7 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     if options.picture or options.reference or options.series is not None:
         raise InputError("--picture, --reference and --series go with a single input and an output file.")
     from .cohort.cohort import CohortOptions, segment_cohort  # a fifth of all imports, which one file does not need
+    from .cohort.table import TABLE
 
     chosen = CohortOptions(
         options.inputs,
@@ -223,7 +224,7 @@ def _segment_many(options: argparse.Namespace, engine: Engine) -> int:
     edited = f", {result.edited} edited by hand" if result.edited else ""
     empty = f", {result.without_liver} without a liver" if result.without_liver else ""
     done = f"{len(result.cases) - len(wrong)} of {len(result.cases)} segmented"
-    print(f"{done}{before}{edited}{empty}; see {options.output / PAGE}")
+    print(f"{done}{before}{edited}{empty}; see {options.output / PAGE}, volumes with ranges in {TABLE}")
     for case in result.cases:
         for kind, said in (("note", "notes"), ("warning", "warnings")):
             if case.report and case.report[said]:

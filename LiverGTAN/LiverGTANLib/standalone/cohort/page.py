@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ...core.files import atomic_write
 from ...core.terminology import INTENDED_USE
 from . import PAGE
-from .table import OUTLIER_Z, TABLE, Row, counted
+from .table import OUTLIER_Z, RANGE, TABLE, Row, counted
 from .thumbnail import FOLDER as THUMBNAILS
 from .thumbnail import SUFFIX
 
@@ -46,12 +46,14 @@ ul { margin: 0; padding-left: 1.1rem; }
 <p>Cases with an error come first, then those whose volume lies farthest from the others, and at the end cases that are
 not among the inputs of the last command: z is the modified z-score of
 its logarithm, and beyond $outlier it is called an outlier, which may be a wrong mask or an unusual liver: look at it.
+The range is what the uncertain border allows; masks that were edited by hand have none.
 The same figures stand in <a href="$table">$table</a>. $intended_use</p>
 <table>
 <thead><tr>
 <th scope="col">Slices</th>
 <th scope="col"><button type="button">Case</button></th>
 <th scope="col"><button type="button">Volume [mL]</button></th>
+<th scope="col"><button type="button">Range [mL]</button></th>
 <th scope="col"><button type="button">z</button></th>
 <th scope="col"><button type="button">Errors, warnings and notes</button></th>
 </tr></thead>
@@ -127,6 +129,8 @@ def _is_outlier(row: Row) -> bool:
 
 def _row(row: Row, folder: Path) -> str:
     volume, score = row["volume_ml"], row["volume_z"]
+    low, high = (row[name] for name in RANGE)
+    ends = "" if low is None else f"{_number(low, 0)} to {_number(high, 0)}"
     mark = ' <span class="outlier">outlier</span>' if _is_outlier(row) else ""
     remarks = [f'<li class="error">{_text(row["error"])}</li>'] if row["error"] else []
     remarks += [f"<li>{_text(warning)}</li>" for warning in row["warnings"]]
@@ -137,6 +141,7 @@ def _row(row: Row, folder: Path) -> str:
         f"<tr><td>{_picture(row, folder)}</td>"
         f'<td data-value="{_text(row["id"])}">{linked}<br><bdi class="path">{_text(row["input"])}</bdi></td>'
         f'<td class="number" data-value="{_number(volume, 2)}">{_number(volume, 0)}</td>'
+        f'<td class="number" data-value="{_number(low, 2)}">{ends}</td>'
         f'<td class="number" data-value="{_number(score, 2)}">{_number(score, 1)}{mark}</td>'
         f'<td data-value="{_text(" ".join([row["error"], *row["warnings"], *row["notes"]]).strip())}">'
         f"<ul>{''.join(remarks)}</ul></td></tr>"

@@ -111,6 +111,7 @@ def _is_report(report: dict[str, Any]) -> bool:
     seconds = report.get("seconds")
     return (
         isinstance(seconds, dict)
+        and (report.get("volume_range_ml") is None or _are_numbers(report["volume_range_ml"], 2))
         and all(isinstance(value, int | float) for value in (report.get("volume_ml"), *seconds.values()))
         and _are_texts(report.get("notes"))
         and _are_texts(report.get("warnings"))

@@ -14,7 +14,8 @@ from .case_list import FORMULA
 from .records import DONE, EDITED, STARTED, CaseRecord
 
 TABLE = "volumes.csv"
-COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "notes", "warnings", "error")
+RANGE = ("volume_low_ml", "volume_high_ml")
+COLUMNS = ("id", "input", "output", "volume_ml", *RANGE, "volume_z", "seconds", "notes", "warnings", "error")
 FORMER_COLUMNS = ("id", "input", "output", "volume_ml", "volume_z", "seconds", "warnings", "error")
 """Of tables that earlier versions wrote: the next run replaces them."""
 
@@ -34,6 +35,7 @@ OUTLIER_Z = 3.5
 INTERRUPTED = "Interrupted; the same command goes on."
 BY_HAND = "Edited by hand and left as it is; the volume is measured from the mask as it is now."
 EARLIER = "Not among the inputs of the last command."
+NO_RANGE = "Segmented by an earlier version, without a range of the volume; delete the mask to have it done again."
 AS_CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 """How the table is opened; names of files may hold bytes that are no text."""
 
@@ -54,8 +56,15 @@ def _report(case: CaseRecord) -> dict[str, Any]:
     return case.report if case.state in (DONE, EDITED) else {}
 
 
+def range_of(report: dict[str, Any]) -> tuple[float, float] | tuple[None, None]:
+    """The ends of the volume in mL; None where no network gave them: without a liver, and for an edited mask."""
+    low, high = report.get("volume_range_ml") or (None, None)
+    return low, high
+
+
 def _row(case: CaseRecord, score: float | None, folder: Path, earlier: bool) -> Row:
     report, edited = _report(case), case.state == EDITED
+    lacks_range = case.state == DONE and "volume_range_ml" not in report
     said = [EARLIER] * earlier + [BY_HAND] * (edited and not case.error)
     return {
         "earlier": earlier,
@@ -64,9 +73,10 @@ def _row(case: CaseRecord, score: float | None, folder: Path, earlier: bool) -> 
         "input": case.input,
         "output": case.output if report or (folder / case.output).is_file() else "",
         "volume_ml": report.get("volume_ml"),
+        **dict(zip(RANGE, range_of(report))),
         "volume_z": score,
         "seconds": round(sum(report["seconds"].values()), 3) if report and not edited else None,
-        "notes": report.get("notes", []),
+        "notes": report.get("notes", []) + [NO_RANGE] * lacks_range,
         "warnings": said + report.get("warnings", []),
         "error": INTERRUPTED if case.state == STARTED else case.error,
     }
