@@ -34,6 +34,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._isWanted = False  # whether the preview follows what is set: not after Cancel
         self._obstacle = ""  # why nothing could be segmented into the target
         self._points = {}  # liver or not -> hidden list of points
+        self._connections = []  # (widget, signal, slot)
 
     # What the editor asks for
 
@@ -88,13 +89,17 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         for button in (self.previewButton, self.cancelButton, self.applyButton):
             row.addWidget(button)
         effect.addOptionsWidget(row)
-        self.studentComboBox.connect("currentTextChanged(QString)", self.onStudent)
+        self._connect(self.studentComboBox, "currentTextChanged(QString)", self.onStudent)
         for slider in (self.thresholdSlider, self.smoothingSlider):
-            slider.connect("valueChanged(double)", self.updateMRMLFromGUI)
-        self.undoPointButton.connect("clicked(bool)", self.onUndoPoint)
-        self.previewButton.connect("clicked(bool)", self.onPreview)
-        self.cancelButton.connect("clicked(bool)", self.onCancel)
-        self.applyButton.connect("clicked(bool)", self._onApplyButton)
+            self._connect(slider, "valueChanged(double)", self.updateMRMLFromGUI)
+        self._connect(self.undoPointButton, "clicked(bool)", self.onUndoPoint)
+        self._connect(self.previewButton, "clicked(bool)", self.onPreview)
+        self._connect(self.cancelButton, "clicked(bool)", self.onCancel)
+        self._connect(self.applyButton, "clicked(bool)", self._onApplyButton)
+
+    def _connect(self, widget, signal: str, slot):
+        widget.connect(signal, slot)
+        self._connections.append((widget, signal, slot))
 
     def createCursor(self, widget):
         """The usual one: a click sets a point."""
@@ -160,8 +165,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         self._say("")
 
     def cleanup(self):
-        """The editor goes away. deactivate() was not called when the application ends."""
+        """The editor goes away. deactivate() was not called when the application ends.
+
+        What stays connected would keep the effect alive (Slicer/Slicer#7392).
+        """
         self.deactivate()
+        for widget, signal, slot in self._connections:
+            widget.disconnect(signal, slot)
+        self._connections = []
 
     def sourceVolumeNodeChanged(self):
         """Another source volume is chosen in the editor."""

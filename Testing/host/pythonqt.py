@@ -163,6 +163,13 @@ def disconnectAll() -> None:
     _senders.clear()
 
 
+def connectionsTo(receiver: object) -> list[str]:
+    """Signatures of the signals that are connected to methods of an object, which PythonQt keeps alive until they are
+    disconnected."""
+    found = [c for sender in _senders if shiboken6.isValid(sender) for c in sender.__dict__.get("_connections", [])]
+    return [signature for signature, slot, _ in found if getattr(slot, "__self__", None) is receiver]
+
+
 class PythonQtObject:
     """The methods that PythonQt gives to every QObject."""
 

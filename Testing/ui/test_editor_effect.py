@@ -1,7 +1,9 @@
 """The effect "Liver GTAN" in the Segment Editor: preview, Apply, masking, Undo, clicks, and what can go wrong."""
 
+import gc
 import threading
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk
 from slicer.util import arrayFromVolume, updateVolumeFromArray
 
+from host.pythonqt import connectionsTo
 from host.slicer_command import SEGMENT_EDITOR
 from LiverGTANLib.core import measurements
 from LiverGTANLib.core.volume import InputError
@@ -189,6 +192,18 @@ def test_an_editor_that_ends_with_a_preview_leaves_nothing_behind(active, end):
         assert active.segmentationNode.GetDisplayNode().GetSegmentVisibility2DFill(active.segmentId)
     else:
         assert not workers()
+
+
+def test_a_preview_that_is_left_and_an_editor_that_goes_away_are_not_kept_alive(active):
+    effect, preview = active.effect, weakref.ref(active.effect.preview)
+    active.widget.setActiveEffect(None)
+    gc.collect()
+    assert preview() is None
+    active.activate()
+    assert len(connectionsTo(effect)) == 7
+    slicer.util.getModuleWidget("SegmentEditor").cleanup()
+    assert not connectionsTo(effect)
+    effect.cleanup()  # once more changes nothing
 
 
 def test_masking_of_the_editor_is_respected(active):

@@ -96,7 +96,6 @@ class TaskRunner:
         self.task: WorkerTask | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
-        self._timer.connect("timeout()", self._onTimer)
 
     @property
     def running(self) -> bool:
@@ -122,6 +121,7 @@ class TaskRunner:
         if self._worker is None:
             self._worker = Worker()
             self._working.add(self)
+            self._timer.connect("timeout()", self._onTimer)  # until `close`, as it would keep the runner alive
         self._worker.submit(task.work, finishRunning)
         self._timer.start()
 
@@ -138,8 +138,10 @@ class TaskRunner:
         self._timer.stop()
         self.task = None
         worker, self._worker = self._worker, None
-        if worker is not None and not worker.close():
-            logger.error("The worker thread did not stop in time; it ends with the work that it has begun.")
+        if worker is not None:
+            self._timer.disconnect("timeout()", self._onTimer)
+            if not worker.close():
+                logger.error("The worker thread did not stop in time; it ends with the work that it has begun.")
         self._working.discard(self)
         if not self._working:
             threads.close()
