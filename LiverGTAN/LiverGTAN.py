@@ -37,7 +37,7 @@ class LiverGTAN(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = "LiverGTAN"
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = ["Markups", "Segmentations", "Tables"]
+        parent.dependencies = ["Markups", "Segmentations", "Sequences", "Tables", "Volumes"]
         parent.contributors = ["LiverGTAN contributors"]
         parent.helpText = _(
             "Segments the liver in a CT within a moment, on the processor alone and with nothing to install. "

@@ -173,13 +173,20 @@ def test_it_asks_for_the_cmake_that_the_extension_template_of_slicer_5_10_asks_f
     assert first == "cmake_minimum_required(VERSION 3.20.6...3.22.6 FATAL_ERROR)"
 
 
-MODULE_OF_NODES = {"vtkMRMLMarkups": "Markups", "vtkMRMLSegmentation": "Segmentations", "vtkMRMLTable": "Tables"}
+MODULE_OF_NODES = {
+    "vtkMRMLMarkups": "markups",
+    "vtkMRMLSegmentation": "segmentations",
+    "vtkMRMLSequence": "sequences",
+    "vtkMRMLTable": "tables",
+}
 
 
-def test_modules_whose_nodes_are_used_are_loaded_before():
+def test_modules_whose_nodes_or_logics_are_used_are_loaded_before():
     named = ast.literal_eval(re.search(r"parent\.dependencies = (\[.*\])", SOURCE)[1])
     sources = "".join(path.read_text(encoding="utf-8") for path in MODULE.rglob("*.py"))
-    assert named == [module for node, module in MODULE_OF_NODES.items() if node in sources]
+    used = {module for node, module in MODULE_OF_NODES.items() if node in sources}
+    used.update(re.findall(r"slicer\.modules\.(\w+)\.logic\(\)", sources))
+    assert [name.lower() for name in named] == sorted(used)
 
 
 def test_icon_and_screenshots_are_where_the_catalog_looks():
