@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from training.errors import UserError
+from training.evaluation.card_parts import whole
 
 
 def runs(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -21,13 +22,13 @@ def runs(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from runs(before)
 
 
-def sources(training: dict[str, Any]) -> set[str]:
-    """The names of all scans and tissue maps that the runs were trained on."""
-    return {source["name"] for part in runs(training) for source in part.get("data", [])}
+def sources(card: dict[str, Any]) -> set[str]:
+    """The names of all scans and tissue maps that the runs on a card, as its file holds it, were trained on."""
+    return {source["name"] for part in runs(whole(card).get("training", {})) for source in part.get("data", [])}
 
 
 def refuse_if_trained_on(cases: Iterable[str], card: dict[str, Any]) -> None:
     """Raises UserError when a case, by name, is among what the student of the card was trained on."""
-    trained = sources(card.get("training", {})) & set(cases)
+    trained = sources(card) & set(cases)
     if trained:
         raise UserError(f"{', '.join(sorted(trained))} was trained on; evaluate on other cases.")

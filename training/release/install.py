@@ -17,6 +17,7 @@ from training.data.bank import LARGEST_META
 from training.data.held_out import HELD_OUT
 from training.errors import UserError, reason
 from training.evaluation.calibration.report import card_entry
+from training.evaluation.card_parts import stored
 from training.evaluation.seal import SEAL, is_sealed
 from training.evaluation.stress.report import card_entries
 from training.evaluation.summary import mean, mean_and_sd
@@ -51,7 +52,7 @@ def export_student(options: Export, report: Callable[[str], None] = print) -> Pa
         provenance.require_stated(content["training"]["data"])
     path = (options.output or options.checkpoint.parent) / f"{options.name}.npz"
     measured_before = figures_of(path)
-    written = export.write(net, path, content)
+    written = export.write(net, path, stored(content))
     report(f"{path}: {written.parameters} values, {path.stat().st_size} bytes, SHA-256 {written.sha256}")
     for engine, difference in export.differences(net, written).items():
         report(f"{engine}: largest difference of a logit from the rounded network {difference:.1e}")

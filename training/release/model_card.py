@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.files import atomic_write, read_json
 from training.errors import UserError
+from training.evaluation.card_parts import whole
 from training.evaluation.markdown import markdown_table
 from training.evaluation.training_history import runs
 from training.fit import checkpoint, network_file
@@ -38,7 +39,7 @@ CALIBRATION = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """A student's card and the size of its weight file in bytes."""
+    """A student's card, its history written out, and the size of its weight file in bytes."""
 
     card: Part
     size: int
@@ -46,7 +47,8 @@ class Sheet:
     @classmethod
     def of(cls, card_file: Path) -> Sheet:
         """From a card with its weights beside it."""
-        return cls(read_json(card_file, weight_file.LARGEST_CARD), card_file.with_suffix(".npz").stat().st_size)
+        card = whole(read_json(card_file, weight_file.LARGEST_CARD))
+        return cls(card, card_file.with_suffix(".npz").stat().st_size)
 
 
 def card(options: Card) -> None:

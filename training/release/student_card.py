@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from LiverGTANLib.core import weight_file
-from LiverGTANLib.core.files import atomic_write, to_json
+from LiverGTANLib.core.files import atomic_write
 from LiverGTANLib.standalone.image_files import stem_of
 from training.data import held_out
 from training.errors import UserError, reason
+from training.evaluation.card_parts import whole
 from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, network_file, run_log
 from training.fit import start as start_network
@@ -104,7 +105,7 @@ def chosen(content: dict[str, Any], file: Path) -> dict[str, Any]:
 def start_part(file: Path) -> dict[str, Any]:
     """The training of what a run began from: on the card of a student file, recorded in a kept network, or a run's."""
     if file.suffix in checkpoint.STUDENT_SUFFIXES:
-        return start_network.student(file).card["training"]
+        return whole(start_network.student(file).card)["training"]
     if file.suffix == network_file.SUFFIX:
         return checkpoint.read(file)["training"]
     return training(file, file.parent.name)
@@ -168,20 +169,15 @@ def rewrite(student_file: Path, table: Path | None) -> str:
     """The card's text; with the figures of an evaluation, if one is given, and the file is rewritten."""
     content = weight_file.load(student_file.with_suffix(".json")).card
     if table is None:
-        return text(content)
+        return weight_file.card_text(content)
     rows = metrics(table, content["name"])
     refuse_if_trained_on((row["case"] for row in rows), content)
     return write(student_file, content | {"metrics": rows})
 
 
-def text(content: dict[str, Any]) -> str:
-    """A card as it is written into its file."""
-    return to_json(content, indent=2) + "\n"
-
-
 def write(student_file: Path, content: dict[str, Any]) -> str:
     """Replaces the card beside a student's weights; returns its text."""
-    written = text(content)
+    written = weight_file.card_text(content)
     with atomic_write(student_file.with_suffix(".json")) as part:
         part.write_text(written, encoding="utf-8")
     return written

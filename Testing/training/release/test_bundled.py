@@ -7,6 +7,7 @@ import pytest
 from LiverGTANLib.core import weight_file
 from training import options, paths
 from training.data import held_out
+from training.evaluation.card_parts import stored, whole
 from training.evaluation.training_history import runs
 from training.fit import checkpoint, network_file
 from training.fit.run_record import MethodRecord
@@ -63,7 +64,7 @@ def test_the_card_fits_the_weights_and_the_budget(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_complete_and_honest(name):
-    card = weight_file.load(name).card
+    card = whole(weight_file.load(name).card)
     training = card["training"]
     assert all(source["license"] and source["origin"] and source["label"] for source in training["data"])
     trained = {source["name"] for source in training["data"]}
@@ -72,6 +73,12 @@ def test_the_card_is_complete_and_honest(name):
     assert "dirty" not in training["code"] and len(card["limitations"]) >= 3
     assert training["command"].startswith("python -m training fit") and training["banks"]
     assert "Not a medical device" in card["intended_use"] and card["date"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_holds_each_part_of_its_history_once(name):
+    card = weight_file.load(name).card
+    assert stored(whole(card)) == card
 
 
 CONDITIONS = (
@@ -110,7 +117,7 @@ def test_the_card_holds_every_measurement(name):
 
 def committed_teachers(name: str) -> list[dict]:
     """What a card says of the committed teacher, in whichever of its runs that taught."""
-    training = weight_file.load(name).card["training"]
+    training = whole(weight_file.load(name).card)["training"]
     teachers = [run["teacher"] for run in runs(training) if run["teacher"]]
     return [teacher for teacher in teachers if teacher.get("file") == paths.TEACHER]
 
@@ -120,14 +127,14 @@ def test_the_card_names_the_committed_teacher_and_all_compute(name):
     assert nets.parameters(checkpoint.network(student_card.TEACHER_FILE)) == 1_255_697
     digests = [teacher["sha256"] for teacher in committed_teachers(name)]
     assert network_file.sha256(student_card.TEACHER_FILE) in digests
-    training = weight_file.load(name).card["training"]
+    training = whole(weight_file.load(name).card)["training"]
     for part in (training, *committed_teachers(name)):
         assert all(minutes > 0 for minutes in part["minutes"].values()) and "dirty" not in part["code"]
 
 
 def test_the_model_card_names_every_run_and_teacher_once():
     text = model_card.file().read_text(encoding="utf-8")
-    cards = {name: weight_file.load(name).card for name in NAMES}
+    cards = {name: whole(weight_file.load(name).card) for name in NAMES}
     folders = reproduce.Folders()
     reproduce.commands(cards, folders)
     known = {run["command"]: run for card in cards.values() for run in runs(card["training"])}
@@ -155,7 +162,7 @@ def test_the_card_says_of_the_teacher_what_its_own_file_says(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_facts_of_the_training_are_fields_that_make_the_commands(name):
-    training = weight_file.load(name).card["training"]
+    training = whole(weight_file.load(name).card)["training"]
     for run in runs(training):
         assert MethodRecord.of(run["method"]).sentence and run["seeds"]
         assert all(part.partition(" --run ")[1] for part in run["command"].split(" && "))

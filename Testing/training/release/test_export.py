@@ -18,6 +18,7 @@ from training.data.bank import Bank
 from training.data.cases import Case
 from training.errors import UserError
 from training.evaluation import evaluate
+from training.evaluation.card_parts import stored, whole
 from training.evaluation.metrics import measure
 from training.fit import checkpoint, loop, methods
 from training.model import folding, nets
@@ -115,7 +116,7 @@ def test_a_data_set_of_ones_own_is_exported_without_a_table_of_origins(tmp_path,
     config = smallConfig(bank.path, steps=2)
     file = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path / "run", noValidation)
     assert exported(file, tmp_path / "out") == 0
-    card = weight_file.load(tmp_path / "out" / "student-test.json").card
+    card = whole(weight_file.load(tmp_path / "out" / "student-test.json").card)
     assert {source["license"] for source in card["training"]["data"]} == {"not stated"}
     assert len(card["training"]["data"]) == 6 and "not stated" in card["limitations"][0]
 
@@ -129,7 +130,7 @@ def test_an_unfinished_run_is_not_exported_and_its_best_step_is(tmp_path, capsys
     assert not (tmp_path / "out").exists()
     assert exported(tmp_path / "best.pt", tmp_path / "out") == 0
     assert "step 2 of 4, the best by validation (mean Dice 0.7500)" in capsys.readouterr().out
-    training = weight_file.load(tmp_path / "out" / "student-test.json").card["training"]
+    training = whole(weight_file.load(tmp_path / "out" / "student-test.json").card)["training"]
     assert training["chosen_by"] == {"validation_dice": 0.75, "of_steps": 4} and training["steps"] == 2
     [command] = reproduce.export_commands("student-test", {"training": training})
     assert command == "python -m training export runs/student-test/best.pt --name student-test"
@@ -141,8 +142,9 @@ def test_a_shift_moves_every_logit_and_is_on_the_card(trained, tmp_path):
     assert main([*words, "--output", str(tmp_path / "b"), "--shift", "-0.5"]) == 0
     plain, moved = (weight_file.load(tmp_path / folder / "student-test.json") for folder in "ab")
     assert np.allclose(moved.weights["head.bias"], plain.weights["head.bias"] - 0.5, atol=1e-3)
-    assert "logit_shift" not in plain.card["training"] and moved.card["training"]["logit_shift"] == -0.5
-    [command] = reproduce.export_commands("student-test", moved.card)
+    plain, moved = (whole(one.card) for one in (plain, moved))
+    assert "logit_shift" not in plain["training"] and moved["training"]["logit_shift"] == -0.5
+    [command] = reproduce.export_commands("student-test", moved)
     assert command.endswith("--name student-test --shift -0.5")
 
 
@@ -151,6 +153,17 @@ def test_the_cases_that_were_watched_are_on_the_card_wherever_they_were_named(tm
     task = methods.supervised("student", WIDTHS, config)
     file = loop.fit(task, config, tmp_path / "run", lambda net: {"set_aside": 0.5})
     assert student_card.training(file, "student-test")["watched"] == ["set_aside"]
+
+
+def test_a_run_from_a_student_file_tells_the_history_of_both_and_stores_what_they_share_once(trained, tmp_path):
+    assert exported(trained, tmp_path / "first") == 0
+    first = tmp_path / "first" / "student-test.json"
+    config = smallConfig(makeBank(tmp_path / "bank"), steps=2, start=first)
+    file = loop.fit(methods.supervised("student", WIDTHS, config), config, tmp_path / "run", noValidation)
+    assert exported(file, tmp_path / "second") == 0
+    begun, card = (weight_file.load(folder / first.name).card for folder in (first.parent, tmp_path / "second"))
+    assert whole(card)["training"]["start"] == whole(begun)["training"]
+    assert card == stored(whole(card)) and set(begun["training_parts"]) < set(card["training_parts"])
 
 
 def test_another_student_is_not_overwritten(trained, tmp_path, capsys):
@@ -274,7 +287,7 @@ def test_from_labels_to_an_evaluated_student_in_one_command(phantomCase, tmp_pat
         *options(smallConfig(makeBank(tmp_path / "bank"), steps=4)),
     ]
     assert main(words) == 0
-    card = weight_file.load(tmp_path / "run" / "student-test.json").card
+    card = whole(weight_file.load(tmp_path / "run" / "student-test.json").card)
     assert [row["engine"] for row in card["metrics"]] == ["numpy", "torch"]
     assert card["training"]["method"]["stage"] == "gtan" and card["training"]["teacher"]["widths"] == [3, 5]
 

@@ -12,6 +12,7 @@ from support.training_fixtures import makeBank, noValidation, smallConfig
 from training.__main__ import main
 from training.data.cases import Case
 from training.errors import UserError
+from training.evaluation.card_parts import whole
 from training.evaluation.stress.conditions import Condition
 from training.evaluation.stress.example import Example
 from training.evaluation.stress.hard_cases import measure_conditions
@@ -105,7 +106,7 @@ def measured(trained, tmp_path):
 def test_all_that_is_known_is_installed(extension, measured):
     install.export_student(measured, report=lambda text: None)
     assert sorted(path.name for path in extension.iterdir()) == ["MODEL_CARD.md", "student-30k.json", "student-30k.npz"]
-    card = weight_file.load("student-30k").card
+    card = whole(weight_file.load("student-30k").card)
     assert [(row["case"], row["engine"]) for row in card["metrics"]] == [("phantom-7", "numpy"), ("phantom-7", "torch")]
     assert card["calibration"]["temperature"] == 1.3 and card["hard_cases"][0]["condition"].startswith(
         "non-contrast CT"

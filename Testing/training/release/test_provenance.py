@@ -143,7 +143,7 @@ MADE = (
 def test_what_the_teachers_of_soft_labels_were_trained_on_counts_and_they_are_trained_first(softenedScans):
     bank = provenance.describe_bank(softenedScans)
     run = {"run": "runs/student", "command": "python -m training fit student --run runs/student", "banks": [bank]}
-    assert training_history.sources(run | {"data": [{"name": "one"}]}) == {"one", "four"}
+    assert training_history.sources({"training": run | {"data": [{"name": "one"}]}}) == {"one", "four"}
     lines = reproduce.commands({"student": {"training": run}}, reproduce.Folders())
     teacher = next(n for n, line in enumerate(lines) if line == TEACHER["command"])
     softening = next(n for n, line in enumerate(lines) if " soften " in line)

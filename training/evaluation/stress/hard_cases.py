@@ -44,7 +44,7 @@ def measure_conditions(
 ) -> dict[str, Any]:
     """The result as JSON holds it: student, note, records (with expectations, see `report.py`)."""
     engine = NumpyEngine(student)
-    trained = sources(student.card.get("training", {}))
+    trained = sources(student.card)
     records: list[Record] = []
     for condition in conditions:
         results = [condition_result(example, engine, condition, trained) for example in condition.examples()]
