@@ -1,4 +1,4 @@
-# make segment [CT=scan.nii.gz]   the liver of the sample CT, or of your own, into out/
+# make segment [CT=scan.nii.gz]   the liver of the sample CT, or of your own, into out/; options: ARGUMENTS="--series 2"
 # make check                      lint, format, types and the fast tests, in under a minute
 # make test [TESTS=Testing/core]  lint, format, types and all tests that need no Slicer application, or some of them
 # make test-all                   the same, and 10,000 generated inputs: files, weights, settings and command lines
@@ -31,17 +31,21 @@ $(VENV)/.installed-%: pyproject.toml
 	$(RUN) -m pip install --quiet --group $*
 	@touch $@
 
+ifdef CT
+INPUT = set -- "$(CT)"
+else
+INPUT = sample=$$($(RUN) -m training.data.samples) && set -- $$sample && set -- "$$1" --reference "$$2"
+endif
+# ARGUMENTS: any other options of the command line.
 segment: $(VENV)/.installed-segment
 	@mkdir -p "$(OUT)"
-	@test ! -e "$(OUT)/liver.seg.nrrd" || echo "Replaces $(OUT)/liver.* of an earlier run; OUT=FOLDER writes elsewhere"
-ifdef CT
-	@$(SEGMENT) "$(CT)" -o "$(OUT)/liver.seg.nrrd" --picture "$(OUT)/liver.png" --report "$(OUT)/liver.json" \
-		--student "$(STUDENT)"
-else
-	@set -- $$($(RUN) -m training.data.samples) && $(SEGMENT) "$$1" -o "$(OUT)/liver.seg.nrrd" \
-		--picture "$(OUT)/liver.png" --report "$(OUT)/liver.json" --student "$(STUDENT)" --reference "$$2"
-endif
-	@echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json"
+	@former=; test ! -e "$(OUT)/liver.seg.nrrd" || former=yes; \
+	$(INPUT) && { \
+		$(SEGMENT) "$$@" $(ARGUMENTS) -o "$(OUT)/liver.seg.nrrd" --picture "$(OUT)/liver.png" \
+			--report "$(OUT)/liver.json" --student "$(STUDENT)" || { \
+			echo 'With make, options go in ARGUMENTS, as in ARGUMENTS="--series 2".' >&2; exit 2; }; } && \
+	echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json" && \
+	{ test -z "$$former" || echo "Replaced $(OUT)/liver.* of an earlier run; OUT=FOLDER writes elsewhere"; }
 
 check: lint
 	@$(MAKE) --no-print-directory -j2 types fast-tests

@@ -170,14 +170,26 @@ def runPython(words: list[str], folder: Path) -> int:
 def test_make_says_that_it_replaces_the_liver_of_an_earlier_run(tmp_path):
     make = shutil.which("make") or pytest.skip("there is no make")
     (tmp_path / ".installed-segment").touch()
-    words = [make, "segment", f"VENV={tmp_path}", f"OUT={tmp_path}", "CT=scan.nii.gz", "SEGMENT=true"]
+    words = [make, "segment", f"VENV={tmp_path}", f"OUT={tmp_path}", "CT=scan.nii.gz"]
 
-    def said() -> str:
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    def said(program: str, status: int = 0) -> str:
+        done = subprocess.run([*words, f"SEGMENT={program}"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        return done.stdout + done.stderr
 
-    assert "Replaces" not in said()
+    assert "Replaced" not in said("true")
     (tmp_path / "liver.seg.nrrd").touch()
-    assert f"Replaces {tmp_path}/liver.* of an earlier run" in said()
+    assert f"Replaced {tmp_path}/liver.* of an earlier run" in said("true")
+    failed = said("false", status=2)
+    assert "Replaced" not in failed and "Wrote" not in failed and 'as in ARGUMENTS="--series 2"' in failed
+
+
+def test_make_hands_on_other_options_of_the_command_line(tmp_path):
+    make = shutil.which("make") or pytest.skip("there is no make")
+    (tmp_path / ".installed-segment").touch()
+    words = [make, "segment", f"VENV={tmp_path}", f"OUT={tmp_path}", "CT=a folder", "SEGMENT=printf '<%s>'"]
+    said = subprocess.run([*words, "ARGUMENTS=--series 2"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "<a folder><--series><2><-o>" in said
 
 
 @pytest.mark.slow

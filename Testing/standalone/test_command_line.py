@@ -13,7 +13,9 @@ import SimpleITK as sitk
 from LiverGTANLib.core import measurements, weight_file
 from LiverGTANLib.standalone import command_line as cli
 from LiverGTANLib.standalone import image_files, outputs
+from support import band_student
 from support.cases import ROOT
+from support.cohort_cases import write_ct
 from training.data import samples
 
 
@@ -226,6 +228,38 @@ def test_a_failure_keeps_the_former_output(tmp_path, capsys):
     output.write_text("the former result")
     assert run(make_input("eight_bit", tmp_path), "-o", output, "--overwrite") == 2
     assert "an 8-bit" in capsys.readouterr().err and output.read_text() == "the former result"
+
+
+@pytest.mark.parametrize("cause", ["input", "student", "Ctrl-C"])
+def test_what_a_failed_run_leaves_is_not_taken_for_its_own(tmp_path, capsys, monkeypatch, cause):
+    student = band_student.save(tmp_path, "band")
+    ct = write_ct(tmp_path / "one.nii.gz")
+    outputs = [tmp_path / "liver.nrrd", tmp_path / "liver.json"]
+    arguments = ["-o", outputs[0], "--report", outputs[1], "--student"]
+    assert run(ct, *arguments, student) == 0
+    assert "there before" not in capsys.readouterr().err
+    before = [path.read_bytes() for path in outputs]
+    if cause == "Ctrl-C":
+        monkeypatch.setattr(cli, "segment_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(ct, *arguments, student)
+    else:
+        other = make_input("eight_bit", tmp_path) if cause == "input" else ct
+        assert run(other, *arguments, student if cause == "input" else "no student") == 2
+    assert [path.read_bytes() for path in outputs] == before
+    assert capsys.readouterr().err.endswith(f"note: not of this run, but there before: {outputs[0]}, {outputs[1]}\n")
+
+
+def test_a_mask_that_was_written_before_the_report_failed_is_of_this_run(tmp_path, capsys, monkeypatch):
+    def fullDisk(*_):
+        raise OSError("no room")
+
+    student, outputs = band_student.save(tmp_path, "band"), [tmp_path / "liver.nrrd", tmp_path / "liver.json"]
+    arguments = ["-o", outputs[0], "--report", outputs[1], "--student", student]
+    assert run(write_ct(tmp_path / "one.nii.gz"), *arguments) == 0
+    monkeypatch.setattr(cli, "write_report", fullDisk)
+    assert run(write_ct(tmp_path / "two.nii.gz", 1.1), *arguments) == 2
+    assert capsys.readouterr().err.endswith(f"note: not of this run, but there before: {outputs[1]}\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to single processes")

@@ -20,6 +20,7 @@ from .errors import EXPECTED, sentence
 from .file_segmentation import read_file, read_reference, reference_offset, segment_file, write_report
 from .image_files import OUTPUT_SUFFIXES, require_output_suffix, write_mask
 from .outputs import (
+    FormerOutputs,
     require_own_mask,
     require_own_picture,
     require_own_report,
@@ -34,8 +35,11 @@ THRESHOLDS = (0.01, 0.99)
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 2 a bad input (in a batch: at least one). Ctrl-C is said and raised."""
+    former = FormerOutputs([])
     try:
         options = _parser().parse_args(arguments)
+        if not _is_folder(options.output):
+            former = FormerOutputs([options.output, options.report, options.picture])
         options.inputs = _resolved(options.inputs)
         engine = InstalledEngines().create(options.student, options.engine)
         if _is_folder(options.output):
@@ -43,12 +47,20 @@ def main(arguments: list[str] | None = None) -> int:
         return _segment_one(options, engine)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
+        _tell_what_is_left(former)
         raise
     except BrokenPipeError:  # `exit_status` knows what it means
         raise
     except EXPECTED as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
+        _tell_what_is_left(former)
         return BAD_INPUT
+
+
+def _tell_what_is_left(former: FormerOutputs) -> None:
+    """So that nobody takes the mask of an earlier CT for that of one that failed."""
+    if left := former.left():
+        print(f"note: not of this run, but there before: {', '.join(map(str, left))}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,6 +19,22 @@ PICTURE_SOFTWARE, PICTURE_START = "LiverGTAN", 2**12
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
+class FormerOutputs:
+    """The files that were in the places of outputs before a run."""
+
+    def __init__(self, outputs: Iterable[Path | None]):
+        self._states = {path: _state(path) for path in outputs if path is not None and path.is_file()}
+
+    def left(self) -> list[Path]:
+        """Those that are as they were: what is in them is not of this run."""
+        return [path for path, state in self._states.items() if path.is_file() and _state(path) == state]
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def require_writable(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
     """Raise InputError when an output is no ordinary file, is an input, or the place of two outputs."""
     known = {place for path in inputs for place in _places(path)}
