@@ -97,6 +97,65 @@ def test_a_real_ct_with_wrong_values_or_slices_is_noticed(sampleCt, change, bloc
     assert words in finding.reason
 
 
+UPRIGHT = {"left to right": (2, 0, 1), "front to back": (1, 0, 2)}
+
+
+def upright(ct: CtVolume, order: str) -> CtVolume:
+    """The same CT, its slices stored from left to right, or from front to back."""
+    axes = UPRIGHT[order]
+    columns = [2 - axis for axis in axes[::-1]]
+    return CtVolume(np.ascontiguousarray(ct.hu.transpose(axes)), ct.ijk_to_ras[:, [*columns, 3]])
+
+
+@pytest.mark.parametrize("order", UPRIGHT)
+def test_table_arms_and_skin_are_no_fault_of_upright_slices(sampleFolder, order):
+    assert input_checks.check(upright(image_files.read_ct(samples.DICOM), order)) == []
+
+
+@pytest.mark.parametrize("order", UPRIGHT)
+@pytest.mark.parametrize("name", ["acrin_flt_breast_001", "hcc_tace_seg_006", "hcc_tace_seg_048", "tcga_thca_de_a4ma"])
+@pytest.mark.slow
+def test_whole_cts_have_no_finding_in_whatever_order_they_are_stored(sharedData, order, name):
+    assert input_checks.check(upright(image_files.read_ct(sharedData / "ct" / f"{name}.nii.gz"), order)) == []
+
+
+def beside_air(ct: CtVolume, value: int) -> CtVolume:
+    """With 15 slices before and behind that show nothing of the body."""
+    return CtVolume(np.pad(ct.hu, ((15, 15), (0, 0), (0, 0)), constant_values=value), ct.ijk_to_ras)
+
+
+@pytest.mark.parametrize("order", UPRIGHT)
+@pytest.mark.parametrize("value", [-1024, -3024])
+def test_empty_upright_slices_beside_the_body_are_not_missing(sampleCt, order, value):
+    assert input_checks.check(beside_air(upright(sampleCt, order), value)) == []
+
+
+@pytest.mark.parametrize("order", UPRIGHT)
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda hu: joined(hu[:60], hu[60:, :, ::-1]), "Slices 60 and 61 do not fit together"),
+        (lambda hu: joined(hu[:60], hu[66:]), "Slices 60 and 61 do not fit together"),
+        (lambda hu: joined(hu[:60], hu[60:] + 100), "Slices 60 and 61 do not fit together"),
+        (lambda hu: joined(hu[:50], hu[50:80][::-1], hu[80:]), "do not fit together"),
+        (lambda hu: joined(hu[:60], np.roll(hu, 30, 1)[60:]), "Slices 60 and 61 do not fit together"),
+        (lambda hu: joined(hu[:70], hu[60:61], hu[71:]), "do not fit together"),
+        (lambda hu: np.stack([hu, np.roll(hu, 4, 2)], 1).reshape(-1, *hu.shape[1:]), "series seem to be mixed"),
+        (lambda hu: joined(hu[:30], hu[np.random.default_rng(0).permutation(70) + 30], hu[100:]), "out of order"),
+        (lambda hu: joined(hu[:60], hu[59:60], hu[60:]), "Slice 61 repeats the one before"),
+        (lambda hu: joined(hu[:50], hu[50:53] * 0 - 1024, hu[53:]), "3 slices (the first: slice 51) are empty"),
+        (lambda hu: joined(hu[:60] * 0 - 1024, hu[60:]), "60 slices (the first: slice 1) are empty"),
+        (lambda hu: joined(hu[:60], hu[60:] * 0 - 1024), "(the first: slice 61) are empty"),
+    ],
+)
+def test_faults_of_upright_slices_are_told(sampleCt, order, change, words):
+    ct = beside_air(upright(sampleCt, order), -1024)
+    noise_of_air = np.random.default_rng(0).normal(-1000, 10, (15, *ct.shape[1:]))  # so that it is not empty
+    ct.hu[:15] = ct.hu[-15:] = noise_of_air
+    (finding,) = input_checks.check(CtVolume(change(ct.hu), ct.ijk_to_ras))
+    assert not finding.blocking and words in finding.reason
+
+
 def filled(shape, kind: str) -> np.ndarray:
     """(K, J, I) bool, what a resampled, registered or masked CT may hold a constant in."""
     k, j, i = (index / n - 0.5 for index, n in zip(np.indices(shape), shape))
