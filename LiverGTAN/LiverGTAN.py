@@ -26,7 +26,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-STUDENTS = ["student-100k", "student-30k"]
+from LiverGTANLib.core.students import DEFAULT_STUDENT, STUDENTS
+
 ENGINES = ["automatic", "numpy", "torch"]
 
 
@@ -90,7 +91,7 @@ class LiverGTANParameterNode:
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
-    student: Annotated[str, Choice(STUDENTS)] = "student-100k"
+    student: Annotated[str, Choice(list(STUDENTS))] = DEFAULT_STUDENT
     engine: Annotated[str, Choice(ENGINES)] = "automatic"
     region: vtkMRMLMarkupsROINode
     liverPoints: vtkMRMLMarkupsFiducialNode
@@ -215,7 +216,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         self,
         inputVolume,
         outputSegmentation=None,
-        student="student-100k",
+        student=DEFAULT_STUDENT,
         engine="automatic",
         region=None,
         liverPoints=None,
@@ -252,7 +253,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         request = self.session.prepare(chosen)
         return self.apply(request, request.job.segment_and_check())
 
-    def processAll(self, volumes, student="student-100k", engine="automatic", settings=None):
+    def processAll(self, volumes, student=DEFAULT_STUDENT, engine="automatic", settings=None):
         """Segment several CTs, each into its own segmentation, with the ROI and the points that belong to each.
 
         Returns a batch with `results`, and with `problems` (volume, reason) of those that could not be segmented or
@@ -292,7 +293,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
     def segmentSequence(
         self,
         volume,
-        student="student-100k",
+        student=DEFAULT_STUDENT,
         engine="automatic",
         settings=None,
         replace=False,
@@ -348,7 +349,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         chosen = (
             result.request.chosen
             if result
-            else parameters.forVolume(self._chosen("student-100k", "automatic", None), volume)
+            else parameters.forVolume(self._chosen(DEFAULT_STUDENT, "automatic", None), volume)
         )
         return review.begin(self.session, replace(chosen, segmentationNode=segmentation), segmentId)
 
@@ -357,7 +358,7 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         loaded=False,
         volume=None,
         folder=None,
-        student="student-100k",
+        student=DEFAULT_STUDENT,
         engine="automatic",
         settings=None,
         onChanged=None,

@@ -268,11 +268,16 @@ def test_everything_that_can_be_clicked_explains_itself():
 
 def test_the_students_to_choose_from_are_the_bundled_ones():
     from LiverGTANLib.core import weight_file
+    from LiverGTANLib.core.students import STUDENTS
 
     if not weight_file.available():
         pytest.skip("no student is bundled yet")
-    choices = ast.literal_eval(re.search(r"^STUDENTS = (.*)$", SOURCE, re.MULTILINE)[1])
-    assert sorted(choices) == sorted(weight_file.available()) and choices[0] == weight_file.DEFAULT
+    assert sorted(STUDENTS) == sorted(weight_file.available())
+
+
+def test_the_names_of_students_stand_in_one_file():
+    code = {path: path.read_text(encoding="utf-8") for path in MODULE.rglob("*.py")}
+    assert [path.name for path, text in code.items() if re.search(r"""["']student-\d""", text)] == ["students.py"]
 
 
 OLD = "import sys; sys.version_info = (3, 9, 18); sys.argv = {argv}; {program}"

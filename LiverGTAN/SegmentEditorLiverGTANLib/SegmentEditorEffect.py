@@ -14,7 +14,8 @@ from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
 from slicer.util import NodeModify, VTKObservationMixin
 
-STUDENTS = ("student-100k", "student-30k")
+from LiverGTANLib.core.students import DEFAULT_STUDENT, STUDENTS
+
 POINTS_NAME = "LiverGTAN points of the Segment Editor"
 
 
@@ -109,7 +110,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         """Parameters that are not set yet get the values of the module's panel."""
         self.scriptedEffect.setParameterDefault("Threshold", 0.5)
         self.scriptedEffect.setParameterDefault("Smoothing", 0.0)
-        self.scriptedEffect.setParameterDefault("Student", STUDENTS[0])
+        self.scriptedEffect.setParameterDefault("Student", DEFAULT_STUDENT)
 
     def updateGUIFromMRML(self):
         """Show the parameters, and let the preview follow them."""

@@ -10,12 +10,13 @@ from LiverGTANLib.core.clicks import Click
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.postprocess import MaskParameters, PostprocessSettings
 from LiverGTANLib.core.region import Region
+from LiverGTANLib.core.students import DEFAULT_STUDENT
 from LiverGTANLib.core.volume import CtVolume
 
 
 def actions(ct: CtVolume, times: int) -> dict[str, Callable[[int], object]]:
     """What the user does -> the work of its n-th time of `times`, which is never the same."""
-    analysis = segmenter.analyze(ct, NumpyEngine(weight_file.load(weight_file.DEFAULT)))
+    analysis = segmenter.analyze(ct, NumpyEngine(weight_file.load(DEFAULT_STUDENT)))
     whole = segmenter.mask(analysis, ct)
     volume_ml = measurements.volume_ml(whole.voxels, ct.ijk_to_ras)
     rng = np.random.default_rng(0)

@@ -16,7 +16,8 @@ from benchmarks import click_to_mask
 from slicer.util import arrayFromVolume
 
 from host.slicerhost import SlicerHost
-from LiverGTANLib.core import weight_file, worker
+from LiverGTANLib.core import worker
+from LiverGTANLib.core.students import DEFAULT_STUDENT
 from LiverGTANLib.mrml import scene
 
 RUNS = 20
@@ -194,7 +195,7 @@ def table(title: str, times: dict[str, list[float]], holds: dict[str, list[tuple
 
 def main() -> None:
     options = click_to_mask.parser(__doc__, RUNS).parse_args()
-    print(click_to_mask.heading(f"{weight_file.DEFAULT}; {options.runs} runs, ms: median (95th percentile)"))
+    print(click_to_mask.heading(f"{DEFAULT_STUDENT}; {options.runs} runs, ms: median (95th percentile)"))
     watch = Watch()
     for scan in click_to_mask.scans(options.quick):
         for name in click_to_mask.engines(options.quick):

@@ -22,6 +22,7 @@ from benchmarks.click_to_mask import parser, processor, scans
 
 from LiverGTANLib.core import input_checks, measurements, segmenter, threads, uncertainty, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
+from LiverGTANLib.core.students import DEFAULT_STUDENT
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
 from training.evaluation.markdown import markdown_table
 
@@ -206,9 +207,7 @@ def measure(runs: int, slices: int, quick: bool) -> dict:
     )
     groups["answers"] = in_turn({k: counted(f) for k, f in answers.actions(scan, runs + 1).items()}, runs)
     if slices:
-        groups[f"{slices} slices, {weight_file.DEFAULT}"] = in_turn(
-            stages(repeated(scan, slices), weight_file.DEFAULT), runs
-        )
+        groups[f"{slices} slices, {DEFAULT_STUDENT}"] = in_turn(stages(repeated(scan, slices), DEFAULT_STUDENT), runs)
     versions = f"Python {platform.python_version()}, numpy {np.__version__}"
     return {
         "machine": f"{processor()}, {threads.thread_count()} threads; {versions}",
@@ -269,7 +268,7 @@ def loaded(found: dict) -> str:
 
 def growth(found: dict) -> str:
     """How much longer a voxel takes in a long scan, by stage."""
-    short = found["groups"][f"{SHORT} slices, {weight_file.DEFAULT}"]
+    short = found["groups"][f"{SHORT} slices, {DEFAULT_STUDENT}"]
     for group, long in found["groups"].items():
         slices = group.partition(" slices")[0]
         if slices.isdigit() and int(slices) > SHORT:

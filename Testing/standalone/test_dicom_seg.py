@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
+from LiverGTANLib.core.students import DEFAULT_STUDENT
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone.dicom import segmentation
 from LiverGTANLib.standalone.dicom.reader import DicomCt, read_dicom
@@ -24,7 +25,7 @@ BOX = (slice(2, 6), slice(10, 20), slice(5, 30))
 
 @pytest.fixture(scope="module")
 def student():
-    return weight_file.load(weight_file.DEFAULT)
+    return weight_file.load(DEFAULT_STUDENT)
 
 
 def boxMask(shape: tuple[int, int, int]) -> BoxMask:

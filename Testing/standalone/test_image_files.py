@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from LiverGTANLib.core import weight_file
 from LiverGTANLib.core.segmenter import BoxMask
+from LiverGTANLib.core.students import DEFAULT_STUDENT
 from LiverGTANLib.core.volume import CtVolume, InputError
 from LiverGTANLib.standalone.dicom.reader import read_dicom
 from LiverGTANLib.standalone.file_segmentation import write_report
@@ -658,7 +659,7 @@ SUFFIXES = (".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
 
 @pytest.fixture(scope="module")
 def student():
-    return weight_file.load(weight_file.DEFAULT)
+    return weight_file.load(DEFAULT_STUDENT)
 
 
 def maskOf(shape: tuple[int, ...]) -> BoxMask:

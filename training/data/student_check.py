@@ -18,6 +18,7 @@ from LiverGTANLib.core import proportion_check, segmenter, weight_file
 from LiverGTANLib.core.engines.numpy_engine import NumpyEngine
 from LiverGTANLib.core.input_checks import Finding
 from LiverGTANLib.core.measurements import dice
+from LiverGTANLib.core.students import DEFAULT_STUDENT
 from LiverGTANLib.core.volume import CtVolume
 from training.data.mask_checks import longest_row
 
@@ -90,7 +91,7 @@ def _facts(overlap: float, length_mm: float) -> str:
 @functools.cache
 def bundled_engine() -> NumpyEngine:
     """The engine of the default student. Raises StudentError when its file cannot be read."""
-    return NumpyEngine(weight_file.load(weight_file.DEFAULT))
+    return NumpyEngine(weight_file.load(DEFAULT_STUDENT))
 
 
 def longest_disagreement_mm(found: np.ndarray, drawn: np.ndarray, spacing_mm: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import fluid, measurements, phantom, proportion_check, segmenter, uncertainty, weight_file
+from . import fluid, measurements, phantom, proportion_check, segmenter, uncertainty
 from .engines.engine import Cancelled, Engine, EngineProvider, IsCancelled, Progress
 from .engines.factory import AUTOMATIC
 from .input_checks import Finding
@@ -16,6 +16,7 @@ from .lru_cache import LruCache
 from .measurements import Attenuation
 from .postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
 from .segmenter import BoxMask
+from .students import DEFAULT_STUDENT
 from .uncertainty import UncertaintyMap, VolumeInterval
 from .volume import CtVolume, memory_errors_explained
 
@@ -135,7 +136,7 @@ class SegmentationJob:
     ct: CtVolume
     image_key: Hashable
     cache: SegmentationCache
-    student: str = weight_file.DEFAULT
+    student: str = DEFAULT_STUDENT
     engine: str = AUTOMATIC
     parameters: MaskParameters = DEFAULT_MASK_PARAMETERS
 

@@ -21,7 +21,6 @@ from .files import atomic_write, brief, open_zip, parse_json, read_bytes, to_jso
 
 FORMAT = "livergtan-student/1"
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
-DEFAULT = "student-100k"
 SETTINGS_DIGEST = "settings_sha256"
 """Field of a card that ties its settings to the weights; cards of earlier exports have none."""
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from slicer.util import NodeModify
 
-from ..core import weight_file
 from ..core.postprocess import MaskParameters, PostprocessSettings
+from ..core.students import DEFAULT_STUDENT
 from ..core.volume import InputError
 from . import points, roi, scene, table
 from .points import SavedPoint
@@ -36,7 +36,7 @@ class ChosenParameters:
 
     volumeNode: Any = None
     segmentationNode: Any = None
-    student: str = weight_file.DEFAULT
+    student: str = DEFAULT_STUDENT
     engine: str = AUTOMATIC
     settings: PostprocessSettings = field(default_factory=PostprocessSettings)
     roiNode: Any = None

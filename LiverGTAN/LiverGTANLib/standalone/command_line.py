@@ -12,6 +12,7 @@ from ..core.engines.engine import Engine
 from ..core.engines.factory import AUTOMATIC, ENGINES, InstalledEngines
 from ..core.postprocess import MaskParameters, PostprocessSettings
 from ..core.segmenter import BoxMask
+from ..core.students import DEFAULT_STUDENT
 from ..core.volume import CtVolume, InputError
 from .cohort import KINDS, PAGE
 from .cohort.case_list import is_case_list
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=OUTPUT_SUFFIXES, help=f"of the masks in an output folder ({MASK_SUFFIX})")
     add(
         "--student",
-        default=weight_file.DEFAULT,
+        default=DEFAULT_STUDENT,
         help=f"{' or '.join(weight_file.available())}, or a file (%(default)s)",
     )
     add("--engine", default=AUTOMATIC, choices=(AUTOMATIC, *ENGINES), help="(%(default)s)")
