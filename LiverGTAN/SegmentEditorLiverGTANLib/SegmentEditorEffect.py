@@ -295,8 +295,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect, VTKObservationMix
         if target.obstacle:
             raise InputError(target.obstacle)
         _request, found = self.preview.result(target, self._chosen())
-        modifier, before = target.modifier(found.mask), target.time
+        image = target.image(found.mask, self.scriptedEffect.parameterSetNode())
         self.scriptedEffect.saveStateForUndo()
+        modifier, before = target.modifier(image), target.time
         mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeSet
         self.scriptedEffect.modifySelectedSegmentByLabelmap(modifier, mode)
         target.requireWritten(before)

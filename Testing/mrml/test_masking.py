@@ -13,6 +13,7 @@ from support.module_fixtures import logic, students
 from support.mrml_cases import (
     SHAPE,
     addSegment,
+    addSegmentEditor,
     ball,
     halfOfTheScan,
     mrmlScene,
@@ -24,14 +25,8 @@ from support.mrml_cases import (
 
 
 @pytest.fixture
-def segmentEditor(mrmlScene, volumeNode, segmentationNode):
-    """The application's Segment Editor node, editing our segmentation, with its default settings."""
-    editor = slicer.vtkMRMLSegmentEditorNode()
-    editor.SetSingletonTag("SegmentEditor")
-    editor = mrmlScene.AddNode(editor)
-    editor.SetAndObserveSegmentationNode(segmentationNode)
-    editor.SetAndObserveSourceVolumeNode(volumeNode)
-    return editor
+def segmentEditor(volumeNode, segmentationNode):
+    return addSegmentEditor(volumeNode, segmentationNode)
 
 
 def test_the_mask_segment_of_the_segment_editor_is_respected(volumeNode, segmentationNode, writer, segmentEditor):
@@ -145,11 +140,7 @@ def test_scripts_are_told_that_masking_left_nothing(logic):
     volumeNode, _ = self_test.addPhantom(spacingMm=(4.0, 4.0, 3.0))
     found = logic.process(volumeNode)
     logic.session.undo()
-    editor = slicer.vtkMRMLSegmentEditorNode()
-    editor.SetSingletonTag("SegmentEditor")
-    editor = slicer.mrmlScene.AddNode(editor)
-    editor.SetAndObserveSegmentationNode(found.segmentation)
-    editor.SetAndObserveSourceVolumeNode(volumeNode)
+    editor = addSegmentEditor(volumeNode, found.segmentation)
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(30000, 30001)
     result = logic.process(volumeNode, found.segmentation)

@@ -19,6 +19,7 @@ from support.mrml_cases import (
     STRAIGHT,
     NoOpLogic,
     addSegment,
+    addSegmentEditor,
     addTransform,
     addVolume,
     ball,
@@ -233,17 +234,20 @@ def test_the_3d_view_stays_on_and_follows(volumeNode, segmentationNode, writer):
 
 
 def test_a_silent_failure_is_noticed_and_taken_back(mrmlScene, volumeNode, segmentationNode, writer):
-    """Of the logic, which writes where the liver shares its label map with other segments."""
+    """Of the logic, which writes where other segments are to be overwritten."""
     fresh, corner = scene.createSegmentation(volumeNode), np.zeros(SHAPE, np.uint8)
     corner[:2, :2] = 1
     for node in (segmentationNode, fresh):
         addSegment(node, volumeNode, "corner", corner)
     segmentId = writer.write(volumeNode, ball(), segmentationNode, "a")
     segmentationNode.GetSegmentation().CollapseBinaryLabelmaps(False)
+    editor = addSegmentEditor(volumeNode, segmentationNode)
+    editor.SetOverwriteMode(editor.OverwriteVisibleSegments)
     with pytest.raises(WriteError, match="nothing was changed"):
         SegmentWriter(mrmlScene, NoOpLogic).write(volumeNode, ball(start=(0, 0, 0)), segmentationNode, "b")
     np.testing.assert_array_equal(voxels(segmentationNode, segmentId, volumeNode), ball().full())
-    with pytest.raises(WriteError):
+    editor.SetAndObserveSegmentationNode(fresh)
+    with pytest.raises(WriteError, match="nothing was changed"):
         SegmentWriter(mrmlScene, NoOpLogic).write(volumeNode, ball(), fresh, "b")
     assert fresh.GetSegmentation().GetNumberOfSegments() == 1
 

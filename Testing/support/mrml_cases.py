@@ -110,6 +110,16 @@ def addSegment(segmentationNode, volumeNode, name, array):
     return segmentId
 
 
+def addSegmentEditor(volumeNode, segmentationNode):
+    """The application's Segment Editor node, editing the segmentation, with its default settings."""
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    editor.SetSingletonTag("SegmentEditor")
+    editor = volumeNode.GetScene().AddNode(editor)
+    editor.SetAndObserveSegmentationNode(segmentationNode)
+    editor.SetAndObserveSourceVolumeNode(volumeNode)
+    return editor
+
+
 def voxels(segmentationNode, segmentId, volumeNode):
     return arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
 

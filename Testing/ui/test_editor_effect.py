@@ -235,6 +235,33 @@ def test_the_overwrite_mode_is_the_editors(active, mode, keeps):
     np.testing.assert_array_equal(active.mask(other), active.truth)
 
 
+@pytest.mark.parametrize("mode", ["EditAllowedEverywhere", "EditAllowedOutsideAllSegments"])
+def test_segments_of_another_grid_that_share_a_label_map_stay_as_they_are(editor, mode):
+    corner, within = np.zeros_like(editor.truth), np.zeros_like(editor.truth)
+    corner[:2, :2, :2] = 1
+    within[tuple(np.argwhere(editor.truth)[1000])] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        within, editor.segmentationNode, editor.segmentId, editor.volumeNode
+    )
+    other, segmentation = editor.add("other", corner), editor.segmentationNode.GetSegmentation()
+    segmentation.CollapseBinaryLabelmaps(False)
+    coarse, _ = self_test.addPhantom("coarse", (6.0, 6.0, 8.0))
+    editor.segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(coarse)
+    assert segmentation.GetNumberOfLayers() == 1
+    editor.activate()
+    editor.node.SetMaskMode(getattr(slicer.vtkMRMLSegmentationNode, mode))
+    editor.apply()
+    assert len(editor.errors) == 1 and "'other'" in editor.errors[0] and "Allow overlap" in editor.errors[0]
+    np.testing.assert_array_equal(editor.mask(), within)
+    editor.node.SetOverwriteMode(editor.node.OverwriteNone)
+    editor.apply()
+    assert len(editor.errors) == 1 and measurements.dice(editor.mask(), editor.truth) > 0.9
+    np.testing.assert_array_equal(editor.mask(other), corner)
+    editor.widget.undo()
+    np.testing.assert_array_equal(editor.mask(), within)
+    np.testing.assert_array_equal(editor.mask(other), corner)
+
+
 def test_what_masking_protects_of_the_segment_itself_stays(active):
     corner = np.zeros_like(active.truth)
     corner[:4, :4, :4] = 1  # outside of the liver and its box

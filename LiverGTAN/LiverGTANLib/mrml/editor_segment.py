@@ -7,7 +7,15 @@ from ..core.segmenter import BoxMask
 from ..core.volume import InputError
 from . import scene
 from .scene import LABELMAP
-from .segment_writer import WriteError, enlarged, isMasking, labelmapTime, onReferenceGrid
+from .segment_writer import (
+    WriteError,
+    enlarged,
+    isMasking,
+    labelmapTime,
+    onReferenceGrid,
+    requireOthersKept,
+    separate,
+)
 
 
 @dataclass(frozen=True)
@@ -62,15 +70,21 @@ class EditorSegment:
         """Whether the segment has no voxels."""
         return scene.segmentVoxels(self.segment) == 0
 
-    def modifier(self, mask: BoxMask):
-        """The mask as an image on the segmentation's grid, large enough for the editor's masking.
+    def image(self, mask: BoxMask, editorNode):
+        """The mask as an image on the segmentation's grid.
 
-        Raises InputError when nothing is selected, and WriteError when the mask has no place in the segmentation.
+        Raises InputError when nothing is selected, and WriteError when the mask has no place in the segmentation, or
+        other segments would not keep theirs.
         """
         if self.obstacle:
             raise InputError(self.obstacle)
         image = onReferenceGrid(mask, self.volumeNode, self.segmentationNode).image
-        # The editor's masking protects only what lies within the image that it is given.
+        requireOthersKept(self.segmentationNode, self.segmentId, editorNode, image)
+        return image
+
+    def modifier(self, image):
+        """An image that `image` gave, large enough for the editor's masking; the segment is made ready for it."""
+        separate(self.segmentationNode.GetSegmentation(), self.segmentId, image)
         labelmap = self.segment.GetRepresentation(LABELMAP)
         return image if labelmap is None else enlarged(image, labelmap)
 

@@ -154,6 +154,7 @@ class SegmentWriter:
             self.kept = None if isAdopted or not self._resampled else onGrid.kept()
             packed = PackedMask.of(labelmapArray(modifier)) if self._resampled else boxMask.packed
             editor = self._editorFor(segmentationNode, volumeNode)
+            requireOthersKept(segmentationNode, scene.liverSegmentId(segmentationNode), editor, modifier)
             _saveStateInSegmentEditor(segmentationNode)
             liverId = scene.liverSegmentId(segmentationNode)
             history.begin(before, liverId, [] if self._replacesFreely else _others(segmentationNode, liverId))
@@ -255,14 +256,14 @@ class SegmentWriter:
         """Set the segment to the modifier, whose voxels `packed` holds; True if the write was verified."""
         segmentation = segmentationNode.GetSegmentation()
         segment = segmentation.GetSegment(segmentId)
-        before = labelmapTime(segment)
         # Setting takes the logic two steps; without this a shown surface would be made after each of them.
         if segmentation.ContainsRepresentation(SURFACE):
             others = self._surfacesOfOthers(segmentation, segmentId)
             self._removedSurfaces = _RemovedSurfaces(segmentationNode, others, {})
             segmentation.RemoveRepresentation(SURFACE)
+        separate(segmentation, segmentId, modifier if self.masking else None)
+        before = labelmapTime(segment)
         if self.masking:
-            # The logic protects by masking only what lies within the image that it is given.
             modifier = enlarged(modifier, segment.GetRepresentation(LABELMAP))
         elif self._replacesFreely and _replace(segmentation, segmentId, modifier, packed):
             return True
@@ -431,13 +432,14 @@ def labelmapTimes(segmentation) -> dict[str, int]:
 
 
 def _replace(segmentation, segmentId: str, modifier, packed: PackedMask) -> bool:
-    """Copy the mask, without its margin, into the label map of a segment that shares it with no other, else False.
+    """Copy the mask, without its margin, into the label map of a segment that shares it with no other; False where
+    there is none to copy, or no label map.
 
     A fifth of the time of the logic, which reads all voxels several times, and does the same where nothing is masked.
     """
     segment = segmentation.GetSegment(segmentId)
     labelmap = segment.GetRepresentation(LABELMAP)
-    if labelmap is None or packed.box is None or _sharesItsLabelmap(segmentation, segmentId):
+    if labelmap is None or packed.box is None:
         return False
     image = vtkOrientedImageData()
     image.CopyDirections(modifier)
@@ -456,9 +458,38 @@ def _replace(segmentation, segmentId: str, modifier, packed: PackedMask) -> bool
     return True
 
 
-def _sharesItsLabelmap(segmentation, segmentId: str) -> bool:
-    holders = [segmentation.GetSegment(s).GetRepresentation(LABELMAP) for s in segmentation.GetSegmentIDs()]
-    return holders.count(segmentation.GetSegment(segmentId).GetRepresentation(LABELMAP)) > 1
+def requireOthersKept(segmentationNode, segmentId: str, editorNode, modifier) -> None:
+    """Raises WriteError where "Modify other segments" would put segments onto the grid of the modifier.
+
+    Slicer takes from others what is written by resampling each of them, also those that it does not touch.
+    """
+    display, segmentation = segmentationNode.GetDisplayNode(), segmentationNode.GetSegmentation()
+    others = [] if editorNode.GetOverwriteMode() == editorNode.OverwriteNone else _others(segmentationNode, segmentId)
+    if editorNode.GetOverwriteMode() == editorNode.OverwriteVisibleSegments:
+        others = [i for i in others if display is not None and display.GetSegmentVisibility(i)]
+    segments = [one for one in map(segmentation.GetSegment, others) if scene.segmentVoxels(one)]
+    changed = [one for one in segments if not _sameLattice(one.GetRepresentation(LABELMAP), modifier)]
+    if changed:
+        names = ", ".join(f"'{one.GetName()}'" for one in changed)
+        raise WriteError(
+            f"Slicer would change all of {names}, drawn on another grid than that of '{segmentationNode.GetName()}': "
+            "choose 'Allow overlap' for 'Modify other segments' in the Segment Editor, and try again."
+        )
+
+
+def separate(segmentation, segmentId: str, modifier=None) -> None:
+    """Give a segment that is to be written a label map of its own, on the grid of the modifier where one is given.
+
+    Slicer resamples a label map onto the grid of what is written into it, with all segments that share it, and puts an
+    empty segment into the first of them; its masking protects a segment on the grid of the modifier alone.
+    """
+    segmentation.SeparateSegmentLabelmap(segmentId)
+    segment = segmentation.GetSegment(segmentId)
+    labelmap = segment.GetRepresentation(LABELMAP)
+    if modifier is None or labelmap is None or labelmap.IsEmpty() or _sameLattice(labelmap, modifier):
+        return
+    labelmap.DeepCopy(_resampled(labelmap, modifier))
+    labelmap.Modified()
 
 
 def _sampledPlanesMatch(segment, modifier) -> bool:
@@ -490,7 +521,10 @@ def _sharedParts(first, second) -> tuple[Box, Box]:
 
 
 def enlarged(image, labelmap):
-    """The image enlarged by zeros to cover the label map too."""
+    """The image enlarged by zeros to cover a label map of its grid too.
+
+    Slicer's masking protects only what lies within the image that is written.
+    """
     whole = boxes.enclosing(_box(image), _box(labelmap))
     if whole == _box(image):
         return image
