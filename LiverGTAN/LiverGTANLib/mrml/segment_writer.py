@@ -272,8 +272,8 @@ class SegmentWriter:
         self._logic.ModifySegmentByLabelmap(
             segmentationNode, segmentId, modifier, self._logic.ModificationModeSet, False, False
         )
-        if labelmapTime(segment) <= before:
-            return False
+        if labelmapTime(segment) <= before:  # the logic leaves an empty segment untouched where it masks all
+            return self.masking and not scene.segmentVoxels(segment)
         return self.masking or _sampledPlanesMatch(segment, modifier)
 
     def _surfacesOfOthers(self, segmentation, segmentId: str) -> dict[str, Any]:
