@@ -17,6 +17,7 @@ from training.fit.loop import fit_together
 from training.fit.validate import validator
 from training.options import Card, Demo, Evaluate, Export, Fit, SynthesisConfig
 from training.release import held_out_table, install, model_card
+from training.release.trained_cases import trained_on
 from training.synthesis import build
 from training.synthesis.phantom import write_case
 
@@ -50,7 +51,8 @@ def fit_all(options: Fit) -> None:
     if options.cases:
         file = run / f"{options.name}.json"
         evaluate_cases(
-            Evaluate(str(file), options.cases, ("numpy", "torch"), run / "evaluation.csv", run / "cases.png")
+            Evaluate(str(file), options.cases, ("numpy", "torch"), run / "evaluation.csv", run / "cases.png"),
+            trained_on,
         )
         model_card.card(Card(file, run / "evaluation.csv"))
     file = run / "fit.toml"  # a finished run was not trained with these options, but exported and evaluated with them
@@ -63,7 +65,7 @@ def evaluate(options: Evaluate) -> None:
     if options.bundled:
         held_out_table.evaluate_bundled(options)
     else:
-        evaluate_cases(options)
+        evaluate_cases(options, trained_on)
 
 
 def demo(options: Demo) -> None:

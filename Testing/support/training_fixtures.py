@@ -43,8 +43,9 @@ def makeBank(path: Path, shape: tuple[int, int, int] = SHAPE, spacing_mm: float 
     return path
 
 
-def makeScans(path: Path) -> Path:
-    """Three small scans of two patients with a bright block as liver; the last has no label."""
+def makeScans(path: Path, content: str = "one") -> Path:
+    """Three small scans of two patients with a bright block as liver; the last has no label. content: hash of the
+    first."""
 
     def scans() -> Iterator[ScanToStore]:
         for number, (name, patient) in enumerate((("one", "a"), ("two", "b"), ("three", "b"))):
@@ -52,7 +53,8 @@ def makeScans(path: Path) -> Path:
             label[4:12, 4:12, 6:18] = 255
             noise = np.random.default_rng(number).normal(0, 5, SHAPE)
             hu = np.where(label > 0, 100, -60) + noise
-            yield ScanToStore(name, patient, 1.0, name, hu, None if name == "three" else label)
+            held = content if name == "one" else name
+            yield ScanToStore(name, patient, 1.0, held, hu, None if name == "three" else label)
 
     about = {"spacing_mm": SPACING_MM, "hu_window": [-160.0, 240.0], "git": "test", "config": {}}
     scan_bank.write(path, scans(), about)

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_ml", "reference_ml", "volume_error")
 SUMMARIZED = ("dice", "nsd2", "nsd3", "hd95", "assd", "volume_error")
 NOT_WRITTEN = "These figures were written to no file; --output FILE.csv does so."
+TRAINED_ON = "trained_on"
+"""Column of the written table: why a case counts as trained on, empty where nothing is known of that."""
 LARGER_IS_BETTER = ("dice", "nsd2", "nsd3")
 
 
@@ -54,8 +56,12 @@ class EvaluationRow:
         return head | {name: f"{value:.4f}" for name, value in figures.items()}
 
 
-def evaluate_cases(options: Evaluate) -> None:
-    """Prints the figures of every case and their summary; writes them, and a picture, if asked for."""
+def evaluate_cases(options: Evaluate, trained_on: Callable[[str, list[Case]], dict[str, str]]) -> None:
+    """Prints the figures of every case and their summary; writes them, and a picture, if asked for.
+
+    trained_on(model, cases) -> a sentence for each case, by name, that the model was trained on. They are evaluated
+    all the same, but nobody is to take them for unseen ones.
+    """
     if options.output:
         require_suffix(options.output, ".csv")
     if not (options.model and options.cases):
@@ -66,6 +72,9 @@ def evaluate_cases(options: Evaluate) -> None:
     for case in cases:
         for reason in against_reference(case):
             logger.warning("%s: %s", case.name, reason)
+    trained = trained_on(options.model, cases)
+    for name, reason in trained.items():
+        logger.warning("%s: %s", name, reason)
     rows, masks = [], {}
     for row, mask in evaluate(options.model, cases, options.engines):
         print("  ".join(f"{name} {value}" for name, value in row.values().items()), flush=True)
@@ -73,10 +82,12 @@ def evaluate_cases(options: Evaluate) -> None:
         masks[row.case] = mask
     lines = summary(rows)
     print(f"\n{markdown_table(list(lines[0]), [list(line.values()) for line in lines], text_columns=2)}\n")
+    if trained:
+        print(f"Not of unseen cases, in the means too: {', '.join(trained)}\n")
     written = []
     if options.output:
         written = [options.output, options.output.with_suffix(".summary.csv")]
-        write_csv([row.values() for row in rows], written[0])
+        write_csv([row.values() | {TRAINED_ON: trained.get(row.case, "")} for row in rows], written[0])
         write_csv(lines, written[1])
     if options.picture:
         picture.outlines(cases, masks, options.picture)
@@ -95,15 +106,21 @@ def against_reference(case: Case) -> list[str]:
 
 def model(source: str) -> weight_file.Student:
     """A student by name or by file; or a checkpoint (.pt, or .pt:ROLE) or network file, folded in memory."""
-    file, found, role = source.partition(".pt")
-    if not (found or source.endswith(network_file.SUFFIX)):
+    path = checkpoint_file(source)
+    if path is None:
         require_student(source)
         return weight_file.load(source)
-    path = Path(file + found)
+    _, found, role = source.partition(".pt")
     net = checkpoint.network(path, role.removeprefix(":") or None)
     student = in_memory(net, path.parent.name + role if found else path.stem, checkpoint.spacing_mm(path), HU_WINDOW)
     digest = network_file.digest(net.state_dict())  # that of a file would be another, but there is none
     return dataclasses.replace(student, card=student.card | {"sha256": digest})
+
+
+def checkpoint_file(source: str) -> Path | None:
+    """The checkpoint or network file among what `model` takes, without a role; None for anything else."""
+    file, found, _ = source.partition(".pt")
+    return Path(file + found) if found or source.endswith(network_file.SUFFIX) else None
 
 
 def require_student(source: str) -> None:

@@ -22,9 +22,15 @@ def runs(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from runs(before)
 
 
+def entries(training: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """What the runs say of each scan and tissue map that they were trained on, see `runs`; some come several times."""
+    for part in runs(training):
+        yield from part.get("data", [])
+
+
 def sources(card: dict[str, Any]) -> set[str]:
     """The names of all scans and tissue maps that the runs on a card, as its file holds it, were trained on."""
-    return {source["name"] for part in runs(whole(card).get("training", {})) for source in part.get("data", [])}
+    return {entry["name"] for entry in entries(whole(card).get("training", {}))}
 
 
 def refuse_if_trained_on(cases: Iterable[str], card: dict[str, Any]) -> None:

@@ -101,16 +101,32 @@ def contents(bank: Path) -> dict[str, str]:
 
 
 def sources(of: list[Path]) -> list[dict[str, str]]:
-    """Every tissue map and CT that the banks drew on, with license and origin, which may be `NOT_STATED`."""
+    """Every tissue map and CT that the banks drew on, with license and origin, which may be `NOT_STATED`, and the
+    beginning of the hash of a CT's HU where it is recorded (`contents_of` an entry)."""
     found: dict[str, list[dict[str, str]]] = {}
     for bank in of:
+        hashes = contents(bank)
         for name, facts in origins(bank).items():
-            found.setdefault(name, []).append(facts)
+            content = {"content": hashes[name][:CONTENT_DIGITS]} if name in hashes else {}
+            found.setdefault(name, []).append(facts | content)
     return [
         {"name": name}
-        | {key: "; ".join(dict.fromkeys(one[key] for one in facts)) for key in ("origin", "license", "label")}
+        | {
+            key: "; ".join(dict.fromkeys(one[key] for one in facts if key in one))
+            for key in ("origin", "license", "label", "content")
+            if any(key in one for one in facts)
+        }
         for name, facts in sorted(found.items())
     ]
+
+
+def contents_of(entry: dict[str, str]) -> list[str]:
+    """Beginnings of the hashes of the HU of an entry of `sources`: its own, or else that of the CT of this name and
+    origin in `provenance.toml`; none where they are not known."""
+    if "content" in entry:
+        return entry["content"].split("; ")
+    same = known().get(entry["name"], {})
+    return [same["content"]] if "content" in same and same["origin"] == entry.get("origin") else []
 
 
 def origins(bank: Path) -> dict[str, dict[str, str]]:

@@ -14,6 +14,7 @@ from LiverGTANLib.standalone.image_files import stem_of
 from training.data import held_out
 from training.errors import UserError, reason
 from training.evaluation.card_parts import whole
+from training.evaluation.evaluate import TRAINED_ON
 from training.evaluation.training_history import refuse_if_trained_on
 from training.fit import checkpoint, network_file, run_log
 from training.fit import start as start_network
@@ -84,7 +85,7 @@ def training(file: Path, name: str) -> dict[str, Any]:
             "watched": watched(file, settings),
         }
         | chosen(content, file)
-        | ({"start": start_part(start)} if start else {})
+        | ({"start": recorded(start)} if start else {})
     )
 
 
@@ -102,8 +103,8 @@ def chosen(content: dict[str, Any], file: Path) -> dict[str, Any]:
     return {"checkpoint": file.name, "chosen_by": {"validation_dice": content[BEST]["dice"], "of_steps": steps}}
 
 
-def start_part(file: Path) -> dict[str, Any]:
-    """The training of what a run began from: on the card of a student file, recorded in a kept network, or a run's."""
+def recorded(file: Path) -> dict[str, Any]:
+    """The training of a network: on the card of a student file, recorded in a kept network, or of a run."""
     if file.suffix in checkpoint.STUDENT_SUFFIXES:
         return whole(start_network.student(file).card)["training"]
     if file.suffix == network_file.SUFFIX:
@@ -161,7 +162,7 @@ def metrics(table: Path, student: str, report: Callable[[str], None] = print) ->
 
 def figures(row: dict[str, str]) -> dict[str, Any]:
     """A row with who made the reference; without what belongs to the machine or the card."""
-    known = {name: number(value) for name, value in row.items() if name not in ("model", "seconds")}
+    known = {name: number(value) for name, value in row.items() if name not in ("model", "seconds", TRAINED_ON)}
     return known | {"reference": held_out.reference_maker(row["case"])}
 
 
