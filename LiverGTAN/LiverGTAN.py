@@ -281,7 +281,9 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         one, None to leave it (at first "normal", the patient's left). weightKg: of the body; None: as set before, else
         as the DICOM header says. The liver segment and all others stay as they are.
         Returns a ResectionPlan with partsNode, cutNode, tableNode and volumes (remnantMl, resectedMl, percent,
-        mlPerKg). Raises InputError when there is no liver, or the plane or the weight is none.
+        mlPerKg; of the parts as they are). A liver has one plan: another call changes it. After cutNode was moved, or
+        the liver changed, parts and table are those of before, and volumes raises InputError, until update() is called.
+        Raises InputError when there is no liver, or the plane or the weight is none.
         """
         from LiverGTANLib.mrml import resection_plan
 

@@ -331,9 +331,53 @@ def test_from_a_script(liverNode, volumeNode, mrmlScene):
     assert made.cutNode != plane and made.volumes.mlPerKg == pytest.approx(made.volumes.remnantMl / 50)
     requireSplit(made, volumeNode)
     assert places(volumeNode)[part(made, "remnant", volumeNode)][:, 2].max() <= plane.GetOriginWorld()[2] + 1e-3
+    before = made.volumes
     again = resection_plan.split(liverNode, remnantSide="normal")
     assert again.cutNode == made.cutNode and again.partsNode == made.partsNode
-    assert again.volumes.resectedMl == pytest.approx(made.volumes.remnantMl) and again.volumes.weightKg == 50
+    assert again.volumes.resectedMl == pytest.approx(before.remnantMl) and again.volumes.weightKg == 50
+    assert made.volumes == again.volumes  # a liver has one plan
+
+
+def test_a_script_gets_no_volumes_of_another_cut_or_liver_and_updates_them(liverNode, volumeNode, writer):
+    plan = resection_plan.split(liverNode)
+    before = plan.volumes
+    plan.cutNode.SetOriginWorld(*(plan.cut().origin + [4, 0, 0]))
+    with pytest.raises(InputError, match=r"another place of the cut\. Update them first.*update\(\)"):
+        plan.volumes  # noqa: B018
+    assert "another place" in plan.tableNode.GetCellText(1, 4)
+    moved = plan.update()
+    assert moved.remnantMl > before.remnantMl and plan.volumes == moved and plan.outdated() == ""
+    assert float(plan.tableNode.GetCellText(1, 1)) == pytest.approx(moved.remnantMl, abs=0.06)
+    requireSplit(plan, volumeNode)
+    writer.write(volumeNode, ball((3, 6, 8)), liverNode, "student")
+    with pytest.raises(InputError, match="older liver"):
+        plan.volumes  # noqa: B018
+    assert plan.update().liverMl != pytest.approx(before.liverMl)
+    requireSplit(plan, volumeNode)
+
+
+def test_an_update_keeps_parts_that_are_current_and_makes_missing_ones(plan, volumeNode, mrmlScene):
+    segmentId = liver_grid.partId(plan.partsNode, "remnant")
+    voxel = np.zeros(SHAPE, np.uint8)
+    voxel[tuple(np.argwhere(part(plan, "remnant", volumeNode))[0])] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(voxel, plan.partsNode, segmentId, volumeNode)
+    assert plan.isEdited()
+    edited = plan.volumes
+    assert plan.update() == edited and plan.isEdited()
+    plan.partsNode.GetSegmentation().RemoveSegment("resected")
+    with pytest.raises(InputError, match="A part was deleted"):
+        plan.volumes  # noqa: B018
+    assert plan.update() == plan.volumes != edited
+    mrmlScene.RemoveNode(plan.partsNode)
+    with pytest.raises(InputError, match="There is no plan"):
+        plan.volumes  # noqa: B018
+    plan.update()
+    requireSplit(plan, volumeNode)
+    mrmlScene.RemoveNode(plan.cutNode)
+    with pytest.raises(InputError, match="cut plane was removed"):
+        plan.volumes  # noqa: B018
+    with pytest.raises(InputError, match="place it again"):
+        plan.update()
 
 
 def test_lines_of_the_literature_stand_in_the_table_with_their_sources(plan):
@@ -549,9 +593,8 @@ def test_a_curve_in_a_slice_cuts_straight_through_all_slices(mrmlScene, writer, 
     isLeft = seen[:, 0] < border  # of the curve, which runs to the front, as seen from the head
     np.testing.assert_array_equal(part(plan, "remnant", volume)[isLiver][clear], isLeft[clear])
     assert plan.outdated() == "" and 0.2 < isLeft.mean() < 0.8
-    assert resection_plan.split(node, remnantSide="opposite").volumes.remnantMl == pytest.approx(
-        plan.volumes.resectedMl
-    )
+    resectedMl = plan.volumes.resectedMl
+    assert resection_plan.split(node, remnantSide="opposite").volumes.remnantMl == pytest.approx(resectedMl)
 
 
 @pytest.mark.parametrize("moved", ["together", "curve"])

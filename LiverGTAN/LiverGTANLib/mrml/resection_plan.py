@@ -56,6 +56,9 @@ MOVED = "The parts were moved away from the liver; their volumes are not known."
 NO_PARTS = "The parts were deleted."
 NO_CUT = "The cut plane was removed; the parts stay as they were."
 NO_PLACE = "The cut has no place; press Place plane."
+NO_PLACE_OR_REMOVED = "The cut has no place, or was removed; place it again."
+NO_PLAN = "There is no plan; place a cut plane first."
+UPDATE_FIRST = "Update them first, in the section Planning or by the plan's update()."
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,31 +130,27 @@ def split(liverNode, planeNode=None, remnantSide: str | None = None, weightKg: f
 def current(liverNode) -> "ResectionPlan":
     """The plan of a liver, measured; its parts are those of liver and cut as they are. Raises InputError if not."""
     plan = ResectionPlan(liverNode)
-    if plan.partsNode is None:
-        raise InputError("There is no plan; place a cut plane first.")
-    plan.measure()
-    if not liver_parts.areThere(plan.partsNode):
-        raise InputError(DELETED)
-    if reason := plan.outdated():
-        raise InputError(f"{reason} Update them first.")
+    plan.requireCurrent()
     return plan
 
 
 def export(liverNode, path, overwrite: bool = False) -> None:
     """See `LiverGTANLogic.exportPlan`."""
-    plan = current(liverNode)
+    plan = ResectionPlan(liverNode)
+    volumes = plan.requireCurrent()
     require_new(path, overwrite)
-    cells = [["" if cell is None else cell for cell in row] for row in plan.volumes.roundedRows(plan.remark())]
+    cells = [["" if cell is None else cell for cell in row] for row in volumes.roundedRows(plan.remark())]
     table.writeCsv(path, [list(remnant.COLUMNS), *cells])
 
 
 class ResectionPlan:
     """liverNode: the segmentation that holds the liver segment. surfacesLater: surfaces of the parts are left to the
-    caller, see `liver_parts.PartSurfaces`. volumes: those measured last, None before."""
+    caller, see `liver_parts.PartSurfaces`.
+
+    Parts and table stay as they were made when cut or liver change, until `update`, or until the panel follows."""
 
     def __init__(self, liverNode, surfacesLater: bool = False):
         self.liverNode, self._surfacesLater = liverNode, surfacesLater
-        self.volumes: RemnantVolumes | None = None
         self._gridKey: Any = None
         self._grid: LiverGrid | None = None
         self._image: Any = None
@@ -182,6 +181,43 @@ class ResectionPlan:
     def nodes(self) -> list:
         """Cut, parts and table, as far as they are there."""
         return [node for node in (self.cutNode, self.partsNode, self.tableNode) if node is not None]
+
+    @property
+    def volumes(self) -> RemnantVolumes:
+        """See `requireCurrent`."""
+        return self.requireCurrent()
+
+    def requireCurrent(self) -> RemnantVolumes:
+        """Volumes of the parts as they are, measured now, also where they were edited by hand.
+
+        Raises InputError when they are not those of liver and cut as they are now (`outdated`); the table says so then.
+        """
+        if self.partsNode is None:
+            raise InputError(NO_PLAN)
+        volumes = self.measure()
+        if not liver_parts.areThere(self.partsNode):
+            raise InputError(DELETED)
+        reason = self.outdated()
+        if reason or volumes is None:
+            raise InputError(f"{reason} {UPDATE_FIRST}".strip())
+        return volumes
+
+    def update(self) -> RemnantVolumes:
+        """Make parts and table those of liver and cut as they are now, after the cut was moved or the liver changed.
+
+        Parts that are current stay, also edited ones. Of others, what was edited in them is lost; `state`, called
+        before, keeps it for `restore`. Returns the volumes; `notice` may have something to say of the sides. Raises
+        InputError without a liver, and when the cut has no place or was removed.
+        """
+        if self.partsNode is None:
+            cut = readCut(self.cutNode)
+            if cut is None:
+                raise InputError(NO_PLACE_OR_REMOVED)
+            self.restore(PlanState(cut))
+        elif self.outdated() or not liver_parts.areThere(self.partsNode):
+            self.split()
+            self.finish()
+        return self.requireCurrent()
 
     def cut(self) -> Cut | None:
         """Where the cut is; None without a plan, and while the cut has no place or does not part the liver in two."""
@@ -470,7 +506,7 @@ class ResectionPlan:
     def _requireCut(self) -> Cut:
         cut, reason = self.cutAndReason()
         if cut is None:
-            raise InputError(reason or "The cut has no place, or was removed; place it again.")
+            raise InputError(reason or NO_PLACE_OR_REMOVED)
         return cut
 
     def _volumes(self, exact: bool) -> RemnantVolumes:
@@ -480,7 +516,6 @@ class ResectionPlan:
         return RemnantVolumes(grid.ml - resectedMl, resectedMl, self.weightKg())
 
     def _tabulate(self, volumes: RemnantVolumes | None, remark: str = "") -> RemnantVolumes | None:
-        self.volumes = volumes
         if self.tableNode is not None:
             remnant.tabulate(self.tableNode, volumes, remark)
         return volumes
