@@ -366,13 +366,13 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         onChanged=None,
     ):
         """Segment unasked, as a preview: CTs that are loaded (loaded), a volume whenever its voxels change, and image
-        files that come into a folder.
+        files that come into a folder; at least one of them.
 
         student, engine, settings: see `process`. onChanged: called without arguments when there is something new.
-        Returns a follower with `state` (a sentence), `hasPreview`, `latency` in seconds, `accept()`, which makes the
-        preview a segment in a new segmentation and returns a result as `process` does, `discard()` and `stop()`. It
-        works while the event loop runs, until `stop` or until the scene is closed. Raises InputError when volume or
-        folder is none.
+        Returns a follower with `state` (a sentence, empty once nothing is followed any more), `hasPreview`, `latency`
+        in seconds, `accept()`, which makes the preview a segment in a new segmentation and returns a result as
+        `process` does, `discard()` and `stop()`. It works while the event loop runs, until `stop` or until the scene is
+        closed. Raises InputError when volume or folder is none, and when nothing is to be followed.
 
         Example::
 
@@ -382,8 +382,11 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
             if follower.hasPreview:
                 result = follower.accept()
         """
+        from LiverGTANLib.core.volume import InputError
         from LiverGTANLib.ui.follower import Follower
 
+        if not loaded and volume is None and not folder:
+            raise InputError("There is nothing to follow: give loaded=True, a volume or a folder.")
         if volume is not None:
             self._require("CT", volume, "vtkMRMLScalarVolumeNode")
         follower = Follower(self.session, lambda: self._chosen(student, engine, settings), onChanged or (lambda: None))

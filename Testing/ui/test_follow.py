@@ -38,7 +38,8 @@ def load(path, name="CT"):
 @pytest.fixture
 def follower(logic, slicerHost):
     """What a script gets, following nothing yet."""
-    follower = logic.follow()
+    follower = logic.follow(loaded=True)
+    follower.followLoaded(False)
     follower.host = slicerHost
     yield follower
     follower.stop()
@@ -131,6 +132,12 @@ def test_a_script_that_asks_for_something_wrong_leaves_nothing_on(logic, tmp_pat
     with pytest.raises(ValueError, match="'labels'"):
         logic.follow(loaded=True, folder=tmp_path, volume=node)
     assert not workers()
+
+
+@pytest.mark.parametrize("nothing", [{}, {"folder": ""}, {"loaded": False, "volume": None, "folder": None}])
+def test_a_script_that_names_nothing_to_follow_is_told(logic, nothing):
+    with pytest.raises(ValueError, match="nothing to follow: give loaded=True, a volume or a folder"):
+        logic.follow(**nothing)
 
 
 def test_nothing_is_followed_before_it_is_asked_for(follower, ctFile):
