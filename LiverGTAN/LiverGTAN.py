@@ -425,7 +425,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         """Put a result into its row of the table, which is made at its first use."""
         from LiverGTANLib.mrml import parameters, table
 
-        table.put(parameters.findOrCreateTable(self.getParameterNode()), result.segmentation, result.row())
+        tableNode = parameters.findOrCreateTable(self.getParameterNode())
+        table.put(tableNode, result.segmentation, result.row(), result.content)
 
     def table(self):
         """The table node with one row per segmentation, None before the first result.

@@ -7,10 +7,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from LiverGTANLib.core.measurements import TITLES
-from LiverGTANLib.mrml import row_check, scene, self_test, table
+from LiverGTANLib.mrml import row_check, scene, segment_volume, self_test, table
 from support.interactive_cases import addRoi, letTimersFire, liver, segmented, settle
 from support.module_fixtures import students
-from support.mrml_cases import addTransform
+from support.mrml_cases import addTransform, addWarp
 from support.panel_cases import mask, panel, phantom
 
 pytestmark = pytest.mark.slow
@@ -88,6 +88,33 @@ def test_an_edit_that_is_taken_back_brings_the_row_back(panel, segmented):
     slicer.util.updateSegmentBinaryLabelmapFromArray(before, panel.output, segmentId, segmented)
     settle(panel)
     assert inNode(tableNode) == row
+
+
+@pytest.mark.parametrize("moved", ["CT", "liver"])
+def test_a_row_that_redo_brings_back_says_that_the_liver_was_moved(panel, segmented, moved):
+    tableNode, segmentationNode = panel.ui.tableSelector.currentNode(), panel.output
+    warp = addWarp(slicer.mrmlScene)
+    (segmented if moved == "CT" else segmentationNode).SetAndObserveTransformNodeID(warp.GetID())
+    settle(panel)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert inNode(tableNode) == []
+    panel.click(panel.ui.redoButton)
+    settle(panel)
+    ml = segment_volume.segmentMl(segmentationNode, scene.liverSegmentId(segmentationNode))
+    requireMeasuredAgain(inNode(tableNode)[0], ml)
+
+
+def test_a_row_that_undo_brings_back_says_that_the_liver_was_moved(panel, segmented):
+    first = panel.widget.logic.session.current.volumeMl
+    panel.ui.thresholdSlider.value = 0.4
+    settle(panel)
+    moved = addTransform(slicer.mrmlScene, np.diag([1.0, 1, 1, 1]) + 20 * np.eye(4, k=3))
+    panel.output.SetAndObserveTransformNodeID(moved.GetID())
+    settle(panel)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    requireMeasuredAgain(inNode(panel.ui.tableSelector.currentNode())[0], first)
 
 
 def test_an_edit_without_the_module_is_found_after_a_reload(panel, segmented, tmp_path):

@@ -22,7 +22,7 @@ from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_expla
 from ..core.worker import Work
 from . import parameters, scene, segment_writer, surface, table, warp
 from .parameters import ChosenParameters, SetState
-from .segment_volume import areSame, regionOf, segmentMl
+from .segment_volume import Content, areSame, regionOf, segmentMl
 from .segment_writer import SegmentWriter, takeBack
 from .surface import MaskSurface
 from .undo_history import NOTHING_TO_REDO, NOTHING_TO_UNDO, UndoHistory
@@ -117,9 +117,10 @@ class SegmentationResult:
     segmentId: the liver in `segmentation`. tableNode: holds its measurements. volumeMl: of the segment as it is.
     masked: whether the Segment Editor's masking applied to what was found, so that only the volume is known of it.
     place: `scene.relativeKey` of CT and segment. region: where the CT's ROI lay in it, see `segment_volume.regionOf`.
-    seconds: time by stage, "total" from the request to the segment. rowBefore: what the table said of `segmentation`.
-    stateBefore: what was set for the mask that was there before, None when that is not known. aboutImage: what
-    `input_checks` found in the CT. kept: see `SegmentWriter.kept`.
+    content: what was measured. seconds: time by stage, "total" from the request to the segment. rowBefore,
+    contentBefore: what the table said of `segmentation`, and of what. stateBefore: what was set for the mask that was
+    there before, None when that is not known. aboutImage: what `input_checks` found in the CT. kept: see
+    `SegmentWriter.kept`.
     """
 
     request: SegmentationRequest
@@ -131,8 +132,10 @@ class SegmentationResult:
     masked: bool
     place: tuple
     region: list[float]
+    content: Content | None
     seconds: dict[str, float]
     rowBefore: dict[str, str] | None
+    contentBefore: Content | None
     stateBefore: SetState | None = None
     aboutImage: tuple[str, ...] = ()
     kept: float | None = None
@@ -220,6 +223,10 @@ class SegmentationResult:
     def student(self) -> str:
         """Name of the student."""
         return self.found.student
+
+    def restoreRow(self) -> None:
+        """Let the table say what it said before."""
+        table.restore(self.tableNode, self.segmentation, self.rowBefore, self.contentBefore)
 
     def row(self) -> MeasurementRow:
         """For the table."""
@@ -412,15 +419,17 @@ class Session:
                 writer.masking,
                 scene.relativeKey(chosen.volumeNode, segmentationNode),
                 regionOf(chosen.volumeNode),
+                Content.of(segmentationNode),
                 {**found.seconds, "write": end - start, "total": end - request.started},
                 table.read(tableNode, segmentationNode),
+                table.content(tableNode, segmentationNode),
                 stateBefore,
                 tuple(finding.reason for finding in self._findingsInImage(chosen.volumeNode)),
                 writer.kept,
             )
             writer.lastHistory.note = result
-            rollback.callback(takeBack, table.restore, tableNode, segmentationNode, result.rowBefore)
-            table.put(tableNode, segmentationNode, result.row())
+            rollback.callback(takeBack, result.restoreRow)
+            table.put(tableNode, segmentationNode, result.row(), result.content)
             writer.keep()
             rollback.pop_all()
         scene.useSegmentation(chosen.volumeNode, segmentationNode)
@@ -438,7 +447,7 @@ class Session:
         if result is None or result.request.job.analysis_key != request.job.analysis_key or not result.found.warnings:
             return
         if _holdsRows(result.tableNode) and table.read(result.tableNode, result.segmentation) is not None:
-            table.put(result.tableNode, result.segmentation, result.row())
+            table.put(result.tableNode, result.segmentation, result.row(), result.content)
 
     # Undo
 
@@ -479,7 +488,7 @@ class Session:
         with ExitStack() as rollback:
             rollback.callback(takeBack, history.redo)
             if undone.tableNode.GetScene() is not None:
-                table.restore(undone.tableNode, undone.segmentation, undone.rowBefore)
+                undone.restoreRow()
             rollback.pop_all()
         result = history.note
         return HistoryMove(result, result.request.state if result else undone.stateBefore, left)
@@ -493,7 +502,7 @@ class Session:
         with ExitStack() as rollback:
             rollback.callback(takeBack, history.undo)
             if redone.tableNode.GetScene() is not None:
-                table.put(redone.tableNode, redone.segmentation, redone.row())
+                table.put(redone.tableNode, redone.segmentation, redone.row(), redone.content)
             rollback.pop_all()
         return HistoryMove(history.note, redone.request.state, left)
 

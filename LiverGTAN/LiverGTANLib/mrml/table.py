@@ -60,10 +60,13 @@ def isOurs(tableNode) -> bool:
     return bool(tableNode.GetAttribute(_MARK)) or tableNode.GetNumberOfColumns() == 0
 
 
-def put(tableNode, segmentationNode, row: MeasurementRow) -> None:
-    """Set the row of a segmentation, a new one at its first time. After an error the table is as it was before."""
-    restore(tableNode, segmentationNode, {title: _text(field, getattr(row, field)) for field, title in TITLES.items()})
-    setContent(tableNode, segmentationNode, Content.of(segmentationNode))
+def put(tableNode, segmentationNode, row: MeasurementRow, measured: Content | None = None) -> None:
+    """Set the row of a segmentation, a new one at its first time. After an error the table is as it was before.
+
+    measured: what the figures were measured on; None: on what is there now.
+    """
+    texts = {title: _text(field, getattr(row, field)) for field, title in TITLES.items()}
+    restore(tableNode, segmentationNode, texts, measured or Content.of(segmentationNode))
 
 
 def followName(tableNode, index: int, name: str) -> None:
@@ -107,8 +110,8 @@ def read(tableNode, segmentationNode) -> dict[str, str] | None:
     return None if index is None else textsOf(tableNode, index)
 
 
-def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
-    """Set the row of a segmentation to what `read` gave; None removes it. What it was measured on is not known then."""
+def restore(tableNode, segmentationNode, texts: dict[str, str] | None, measured: Content | None = None) -> None:
+    """Set the row of a segmentation to what `read` and `content` gave; None for the texts removes it."""
     _requireOurs(tableNode)
     setContent(tableNode, segmentationNode, None)
     with _unchangedByErrors(tableNode), NodeModify(tableNode):
@@ -121,6 +124,8 @@ def restore(tableNode, segmentationNode, texts: dict[str, str] | None) -> None:
             tableNode.SetAttribute(_NAMED + _rowId(tableNode, index), texts.get(TITLES["name"]))
         elif index is not None:
             tableNode.RemoveRow(index)
+    if texts is not None:
+        setContent(tableNode, segmentationNode, measured)
 
 
 def segmentations(tableNode) -> list[tuple[int, Any]]:

@@ -50,6 +50,8 @@ class MeasureSection(VTKObservationMixin):
         """From now on follow the livers that have a row by now."""
         followed = {(node, scene.liverVolume(node)) for node in row_check.segmentations(slicer.mrmlScene)}
         if followed != self._followed:
+            self._changed |= {node for node, _ in followed - self._followed}  # Redo brings rows of moved livers back
+            self._turn.start()
             self._followed = followed
             self.removeObservers(self._onLiverChanged)
             self.removeObservers(self._onCtChanged)
