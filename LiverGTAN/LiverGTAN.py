@@ -232,7 +232,8 @@ class LiverGTANLogic(ScriptedLoadableModuleLogic):
         settings: LiverGTANLib.core.postprocess.PostprocessSettings (threshold and the like).
         Returns a result with segmentation, segmentId, volumeMl, interval, attenuation, share, seconds (by stage),
         engine, student, remarks (on this mask), masked (whether the Segment Editor's masking applied to it) and
-        warnings (on the CT and the body in it, as the panel shows them).
+        warnings (on the CT, the body in it and all that looks like liver in it, whatever settings, region and points
+        make of that; as the panel shows them).
 
         Example::
 

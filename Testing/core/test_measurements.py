@@ -125,6 +125,16 @@ def test_a_second_place_that_looks_like_liver_is_told(radius, told):
     assert ["two bodies" in finding.reason for finding in found] == [True] * told
 
 
+def test_what_is_said_of_a_second_place_holds_for_a_mask_that_has_it():
+    """It is said of the scan, once, whatever the settings are."""
+    shape = (64, 64, 96)
+    analysis = analysis_of(np.maximum(ball(shape, (32, 32, 30), 21), ball(shape, (32, 32, 78), 15)))
+    alone, both = (segmented(analysis, with_settings(largest_component=one)) for one in (True, False))
+    assert np.count_nonzero(both.voxels) > 1.3 * np.count_nonzero(alone.voxels)
+    (finding,) = segmenter.check(analysis)
+    assert "which masks leave out by default" in finding.reason and "are left out" not in finding.reason
+
+
 @pytest.mark.parametrize("noise_hu, told", [(60, True), (0, False)])
 def test_a_scan_so_noisy_that_liver_is_missed_is_told(sampleCt, noise_hu, told):
     hu = sampleCt.hu + np.random.default_rng(0).normal(0, noise_hu, sampleCt.shape)

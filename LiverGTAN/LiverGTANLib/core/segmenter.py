@@ -188,9 +188,10 @@ def _require_finite(logits: np.ndarray, engine: Engine) -> None:
 
 
 def check(analysis: Analysis) -> list[Finding]:
-    """What the network's answer itself speaks against: no liver in view, too little to outline, or an unusual size.
+    """What the network's answer itself speaks against: no liver in view, too little to outline, an unusual size, or
+    another part besides.
 
-    Found once for each analysis.
+    Found once for each analysis, so what is said holds whatever settings, region and clicks make of it.
     """
     return analysis.cache.findings.get_or_make("liver", lambda: _check(analysis))
 
@@ -284,8 +285,9 @@ def _check_size(analysis: Analysis) -> list[Finding]:
     second_ml = second_component_cells(analysis) * analysis.spacing_mm**3 / 1000
     if second_ml > LARGEST_SECOND_ML:
         reason += (
-            f" Apart from the mask, {second_ml:.0f} mL more look like liver to the network and are left out: look "
-            "whether the scan shows two bodies, or mark them with a point if they belong to the liver."
+            f" Apart from the largest part that looks like liver to the network, another of {second_ml:.0f} mL does, "
+            "which masks leave out by default: look whether the scan shows two bodies, or mark it with points if it "
+            "belongs to the liver."
         )
     return [Finding(False, reason.strip())] if reason else []
 

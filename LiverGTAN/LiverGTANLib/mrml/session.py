@@ -147,7 +147,8 @@ class SegmentationResult:
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know of the CT and of the body in it; that is known when it was checked."""
+        """What the user should know of the CT, of all that looks like liver in it, and of the body; of that when it was
+        checked."""
         return [*self.aboutImage, *self.found.warnings]
 
     @property
