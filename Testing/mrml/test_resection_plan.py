@@ -633,6 +633,7 @@ def test_curves_that_cannot_cut_are_refused(liverNode, volumeNode, mrmlScene):
     straight = addCurve(mrmlScene, middle + np.array([(-20, 0, 0), (0, 0, 0), (20, 0, 0)], float))
     loop = addCurve(mrmlScene, middle + np.array([(-9, 0, 0), (20, 0, 0), (20, 15, 0), (0, 15, 0), (0, -30, 0)], float))
     loop.SetCurveTypeToLinear()
+    doubled, doubledEnd = (addCurve(mrmlScene, np.insert(arc, end, arc[end], axis=0)) for end in (0, 2))
     short = addCurve(mrmlScene, arc[:1])
     onSurface = addCurve(mrmlScene, arc)
     onSurface.SetCurveTypeToShortestDistanceOnSurface()
@@ -641,6 +642,8 @@ def test_curves_that_cannot_cut_are_refused(liverNode, volumeNode, mrmlScene):
         (closed, "is a closed curve"),
         (straight, "is straight"),
         (loop, "crosses itself"),
+        (doubled, "Points 1 and 2 of the curve lie in the same place"),
+        (doubledEnd, "Points 3 and 4 of the curve lie in the same place"),
         (short, "has no place yet"),
         (onSurface, "runs on the surface of a model"),
         (line, "neither a markups plane nor a markups curve"),

@@ -17,6 +17,7 @@ from .cut_plane import COLOR, SIDE, CutPlane
 CLASS = "vtkMRMLMarkupsCurveNode"
 CLOSED_CLASS = "vtkMRMLMarkupsClosedCurveNode"
 SPLINE = slicer.vtkCurveGenerator.CURVE_TYPE_CARDINAL_SPLINE
+LINEAR = slicer.vtkCurveGenerator.CURVE_TYPE_LINEAR_SPLINE
 ON_SURFACE = slicer.vtkCurveGenerator.CURVE_TYPE_SHORTEST_DISTANCE_ON_SURFACE
 
 BENT_POINTS = 5
@@ -39,6 +40,10 @@ LEAST_BEND_MM = 1.0
 
 PARALLEL = 1e-6
 """Sine of the angle between steps that count as parallel: far below what is drawn, far above rounding."""
+
+TOUCHING_MM = 1.0
+"""Points of a curve that crosses itself, and are nearer to each other than this, are named as the cause: Slicer draws a
+loop through them. A choice."""
 
 _DIRECTION = "LiverGTAN.direction"
 """Attribute of the curve: a vector, as stored in the node, along which it goes on; without it, across its own plane."""
@@ -88,8 +93,18 @@ class CutCurve:
         ends *= FAR_MM / np.linalg.norm(ends, axis=1, keepdims=True)
         path = np.vstack([path[0] + ends[0], path, path[-1] + ends[1]])
         if _crossesItself(path):
-            raise InputError("The curve, or its straight continuation beyond an end, crosses itself; move its points.")
+            raise InputError(self._whyItCrosses())
         return path
+
+    def _whyItCrosses(self) -> str:
+        apart = np.linalg.norm(np.diff(self.controls, axis=0), axis=1)
+        first = int(apart.argmin()) + 1
+        if apart[first - 1] > TOUCHING_MM or self.curveType == LINEAR:
+            return "The curve, or its straight continuation beyond an end, crosses itself; move its points."
+        return (
+            f"Points {first} and {first + 1} of the curve lie in the same place, where it turns back on itself; remove "
+            "one of them, or move them apart."
+        )
 
     def requireUsable(self) -> None:
         """Raises InputError when the curve does not part space in two."""
