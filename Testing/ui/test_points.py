@@ -8,10 +8,10 @@ import vtk
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 
 from LiverGTANLib.core import clicks
-from LiverGTANLib.mrml import points, self_test, table
-from support.interactive_cases import liver, segmented, settle, undoStates, worldOf
+from LiverGTANLib.mrml import points, roi, scene, self_test, table
+from support.interactive_cases import addRoi, drag, liver, previews, segmented, settle, undoStates, worldOf
 from support.module_fixtures import students
-from support.panel_cases import panel, phantom
+from support.panel_cases import mask, panel, phantom
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +105,36 @@ def test_moving_and_deleting_a_point_updates_the_mask(panel, segmented, inLiver)
     node.RemoveNthControlPoint(0)
     settle(panel)
     np.testing.assert_array_equal(liver(panel, segmented), before)
+
+
+@pytest.mark.parametrize("how", ["nothing segmented", "other segmentation", "liver deleted", "liver edited"])
+def test_where_no_mask_follows_no_preview_stays(panel, phantom, how):
+    if how != "nothing segmented":
+        panel.segment()
+        settle(panel)
+    if how == "other segmentation":
+        panel.ui.outputSelector.setCurrentNode(None)
+    elif how == "liver deleted":
+        panel.output.GetSegmentation().RemoveSegment(scene.liverSegmentId(panel.output))
+    elif how == "liver edited":
+        drawn = mask(panel.output, phantom)
+        drawn[:, :, ::2] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            drawn, panel.output, scene.liverSegmentId(panel.output), phantom
+        )
+    settle(panel)
+    place(panel, panel.ui.liverPointsButton, worldOf(phantom, [20, 60, 60]))
+    assert not previews()
+    drag(panel, addRoi(panel), (20, 0, 0))
+    settle(panel)
+    assert not previews()
+    roiNode = roi.find(phantom)  # while it is dragged there is one
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointStartInteractionEvent)
+    roiNode.SetSizeWorld(90, 90, 90)
+    panel.host.wait(previews)
+    roiNode.InvokeCustomModifiedEvent(roiNode.PointEndInteractionEvent)
+    settle(panel)
+    assert not previews()
 
 
 def test_the_point_under_the_moving_mouse_does_not_count_yet(panel, segmented, inLiver):

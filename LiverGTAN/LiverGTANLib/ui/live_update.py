@@ -50,6 +50,7 @@ class LiveUpdate:
         self.isAnalyzedElsewhere: Callable[[Any], bool] = lambda volumeNode: False
         """Whether this volume is analyzed at each change by something else, so that doing it here would do it twice."""
         self._isOpen = False
+        self._isPreviewed = False  # what moves; not any more where it was released and no mask is made of it
         self._dragged: dict[str, float] = {}
         self._stateOfMask: SetState | None = None
         self._imageRest = qt.QTimer()
@@ -228,7 +229,8 @@ class LiveUpdate:
 
     def _onMoving(self) -> None:
         self.background.drop("mask")
-        if self._tracker.moving:
+        self._isPreviewed = self._tracker.moving
+        if self._isPreviewed:
             self.background.request("preview")
         else:
             self._preview.remove()  # what is dragged is back where it was
@@ -271,6 +273,7 @@ class LiveUpdate:
         if request is not None and self._isEdited(request):
             request = None
         if request is None:
+            self._isPreviewed = False
             self._preview.remove()
         return request
 
@@ -282,7 +285,8 @@ class LiveUpdate:
         return isEdited
 
     def _preparePreview(self) -> SegmentationRequest | None:
-        wanted = self._tracker.moving and (self._hasMask() or self._session.isAnalyzed(self._chosen()))
+        isMoving = self._isPreviewed and self._tracker.moving
+        wanted = isMoving and (self._hasMask() or self._session.isAnalyzed(self._chosen()))
         return self._request() if wanted else None
 
     def _prepareUncertainty(self) -> SegmentationRequest | None:
@@ -335,7 +339,7 @@ class LiveUpdate:
             self._fail(error)
 
     def _onPreview(self, request: SegmentationRequest, outcome: tuple) -> None:
-        if self._tracker.moving and request.imageIsUnchanged():
+        if self._isPreviewed and self._tracker.moving and request.imageIsUnchanged():
             preview, polyData = outcome
             self._preview.show(preview, request, polyData=polyData)
 
