@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from core.test_segmenter import analysis_of, ball
 
-from LiverGTANLib.core import fluid
+from LiverGTANLib.core import measurements
 from LiverGTANLib.core.postprocess import DEFAULT_MASK_PARAMETERS, Analysis, MaskParameters
 from LiverGTANLib.core.region import Region
 
@@ -27,14 +27,14 @@ def scan(liver_hu: float, fluid_hu: float, noise_hu: float = 12.0, fluid_ball=FL
 
 
 def found(analysis: Analysis, parameters: MaskParameters = DEFAULT_MASK_PARAMETERS) -> float:
-    return fluid.dark_ml(analysis, parameters)
+    return measurements.dark_ml(analysis, parameters)
 
 
 @pytest.mark.parametrize("liver_hu", [55, 110])
 def test_fluid_is_found_and_told(liver_hu):
     volume_ml = found(scan(liver_hu, 8))
     assert 40 < volume_ml < 85
-    assert fluid.dark(volume_ml).startswith(f"{volume_ml:.0f} mL are as dark as fluid")
+    assert measurements.dark(volume_ml).startswith(f"{volume_ml:.0f} mL are as dark as fluid")
 
 
 def test_more_fluid_than_liver_is_found():
@@ -56,7 +56,7 @@ def test_more_fluid_than_liver_is_found():
     ],
 )
 def test_nothing_is_said_without_much_fluid(analysis):
-    assert found(analysis) == 0 and fluid.dark(0) == ""
+    assert found(analysis) == 0 and measurements.dark(0) == ""
 
 
 def test_only_fluid_within_the_mask_counts():

@@ -14,6 +14,7 @@ import numpy as np
 
 from LiverGTANLib.core.model_grid import ModelGrid
 from LiverGTANLib.core.volume import CtVolume, to_model_grid
+from LiverGTANLib.standalone.file_segmentation import reference_offset
 from LiverGTANLib.standalone.image_files import read_ct, read_labels, stem_of
 from training.data.scans import require_one_liver
 from training.errors import UserError
@@ -56,6 +57,8 @@ class Case:
         """bool (K, J, I) on the grid of the CT. Raises InputError when it does not lie there, ScanError for a mask of
         several organs of which none is named."""
         values = read_labels(self.mask_path, self.ct)
+        if apart := reference_offset(self.ct, self.mask_path):
+            self._note(apart)
         found = np.unique(values)
         if self.label is None:
             require_one_liver(found[found > 0], self._note)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import fluid, measurements, phantom, proportion_check, segmenter, uncertainty
+from . import measurements, phantom, proportion_check, segmenter, uncertainty
 from .engines.engine import Cancelled, Engine, EngineProvider, IsCancelled, Progress
 from .engines.factory import AUTOMATIC
 from .input_checks import Finding
@@ -90,8 +90,8 @@ class JobResult:
     interval: the mask's volume with its ends. share: part of the liver that is in the region, None without one.
     parameters: what the mask was made with. seconds: time by stage; stages answered from the cache are absent.
     click_remarks: see `segmenter.check_clicks`. apart_ml: volume of `segmenter.added_apart`. cut_ends: see
-    `measurements.cut_ends`; empty for a part of the liver, in a region. dark_ml: see `fluid.dark_ml`. findings: those
-    of the analysis, which `check_body` adds to.
+    `measurements.cut_ends`; empty for a part of the liver, in a region. dark_ml: see `measurements.dark_ml`. findings:
+    those of the analysis, which `check_body` adds to.
     """
 
     mask: BoxMask
@@ -171,7 +171,7 @@ class SegmentationJob:
         remarks = segmenter.check_clicks(analysis, self.parameters)
         apart_ml = measurements.mask_ml(self.ct, segmenter.added_apart(analysis, self.ct, self.parameters, mask))
         cut_ends = () if self.parameters.region else tuple(measurements.cut_ends(mask, self.ct))
-        dark_ml = fluid.dark_ml(analysis, self.parameters)
+        dark_ml = measurements.dark_ml(analysis, self.parameters)
         _ = mask.packed  # here, as it is written on the main thread
         seconds["measure"] = time.perf_counter() - start
         return JobResult(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core import boxes, fluid, input_checks, measurements
+from ..core import boxes, input_checks, measurements
 from ..core.engines.engine import Cancelled, IsCancelled, Progress
 from ..core.segmentation_job import JobResult, SegmentationCache, SegmentationJob
 from ..core.segmenter import BoxMask
@@ -95,7 +95,9 @@ class FrameSegmentation:
         if found.mask.empty:
             return FrameResult(frame, None, CurvePoint(frame.index, hint=" ".join(hints) or "No liver was found."))
         ends = measurements.incomplete(found.cut_ends) if isFirst else ""
-        hints += filter(None, (measurements.unusual_size(found.interval.volume), ends, fluid.dark(found.dark_ml)))
+        hints += filter(
+            None, (measurements.unusual_size(found.interval.volume), ends, measurements.dark(found.dark_ml))
+        )
         isSure = found.interval.low > 0
         point = CurvePoint(
             frame.index,

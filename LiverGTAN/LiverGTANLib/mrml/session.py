@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import fluid, input_checks, measurements, segmenter
+from ..core import input_checks, measurements, segmenter
 from ..core.engines import factory
 from ..core.engines.engine import EngineProvider, IsCancelled, Progress
 from ..core.input_checks import Finding
@@ -597,7 +597,7 @@ def remarksOn(found: JobResult, volumeMl: float) -> list[str]:
     remarks = [*found.click_remarks, measurements.apart(found.apart_ml, volumeMl == found.interval.volume)]
     if not found.parameters.region:
         remarks += [measurements.unusual_size(volumeMl), measurements.incomplete(found.cut_ends)]
-    return measurements.asking_once([*remarks, fluid.dark(found.dark_ml)])
+    return measurements.asking_once([*remarks, measurements.dark(found.dark_ml)])
 
 
 def requireStillValid(request: SegmentationRequest, found: JobResult) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import fluid, measurements, segmenter, terminology, uncertainty
+from ..core import measurements, segmenter, terminology, uncertainty
 from ..core.engines.engine import Engine
 from ..core.files import atomic_write, real_path, to_json
 from ..core.input_checks import require_usable
@@ -75,7 +75,7 @@ def segment_file(
     unusual = measurements.unusual_size(volume_ml)
     if unusual and parameters.settings.threshold != PostprocessSettings.threshold:  # what is said else is of this one
         reasons.insert(0, f"At a threshold of {parameters.settings.threshold:g} the liver is {unusual}.")
-    if dark := fluid.dark(fluid.dark_ml(analysis, parameters)):
+    if dark := measurements.dark(measurements.dark_ml(analysis, parameters)):
         reasons.insert(0, f"Of the mask {dark}.")
     cut = measurements.cut_ends(mask, source.ct)
     seconds = {

@@ -29,3 +29,15 @@ def test_a_reference_that_lies_on_air_or_is_empty_is_told(tmp_path, reference, w
     write_nifti(tmp_path / "liver.nii.gz", mask, MATRIX)
     said = against_reference(Case(tmp_path / "ct.nii.gz", tmp_path / "liver.nii.gz"))
     assert len(said) == bool(words) and all(word in said[0] for word in words)
+
+
+@pytest.mark.parametrize("voxels, is_told", [(0, False), (0.45, True)])
+def test_a_reference_beside_the_grid_is_told(tmp_path, caplog, voxels, is_told):
+    liver = np.zeros((20, 30, 40), np.uint8)
+    liver[5:15, 8:20, 10:30] = 1
+    beside = MATRIX.copy()
+    beside[2, 3] = 3 * voxels
+    write_nifti(tmp_path / "ct.nii.gz", np.int16(100) * liver, MATRIX)
+    write_nifti(tmp_path / "liver.nii.gz", liver, beside)
+    assert Case(tmp_path / "ct.nii.gz", tmp_path / "liver.nii.gz").mask.sum() == liver.sum()
+    assert ("lies 0.45 voxels beside the CT's grid" in caplog.text) == is_told
