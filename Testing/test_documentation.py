@@ -287,6 +287,7 @@ SLICERS_OWN = {
     "Edit > Application Settings > Modules > Additional module paths",
     "Extensions Manager",
     "File > Save",
+    "Inside out",
     "Modules > Segmentation > LiverGTAN",
     "Modify other segments",
     "QuantitativeReporting",

@@ -90,10 +90,14 @@ def test_settings_that_no_slider_has_are_refused(logic, given):
         logic.process(given.volume, student=5)
 
 
-def test_a_flat_roi_is_no_roi_that_leaves_all_of_the_liver(logic, given):
-    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "flat")
+def test_an_roi_that_cannot_restrict_is_no_roi_that_leaves_all_of_the_liver(logic, given):
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "own")
     roiNode.SetSizeWorld(100, 100, 0)
-    with pytest.raises(InputError, match="side of the ROI 'flat' is 0 mm"):
+    with pytest.raises(InputError, match="side of the ROI 'own' is 0 mm"):
+        logic.process(given.volume, region=roiNode)
+    roiNode.SetSizeWorld(100, 100, 100)
+    roiNode.SetInsideOut(True)
+    with pytest.raises(InputError, match="ROI 'own' is set to 'Inside out'"):
         logic.process(given.volume, region=roiNode)
     slicer.mrmlScene.RemoveNode(roiNode)
 

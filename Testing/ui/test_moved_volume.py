@@ -74,7 +74,7 @@ def test_an_roi_that_stays_where_a_scan_and_its_liver_were_is_told(panel, segmen
     for node in (segmented, panel.output):
         node.SetAndObserveTransformNodeID(transform.GetID())
     settle(panel)
-    assert panel.ui.resultLabel.text == f"{said}\nThe ROI was moved or removed since: segment it again."
+    assert panel.ui.resultLabel.text == f"{said}\nThe ROI was changed or removed since: segment it again."
     roiNode.SetAndObserveTransformNodeID(transform.GetID())
     settle(panel)
     segmented.Modified()

@@ -137,6 +137,20 @@ def test_where_no_mask_follows_no_preview_stays(panel, phantom, how):
     assert not previews()
 
 
+def test_a_point_counts_hidden_deselected_or_locked(panel, segmented, inLiver):
+    place(panel, panel.ui.notLiverPointsButton, worldOf(segmented, inLiver))
+    corrected, node = liver(panel, segmented), points.find(segmented, False)
+    assert not corrected[inLiver]
+    node.SetNthControlPointSelected(0, False)
+    node.SetNthControlPointVisibility(0, False)
+    node.SetNthControlPointLocked(0, True)
+    node.SetDisplayVisibility(False)
+    settle(panel)
+    panel.segment()
+    settle(panel)
+    np.testing.assert_array_equal(liver(panel, segmented), corrected)
+
+
 def test_the_point_under_the_moving_mouse_does_not_count_yet(panel, segmented, inLiver):
     before, states = liver(panel, segmented), undoStates(panel)
     panel.click(panel.ui.notLiverPointsButton)

@@ -66,6 +66,71 @@ def test_events_faster_than_the_event_loop_cost_one_preview_not_one_each(recorde
     assert counter.masks == 1
 
 
+@pytest.mark.parametrize("how", ["inside out", "flat"])
+def test_an_roi_that_cannot_restrict_is_named_beside_the_button_until_it_can(panel, segmented, how):
+    roiNode = addRoi(panel)
+    before, states, size = liver(panel, segmented), undoStates(panel), roiNode.GetSize()
+    told = panel.ui.resultLabel.text
+
+    def change(isWrong: bool) -> None:
+        if how == "flat":
+            roiNode.SetSize(0 if isWrong else size[0], *size[1:])
+        else:
+            roiNode.SetInsideOut(isWrong)
+        settle(panel)
+
+    for _time in (1, 2):
+        change(True)
+        assert not panel.ui.applyButton.enabled and roiNode.GetName() in panel.ui.messageLabel.text
+        assert panel.ui.applyButton.toolTip in panel.ui.messageLabel.text.replace("\u200b", "")
+        assert not previews() and panel.ui.resultLabel.text.startswith(f"{told}\nThe ROI was changed or removed since")
+        np.testing.assert_array_equal(liver(panel, segmented), before)
+        change(False)
+        assert panel.ui.applyButton.enabled and not panel.ui.messageLabel.text
+        assert panel.ui.resultLabel.text == told and undoStates(panel) == states
+    roiNode.SetInsideOut(True)
+    settle(panel)
+    panel.ui.regionSelector.setCurrentNode(None)
+    settle(panel)
+    assert panel.ui.applyButton.enabled and not panel.ui.messageLabel.text
+
+
+def test_a_box_that_points_span_restricts_hidden_or_not_and_is_fitted(panel, segmented):
+    before = liver(panel, segmented)
+    roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "spanned")
+    roiNode.SetROIType(roiNode.ROITypeBoundingBox)
+    middle = np.argwhere(before).mean(axis=0)
+    for away in ((-5, -9, -8), (7, 3, 5), (0, 8, 2)):
+        roiNode.AddControlPointWorld(*worldOf(segmented, middle + away))
+    roiNode.SetDisplayVisibility(False)
+    panel.ui.regionSelector.setCurrentNode(roiNode)
+    settle(panel)
+    restricted = liver(panel, segmented)
+    np.testing.assert_array_equal(restricted, before & inside(roiNode, segmented))
+    assert 0 < restricted.sum() < before.sum() / 2
+    panel.click(panel.ui.fitRegionButton)
+    settle(panel)
+    assert inside(roiNode, segmented)[restricted].all()
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    np.testing.assert_array_equal(inside(roiNode, segmented) & before, restricted)
+
+
+def test_undo_sets_the_box_again_that_a_mask_was_made_with(panel, segmented):
+    roiNode = addRoi(panel)
+    drag(panel, roiNode, (30, 0, 40))
+    settle(panel)
+    restricted = liver(panel, segmented)
+    drag(panel, roiNode, (10, 0, 0))
+    settle(panel)
+    roiNode.SetInsideOut(True)
+    settle(panel)
+    panel.click(panel.ui.undoButton)
+    settle(panel)
+    assert not roiNode.GetInsideOut() and panel.ui.applyButton.enabled
+    np.testing.assert_array_equal(liver(panel, segmented), restricted)
+
+
 def test_the_liver_segment_hides_behind_the_preview_and_comes_back(panel, segmented):
     roiNode, output = addRoi(panel), panel.output
     display, segmentId = output.GetDisplayNode(), output.GetSegmentation().GetNthSegmentID(0)

@@ -48,14 +48,11 @@ class ChosenParameters:
     def maskParameters(self, dragged: dict | None = None) -> MaskParameters:
         """The settings with the ROI and the points as they are in the scene now.
 
-        dragged: values of parameters whose slider is still being moved, by name. Raises InputError when the ROI is no
-        box.
+        dragged: values of parameters whose slider is still being moved, by name. Raises InputError for an
+        `roi.obstacle`.
         """
-        if self.roiNode is not None and roi.isFlat(self.roiNode):
-            raise InputError(
-                f"A side of the ROI '{self.roiNode.GetName()}' is 0 mm long, so nothing lies in it; give it an extent, "
-                "or choose no ROI."
-            )
+        if reason := roi.obstacle(self.roiNode):
+            raise InputError(reason)
         values = {SETTINGS[name]: value for name, value in (dragged or {}).items()}
         settings = replace(self.settings, **values)
         region = roi.readRegion(self.roiNode) if self.roiNode else None

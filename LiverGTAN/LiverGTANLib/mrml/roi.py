@@ -4,6 +4,7 @@ import numpy as np
 from slicer.util import NodeModify, arrayFromVTKMatrix, vtkMatrixFromArray
 
 from ..core.region import Region
+from ..core.volume import InputError
 from . import scene
 
 MARGIN_MM = 10.0
@@ -35,21 +36,37 @@ def create(volumeNode):
 
 
 def readRegion(roiNode) -> Region | None:
-    """The box of the ROI in the world; None without an ROI and while it is still being placed."""
-    if roiNode is None or min(roiNode.GetSize()) <= 0:
+    """The box of the ROI in the world; None without an ROI, while it is still being placed, and for an `obstacle`."""
+    if roiNode is None or min(roiNode.GetSize()) <= 0 or roiNode.GetInsideOut():
         return None
     toWorld = arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix())
     # The region's size is along its own axes; a scaling parent transform is in the matrix.
     return Region(toWorld, tuple(roiNode.GetSize()))
 
 
-def isFlat(roiNode) -> bool:
-    """Whether an ROI that was placed holds no volume, as one of its sides is 0."""
-    return min(roiNode.GetSize()) <= 0 < max(roiNode.GetSize())
+def obstacle(roiNode) -> str:
+    """Why an ROI (None: no ROI) cannot restrict a mask, empty where it can, or is still being placed."""
+    if roiNode is None:
+        return ""
+    if min(roiNode.GetSize()) <= 0 < max(roiNode.GetSize()):
+        return (
+            f"A side of the ROI '{roiNode.GetName()}' is 0 mm long, so nothing lies in it; give it an extent, or "
+            "choose no ROI."
+        )
+    if roiNode.GetInsideOut():
+        return (
+            f"The ROI '{roiNode.GetName()}' is set to 'Inside out', but only what lies in a box can be segmented; take "
+            "that off in the Markups module, or choose no ROI."
+        )
+    try:
+        readRegion(roiNode)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def writeRegion(roiNode, region: Region) -> None:
-    """Move the ROI to where the region is."""
+    """Make the ROI the box that the region is, also where points spanned it, or it was inside out."""
     # Slicer carries center and axes through the transform, also where it bends space; there as it is at the center.
     matrix = np.asarray(region.object_to_ras, float)
     points = matrix[:3, 3] + np.vstack([np.zeros(3), matrix[:3, :3].T])
@@ -57,6 +74,8 @@ def writeRegion(roiNode, region: Region) -> None:
     toNode = np.eye(4)
     toNode[:3] = np.column_stack([*(end - center for end in ends), center])
     with NodeModify(roiNode):
+        roiNode.SetROIType(roiNode.ROITypeBox)  # first: points that span a box would move it
+        roiNode.SetInsideOut(False)
         roiNode.SetAndObserveObjectToNodeMatrix(vtkMatrixFromArray(toNode))
         roiNode.SetSize(*region.size_mm)
 

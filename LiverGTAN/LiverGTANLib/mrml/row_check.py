@@ -21,7 +21,7 @@ from .session import SegmentationResult
 logger = logging.getLogger(__name__)
 
 CHANGED = "the liver or its CT was edited or moved since it was segmented; only the volume was measured again"
-REGION = "the ROI was moved or removed since; the share in it is not known"
+REGION = "the ROI was changed or removed since; the share in it is not known"
 GONE = "its liver is not in the scene any more"
 NOT_MEASURED = "its liver has no label map any more and cannot be measured"
 

@@ -12,7 +12,7 @@ import qt
 from ..core.input_checks import Finding
 from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
-from ..mrml import points, scene
+from ..mrml import points, roi, scene
 from ..mrml.overlay import UncertaintyOverlay
 from ..mrml.parameters import ChosenParameters, SetState
 from ..mrml.preview import PreviewSegment
@@ -29,7 +29,7 @@ class LiveUpdate:
 
     chosen(): what is set now, without what is being dragged. It calls write(request, found, surfaceOfMask) when a mask
     is finished, fail(error) when none can be made, say(text) for the line of the result, and refresh() when an analysis
-    has ended.
+    has ended, or the ROI can be used, or not, from now on.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class LiveUpdate:
         self._isOpen = False
         self._isPreviewed = False  # what moves; not any more where it was released and no mask is made of it
         self._dragged: dict[str, float] = {}
+        self._obstacle = ""  # of the ROI
         self._stateOfMask: SetState | None = None
         self._imageRest = qt.QTimer()
         self._imageRest.setSingleShot(True)
@@ -216,10 +217,10 @@ class LiveUpdate:
     def _key(self):
         chosen = self._chosen()
         points.numberPoints(chosen.liverNode, chosen.notLiverNode)
-        try:
-            return chosen.maskParameters(self._dragged).key
-        except ValueError as error:
-            return str(error)
+        before, self._obstacle = self._obstacle, roi.obstacle(chosen.roiNode)
+        if self._obstacle != before:
+            self._refresh()
+        return self._obstacle or chosen.maskParameters(self._dragged).key
 
     def _lastWritten(self) -> SegmentationResult | None:
         """The last mask that was written, if it is the one that the panel shows."""
@@ -250,9 +251,9 @@ class LiveUpdate:
     # Background tasks
 
     def _request(self) -> SegmentationRequest | None:
-        """What is set now as a request, None when it cannot be carried out; why is said."""
+        """What is set now as a request, None when it cannot be carried out; why is said, of an ROI by the panel."""
         chosen = self._chosen()
-        if not self._isOpen or chosen.volumeNode is None:
+        if not self._isOpen or chosen.volumeNode is None or roi.obstacle(chosen.roiNode):
             return None
         try:
             reason, _ = self._session.obstacles(chosen)

@@ -47,7 +47,7 @@ class ResultLine:
             elif not result.isCurrent():
                 text += "\n" + _("The CT or its liver was moved since: segment it again.")
             elif not result.hasSameRegion():
-                text += "\n" + _("The ROI was moved or removed since: segment it again.")
+                text += "\n" + _("The ROI was changed or removed since: segment it again.")
         self._isMessage, self._told = False, self._state()
         setText(self._label, text)
 
