@@ -31,9 +31,9 @@ def table(results: list[Result], base: str = BASE) -> str:
 
 
 def differences(results: list[Result], student: str, arm: str, base: str = BASE) -> np.ndarray:
-    """Dice of the arm minus that of the base, (seeds, cases), of the seeds that both have."""
+    """Dice of the arm minus that of the base, (seeds, cases), of the seeds that both have, in order."""
     ours, theirs = by_seed(results, student, arm), by_seed(results, student, base)
-    shared = [seed for seed in ours if seed in theirs]
+    shared = sorted(ours.keys() & theirs.keys())
     return np.array([[ours[seed][case] - theirs[seed][case] for case in theirs[seed]] for seed in shared])
 
 

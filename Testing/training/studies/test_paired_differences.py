@@ -28,6 +28,7 @@ def test_gains_are_paired_by_seed_and_case():
     assert cells[1:5] == ["student-30k", "kd", "2", "+0.83"] and cells[6:8] == ["+0.33 +1.33", "5 of 6"]
     low, high = (float(bound) for bound in cells[5].split(" to "))
     assert -1 < low < 0.83 < high < 2
+    np.testing.assert_array_equal(gains, paired_differences.differences(RESULTS[::-1], "student-30k", "kd"))
 
 
 def test_networks_that_no_run_trained_are_not_compared():
