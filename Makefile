@@ -36,13 +36,13 @@ INPUT = set -- "$(CT)"
 else
 INPUT = sample=$$($(RUN) -m training.data.samples) && set -- $$sample && set -- "$$1" --reference "$$2"
 endif
-# ARGUMENTS: any other options of the command line.
+# ARGUMENTS: any other options of the command line; files go into OUT.
 segment: $(VENV)/.installed-segment
 	@mkdir -p "$(OUT)"
 	@former=; test ! -e "$(OUT)/liver.seg.nrrd" || former=yes; \
 	$(INPUT) && { \
-		$(SEGMENT) "$$@" $(ARGUMENTS) -o "$(OUT)/liver.seg.nrrd" --picture "$(OUT)/liver.png" \
-			--report "$(OUT)/liver.json" --student "$(STUDENT)" || { \
+		$(SEGMENT) "$$@" --student "$(STUDENT)" $(ARGUMENTS) -o "$(OUT)/liver.seg.nrrd" \
+			--picture "$(OUT)/liver.png" --report "$(OUT)/liver.json" || { \
 			echo 'With make, options go in ARGUMENTS, as in ARGUMENTS="--series 2".' >&2; exit 2; }; } && \
 	echo "Wrote $(OUT)/liver.seg.nrrd (opens in 3D Slicer), $(OUT)/liver.png and $(OUT)/liver.json" && \
 	{ test -z "$$former" || echo "Replaced $(OUT)/liver.* of an earlier run; OUT=FOLDER writes elsewhere"; }

@@ -38,9 +38,9 @@ def test_fluid_is_found_and_told(liver_hu):
 
 
 def test_more_fluid_than_liver_is_found():
-    share = np.count_nonzero(ball(SHAPE, (24, 24, 24), 16.5) > 0) / np.count_nonzero(ball(SHAPE, *LIVER) > 0)
-    assert share > 0.5
-    assert found(scan(100, 10, fluid_ball=((24, 24, 24), 16.5))) > 400
+    share = np.count_nonzero(ball(SHAPE, (24, 24, 24), 18) > 0) / np.count_nonzero(ball(SHAPE, *LIVER) > 0)
+    assert share > 0.7
+    assert found(scan(100, 10, fluid_ball=((24, 24, 24), 18))) > 400
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,11 @@ def test_only_fluid_within_the_mask_counts():
         half[:3, 3] = (matrix @ [(first + last - 1) / 2, (height - 1) / 2, (depth - 1) / 2, 1])[:3]
         region = Region(half, tuple(3.0 * n for n in (last - first, height, depth)))
         assert (found(analysis, MaskParameters(region=region)) > 0) == is_there
+
+
+def test_a_region_of_fluid_alone_is_told():
+    analysis = scan(100, 8)
+    place = np.eye(4)
+    place[:3, 3] = (analysis.grid.native_ijk_to_ras @ [16, 24, 24, 1])[:3]
+    region = Region(place, (36.0, 36.0, 36.0))
+    assert 20 < found(analysis, MaskParameters(region=region)) < found(analysis)

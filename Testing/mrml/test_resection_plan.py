@@ -711,3 +711,13 @@ def test_a_plan_that_was_mirrored_says_that_its_sides_may_have_changed(plan, liv
     assert plan.notice() == MIRRORED and MIRRORED in plan.remark()
     plan.keepOtherSide()
     assert plan.remark() == ""
+
+
+def test_nobody_is_sent_to_an_update_that_cannot_help(liverNode, mrmlScene):
+    plan = resection_plan.split(liverNode)
+    mrmlScene.RemoveNode(plan.cutNode)
+    with pytest.raises(InputError) as error:
+        plan.volumes  # noqa: B018
+    assert str(error.value) == resection_plan.NO_CUT
+    with pytest.raises(InputError, match="place it again"):
+        plan.update()

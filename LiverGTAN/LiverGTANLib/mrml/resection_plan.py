@@ -199,7 +199,8 @@ class ResectionPlan:
             raise InputError(DELETED)
         reason = self.outdated()
         if reason or volumes is None:
-            raise InputError(f"{reason} {UPDATE_FIRST}".strip())
+            helps = self.cut() is not None and not obstacle(self.liverNode)
+            raise InputError(f"{reason} {UPDATE_FIRST if helps else ''}".strip())
         return volumes
 
     def update(self) -> RemnantVolumes:
