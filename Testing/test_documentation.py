@@ -189,7 +189,7 @@ def test_make_hands_on_other_options_of_the_command_line(tmp_path):
     (tmp_path / ".installed-segment").touch()
     words = [make, "segment", f"VENV={tmp_path}", f"OUT={tmp_path}", "CT=a folder", "SEGMENT=printf '<%s>'"]
     said = subprocess.run([*words, "ARGUMENTS=--series 2"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "<a folder><--series><2><-o>" in said
+    assert "<a folder><--student><student-100k><--series><2><-o>" in said
 
 
 @pytest.mark.slow

@@ -45,14 +45,19 @@ class ChosenParameters:
     tableNode: Any = None
     showUncertainty: bool = False
 
+    @property
+    def roiObstacle(self) -> str:
+        """See `roi.obstacle`; empty without an ROI."""
+        return roi.obstacle(self.roiNode) if self.roiNode is not None else ""
+
     def maskParameters(self, dragged: dict | None = None) -> MaskParameters:
         """The settings with the ROI and the points as they are in the scene now.
 
         dragged: values of parameters whose slider is still being moved, by name. Raises InputError for an
         `roi.obstacle`.
         """
-        if reason := roi.obstacle(self.roiNode):
-            raise InputError(reason)
+        if self.roiObstacle:
+            raise InputError(self.roiObstacle)
         values = {SETTINGS[name]: value for name, value in (dragged or {}).items()}
         settings = replace(self.settings, **values)
         region = roi.readRegion(self.roiNode) if self.roiNode else None

@@ -45,9 +45,7 @@ def readRegion(roiNode) -> Region | None:
 
 
 def obstacle(roiNode) -> str:
-    """Why an ROI (None: no ROI) cannot restrict a mask, empty where it can, or is still being placed."""
-    if roiNode is None:
-        return ""
+    """Why an ROI cannot restrict a mask; empty where it can, or is still being placed."""
     if min(roiNode.GetSize()) <= 0 < max(roiNode.GetSize()):
         return (
             f"A side of the ROI '{roiNode.GetName()}' is 0 mm long, so nothing lies in it; give it an extent, or "

@@ -20,7 +20,7 @@ from ..core.segmentation_job import CACHED_ANALYSES, JobResult, SegmentationCach
 from ..core.uncertainty import VolumeInterval
 from ..core.volume import CtVolume, InputError, OutOfMemory, memory_errors_explained
 from ..core.worker import Work
-from . import parameters, roi, scene, segment_writer, surface, table, warp
+from . import parameters, scene, segment_writer, surface, table, warp
 from .parameters import ChosenParameters, SetState
 from .segment_volume import Content, areSame, regionOf, segmentMl
 from .segment_writer import SegmentWriter, takeBack
@@ -336,8 +336,7 @@ class Session:
             return [Finding(True, "Choose a CT volume.")]
         if chosen.engine == "torch" and not self.engines.has_torch():
             return [Finding(True, "torch is not installed in this Slicer; choose another engine.")]
-        reason = roi.obstacle(chosen.roiNode)
-        return [Finding(True, reason)] if reason else []
+        return [Finding(True, chosen.roiObstacle)] if chosen.roiObstacle else []
 
     def _findings(self, chosen: ChosenParameters) -> list[Finding]:
         """What speaks against segmenting this volume with this engine, worst first."""

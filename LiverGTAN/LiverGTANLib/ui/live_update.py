@@ -12,7 +12,7 @@ import qt
 from ..core.input_checks import Finding
 from ..core.segmentation_job import JobResult
 from ..core.volume import InputError
-from ..mrml import points, roi, scene
+from ..mrml import points, scene
 from ..mrml.overlay import UncertaintyOverlay
 from ..mrml.parameters import ChosenParameters, SetState
 from ..mrml.preview import PreviewSegment
@@ -217,7 +217,7 @@ class LiveUpdate:
     def _key(self):
         chosen = self._chosen()
         points.numberPoints(chosen.liverNode, chosen.notLiverNode)
-        before, self._obstacle = self._obstacle, roi.obstacle(chosen.roiNode)
+        before, self._obstacle = self._obstacle, chosen.roiObstacle
         if self._obstacle != before:
             self._refresh()
         return self._obstacle or chosen.maskParameters(self._dragged).key
@@ -253,7 +253,7 @@ class LiveUpdate:
     def _request(self) -> SegmentationRequest | None:
         """What is set now as a request, None when it cannot be carried out; why is said, of an ROI by the panel."""
         chosen = self._chosen()
-        if not self._isOpen or chosen.volumeNode is None or roi.obstacle(chosen.roiNode):
+        if not self._isOpen or chosen.volumeNode is None or chosen.roiObstacle:
             return None
         try:
             reason, _ = self._session.obstacles(chosen)
