@@ -86,8 +86,9 @@ def test_loading_and_opening_writes_nothing_connects_nowhere_and_starts_nothing(
 
 
 @pytest.mark.slow
-def test_loading_imports_the_module_file_the_editor_effect_and_what_says_which_slicer_it_needs(childReport):
-    assert childReport["loaded"] == ["LiverGTAN", "LiverGTANLib", "SegmentEditorLiverGTANLib"]
+def test_loading_imports_the_module_file_the_editor_effect_the_students_names_and_which_slicer_is_needed(childReport):
+    names = ["LiverGTANLib.core", "LiverGTANLib.core.students"]
+    assert childReport["loaded"] == ["LiverGTAN", "LiverGTANLib", *names, "SegmentEditorLiverGTANLib"]
 
 
 @pytest.mark.slow

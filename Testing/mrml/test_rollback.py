@@ -207,7 +207,11 @@ def test_what_cannot_be_shown_in_3d_is_told_and_taken_back(logic, ct, output, mo
 def test_an_error_in_the_batch_leaves_nothing_of_that_volume(logic, ct, monkeypatch):
     other, _ = self_test.addPhantom("Other", COARSE_MM)
     put = table.put
-    monkeypatch.setattr(table, "put", lambda node, seg, row: put(node, seg, row) if row.name == "Other" else 1 / 0)
+
+    def failing(tableNode, segmentationNode, row, *measured):
+        return put(tableNode, segmentationNode, row, *measured) if row.name == "Other" else 1 / 0
+
+    monkeypatch.setattr(table, "put", failing)
     batch = logic.processAll([ct, other])
     assert [problem.volume for problem in batch.problems] == ["Phantom"] and len(batch.results) == 1
     (segmentationNode,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
